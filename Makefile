@@ -1,0 +1,79 @@
+# Everything a newcomer needs, on a fresh machine with Python 3.11 to 3.13: `make run`, `make test`.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+COMPOSE ?= docker compose
+
+.DEFAULT_GOAL := help
+.PHONY: help run mock check test lint format lock bench clean \
+	service-build service-up service-logs service-down \
+	test-coverage test-coverage-detailed test-coverage-visualize
+
+help:            ## Show this list
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 28
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed-run: requirements.lock | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed-run
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+run: $(VENV)/.installed-run        ## Start the service on its embedded defaults (ARGS="--workers 2")
+	$(BIN)/python -m service serve $(ARGS)
+
+mock: $(VENV)/.installed-run       ## Serve the mock LLM over a socket (ARGS="--port 9100")
+	$(BIN)/python -m service mock $(ARGS)
+
+check: $(VENV)/.installed-run      ## Validate the settings and ensembles.toml
+	$(BIN)/python -m service check $(ARGS)
+
+test: lint                         ## Linters, types and every test
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed-dev       ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-dev     ## Rewrite the code in the project's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.installed-dev      ## Print the table of performance ratios
+	$(BIN)/python -m bench $(ARGS)
+
+lock:                              ## Resolve the dependencies anew (needs uv)
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o requirements.lock
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+
+test-coverage: $(VENV)/.installed-dev           ## Tests with a one-line coverage total
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered -q $(ARGS)
+
+test-coverage-detailed: $(VENV)/.installed-dev  ## Tests with every uncovered line
+	$(BIN)/python -m pytest --cov --cov-report=term-missing $(ARGS)
+
+test-coverage-visualize: $(VENV)/.installed-dev ## Tests with an HTML report in htmlcov/
+	$(BIN)/python -m pytest --cov --cov-report=html $(ARGS)
+	@echo "Open htmlcov/index.html"
+
+service-build:   ## Build the container image
+	$(COMPOSE) build
+
+service-up:      ## Start the compose stack in the background
+	$(COMPOSE) up --detach --wait
+
+service-logs:    ## Follow the service's logs
+	$(COMPOSE) logs --follow app
+
+service-down:    ## Stop the compose stack
+	$(COMPOSE) down
+
+clean:           ## Remove what the targets above made
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache htmlcov .coverage .coverage.*

@@ -1,0 +1,182 @@
+"""The one composition root: settings in, an ASGI application out. Nothing is global."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import httpx
+from quart import Quart, request
+
+from service.ensembles import Agent, AgentDefaults, Catalog
+from service.ensembles_file import EnsemblesFile
+from service.llm.client import LLMClient
+from service.llm.mock import MockTransport
+from service.llm.resilience import RetryBudget
+from service.llm.transport import UpstreamTransport
+from service.pace import Pace
+from service.runs.runs import Limits, Runs, Tools
+from service.settings import Settings
+from service.strategies import STRATEGIES
+from service.version import VERSION
+from service.web import ops, problems, process
+from service.web import runs as run_pages
+from service.web.send_deadline import App, SendDeadline
+from telemetry import Telemetry, TelemetryConfig, current_request, otlp_wanted, register_secret
+
+_log = logging.getLogger(__name__)
+
+MOCK_URL = "http://mock-llm/v1"
+_CONNECT_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What the application is made of; `asgi` is what a server serves."""
+
+    settings: Settings
+    ensembles: EnsemblesFile
+    telemetry: Telemetry
+    runs: Runs
+    asgi: App
+
+
+def create_app(
+    settings: Settings,
+    variables: Mapping[str, str],
+    *,
+    transport: httpx.AsyncBaseTransport | None = None,
+    telemetry: Telemetry | None = None,
+) -> Services:
+    """Return the service for `settings`.
+
+    `variables` is where agents' keys are found (`key_env`). Tests hand in a `transport` that plays
+    the models' servers, and a `telemetry` that remembers its spans. Raises EnsemblesError.
+    """
+    ensembles = open_ensembles(settings)
+    telemetry = telemetry or Telemetry(_telemetry_config(settings, variables))
+    _label(telemetry, ensembles.catalog)
+    http = httpx.AsyncClient(
+        transport=transport or _transport(settings),
+        timeout=httpx.Timeout(None, connect=_CONNECT_TIMEOUT_S),
+    )
+    telemetry.instrument(http)
+    pace = Pace()
+    tools = Tools(
+        catalog=lambda: ensembles.catalog,
+        client=LLMClient(http, pace, key_needed=not settings.use_llm_mock),
+        keys=lambda agent: agent_key(agent, settings, variables),
+        budget=RetryBudget(),
+        telemetry=telemetry,
+        pace=pace,
+    )
+    runs = Runs(tools, _limits(settings))
+    quart = _quart(settings, runs, telemetry)
+    _lifespan(quart, pace, ensembles, telemetry, http)
+    return Services(
+        settings=settings,
+        ensembles=ensembles,
+        telemetry=telemetry,
+        runs=runs,
+        asgi=telemetry.middleware(SendDeadline(quart, settings.send_timeout_s)),
+    )
+
+
+def open_ensembles(settings: Settings) -> EnsemblesFile:
+    """Return the agents and ensembles that `settings` point to. Raises EnsemblesError."""
+    defaults = AgentDefaults(
+        model=settings.default_model,
+        base_url=MOCK_URL if settings.use_llm_mock else settings.default_base_url,
+        max_tokens=settings.max_tokens,
+    )
+    checks = {name: strategy.check for name, strategy in STRATEGIES.items()}
+    return EnsemblesFile(settings.ensembles_file, defaults, checks)
+
+
+def agent_key(agent: Agent, settings: Settings, variables: Mapping[str, str]) -> str | None:
+    """Return the secret an agent is asked with: its own variable's, or the default key."""
+    if agent.key_env:
+        key = variables.get(agent.key_env)
+    else:
+        key = settings.default_key.get_secret_value() if settings.default_key else None
+    if key:
+        register_secret(key)
+    return key
+
+
+def _quart(settings: Settings, runs: Runs, telemetry: Telemetry) -> Quart:
+    app = Quart("service", static_folder=None)
+    app.config.update(
+        MAX_CONTENT_LENGTH=settings.max_body_bytes,
+        BODY_TIMEOUT=settings.body_timeout_s,
+        RESPONSE_TIMEOUT=None,
+    )
+
+    @app.before_request
+    async def name_the_route() -> None:
+        info = current_request()
+        if info and request.url_rule:
+            info.route = request.url_rule.rule
+
+    problems.install(app)
+    process.install(app, runs)
+    run_pages.install(app, runs)
+    ops.install(app, runs, telemetry)
+    return app
+
+
+def _lifespan(
+    app: Quart, pace: Pace, ensembles: EnsemblesFile, telemetry: Telemetry, http: httpx.AsyncClient
+) -> None:
+    tasks: list[asyncio.Task[None]] = []
+
+    @app.before_serving
+    async def begin() -> None:
+        tasks.append(asyncio.create_task(pace.adapt()))
+        watch = ensembles.watch(lambda catalog: _label(telemetry, catalog))
+        tasks.append(asyncio.create_task(watch))
+
+    @app.after_serving
+    async def end() -> None:
+        for task in tasks:
+            task.cancel()
+        await http.aclose()
+        await asyncio.to_thread(telemetry.shutdown)
+
+
+def _transport(settings: Settings) -> httpx.AsyncBaseTransport:
+    if settings.use_llm_mock:
+        return MockTransport()
+    return UpstreamTransport()
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        open_runs=settings.max_open_runs,
+        retention_s=settings.run_retention_s,
+        log_bytes=settings.run_log_bytes,
+        detach_grace_s=settings.detach_grace_s,
+        keep_alive_s=settings.keep_alive_s,
+    )
+
+
+def _telemetry_config(settings: Settings, variables: Mapping[str, str]) -> TelemetryConfig:
+    hosts = (host.strip().lower() for host in settings.traceparent_hosts.split(","))
+    return TelemetryConfig(
+        service_version=VERSION,
+        otlp_enabled=otlp_wanted(variables),
+        trust_traceparent=settings.trust_traceparent,
+        traceparent_hosts=frozenset(host for host in hosts if host),
+    )
+
+
+def _label(telemetry: Telemetry, catalog: Catalog) -> None:
+    """Close the metrics' label sets over what is configured."""
+    telemetry.set_labels(
+        workflows=catalog.ensembles,
+        agents=catalog.agents,
+        models=catalog.models,
+        providers={agent.provider for agent in catalog.agents.values()},
+    )

@@ -1,0 +1,182 @@
+"""The command line: serve, mock, check."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import uvloop
+
+from service.app import agent_key, open_ensembles
+from service.ensembles import Catalog, EnsemblesError
+from service.llm.mock import MockLLM
+from service.llm.mock_server import serve_mock
+from service.server import serve
+from service.settings import (
+    WITHOUT_EFFECT,
+    Settings,
+    SettingsError,
+    check_env_file,
+    load_settings,
+    read_variables,
+)
+from service.sockets import allow_many_files, base_url, listen
+from service.supervisor import Supervisor
+from service.version import VERSION
+from telemetry import configure_logging
+
+ENV_FILE = Path(".env")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code; what the user did wrong is one line each."""
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except (SettingsError, EnsemblesError) as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m service",
+        description="One question to several LLM agents at once; the combined answer streams.",
+    )
+    parser.add_argument("--version", action="version", version=VERSION)
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    serving = commands.add_parser("serve", help="start the service")
+    serving.add_argument("--workers", type=int, help="processes to serve with (WORKERS)")
+    serving.add_argument("--host", help="interface to listen on (HOST)")
+    serving.add_argument("--port", type=int, help="port to listen on; 0 picks one (PORT)")
+    serving.set_defaults(command=_serve)
+
+    mocking = commands.add_parser("mock", help="serve the mock LLM over a socket")
+    mocking.add_argument("--host", default="127.0.0.1")
+    mocking.add_argument("--port", type=int, default=9100, help="0 picks one")
+    mocking.add_argument("--seed", type=int, default=0)
+    mocking.set_defaults(command=_mock)
+
+    checking = commands.add_parser("check", help="validate the settings and the ensembles file")
+    checking.set_defaults(command=_check)
+
+    working = commands.add_parser("worker")  # what `serve --workers` starts; not for people
+    working.add_argument("sock", type=int)
+    working.add_argument("parent", type=int)
+    working.set_defaults(command=_work)
+    return parser
+
+
+def _load(overrides: Mapping[str, object]) -> tuple[Settings, Mapping[str, str], Catalog]:
+    """Return settings (the command line's first), variables and the catalog, all checked."""
+    for name, value in overrides.items():
+        if value is not None:
+            os.environ[name.upper()] = str(value)  # workers and the pools below read it too
+    settings = load_settings(ENV_FILE)
+    variables = read_variables(ENV_FILE)
+    for name, value in variables.items():
+        if name.startswith("OTEL_"):
+            os.environ.setdefault(name, value)  # OpenTelemetry reads nothing but the environment
+    catalog = open_ensembles(settings).catalog
+    keys = (agent.key_env for agent in catalog.agents.values())
+    check_env_file(ENV_FILE, frozenset(key for key in keys if key))
+    return settings, variables, catalog
+
+
+def _serve(options: argparse.Namespace) -> int:
+    overrides = {"workers": options.workers, "host": options.host, "port": options.port}
+    settings, variables, catalog = _load(overrides)
+    configure_logging(level=settings.log_level, json=settings.json_logs)
+    allow_many_files()
+    try:
+        sock = listen(*settings.address)
+    except OSError as error:
+        print(f"HTTP_ADDR: cannot listen on {settings.http_addr}: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    _announce(settings, variables, catalog, sock)
+    if settings.workers > 1:
+        return Supervisor(sock, settings.workers, settings.drain_s).run()
+    serve(settings, variables, sock)
+    return 0
+
+
+def _work(options: argparse.Namespace) -> int:
+    settings, variables, _ = _load({})
+    configure_logging(level=settings.log_level, json=settings.json_logs)
+    with socket.socket(fileno=options.sock) as sock:
+        serve(settings, variables, sock, parent=options.parent)
+    return 0
+
+
+def _mock(options: argparse.Namespace) -> int:
+    allow_many_files()
+
+    def ready(url: str) -> None:
+        print(f"The mock LLM answers at {url} (LLM_BASE_URL={url})", flush=True)  # noqa: T201
+
+    with (
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        suppress(KeyboardInterrupt),
+    ):
+        runner.run(serve_mock(options.host, options.port, MockLLM(seed=options.seed), ready=ready))
+    return 0
+
+
+def _check(_options: argparse.Namespace) -> int:
+    settings, variables, catalog = _load({})
+    print(f"{settings.ensembles_file} is good.")  # noqa: T201
+    for ensemble in catalog.ensembles.values():
+        mark = " (default)" if ensemble.name == catalog.default else ""
+        print(f"\n{ensemble.name}{mark}: {ensemble.strategy}")  # noqa: T201
+        for agent in ensemble.everyone:
+            where = urlsplit(agent.base_url).netloc
+            key = "key set" if agent_key(agent, settings, variables) else "no key"
+            who = "the mock" if settings.use_llm_mock else f"{where}, {key}"
+            print(f"  {agent.name}: {agent.model} ({who})")  # noqa: T201
+    for warning in _warnings(settings, variables, catalog):
+        print(f"\nWarning: {warning}")  # noqa: T201
+    return 0
+
+
+def _announce(
+    settings: Settings, variables: Mapping[str, str], catalog: Catalog, sock: socket.socket
+) -> None:
+    """Print where the service is, who answers, and a command to paste."""
+    url = base_url(sock)
+    for warning in _warnings(settings, variables, catalog):
+        print(f"Warning: {warning}", file=sys.stderr)  # noqa: T201
+    models = ", ".join(sorted(catalog.models))
+    answers = (
+        "the mock LLM (USE_LLM_MOCK=false and LLM_KEY=… for a real one)"
+        if settings.use_llm_mock
+        else f"{models} at {settings.default_base_url}"
+    )
+    many = f" with {settings.workers} workers" if settings.workers > 1 else ""
+    print(  # noqa: T201
+        f"LLM SSE Service {VERSION} on {url}{many}\n"
+        f"Answers come from {answers}\n\n"
+        f'  curl -N -X POST {url}/api/process -H "Content-Type: application/json" \\\n'
+        f"""    -d '{{"message":"Explain gravity like I am 5", "message_id":"message_123"}}'\n""",
+        flush=True,
+    )
+
+
+def _warnings(settings: Settings, variables: Mapping[str, str], catalog: Catalog) -> Sequence[str]:
+    said = [
+        f"{name} has no effect in this version." for name in sorted(WITHOUT_EFFECT & set(variables))
+    ]
+    if not settings.use_llm_mock:
+        agents = catalog.agents.values()
+        keyless = [each for each in agents if not agent_key(each, settings, variables)]
+        names = sorted({each.key_env or "LLM_KEY" for each in keyless})
+        said += [f"{name} is not set: agents that need it will fail." for name in names]
+    return said

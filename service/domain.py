@@ -1,0 +1,130 @@
+"""The words of the service: what is asked, what an agent says, what it cost. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Role = Literal["system", "user", "assistant"]
+
+CHARS_PER_TOKEN = 4  # the usual rule of thumb; only ever used for usage marked `estimated`
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """What a face makes of a request: everything a run needs to know about it."""
+
+    messages: tuple[Message, ...]
+    message_id: str
+    conversation_id: str
+    ensemble: str
+    stream_agents: bool = False
+    max_tokens: int | None = None
+    timeout_s: float | None = None
+    owner: str = "anonymous"
+
+    @property
+    def question(self) -> str:
+        """The text of the last message."""
+        return self.messages[-1].content
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that one or several upstream calls consumed.
+
+    `estimated` is set when any part was counted here, for want of a figure from upstream.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    estimated: bool = False
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+            self.estimated or other.estimated,
+        )
+
+    @property
+    def total_tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
+
+    @classmethod
+    def estimate(cls, messages: Sequence[Message], text: str) -> Usage:
+        """Return a guess for a call that ended before upstream reported its usage."""
+        asked = sum(len(message.content) for message in messages)
+        return cls(-(-asked // CHARS_PER_TOKEN), -(-len(text) // CHARS_PER_TOKEN), estimated=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """US dollars per million tokens of one model."""
+
+    input: float
+    output: float
+    cached_input: float | None = None
+
+    def cost_usd(self, usage: Usage) -> float:
+        cached_price = self.input if self.cached_input is None else self.cached_input
+        fresh = usage.input_tokens - usage.cached_tokens
+        return (
+            fresh * self.input
+            + usage.cached_tokens * cached_price
+            + usage.output_tokens * self.output
+        ) / 1e6
+
+
+def add_costs(*costs: float | None) -> float | None:
+    """Return the sum of the known costs in US dollars; None when none is known."""
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if known else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentReport:
+    """How one agent's work went: what it said, how long it took, what it cost.
+
+    `text` is what arrived, also when the agent failed or was cut off (`partial`).
+    `first_token_ms` is None when no token arrived.
+    """
+
+    agent: str
+    model: str
+    text: str
+    usage: Usage
+    cost: float | None
+    elapsed_ms: float
+    first_token_ms: float | None
+    finish_reason: str = ""
+    partial: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a strategy returns once the whole answer has been emitted.
+
+    `source` is the name the text was sent under, `answered_by` the agent that wrote it;
+    `degraded` says that a lesser agent or model had to stand in.
+    """
+
+    source: str
+    answered_by: str
+    usage: Usage
+    cost: float | None
+    degraded: bool = False
+    combiner: AgentReport | None = None

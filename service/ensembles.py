@@ -1,0 +1,230 @@
+"""Agents and ensembles as `ensembles.toml` describes them. Pure: text in, `Catalog` out.
+
+An agent is a model with a prompt, a place to ask it and deadlines. An ensemble is a strategy
+and the agents it asks. What the file leaves out comes from the settings (`AgentDefaults`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+
+from service.domain import Price
+from service.ensembles_tables import AgentTable, EnsembleTable, File
+from service.toml_lines import line_of
+
+
+class EnsemblesError(Exception):
+    """The file cannot be used. Each line of the message says `file:line: what is wrong`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentDefaults:
+    """What an agent gets when the file does not say."""
+
+    model: str
+    base_url: str
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """One model with its prompt and limits, every default filled in. Times in seconds."""
+
+    name: str
+    model: str
+    base_url: str
+    key_env: str | None
+    provider: str
+    prompt: str
+    temperature: float | None
+    top_p: float | None
+    max_tokens: int
+    stream: bool
+    first_token_timeout_s: float
+    idle_timeout_s: float
+    timeout_s: float
+    retries: int
+    fallbacks: tuple[str, ...]
+    extra_body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ensemble:
+    """A strategy and the agents it asks.
+
+    `straggler_grace_s` None means: wait for every agent. `config_hash` names the prompts and
+    settings in force, so that a run can say what it used.
+    """
+
+    name: str
+    strategy: str
+    agents: tuple[Agent, ...]
+    combiner: Agent | None
+    min_answers: int
+    straggler_grace_s: float | None
+    timeout_s: float
+    max_cost_usd: float | None
+    config_hash: str
+
+    @property
+    def everyone(self) -> tuple[Agent, ...]:
+        """The agents and, last, the combiner when there is one."""
+        return (*self.agents, *([self.combiner] if self.combiner else []))
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """All that `ensembles.toml` defines. `prices` are by model name."""
+
+    default: str
+    ensembles: Mapping[str, Ensemble]
+    agents: Mapping[str, Agent]
+    prices: Mapping[str, Price]
+
+    @property
+    def models(self) -> frozenset[str]:
+        """Every model name that can be asked, fallbacks included."""
+        return frozenset(
+            model for agent in self.agents.values() for model in (agent.model, *agent.fallbacks)
+        )
+
+
+# A strategy's own word on an ensemble: what is wrong with it, or None.
+Check = Callable[[Ensemble], str | None]
+
+# Source: the well-known values of gen_ai.provider.name, OpenTelemetry GenAI conventions.
+_PROVIDERS = {
+    "api.openai.com": "openai",
+    "api.groq.com": "groq",
+    "api.mistral.ai": "mistral_ai",
+    "api.deepseek.com": "deepseek",
+    "api.x.ai": "x_ai",
+    "api.perplexity.ai": "perplexity",
+    "mock-llm": "mock",
+}
+
+
+def parse_ensembles(
+    text: str, *, source: str, defaults: AgentDefaults, checks: Mapping[str, Check]
+) -> Catalog:
+    """Return what `text` (TOML) defines. `checks` holds one function per strategy.
+
+    Raises EnsemblesError naming `source`, the line and the reason of each fault.
+    """
+    try:
+        file = File.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise EnsemblesError(f"{source}: {error}") from error
+    except ValidationError as error:
+        faults = [(tuple(fault["loc"]), _reason(fault["msg"])) for fault in error.errors()]
+        raise EnsemblesError(_describe(faults, text, source)) from error
+    agents = {name: _agent(name, table, defaults) for name, table in file.agents.items()}
+    faults = list(_faults(file, agents))
+    if faults:
+        raise EnsemblesError(_describe(faults, text, source))
+    ensembles = {name: _ensemble(name, table, agents) for name, table in file.ensembles.items()}
+    faults = [fault for name, table in ensembles.items() for fault in _misfits(name, table, checks)]
+    if faults:
+        raise EnsemblesError(_describe(faults, text, source))
+    return Catalog(
+        default=file.default,
+        ensembles=MappingProxyType(ensembles),
+        agents=MappingProxyType(agents),
+        prices=MappingProxyType(
+            {model: Price(**table.model_dump()) for model, table in file.prices.items()}
+        ),
+    )
+
+
+_Fault = tuple[tuple[str | int, ...], str]
+
+
+def _faults(file: File, agents: Mapping[str, Agent]) -> list[_Fault]:
+    faults: list[_Fault] = []
+    if file.default not in file.ensembles:
+        faults.append((("default",), f"there is no ensemble named {file.default!r}"))
+    for name, agent in agents.items():
+        if not _host(agent.base_url):
+            where = ("agents", name, "base_url")
+            faults.append((where, f"{agent.base_url!r} is not an http or https address"))
+    for name, table in file.ensembles.items():
+        at = ("ensembles", name)
+        combiner = [("combiner", table.combiner)] if table.combiner else []
+        for key, wanted in [*(("agents", each) for each in table.agents), *combiner]:
+            if wanted not in agents:
+                faults.append(((*at, key), f"there is no agent named {wanted!r}"))
+        if len(set(table.agents)) < len(table.agents) or table.combiner in table.agents:
+            faults.append(((*at, "agents"), "each agent can be named only once"))
+        if table.min_answers > len(table.agents):
+            why = f"{table.min_answers} answers can never come from {len(table.agents)} agents"
+            faults.append(((*at, "min_answers"), why))
+    return faults
+
+
+def _misfits(name: str, ensemble: Ensemble, checks: Mapping[str, Check]) -> list[_Fault]:
+    where = ("ensembles", name, "strategy")
+    check = checks.get(ensemble.strategy)
+    if check is None:
+        known = ", ".join(sorted(checks))
+        return [(where, f"{ensemble.strategy!r} is not a strategy; there are: {known}")]
+    fault = check(ensemble)
+    return [(where, fault)] if fault else []
+
+
+def _agent(name: str, table: AgentTable, defaults: AgentDefaults) -> Agent:
+    base_url = (table.base_url or defaults.base_url).rstrip("/")
+    fields = table.model_dump(exclude={"model", "base_url", "provider", "max_tokens", "fallbacks"})
+    return Agent(
+        name=name,
+        model=table.model or defaults.model,
+        base_url=base_url,
+        provider=table.provider or _PROVIDERS.get(_host(base_url), "openai_compatible"),
+        max_tokens=table.max_tokens or defaults.max_tokens,
+        fallbacks=tuple(table.fallbacks),
+        **fields,
+    )
+
+
+def _host(url: str) -> str:
+    """Return the host of an http or https address, "" when `url` is not one."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # only now is it looked at
+    except ValueError:
+        return ""
+    return (parts.hostname or "") if parts.scheme in {"http", "https"} else ""
+
+
+def _ensemble(name: str, table: EnsembleTable, agents: Mapping[str, Agent]) -> Ensemble:
+    used = [agents[each] for each in table.agents]
+    combiner = agents[table.combiner] if table.combiner else None
+    told = repr((table.model_dump(), used, combiner)).encode()
+    return Ensemble(
+        name=name,
+        agents=tuple(used),
+        combiner=combiner,
+        config_hash=hashlib.sha256(told).hexdigest()[:16],
+        **table.model_dump(exclude={"agents", "combiner"}),
+    )
+
+
+def _describe(faults: list[_Fault], text: str, source: str) -> str:
+    return "\n".join(
+        f"{source}:{line_of(text, where)}: {'.'.join(map(str, where)) or 'file'}: {why}"
+        for where, why in faults
+    )
+
+
+def _reason(message: str) -> str:
+    return {
+        "Extra inputs are not permitted": "this key is not known",
+        "Field required": "this key is missing",
+    }.get(message, message[:1].lower() + message[1:])

@@ -1,0 +1,55 @@
+"""The tables of `ensembles.toml`: which keys there are, their types and their defaults."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class PriceTable(_Table):
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+    cached_input: float | None = Field(default=None, ge=0)
+
+
+class AgentTable(_Table):
+    model: str | None = Field(default=None, min_length=1)
+    base_url: str | None = None
+    key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    provider: Name | None = None
+    prompt: str = Field(default="", max_length=100_000)
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    max_tokens: int | None = Field(default=None, ge=1)
+    stream: bool = True
+    first_token_timeout_s: Seconds = 30
+    idle_timeout_s: Seconds = 20
+    timeout_s: Seconds = 120
+    retries: int = Field(default=2, ge=0, le=10)
+    fallbacks: list[str] = []
+    extra_body: dict[str, Any] = {}
+
+
+class EnsembleTable(_Table):
+    strategy: str = "synthesize"
+    agents: list[Name] = Field(min_length=1, max_length=64)
+    combiner: Name | None = None
+    min_answers: int = Field(default=1, ge=1)
+    straggler_grace_s: float | None = Field(default=None, ge=0, le=86_400)
+    timeout_s: Seconds = 180
+    max_cost_usd: float | None = Field(default=None, gt=0)
+
+
+class File(_Table):
+    default: Name = "fanout"
+    agents: dict[Name, AgentTable]
+    ensembles: dict[Name, EnsembleTable] = Field(min_length=1)
+    prices: dict[str, PriceTable] = {}

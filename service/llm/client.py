@@ -1,0 +1,127 @@
+"""One client for every server that speaks OpenAI's chat completions, streaming or whole."""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import urlsplit
+
+import aiohttp
+import httpx
+
+from service.errors import (
+    MissingKey,
+    ServiceError,
+    UpstreamBroken,
+    UpstreamEmpty,
+    UpstreamError,
+    UpstreamRefused,
+    UpstreamUnreachable,
+)
+from service.llm.protocol import Call, Reply
+from service.llm.receive import Incoming, OnText, receive
+from service.llm.resilience import Deadlines
+from service.pace import Pace
+from telemetry import AgentOperation, ChatOperation
+
+_MAX_MESSAGE_CHARS = 500
+
+# httpx-aiohttp lets some of aiohttp's errors through as they are.
+_TRANSPORT_ERRORS = (httpx.TransportError, aiohttp.ClientError, OSError)
+
+
+class LLMClient:
+    """Asks models. Each call has its deadlines; errors are UpstreamErrors, whatever broke."""
+
+    def __init__(self, http: httpx.AsyncClient, pace: Pace, *, key_needed: bool = True) -> None:
+        self._http = http
+        self._pace = pace
+        self._key_needed = key_needed
+
+    async def chat(
+        self, call: Call, reply: Reply, on_text: OnText, operation: AgentOperation, attempt: int
+    ) -> None:
+        """Ask once, filling `reply` and passing each piece of text to `on_text`.
+
+        Raises UpstreamError.
+        """
+        server = urlsplit(call.base_url)
+        span = operation.chat(
+            model=call.model,
+            provider=call.provider,
+            server_address=server.hostname or "",
+            server_port=server.port or (443 if server.scheme == "https" else 80),
+            stream=call.stream,
+            attempt=attempt,
+        )
+        error_type, cancelled = ServiceError.code, False
+        try:
+            await self._within_deadlines(call, reply, on_text, span)
+            error_type = ""
+        except UpstreamError as error:
+            error_type = error.code
+            _make_presentable(error, call.key)
+            raise
+        except asyncio.CancelledError:
+            cancelled = True
+            raise
+        finally:
+            usage = reply.usage
+            span.finish(
+                error_type=error_type,
+                cancelled=cancelled,
+                response_id=reply.response_id,
+                response_model=reply.response_model,
+                finish_reason=reply.finish_reason,
+                input_tokens=usage.input_tokens if usage else None,
+                output_tokens=usage.output_tokens if usage else None,
+                cached_tokens=usage.cached_tokens if usage else None,
+                reasoning_tokens=usage.reasoning_tokens if usage else None,
+                chunks=len(reply.parts),
+            )
+
+    async def _within_deadlines(
+        self, call: Call, reply: Reply, on_text: OnText, span: ChatOperation
+    ) -> None:
+        if self._key_needed and not call.key:
+            raise MissingKey(
+                f"No key is set for {call.model}: set {call.key_name}, or USE_LLM_MOCK=true to try "
+                "the service without one. A server that needs no key takes any value."
+            )
+        async with Deadlines(
+            call.model,
+            total_s=call.timeout_s,
+            first_token_s=call.first_token_timeout_s if call.stream else None,
+            idle_s=call.idle_timeout_s if call.stream else None,
+        ) as deadlines:
+            response = await self._send(call, span)
+            try:
+                await receive(response, Incoming(call, reply, on_text, span, deadlines, self._pace))
+            except _TRANSPORT_ERRORS as error:
+                raise UpstreamBroken(f"The connection to {call.model} was lost.") from error
+            finally:
+                await response.aclose()
+        if not reply.text.strip():
+            raise UpstreamEmpty(f"{call.model} answered without any text.")
+
+    async def _send(self, call: Call, span: ChatOperation) -> httpx.Response:
+        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+        if call.key:
+            headers["Authorization"] = f"Bearer {call.key}"
+        url = f"{call.base_url}/chat/completions"
+        try:
+            request = self._http.build_request("POST", url, content=call.body(), headers=headers)
+            with span.activate():
+                return await self._http.send(request, stream=True)
+        except (*_TRANSPORT_ERRORS, httpx.InvalidURL) as error:
+            raise UpstreamUnreachable(f"{call.model}'s server could not be reached.") from error
+        except ValueError:  # a host or a key that no request can hold; its text may show the key
+            raise UpstreamRefused(
+                f"{call.model} cannot be asked: check its base_url and {call.key_name}."
+            ) from None
+
+
+def _make_presentable(error: UpstreamError, key: str | None) -> None:
+    """Take the key out of what upstream said, and only then cut it: half a key is a secret too."""
+    message = error.message.replace(key, "[redacted]") if key else error.message
+    error.message = message[:_MAX_MESSAGE_CHARS]
+    error.args = (error.message,)

@@ -1,0 +1,183 @@
+"""The mock LLM: OpenAI's REST protocol answered in-process, under the real HTTP client.
+
+MockLLM is the server's side without a network: it routes, counts, and decides whom a fault hits.
+MockTransport plays its plans to httpx; `mock_server` plays them over a socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from random import Random
+from uuid import uuid4
+
+import httpx
+from msgspec.structs import replace
+
+from service.llm.mock_plan import MockCall, TokenPace, plan_call
+from service.llm.mock_script import (
+    BadRequestError,
+    ChatRequest,
+    Script,
+    parse_request,
+    parse_script,
+)
+from service.llm.mock_wire import End, Plan, error_plan, json_plan
+
+_MODELS_CREATED = 1_700_000_000
+
+
+class MockLLM:
+    """A model server that never needs a key.
+
+    `requests` counts what came in, `open_streams` the responses not yet over, `closed_early` those
+    that the client gave up. `seed` and `pace` hold where a request does not say otherwise.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int = 0,
+        pace: TokenPace | None = None,
+        models: Sequence[str] = ("gpt-4o-mini", "gpt-4o"),
+    ) -> None:
+        self.requests = 0
+        self.open_streams = 0
+        self.closed_early = 0
+        self._seed = seed
+        self._pace = pace or TokenPace()
+        self._models = tuple(models)
+        self._asked: Counter[tuple[str, str]] = Counter()
+
+    def respond(self, method: str, path: str, body: bytes) -> Plan:
+        """Return the plan of the response to a request; `path` is without its query."""
+        self.requests += 1
+        answer: Callable[[bytes], Plan]
+        if path.endswith("/chat/completions"):
+            allowed, answer = "POST", self._chat
+        elif path.endswith("/models"):
+            allowed, answer = "GET", self._list_models
+        else:
+            return error_plan(404, f"Invalid URL ({method} {path}).")
+        if method != allowed:
+            sentence = f"Not allowed to {method} on {path}; use {allowed}."
+            return error_plan(405, sentence, ("allow", allowed))
+        try:
+            return answer(body)
+        except BadRequestError as error:
+            return error_plan(400, error.message, param=error.param)
+
+    def opened(self) -> None:
+        """Count a response that begins to be played."""
+        self.open_streams += 1
+
+    def closed(self, *, early: bool) -> None:
+        """Count a response that is over; `early` if the client did not wait for its end."""
+        self.open_streams -= 1
+        self.closed_early += early
+
+    def _chat(self, body: bytes) -> Plan:
+        request = parse_request(body)
+        script = parse_script(request.model)
+        if script.fault and not self._fault_hits(request, script):
+            script = replace(script, fault=None)
+        seeds = (script.seed, request.seed, self._seed)
+        call = MockCall(
+            request=request,
+            script=script,
+            prompt=request.prompt(next(seed for seed in seeds if seed is not None)),
+            pace=self._pace,
+            id=f"chatcmpl-{uuid4().hex}",
+            created=int(time.time()),
+        )
+        return plan_call(call)
+
+    def _fault_hits(self, request: ChatRequest, script: Script) -> bool:
+        """Tell whether this request gets the fault; `times` counts the same question again."""
+        if script.times is None and script.rate == 1.0:
+            return True
+        key = request.model, request.question
+        self._asked[key] += 1
+        asked = self._asked[key]
+        if script.times is not None and asked > script.times:
+            return False
+        seed = script.seed if script.seed is not None else self._seed
+        return Random(f"{seed} {asked} {key}").random() < script.rate  # noqa: S311
+
+    def _list_models(self, _: bytes) -> Plan:
+        models = [
+            {"id": name, "object": "model", "created": _MODELS_CREATED, "owned_by": "mock"}
+            for name in self._models
+        ]
+        return json_plan(200, {"object": "list", "data": models})
+
+
+class MockTransport(httpx.AsyncBaseTransport):
+    """Plays a MockLLM to an `httpx.AsyncClient`. Timeouts of httpx are not honoured."""
+
+    def __init__(self, mock: MockLLM | None = None) -> None:
+        self.mock = mock or MockLLM()
+
+    @property
+    def requests(self) -> int:
+        """How many requests came in."""
+        return self.mock.requests
+
+    @property
+    def open_streams(self) -> int:
+        """How many responses are neither over nor closed."""
+        return self.mock.open_streams
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Return the response once its headers would have come.
+
+        Raises httpx.ConnectError when the script refuses the connection.
+        """
+        plan = self.mock.respond(request.method, request.url.path, await request.aread())
+        if plan.status is None and plan.end is End.RESET:
+            raise httpx.ConnectError("The mock was told to refuse the connection.", request=request)
+        stream = _PlayedStream(plan, self.mock, request)
+        try:
+            if plan.status is None:
+                await asyncio.Event().wait()
+            await asyncio.sleep(plan.wait_s)
+        except asyncio.CancelledError:
+            await stream.aclose()
+            raise
+        return httpx.Response(plan.status or 500, headers=plan.headers, stream=stream)
+
+
+class _PlayedStream(httpx.AsyncByteStream):
+    """The body of a plan, at its pace; closing it before its end counts as given up."""
+
+    def __init__(self, plan: Plan, mock: MockLLM, request: httpx.Request) -> None:
+        self._plan = plan
+        self._mock = mock
+        self._request = request
+        self._ended = False
+        self._closed = False
+        mock.opened()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        left = len(self._plan.steps)
+        for step in self._plan.steps:
+            due += step.delay_s
+            await asyncio.sleep(max(0.0, due - loop.time()))
+            left -= 1
+            # Before the yield: a client may stop reading at [DONE], which is not giving up.
+            self._ended = left == 0 and self._plan.end is End.CLEAN
+            yield step.data
+        if self._plan.end is End.HANG:
+            await asyncio.Event().wait()
+        self._ended = True
+        if self._plan.end is End.RESET:
+            raise httpx.ReadError("The mock was told to reset.", request=self._request)
+
+    async def aclose(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._mock.closed(early=not self._ended)

@@ -1,0 +1,213 @@
+"""What the mock answers and when: the text, its pace, and every scripted fault.
+
+Pure: a request and its script go in, a Plan comes out. The transport and the socket server play
+the same plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from random import Random
+from typing import NamedTuple
+
+from service.llm.mock_script import ChatRequest, Fault, Script
+from service.llm.mock_text import Prompt, answer_tokens, split_tokens
+from service.llm.mock_wire import (
+    JSON_TYPE,
+    STREAM_HEADERS,
+    End,
+    MockReply,
+    Plan,
+    Step,
+    chunk_steps,
+    completion_document,
+    encode,
+    error_document,
+    error_plan,
+    json_plan,
+)
+
+# Characters of 2, 3 and 4 bytes, and a line separator that is no line end in an event stream.
+MULTIBYTE_TEXT = "Grüße 👋 an alle: naïve Ärzte\u2028sagen für 5 € „ja“ 🚀🧑‍🚀 und gehen."
+
+# Real gaps are skewed: most lie near the median, a few are several times as long.
+_FIRST_SIGMA, _GAP_SIGMA, _MOST = 0.35, 0.5, 8.0
+_SPLIT_GAP_S = 0.002  # so that a socket sends the parts as separate blocks
+_TOLD_TO_FAIL = "The mock was told to fail."
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPace:
+    """Medians of the drawn delays; 0 is no delay at all."""
+
+    first_s: float = 0.25
+    gap_s: float = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MockCall:
+    """One request to be answered, and what the mock adds to it."""
+
+    request: ChatRequest
+    script: Script
+    prompt: Prompt
+    pace: TokenPace
+    id: str
+    created: int
+
+
+class _Draft(NamedTuple):
+    """The steps of a sound answer, of which the first `cut` go out before a fault."""
+
+    steps: list[Step]
+    cut: int
+    script: Script
+    has_usage: bool
+
+
+def plan_call(call: MockCall) -> Plan:
+    """Return the plan of the answer to a chat request, with its fault if it has one."""
+    fault = call.script.fault
+    if fault in _UNANSWERED:
+        return _UNANSWERED[fault](call.script)
+    reply = _reply(call)
+    if not call.request.stream:
+        return _plan_whole(call.script, reply)
+    steps = chunk_steps(reply, call.request.wants_usage)
+    if fault not in _FAULTS:
+        return Plan(200, STREAM_HEADERS, steps)
+    cut = 1 + min(call.script.after, len(reply.tokens))
+    draft = _Draft(steps, cut, call.script, call.request.wants_usage)
+    return Plan(200, STREAM_HEADERS, *_FAULTS[fault](draft))
+
+
+def _plan_whole(script: Script, reply: MockReply) -> Plan:
+    """Return the plan of an answer in one piece, which comes when its last token would.
+
+    Of a fault after some tokens, half of the body takes the place.
+    """
+    wait_s = sum(reply.delays)
+    document = completion_document(reply)
+    if script.fault == "no_usage":
+        del document["usage"]
+    if script.fault == "error_object":
+        document = error_document(500, _TOLD_TO_FAIL)
+    if script.fault not in _WHOLE_FAULTS:
+        return json_plan(200, document, wait_s=wait_s)
+    body = encode(document)
+    middle = len(body) // 2
+    halves = [Step(0.0, body[:middle]), Step(0.0, body[middle:])]
+    steps, end = _FAULTS[script.fault](_Draft(halves, 1, script, has_usage=False))
+    return Plan(200, (JSON_TYPE,), steps, end, wait_s)
+
+
+def _reply(call: MockCall) -> MockReply:
+    tokens = _tokens(call)
+    limit = call.request.token_limit
+    cut = limit is not None and limit < len(tokens)
+    tokens = tokens[:limit] if cut else tokens
+    script = call.script
+    return MockReply(
+        id=call.id,
+        created=call.created,
+        model=call.request.model,
+        tokens=tokens,
+        delays=_delays(len(tokens), call.prompt, call.pace, script.first_ms, script.gap_ms),
+        finish_reason="length" if cut else "stop",
+        prompt_tokens=call.request.prompt_tokens,
+    )
+
+
+def _tokens(call: MockCall) -> tuple[str, ...]:
+    if call.script.fault == "empty":
+        return ()
+    if call.script.fault == "split_utf8":
+        return split_tokens(MULTIBYTE_TEXT)
+    return answer_tokens(call.prompt, call.script.tokens)
+
+
+@lru_cache(maxsize=4096)
+def _delays(
+    count: int, prompt: Prompt, pace: TokenPace, first_ms: float | None, gap_ms: float | None
+) -> tuple[float, ...]:
+    """Return the delay before each of `count` tokens in seconds; one even if there is none."""
+    random = Random(repr(prompt))  # noqa: S311  # the same request gets the same pace
+
+    def draw(median_s: float, sigma: float) -> float:
+        return median_s * min(random.lognormvariate(0.0, sigma), _MOST)
+
+    first_s = draw(pace.first_s, _FIRST_SIGMA) if first_ms is None else first_ms / 1000
+    if gap_ms is not None:
+        return (first_s, *[gap_ms / 1000] * (count - 1))
+    return (first_s, *(draw(pace.gap_s, _GAP_SIGMA) for _ in range(count - 1)))
+
+
+def _status(script: Script) -> Plan:
+    after = [] if script.retry_after is None else [("retry-after", f"{script.retry_after:g}")]
+    return error_plan(script.status, f"The mock was told to answer {script.status}.", *after)
+
+
+def _garbage(draft: _Draft) -> tuple[list[Step], End]:
+    sent, left = draft.steps[: draft.cut], draft.steps[draft.cut :]
+    return [*sent, Step(0.0, b"data: {oops\n\n"), *left], End.CLEAN
+
+
+def _error_object(draft: _Draft) -> tuple[list[Step], End]:
+    event = b"data: " + encode(error_document(500, _TOLD_TO_FAIL)) + b"\n\n"
+    return [*draft.steps[: draft.cut], Step(0.0, event)], End.CLEAN
+
+
+def _drip(draft: _Draft) -> tuple[list[Step], End]:
+    stream = b"".join(step.data for step in draft.steps)
+    return [Step(draft.script.drip_ms / 1000, bytes([byte])) for byte in stream], End.CLEAN
+
+
+def _binary(_: _Draft) -> tuple[list[Step], End]:
+    noise = Random(0).randbytes(4096)  # noqa: S311  # the same bytes each time
+    return [Step(0.0, b"\x89PNG\r\n\x1a\n\0" + noise)], End.CLEAN
+
+
+def _split_utf8(draft: _Draft) -> tuple[list[Step], End]:
+    steps = []
+    for delay_s, data in draft.steps:
+        cuts = [0, *(i + 1 for i, byte in enumerate(data) if byte >= 0xC0), len(data)]
+        first, *others = [data[a:b] for a, b in pairwise(cuts)]
+        steps += [Step(delay_s, first), *(Step(_SPLIT_GAP_S, part) for part in others)]
+    return steps, End.CLEAN
+
+
+def _crlf(draft: _Draft) -> tuple[list[Step], End]:
+    comment = b": still here\r\n\r\n"
+    lines = [(delay_s, data.replace(b"\n", b"\r\n")) for delay_s, data in draft.steps]
+    return [Step(delay_s, comment + data) for delay_s, data in lines], End.CLEAN
+
+
+def _no_usage(draft: _Draft) -> tuple[list[Step], End]:
+    steps = draft.steps
+    return ([*steps[:-2], steps[-1]] if draft.has_usage else steps), End.CLEAN
+
+
+_UNANSWERED: dict[Fault | None, Callable[[Script], Plan]] = {
+    "status": _status,
+    "refuse": lambda _: Plan(None, end=End.RESET),
+    "hang": lambda _: Plan(None, end=End.HANG),
+}
+_FAULTS: dict[Fault | None, Callable[[_Draft], tuple[list[Step], End]]] = {
+    "reset": lambda draft: (draft.steps[: draft.cut], End.RESET),
+    "stall": lambda draft: (draft.steps[: draft.cut], End.HANG),
+    "cut": lambda draft: (draft.steps[: draft.cut], End.CLEAN),
+    "drip": _drip,
+    "garbage": _garbage,
+    "error_object": _error_object,
+    "binary": _binary,
+    "split_utf8": _split_utf8,
+    "crlf": _crlf,
+    "no_done": lambda draft: (draft.steps[:-1], End.CLEAN),
+    "double_done": lambda draft: ([*draft.steps, draft.steps[-1]], End.CLEAN),
+    "no_usage": _no_usage,
+}
+# Those that also mean something when the answer comes in one piece.
+_WHOLE_FAULTS = {"reset", "stall", "cut", "drip", "garbage", "binary", "split_utf8"}

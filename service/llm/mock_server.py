@@ -1,0 +1,140 @@
+"""The mock LLM on a port: HTTP/1.1 with keep-alive, fast enough to load the service with.
+
+Knows connections and requests; `mock_player` keeps the pace, MockLLM knows the answers. `GET /stats`
+tells what the mock counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from service.llm.mock import MockLLM
+from service.llm.mock_http import MAX_BODY_BYTES, BadHeadError, Head, response_head, take_head
+from service.llm.mock_player import Player
+from service.llm.mock_wire import Plan, error_plan, json_plan
+
+_BACKLOG = 2048
+_LAST_READ_S = 2.0
+
+
+async def serve_mock(
+    host: str, port: int, mock: MockLLM, *, ready: Callable[[str], None] | None = None
+) -> None:
+    """Serve `mock` until cancelled; port 0 picks one. `ready` is told the base URL."""
+    loop = asyncio.get_running_loop()
+    connections: set[_Connection] = set()
+    server = await loop.create_server(
+        lambda: _Connection(loop, mock, connections), host, port, backlog=_BACKLOG
+    )
+    try:
+        if ready is not None:
+            ready(_base_url(*server.sockets[0].getsockname()[:2]))
+        await asyncio.Event().wait()
+    finally:
+        server.close()
+        for connection in list(connections):
+            connection.abort()
+
+
+def _base_url(host: str, port: int) -> str:
+    """Return the URL under which a client on this machine reaches the mock."""
+    if host in ("0.0.0.0", "::"):  # noqa: S104  # compared with, not bound to
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
+
+
+class _Connection(asyncio.Protocol):
+    """One client: reads requests one after the other and plays a plan to each."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, mock: MockLLM, connections: set[_Connection]
+    ) -> None:
+        self._loop = loop
+        self._mock = mock
+        self._connections = connections
+        self._transport: asyncio.Transport
+        self._buffer = bytearray()
+        self._head: Head | None = None
+        self._player: Player | None = None
+        self._refused = False
+
+    def abort(self) -> None:
+        """Drop the connection at once."""
+        self._transport.abort()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # create_server's kind; uvloop's are no subclass
+        self._transport = transport
+        self._connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's name
+        self._connections.discard(self)
+        if self._player is not None:
+            self._player.stop()
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        self._buffer += data
+        if self._player is None:
+            self._read()
+        elif len(self._buffer) > MAX_BODY_BYTES:
+            self.abort()
+
+    def pause_writing(self) -> None:
+        if self._player is not None:
+            self._player.pause()
+
+    def resume_writing(self) -> None:
+        if self._player is not None:
+            self._player.resume()
+
+    def _read(self) -> None:
+        """Answer the request in the buffer once all of it is there."""
+        if self._head is None:
+            try:
+                self._head = take_head(self._buffer)
+            except BadHeadError as error:
+                self._refuse(error)
+                return
+            if self._head and self._head.expects_continue and not self._buffer:
+                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if self._head is None or len(self._buffer) < self._head.length:
+            return
+        head, self._head = self._head, None
+        body = bytes(self._buffer[: head.length])
+        del self._buffer[: head.length]
+        plan = self._stats() if head.path == "/stats" else self._respond(head, body)
+        self._player = Player(self._loop, self._transport, plan, self._mock)
+        self._player.start(head.keep_alive, self._played)
+
+    def _respond(self, head: Head, body: bytes) -> Plan:
+        return self._mock.respond(head.method, head.path, body)
+
+    def _stats(self) -> Plan:
+        names = ("requests", "open_streams", "closed_early")
+        return json_plan(200, {name: getattr(self._mock, name) for name in names})
+
+    def _played(self, keep_alive: bool) -> None:
+        """Go on to the next request, which may be in the buffer already."""
+        self._player = None
+        if not keep_alive:
+            self._transport.close()
+        elif self._buffer:
+            self._loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if self._player is None and not self._transport.is_closing():
+            self._read()
+
+    def _refuse(self, error: BadHeadError) -> None:
+        """Say what is wrong with the head, and hang up once the client has had time to read it.
+
+        Closing at once, with some of the request unread, would reset the connection instead.
+        """
+        self._refused = True
+        plan = error_plan(error.status, error.message)
+        head = response_head(error.status, plan.headers, chunked=False, keep_alive=False)
+        self._transport.write(head + plan.steps[0].data)
+        self._transport.write_eof()
+        self._loop.call_later(_LAST_READ_S, self._transport.abort)

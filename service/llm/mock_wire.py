@@ -1,0 +1,157 @@
+"""The mock's bytes: OpenAI's chunks, completions and errors, and the plan of when to send them.
+
+Knows the wire format; not what is said, nor how it goes wrong.
+Source: https://platform.openai.com/docs/api-reference/chat-streaming
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import msgspec
+
+STREAM_HEADERS = (
+    ("content-type", "text/event-stream; charset=utf-8"),
+    ("cache-control", "no-cache"),
+)
+JSON_TYPE = ("content-type", "application/json")
+_FINGERPRINT = "fp_mock"
+_ERROR_KINDS = {
+    401: ("invalid_request_error", "invalid_api_key"),
+    404: ("invalid_request_error", "unknown_url"),
+    429: ("requests", "rate_limit_exceeded"),
+}
+
+encode = msgspec.json.Encoder().encode
+
+
+class End(Enum):
+    """How a plan ends once its steps are sent."""
+
+    CLEAN = "clean"
+    RESET = "reset"
+    HANG = "hang"
+
+
+class Step(NamedTuple):
+    """Bytes to send `delay_s` after the step before."""
+
+    delay_s: float
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A whole response. Without a status there is none: the connection breaks or hangs.
+
+    `wait_s` passes before the status line. Without a content-length the length is not known
+    beforehand.
+    """
+
+    status: int | None
+    headers: tuple[tuple[str, str], ...] = ()
+    steps: Sequence[Step] = ()
+    end: End = End.CLEAN
+    wait_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MockReply:
+    """A model's answer, before it is bytes. `delays` are those before each token, at least one."""
+
+    id: str
+    created: int
+    model: str
+    tokens: Sequence[str]
+    delays: Sequence[float]
+    finish_reason: str
+    prompt_tokens: int
+
+
+def json_plan(status: int, document: Any, *headers: tuple[str, str], wait_s: float = 0.0) -> Plan:
+    """Return the plan of a response in one piece."""
+    body = encode(document)
+    length = ("content-length", str(len(body)))
+    return Plan(status, (JSON_TYPE, length, *headers), [Step(0.0, body)], wait_s=wait_s)
+
+
+def error_plan(
+    status: int, message: str, *headers: tuple[str, str], param: str | None = None
+) -> Plan:
+    """Return the plan of a response that is OpenAI's error object."""
+    return json_plan(status, error_document(status, message, param), *headers)
+
+
+def error_document(status: int, message: str, param: str | None = None) -> dict[str, Any]:
+    """Return OpenAI's error object; type and code as it gives them for `status`."""
+    default = "server_error" if status >= 500 else "invalid_request_error"
+    kind, code = _ERROR_KINDS.get(status, (default, None))
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def completion_document(reply: MockReply) -> dict[str, Any]:
+    """Return the `chat.completion` of an answer that is not streamed."""
+    message = {"role": "assistant", "content": "".join(reply.tokens), "refusal": None}
+    choice = {
+        "index": 0,
+        "message": message,
+        "logprobs": None,
+        "finish_reason": reply.finish_reason,
+    }
+    return {**_fields(reply, "chat.completion"), "choices": [choice], "usage": _usage(reply)}
+
+
+def chunk_steps(reply: MockReply, wants_usage: bool) -> list[Step]:
+    """Return the steps of a streamed answer: role, tokens, finish, usage if wanted, [DONE].
+
+    The role comes together with the first token.
+    """
+    fields = b"data: " + encode(_fields(reply, "chat.completion.chunk"))[:-1]
+    head = fields + b',"choices":[{"index":0,"delta":'
+    tail = (b',"usage":null' if wants_usage else b"") + b"}\n\n"
+    open_end = b',"logprobs":null,"finish_reason":null}]' + tail
+    role = head + b'{"role":"assistant","content":"","refusal":null}' + open_end
+    before, after = head + b'{"content":', b"}" + open_end
+    steps = [Step(reply.delays[0], role)]
+    gaps = (0.0, *reply.delays[1:])
+    steps += [
+        Step(gap, before + token + after)
+        for gap, token in zip(gaps, _encoded(tuple(reply.tokens)), strict=False)
+    ]
+    reason = encode(reply.finish_reason)
+    steps.append(Step(0.0, head + b'{},"logprobs":null,"finish_reason":' + reason + b"}]" + tail))
+    if wants_usage:
+        usage = b',"choices":[],"usage":' + encode(_usage(reply)) + b"}\n\n"
+        steps.append(Step(0.0, fields + usage))
+    steps.append(Step(0.0, b"data: [DONE]\n\n"))
+    return steps
+
+
+@lru_cache(maxsize=1024)
+def _encoded(tokens: tuple[str, ...]) -> tuple[bytes, ...]:
+    return tuple(encode(token) for token in tokens)
+
+
+def _fields(reply: MockReply, kind: str) -> dict[str, Any]:
+    return {
+        "id": reply.id,
+        "object": kind,
+        "created": reply.created,
+        "model": reply.model,
+        "service_tier": "default",
+        "system_fingerprint": _FINGERPRINT,
+    }
+
+
+def _usage(reply: MockReply) -> dict[str, Any]:
+    return {
+        "prompt_tokens": reply.prompt_tokens,
+        "completion_tokens": len(reply.tokens),
+        "total_tokens": reply.prompt_tokens + len(reply.tokens),
+        "prompt_tokens_details": {"cached_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 0},
+    }

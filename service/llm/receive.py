@@ -1,0 +1,141 @@
+"""Reads one response of a model's server into a Reply, as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import httpx
+
+from service.errors import BadStream, UpstreamBroken
+from service.llm.protocol import Call, Reply, error_status
+from service.llm.resilience import Deadlines
+from service.llm.sse import SSEDecoder
+from service.llm.transport import ON_BODY_END
+from service.pace import Pace
+from telemetry import ChatOperation
+
+OnText = Callable[[str], Awaitable[None]]
+
+_MAX_ERROR_BYTES = 65_536
+_MAX_BODY_BYTES = 268_435_456
+_TRAILER_WAIT_S = 0.05
+
+
+@dataclass(slots=True)
+class Incoming:
+    """One answer on its way: what was asked, where it goes, and who watches over it."""
+
+    call: Call
+    reply: Reply
+    on_text: OnText
+    span: ChatOperation
+    deadlines: Deadlines
+    pace: Pace
+
+
+async def receive(response: httpx.Response, to: Incoming) -> None:
+    """Fill `to.reply` from `response`, streamed or whole.
+
+    Raises UpstreamError for a refusal, an error object, what is not the protocol, and a stream
+    that ends before the answer is complete.
+    """
+    who = to.call.model
+    blocks = _blocks(response)
+    if response.status_code != 200:
+        body = await _read(blocks, _MAX_ERROR_BYTES)
+        raise error_status(response.status_code, response.headers, body, who)
+    encoding = response.headers.get("content-encoding", "identity")
+    if encoding != "identity":
+        raise BadStream(f"{who} sent {encoding} although it was asked not to.")
+    # Some servers ignore `stream` and answer whole.
+    if response.headers.get("content-type", "").startswith("application/json"):
+        await _take([await _read(blocks, _MAX_BODY_BYTES)], to)
+        return
+    await _stream(response, blocks, to)
+    if not (to.reply.done or to.reply.finish_reason):
+        raise UpstreamBroken(f"{who} ended its answer before it was complete.")
+
+
+async def _stream(response: httpx.Response, blocks: AsyncIterator[bytes], to: Incoming) -> None:
+    decoder = SSEDecoder(max_total_bytes=_MAX_BODY_BYTES)
+    window = _Window(response, to)
+    async for block in blocks:
+        events = decoder.feed(block)
+        await _take([event.data for event in events], to)
+        if to.reply.done:
+            # Read the end of the body too, or the connection cannot be used again.
+            with suppress(TimeoutError, httpx.TransportError):
+                async with asyncio.timeout(_TRAILER_WAIT_S):
+                    async for _ in blocks:
+                        pass
+            return
+        await window.wait(len(events))
+    with suppress(BadStream):  # a last event cut short: incomplete, not garbage
+        await _take([event.data for event in decoder.finish()], to)
+
+
+async def _take(chunks: list[bytes], to: Incoming) -> None:
+    """Add chunks that arrived together and pass their text on as one piece."""
+    reply = to.reply
+    pieces, life = len(reply.parts), reply.signs_of_life
+    try:
+        reply.take(chunks, to.call.model)
+    finally:
+        if reply.signs_of_life > life:
+            to.deadlines.progress()
+            to.span.first_chunk()
+        if len(reply.parts) > pieces:
+            await to.on_text("".join(reply.parts[pieces:]))
+
+
+class _Window:
+    """Lets tokens gather before they are read, when there is load (see service.pace).
+
+    Somebody reads along with a watched stream, so it waits little. Nobody sees the others until
+    they are complete: they wait longer, but never past the end of the body.
+    """
+
+    def __init__(self, response: httpx.Response, to: Incoming) -> None:
+        self._pace = to.pace
+        self._watched = to.call.watched
+        self._loop = asyncio.get_running_loop()
+        self._last = self._loop.time()
+        self._ended: asyncio.Future[None] | None = None
+        on_body_end = response.extensions.get(ON_BODY_END)
+        if on_body_end and not self._watched:
+            self._ended = self._loop.create_future()
+            on_body_end(self._end)
+
+    async def wait(self, events: int) -> None:
+        """Wait a window if so many events since the last call say that more will come in it."""
+        if not self._pace.window_s:
+            return
+        now, last = self._loop.time(), self._last
+        self._last = now
+        if self._watched:
+            if now - last < self._pace.window_s * events:
+                await asyncio.sleep(self._pace.window_s)
+        elif self._ended and now - last < self._pace.long_window_s * events:
+            await asyncio.wait([self._ended], timeout=self._pace.long_window_s)
+
+    def _end(self) -> None:
+        if self._ended and not self._ended.done():
+            self._ended.set_result(None)
+
+
+def _blocks(response: httpx.Response) -> AsyncIterator[bytes]:
+    # The stream itself, not aiter_raw: one layer less for every token.
+    assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101
+    return aiter(response.stream)
+
+
+async def _read(blocks: AsyncIterator[bytes], limit: int) -> bytes:
+    body = bytearray()
+    async for block in blocks:
+        body += block
+        if len(body) > limit:
+            raise BadStream("A response was larger than the service accepts.")
+    return bytes(body)

@@ -1,0 +1,106 @@
+"""What a run looks like from outside, folded from its log. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from service.domain import AgentReport, Usage
+from service.events import (
+    AgentFailed,
+    AgentFinished,
+    AgentRetrying,
+    AgentSkipped,
+    AgentStarted,
+    AnswerDelta,
+    CombineStarted,
+    Event,
+    RunFailed,
+    RunFinished,
+)
+
+
+@dataclass(slots=True)
+class AgentRecord:
+    """`state` is waiting, running, answered, failed or skipped."""
+
+    name: str
+    state: str = "waiting"
+    retries: int = 0
+    code: str | None = None
+    message: str | None = None
+    report: AgentReport | None = None
+
+
+@dataclass(slots=True)
+class RunRecord:
+    """`state` is running, completed, failed or cancelled. `agents` is in the order they began."""
+
+    state: str = "running"
+    agents: dict[str, AgentRecord] = field(default_factory=dict)
+    answer: str = ""
+    usage: Usage = field(default_factory=Usage)
+    cost: float | None = None
+    elapsed_ms: float | None = None
+    degraded: bool = False
+    answered_by: str | None = None
+    code: str | None = None
+    message: str | None = None
+
+
+def record(events: Iterable[Event]) -> RunRecord:
+    """Return the state of a run after `events`."""
+    run = RunRecord()
+    answer: list[str] = []
+    for event in events:
+        if isinstance(event, AnswerDelta):
+            answer.append(event.text)
+        elif isinstance(event, RunFinished | RunFailed):
+            _end(run, event)
+        else:
+            _agent(run, event)
+    run.answer = "".join(answer)
+    return run
+
+
+def _agent(run: RunRecord, event: Event) -> None:
+    if not isinstance(
+        event,
+        AgentStarted | AgentFinished | AgentFailed | AgentSkipped | AgentRetrying | CombineStarted,
+    ):
+        return
+    agent = run.agents.setdefault(event.agent, AgentRecord(event.agent))
+    match event:
+        case AgentStarted() | CombineStarted():
+            agent.state = "running"
+        case AgentFinished(report=report):
+            agent.state, agent.report = "answered", report
+        case AgentRetrying():
+            agent.retries += 1
+        case AgentFailed() | AgentSkipped():
+            agent.state = "failed" if isinstance(event, AgentFailed) else "skipped"
+            agent.code, agent.message, agent.report = event.code, event.message, event.report
+
+
+def _end(run: RunRecord, event: RunFinished | RunFailed) -> None:
+    run.usage, run.cost, run.elapsed_ms = event.usage, event.cost, event.elapsed_ms
+    if isinstance(event, RunFinished):
+        run.state = "completed"
+        run.degraded, run.answered_by = event.degraded, event.answered_by
+        if event.combiner:
+            combiner = run.agents.setdefault(
+                event.combiner.agent, AgentRecord(event.combiner.agent)
+            )
+            combiner.report = event.combiner
+            if combiner.state == "running":
+                combiner.state = "answered"
+        return
+    run.state = "cancelled" if event.code in CANCELLED_CODES else "failed"
+    run.code, run.message = event.code, event.message
+    for agent in run.agents.values():
+        if agent.state == "running":
+            agent.state = run.state
+
+
+# Codes of runs that were stopped on purpose rather than failed.
+CANCELLED_CODES = frozenset({"cancelled", "abandoned"})

@@ -1,0 +1,97 @@
+"""One process that serves: Hypercorn on our own socket, and a drain when told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping
+
+import uvloop
+from hypercorn.asyncio import serve as hypercorn_serve
+from hypercorn.config import Config
+
+from service.app import Services, create_app
+from service.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+_IDLE_CONNECTION_S = 75.0
+_CLOSE_S = 3.0  # for connections to end after their last event
+
+
+def serve(
+    settings: Settings,
+    variables: Mapping[str, str],
+    sock: socket.socket,
+    *,
+    parent: int | None = None,
+    ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve on `sock` until SIGTERM or SIGINT, then drain; a second signal ends at once.
+
+    `parent` is a pipe's read end: its end of file, the parent's death, drains as well.
+    Raises EnsemblesError.
+    """
+    services = create_app(settings, variables)
+    # What start-up made stays: do not look through it for garbage, and look less often.
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(services, sock, parent, ready))
+
+
+async def _serve(
+    services: Services, sock: socket.socket, parent: int | None, ready: Callable[[], None]
+) -> None:
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _on_signal, told)
+    if parent is not None:
+        # Under a supervisor Ctrl-C reaches the whole group; the parent passes it on, once.
+        loop.add_signal_handler(signal.SIGINT, lambda: None)
+        loop.add_reader(parent, _on_orphaned, loop, parent, told)
+
+    async def drained() -> None:
+        await told.wait()
+        _log.info("draining: new runs are refused, open ones may finish")
+        await services.runs.drain(services.settings.drain_s)
+
+    serving = asyncio.ensure_future(
+        hypercorn_serve(services.asgi, _config(sock), shutdown_trigger=drained)
+    )
+    ready()
+    await serving
+    _log.info("stopped")
+
+
+def _config(sock: socket.socket) -> Config:
+    config = Config()
+    config.bind = [f"fd://{sock.detach()}"]
+    config.backlog = 2_048
+    config.include_server_header = False
+    config.keep_alive_timeout = _IDLE_CONNECTION_S
+    config.graceful_timeout = _CLOSE_S
+    config.accesslog = None
+    hypercorn_log = logging.getLogger("hypercorn.error")
+    hypercorn_log.setLevel(logging.WARNING)
+    config.errorlog = hypercorn_log
+    return config
+
+
+def _on_signal(told: asyncio.Event) -> None:
+    if told.is_set():
+        _log.warning("ending now")
+        sys.stderr.flush()
+        os._exit(1)
+    told.set()
+
+
+def _on_orphaned(loop: asyncio.AbstractEventLoop, parent: int, told: asyncio.Event) -> None:
+    loop.remove_reader(parent)
+    told.set()

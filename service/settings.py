@@ -1,0 +1,154 @@
+"""Settings: the environment, then `.env`. Each is documented in `.env.example`."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+OPENAI_URL = "https://api.openai.com/v1"
+GROQ_URL = "https://api.groq.com/openai/v1"
+
+# Settings of the family that this version takes no notice of: saying so beats silence.
+WITHOUT_EFFECT = frozenset(
+    {
+        "API_KEY", "JWT_SECRET", "RATE_LIMIT_ENABLED", "RATE_LIMIT_REQUESTS",
+        "RATE_LIMIT_WINDOW_SECONDS", "DATABASE_URL", "POSTGRES_HOST", "POSTGRES_PORT",
+        "POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB", "REDIS_URL", "REDIS_ADDR",
+        "REDIS_PASSWORD", "MAX_EXCHANGES",
+    }
+)  # fmt: skip
+
+
+class SettingsError(Exception):
+    """A setting is malformed or unknown. Each line of the message names one."""
+
+
+class Settings(BaseSettings):
+    """Every setting with its default. Durations in seconds, sizes in bytes."""
+
+    model_config = SettingsConfigDict(
+        extra="ignore", frozen=True, env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    llm_key: SecretStr | None = None
+    openai_api_key: SecretStr | None = None
+    groq_api_key: SecretStr | None = None
+    use_llm_mock: bool = True
+    llm_base_url: str | None = Field(default=None, pattern=r"^https?://[^\s/]+")
+    openai_model: str | None = None
+    max_tokens: int = Field(default=1024, ge=1, le=1_000_000)
+    ensembles_file: Path = Path("ensembles.toml")
+
+    http_addr: str = ":8080"
+    host: str | None = None
+    port: int | None = Field(default=None, ge=0, le=65_535)
+    workers: int = Field(default=1, ge=1, le=64)
+    max_body_bytes: int = Field(default=262_144, ge=1_024)
+    body_timeout_s: float = Field(default=20, gt=0)
+    send_timeout_s: float = Field(default=30, gt=0)
+    keep_alive_s: float = Field(default=15, gt=0)
+    drain_s: float = Field(default=20, ge=0)
+
+    detach_grace_s: float = Field(default=30, ge=0)
+    max_open_runs: int = Field(default=4_000, ge=1)
+    run_retention_s: float = Field(default=900, ge=0)
+    run_log_bytes: int = Field(default=268_435_456, ge=1_048_576)
+
+    log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
+    log_json: bool | None = None
+    production: bool = False
+    trust_traceparent: bool = False
+    traceparent_hosts: str = ""
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _address_is_readable(self) -> Settings:
+        _ = self.address
+        return self
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """The host ("" for every interface) and port to listen on."""
+        host, _, port = self.http_addr.rpartition(":")
+        if not (port.isascii() and port.isdigit() and int(port) <= 65_535):
+            raise ValueError("http_addr must look like ':8080' or 'host:8080'")
+        return (
+            self.host if self.host is not None else host.strip("[]"),
+            self.port if self.port is not None else int(port),
+        )
+
+    @property
+    def json_logs(self) -> bool:
+        """JSON in production, readable lines in development, unless LOG_JSON says."""
+        return self.production if self.log_json is None else self.log_json
+
+    @property
+    def default_key(self) -> SecretStr | None:
+        """The key of agents that name none."""
+        return self.llm_key or self.openai_api_key or self.groq_api_key
+
+    @property
+    def _only_groq(self) -> bool:
+        # A Groq key must never travel to another company's server.
+        return bool(self.groq_api_key) and not (self.llm_key or self.openai_api_key)
+
+    @property
+    def default_base_url(self) -> str:
+        return self.llm_base_url or (GROQ_URL if self._only_groq else OPENAI_URL)
+
+    @property
+    def default_model(self) -> str:
+        on_groq = self._only_groq and not self.llm_base_url
+        return self.openai_model or ("llama-3.3-70b-versatile" if on_groq else "gpt-4o-mini")
+
+
+def load_settings(env_file: Path | None = Path(".env")) -> Settings:
+    """Return the settings in force.
+
+    Raises SettingsError naming each malformed one.
+    """
+    try:
+        return Settings(_env_file=env_file)  # type: ignore[call-arg]  # pydantic-settings' own
+    except ValidationError as error:
+        raise SettingsError("\n".join(_sentence(fault) for fault in error.errors())) from error
+
+
+def read_variables(env_file: Path | None = Path(".env")) -> Mapping[str, str]:
+    """Return every variable of the environment and, behind it, of `.env`."""
+    from_file = dotenv_values(env_file) if env_file else {}
+    return {**{key: value for key, value in from_file.items() if value}, **os.environ}
+
+
+def check_env_file(env_file: Path | None, key_variables: frozenset[str]) -> None:
+    """Refuse names in `.env` that nothing reads, with the likely intended one.
+
+    `key_variables` are the names that agents give as `key_env`.
+    Raises SettingsError.
+    """
+    known = {name.upper() for name in Settings.model_fields} | WITHOUT_EFFECT
+    faults = []
+    for name in dotenv_values(env_file) if env_file else {}:
+        if name.upper() in known or name in key_variables or name.startswith("OTEL_"):
+            continue
+        near = difflib.get_close_matches(name.upper(), known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        faults.append(f"{name} in {env_file}: not a known setting{hint}")
+    if faults:
+        raise SettingsError("\n".join(faults))
+
+
+def _sentence(fault: Mapping[str, object]) -> str:
+    where = fault["loc"]
+    name = str(where[0]).upper() if isinstance(where, tuple) and where else "HTTP_ADDR"
+    return f"{name}: {fault['msg']}"

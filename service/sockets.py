@@ -1,0 +1,56 @@
+"""The listening socket: our own, for its options and so that workers can share it."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import socket
+
+_BACKLOG = 2_048
+# A peer that vanished without a word is noticed after about 10 + 3 * 5 s when idle, and after
+# 20 s with unacknowledged data; without these both ends looked alive for as long as one watched.
+_KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+_USER_TIMEOUT_MS = 20_000
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; accepted connections inherit its options.
+
+    `host` "" is every interface, IPv6 included where there is any; port 0 picks a free one.
+    Raises OSError.
+    """
+    if host:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        sock = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+    elif socket.has_dualstack_ipv6():
+        sock = socket.create_server(
+            ("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=_BACKLOG
+        )
+    else:
+        sock = socket.create_server(("", port), backlog=_BACKLOG)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for option, value in _KEEPALIVE.items():
+        if hasattr(socket, option):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MS)
+    return sock
+
+
+def base_url(sock: socket.socket) -> str:
+    """Return an address of `sock` that a person on this machine can open."""
+    host, port = sock.getsockname()[:2]
+    if host in {"0.0.0.0", "::"}:  # noqa: S104
+        host = "localhost"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def allow_many_files() -> None:
+    """Raise the soft limit of open files to the hard one: a run holds several sockets."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,207 @@
+"""One agent at work: attempts, retries, fallbacks, and the account of it all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from itertools import count
+
+from service.domain import AgentReport, Ask, Message, Usage, add_costs
+from service.ensembles import Agent
+from service.errors import UpstreamError
+from service.events import AgentRetrying
+from service.llm.protocol import Call, Reply
+from service.llm.receive import OnText
+from service.llm.resilience import retry_delay_s
+from service.strategies.kit import Emit, Kit
+
+
+class Asking:
+    """Asks one agent once, over as many attempts and models as that takes.
+
+    Whatever happens, `report()` tells what arrived and what it cost.
+    """
+
+    def __init__(
+        self, kit: Kit, agent: Agent, ask: Ask, messages: Sequence[Message], emit: Emit
+    ) -> None:
+        self.agent = agent
+        self.skipped = False  # set before it is cancelled as a straggler
+        self.answered = False
+        self.error: UpstreamError | None = None
+        self.stepped_down = False
+        self._watched = True
+        self._kit = kit
+        self._ask = ask
+        self._emit = emit
+        self._messages = [Message("system", agent.prompt), *messages] if agent.prompt else messages
+        self._loop = asyncio.get_running_loop()
+        self._started = self._loop.time()
+        self._first_token: float | None = None
+        self._ended: float | None = None
+        self._model = agent.model
+        self._reply = Reply()
+        self._past_usage = Usage()
+        self._past_cost: float | None = None
+        self._operation = kit.workflow.agent(agent.name, agent.model)
+        kit.asked.append(self)
+
+    async def answer(self, on_text: OnText | None) -> None:
+        """Get the answer, passing its text to `on_text` as it comes; None: nobody watches.
+
+        Raises UpstreamError when every attempt failed or the answer broke off.
+        """
+
+        async def forward(text: str) -> None:
+            if self._first_token is None:
+                self._first_token = self._loop.time()
+            if on_text is not None:
+                await on_text(text)
+
+        self._watched = on_text is not None
+        outcome = "cancelled"
+        try:
+            await self._try_models(forward)
+            self.answered = True
+            outcome = "answered"
+        except UpstreamError as error:
+            self.error = error
+            outcome = "failed"
+            raise
+        except asyncio.CancelledError:
+            outcome = "skipped" if self.skipped else "cancelled"
+            raise
+        finally:
+            self._ended = self._loop.time()
+            self._operation.finish(
+                outcome,
+                error_type=self.error.code if self.error else None,
+                cost_usd=self.cost,
+                first_token_s=self._since_start(self._first_token),
+            )
+
+    @property
+    def has_text(self) -> bool:
+        """Whether any text of the answer has been passed on."""
+        return self._first_token is not None
+
+    @property
+    def text(self) -> str:
+        return self._reply.text
+
+    @property
+    def usage(self) -> Usage:
+        return self._past_usage + self._current_usage()
+
+    @property
+    def cost(self) -> float | None:
+        return add_costs(self._past_cost, self._price(self._current_usage()))
+
+    def report(self) -> AgentReport:
+        """Return how the work went, at any moment of it."""
+        end = self._ended if self._ended is not None else self._loop.time()
+        first = self._since_start(self._first_token)
+        return AgentReport(
+            agent=self.agent.name,
+            model=self._model,
+            text=self.text,
+            usage=self.usage,
+            cost=self.cost,
+            elapsed_ms=round((end - self._started) * 1000, 1),
+            first_token_ms=None if first is None else round(first * 1000, 1),
+            finish_reason=self._reply.finish_reason,
+            partial=not self.answered,
+        )
+
+    async def _try_models(self, on_text: OnText) -> None:
+        models = (self.agent.model, *self.agent.fallbacks)
+        for model, fallback in zip(models, [*models[1:], None], strict=True):
+            self._next_call(model)
+            try:
+                await self._try_model(on_text)
+                return
+            except UpstreamError as error:
+                if fallback is None or self.has_text:
+                    raise
+                self.stepped_down = True
+                self._kit.workflow.step_down(self.agent.name, error.code)
+                await self._retrying(error, f"{error.message} Trying {fallback}.", 1, 0)
+        raise AssertionError("an agent has at least one model")
+
+    async def _try_model(self, on_text: OnText) -> None:
+        self._kit.budget.call()
+        for attempt in count(1):
+            try:
+                await self._kit.client.chat(
+                    self._call(), self._reply, on_text, self._operation, attempt
+                )
+                return
+            except UpstreamError as error:
+                delay_s = self._delay_s(error, attempt)
+                if delay_s is None:
+                    raise
+                self._operation.retry(error.code, delay_s)
+                await self._retrying(error, error.message, attempt, delay_s)
+            self._next_call(self._model)
+            await asyncio.sleep(delay_s)
+
+    def _delay_s(self, error: UpstreamError, attempt: int) -> float | None:
+        """Return the wait before the next attempt; None when there must not be one."""
+        if not error.retryable or self.has_text or attempt > self.agent.retries:
+            return None
+        delay_s = retry_delay_s(attempt, error.retry_after_s)
+        if delay_s >= self._time_left_s() or not self._kit.budget.withdraw():
+            return None
+        return delay_s
+
+    async def _retrying(
+        self, error: UpstreamError, message: str, attempt: int, delay_s: float
+    ) -> None:
+        await self._emit(
+            AgentRetrying(self.agent.name, error.code, message, attempt, round(delay_s * 1000, 1))
+        )
+
+    def _time_left_s(self) -> float:
+        return min(self._started + self.agent.timeout_s, self._kit.deadline) - self._loop.time()
+
+    def _call(self) -> Call:
+        agent = self.agent
+        return Call(
+            model=self._model,
+            base_url=agent.base_url,
+            provider=agent.provider,
+            messages=self._messages,
+            max_tokens=min(agent.max_tokens, self._ask.max_tokens or agent.max_tokens),
+            key=self._kit.keys(agent),
+            key_name=agent.key_env or "LLM_KEY (or OPENAI_API_KEY, GROQ_API_KEY)",
+            temperature=agent.temperature,
+            top_p=agent.top_p,
+            stream=agent.stream,
+            watched=self._watched,
+            extra_body=agent.extra_body,
+            first_token_timeout_s=agent.first_token_timeout_s,
+            idle_timeout_s=agent.idle_timeout_s,
+            timeout_s=max(0.0, self._time_left_s()),
+        )
+
+    def _next_call(self, model: str) -> None:
+        """Put the call so far on the account and begin another."""
+        usage = self._current_usage()
+        self._past_cost = add_costs(self._past_cost, self._price(usage))
+        self._past_usage += usage
+        self._model, self._reply = model, Reply()
+
+    def _current_usage(self) -> Usage:
+        if self._reply.usage:
+            return self._reply.usage
+        cut_off = self._ended is not None and self.error is None
+        if self._reply.parts or cut_off:  # upstream never said, but it did work
+            return Usage.estimate(self._messages, self._reply.text)
+        return Usage()
+
+    def _price(self, usage: Usage) -> float | None:
+        price = self._kit.prices.get(self._model)
+        return price.cost_usd(usage) if price else None
+
+    def _since_start(self, moment: float | None) -> float | None:
+        return None if moment is None else moment - self._started

@@ -1,0 +1,101 @@
+"""Ask all agents at once. The only TaskGroup of the service."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from service.domain import Ask
+from service.errors import RunError, UpstreamError
+from service.events import AgentDelta, AgentFailed, AgentFinished, AgentSkipped, AgentStarted
+from service.strategies.asking import Asking
+from service.strategies.kit import Emit, Kit
+
+
+async def ask_all(ask: Ask, kit: Kit, emit: Emit) -> list[Asking]:
+    """Return what the ensemble's agents said, in the ensemble's order: answers, and partial
+    texts of stragglers that were cut off.
+
+    One agent's failure is reported and survived. Raises RunError when fewer than `min_answers`
+    came, with every agent's reason.
+    """
+    async with asyncio.TaskGroup() as group:
+        tasks = {}
+        for agent in kit.ensemble.agents:
+            asking = Asking(kit, agent, ask, ask.messages, emit)
+            tasks[group.create_task(_ask(asking, ask, emit))] = asking
+        pending = await _until_enough(tasks, kit)
+        for task in pending:
+            tasks[task].skipped = True
+            task.cancel()
+    everyone = list(tasks.values())
+    for each in everyone:
+        if each.skipped and not each.answered:
+            await _report_skipped(each, emit)
+    kit.check_cost()
+    if sum(asking.answered for asking in everyone) < kit.ensemble.min_answers:
+        raise _too_few(kit, everyone)
+    return [each for each in everyone if each.answered or (each.skipped and each.text.strip())]
+
+
+async def _ask(asking: Asking, ask: Ask, emit: Emit) -> None:
+    agent = asking.agent
+
+    async def delta(text: str) -> None:
+        await emit(AgentDelta(agent.name, text))
+
+    await emit(AgentStarted(agent.name, agent.model))
+    try:
+        await asking.answer(delta if ask.stream_agents else None)
+    except UpstreamError as error:
+        await emit(AgentFailed(agent.name, error.code, error.message, asking.report()))
+    else:
+        await emit(AgentFinished(agent.name, asking.report()))
+
+
+async def _until_enough(
+    tasks: dict[asyncio.Task[None], Asking], kit: Kit
+) -> set[asyncio.Task[None]]:
+    """Wait until all have ended, or enough have and the grace for the rest is over.
+
+    Returns the tasks of the stragglers.
+    """
+    grace_s, loop = kit.ensemble.straggler_grace_s, asyncio.get_running_loop()
+    pending = set(tasks)
+    give_up_at: float | None = None
+    while pending:
+        left_s = None if give_up_at is None else max(0.0, give_up_at - loop.time())
+        done, pending = await asyncio.wait(
+            pending, timeout=left_s, return_when=asyncio.FIRST_COMPLETED
+        )
+        if not done or kit.over_cost:
+            break
+        answers = sum(tasks[task].answered for task in tasks)
+        if give_up_at is None and grace_s is not None and answers >= kit.ensemble.min_answers:
+            give_up_at = loop.time() + grace_s
+    return pending
+
+
+async def _report_skipped(asking: Asking, emit: Emit) -> None:
+    used = "its text so far is used" if asking.text.strip() else "it had said nothing yet"
+    message = f"{asking.agent.name} took too long and was cut off; {used}."
+    await emit(AgentSkipped(asking.agent.name, "straggler", message, asking.report()))
+
+
+def _too_few(kit: Kit, everyone: Sequence[Asking]) -> RunError:
+    answered = sum(asking.answered for asking in everyone)
+    reasons = "; ".join(
+        f"{each.agent.name}: {each.error.message if each.error else 'it was cut off.'}"
+        for each in everyone
+        if not each.answered
+    )
+    return RunError(
+        "too_few_answers",
+        f"{answered} of {len(everyone)} agents answered, "
+        f"{kit.ensemble.min_answers} needed. {reasons}",
+    )
+
+
+def best_single(answers: Sequence[Asking]) -> Asking:
+    """Return the answer to fall back on: a whole one before a partial one, then by order."""
+    return min(answers, key=lambda each: not each.answered)

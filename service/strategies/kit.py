@@ -1,0 +1,74 @@
+"""What a strategy is given to work with, and what it leaves behind: who was asked, what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from service.domain import Answer, Ask, Price, Usage, add_costs
+from service.ensembles import Agent, Ensemble
+from service.errors import RunError
+from service.events import Event
+from service.llm.client import LLMClient
+from service.llm.resilience import RetryBudget
+from telemetry import Workflow
+
+Emit = Callable[[Event], Awaitable[None]]
+
+
+class Spender(Protocol):
+    """One agent's work, as far as money is concerned."""
+
+    @property
+    def usage(self) -> Usage: ...
+    @property
+    def cost(self) -> float | None: ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Kit:
+    """One run's tools. `deadline` is in the event loop's time; `keys` finds an agent's secret."""
+
+    client: LLMClient
+    ensemble: Ensemble
+    keys: Callable[[Agent], str | None]
+    prices: Mapping[str, Price]
+    budget: RetryBudget
+    workflow: Workflow
+    deadline: float
+    asked: list[Spender] = field(default_factory=list)
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens spent so far, finished, failed and running calls together."""
+        return sum((each.usage for each in self.asked), Usage())
+
+    @property
+    def cost(self) -> float | None:
+        """US dollars spent so far; None when no price is known."""
+        return add_costs(*(each.cost for each in self.asked))
+
+    @property
+    def over_cost(self) -> bool:
+        """Whether the run has used up what its ensemble may cost."""
+        cap, cost = self.ensemble.max_cost_usd, self.cost
+        return cap is not None and cost is not None and cost >= cap
+
+    def check_cost(self) -> None:
+        """Raise RunError when the run is over its cost."""
+        if self.over_cost:
+            cap = self.ensemble.max_cost_usd
+            raise RunError("cost_cap", f"The run reached its cost limit of {cap:g} US dollars.")
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """How an ensemble makes one answer.
+
+    `run` emits every event of the answer and returns what it was; it raises RunError when there
+    is none. `check` says what is wrong with an ensemble that names this strategy, or None.
+    """
+
+    run: Callable[[Ask, Kit, Emit], Coroutine[None, None, Answer]]
+    check: Callable[[Ensemble], str | None]

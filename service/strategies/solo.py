@@ -1,0 +1,45 @@
+"""One agent answers; its text is the answer."""
+
+from __future__ import annotations
+
+from service.domain import Answer, Ask
+from service.ensembles import Ensemble
+from service.errors import RunError, UpstreamError
+from service.events import AgentFailed, AgentFinished, AgentStarted, AnswerDelta
+from service.strategies.asking import Asking
+from service.strategies.kit import Emit, Kit, Strategy
+
+
+async def solo(ask: Ask, kit: Kit, emit: Emit) -> Answer:
+    """Ask the one agent. Raises RunError with its reason when it fails."""
+    (agent,) = kit.ensemble.agents
+
+    async def forward(text: str) -> None:
+        kit.workflow.first_output()
+        await emit(AnswerDelta(agent.name, text))
+
+    asking = Asking(kit, agent, ask, ask.messages, emit)
+    await emit(AgentStarted(agent.name, agent.model))
+    try:
+        await asking.answer(forward)
+    except UpstreamError as error:
+        await emit(AgentFailed(agent.name, error.code, error.message, asking.report()))
+        raise RunError(error.code, error.message, agent.name) from error
+    await emit(AgentFinished(agent.name, asking.report()))
+    return Answer(
+        source=agent.name,
+        answered_by=agent.name,
+        usage=kit.usage,
+        cost=kit.cost,
+        degraded=asking.stepped_down,
+    )
+
+
+def check(ensemble: Ensemble) -> str | None:
+    """Exactly one agent, and nothing to combine."""
+    if len(ensemble.agents) != 1 or ensemble.combiner:
+        return "solo needs exactly one agent and no combiner"
+    return None
+
+
+SOLO = Strategy(solo, check)

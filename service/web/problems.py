@@ -1,0 +1,72 @@
+"""Errors become responses here, and nowhere else."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from quart import Quart, Response
+from werkzeug.exceptions import HTTPException
+
+from service.errors import RequestError
+from telemetry import current_request
+
+_log = logging.getLogger(__name__)
+
+# Sentences and slugs for what Quart itself refuses.
+_HTTP: Mapping[int, tuple[str, str]] = {
+    400: ("bad_request", "The request could not be understood."),
+    404: ("not_found", "There is nothing at this address."),
+    405: ("method_not_allowed", "This address does not take that method."),
+    408: ("body_timeout", "The body did not arrive in time."),
+    413: ("body_too_large", "The body is larger than the service accepts."),
+}
+
+
+def install(app: Quart) -> None:
+    """Let every error of `app` leave in the contract's shape."""
+    app.register_error_handler(RequestError, _of_request)
+    app.register_error_handler(HTTPException, _of_http)
+    app.register_error_handler(Exception, _of_bug)
+
+
+def problem(
+    status: int,
+    code: str,
+    message: str,
+    *,
+    details: list[dict[str, str]] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Return the JSON error response: error, code, request_id, trace_id and perhaps details."""
+    request = current_request()
+    body: dict[str, Any] = {
+        "error": message,
+        "code": code,
+        "request_id": request.request_id if request else "",
+        "trace_id": request.trace_id if request else "",
+    }
+    if details:
+        body["details"] = details
+    return Response(
+        json.dumps(body) + "\n", status, dict(headers or {}), content_type="application/json"
+    )
+
+
+async def _of_request(error: RequestError) -> Response:
+    details = [{"field": each.field, "message": each.message} for each in error.details]
+    return problem(error.status, error.code, error.message, details=details, headers=error.headers)
+
+
+async def _of_http(error: HTTPException) -> Response:
+    status = error.code or 500
+    code, message = _HTTP.get(status, (f"http_{status}", error.description or error.name))
+    headers = {name: value for name, value in error.get_headers() if name == "Allow"}
+    return problem(status, code, message, headers=headers)
+
+
+async def _of_bug(error: Exception) -> Response:
+    _log.error("a request failed for a reason that is a bug", exc_info=error)
+    return problem(500, "internal_error", "The service failed; this has been logged.")

@@ -1,0 +1,52 @@
+"""Face A, `POST /api/process`: the fan-out as unnamed server-sent events of ASCII JSON."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from quart import Quart, Response, request
+
+from service.domain import Ask, Message
+from service.ids import new_id
+from service.runs.runs import Runs
+from service.web import sse
+from service.web.event_json import encoder
+from service.web.requests import Body, Identifier, Label, Text, idempotency_key, owner, read_body
+from service.web.runs import reattach
+
+
+class ProcessRequest(Body):
+    """What a client sends. `message_id` is its own label: it may come again."""
+
+    message: Text
+    message_id: Label
+    conversation_id: Identifier | None = None
+    ensemble: Identifier | None = None
+    stream_agents: bool = False
+    max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
+
+    def to_ask(self) -> Ask:
+        return Ask(
+            messages=(Message("user", self.message),),
+            message_id=self.message_id,
+            conversation_id=self.conversation_id or new_id("conv"),
+            ensemble=self.ensemble or "",
+            stream_agents=self.stream_agents,
+            max_tokens=self.max_tokens,
+            timeout_s=self.timeout_s,
+            owner=owner(),
+        )
+
+
+def install(app: Quart, runs: Runs) -> None:
+    """Add the face to `app`."""
+
+    @app.post("/api/process")
+    async def process() -> Response:
+        if request.headers.get("Last-Event-ID"):
+            return reattach(runs)
+        body = await read_body(ProcessRequest)
+        run = runs.start(body.to_ask(), idempotency_key(body))
+        return sse.stream(runs, run, encoder(run))

@@ -1,0 +1,120 @@
+"""What every face does with a request first: read its body, check it, and know whose it is."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
+from quart import request
+
+from service.errors import FieldError, RequestError
+from service.runs.runs import IdempotencyKey
+
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_POSITION = re.compile(r"(?P<run>[A-Za-z0-9_]{1,64})-(?P<seq>\d{1,9})")
+
+
+def _no_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("must not contain a NUL character")
+    return text
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be blank")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_no_nul), AfterValidator(_not_blank)]
+Label = Annotated[Text, StringConstraints(max_length=256)]
+# Travels in headers and paths.
+Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
+
+
+class Body(BaseModel):
+    """A request body: strict types, no unknown fields."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+BodyT = TypeVar("BodyT", bound=Body)
+
+
+async def read_body(model: type[BodyT]) -> BodyT:
+    """Return the JSON body as `model`.
+
+    Raises RequestError 415 for another media type, 400 for what does not fit; Quart raises 413
+    past MAX_CONTENT_LENGTH and 408 past BODY_TIMEOUT.
+    """
+    kind = request.mimetype
+    if kind != "application/json" and not (
+        kind.startswith("application/") and kind.endswith("+json")
+    ):
+        raise RequestError(
+            415, "unsupported_media_type", "Send JSON with Content-Type: application/json."
+        )
+    data = await request.get_data(as_text=False)
+    try:
+        return model.model_validate_json(data)
+    except ValidationError as error:
+        raise _refusal(error) from None
+
+
+def idempotency_key(body: Body) -> IdempotencyKey | None:
+    """Return the request's Idempotency-Key with a fingerprint of `body`, if it has one."""
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    if not _KEY.fullmatch(key):
+        raise RequestError(
+            400, "bad_idempotency_key", "Idempotency-Key must be 1 to 255 visible ASCII characters."
+        )
+    fingerprint = hashlib.sha256(body.model_dump_json().encode()).digest()
+    return IdempotencyKey(key, fingerprint)
+
+
+def position(event_id: str) -> tuple[str, int]:
+    """Return run id and sequence number of an event id such as `run_0190…-7`.
+
+    Raises RequestError 400.
+    """
+    match = _POSITION.fullmatch(event_id.strip())
+    if not match:
+        raise RequestError(
+            400, "bad_last_event_id", "Last-Event-ID must be the id of an event of a run."
+        )
+    return match["run"], int(match["seq"])
+
+
+def owner() -> str:
+    """Return whose runs the request may see. There are no accounts: everybody is one."""
+    return "anonymous"
+
+
+def _refusal(error: ValidationError) -> RequestError:
+    faults = error.errors(include_url=False, include_input=False, include_context=False)
+    if faults[0]["type"] == "json_invalid":
+        why = str(faults[0]["msg"]).removeprefix("Invalid JSON: ")
+        return RequestError(400, "bad_json", f"The body is not valid JSON: {why}.")
+    details = [FieldError(_path(fault["loc"]), _sentence(fault["msg"])) for fault in faults[:20]]
+    first = details[0]
+    named = f"{first.field}: {first.message}" if first.field else first.message
+    return RequestError(400, "bad_request", f"The request does not fit: {named}.", details)
+
+
+def _path(loc: tuple[Any, ...]) -> str:
+    path = ".".join(str(part) for part in loc)
+    # An unknown field's name is the caller's text: keep what comes back short and printable.
+    return path.encode("ascii", "backslashreplace").decode()[:128]
+
+
+def _sentence(message: str) -> str:
+    said = message.removeprefix("Value error, ")
+    if said == "Extra inputs are not permitted":
+        return "this field is not known"
+    if said == "Field required":
+        return "this field is required"
+    return said[:1].lower() + said[1:]

@@ -1,0 +1,46 @@
+"""A run's log as a response body: the one async generator of the request path."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+
+from quart import Response
+
+from service.events import Event
+from service.runs.log import Silence
+from service.runs.run import Run
+from service.runs.runs import Runs
+
+Encode = Callable[[int, Event], str]
+
+KEEP_ALIVE = b": keep-alive\n\n"
+HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+
+
+def stream(runs: Runs, run: Run, encode: Encode, after: int = 0) -> Response:
+    """Return the response that follows `run` from behind event `after` to its end."""
+    response = Response(
+        _body(runs, run, encode, after),
+        headers={**HEADERS, **run_headers(run)},
+        content_type="text/event-stream; charset=utf-8",
+    )
+    response.timeout = None  # Quart would cut the body after 60 s
+    return response
+
+
+def run_headers(run: Run) -> dict[str, str]:
+    """Return the headers of every response that belongs to a run."""
+    return {"X-Run-Id": run.id, "X-Conversation-Id": run.ask.conversation_id}
+
+
+async def _body(runs: Runs, run: Run, encode: Encode, after: int) -> AsyncGenerator[bytes, None]:
+    with runs.reading(run, after) as reader:
+        while True:
+            seq = reader.seq
+            events = await reader.take()
+            if events is Silence.END:
+                return
+            if events is Silence.KEEP_ALIVE:
+                yield KEEP_ALIVE
+                continue
+            yield "".join(map(encode, range(seq + 1, seq + 1 + len(events)), events)).encode()

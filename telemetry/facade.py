@@ -1,0 +1,108 @@
+"""`Telemetry`: the one object the service holds, made of a tracer and the instruments."""
+
+from collections.abc import Iterable, Sequence
+
+import httpx
+from opentelemetry.trace import SpanContext, Tracer
+
+from telemetry import outbound, semconv
+from telemetry.asgi import ASGIApp, Middleware
+from telemetry.context import RequestInfo, current_request
+from telemetry.metrics import LabelSets, Metrics
+from telemetry.operation import Recorder
+from telemetry.setup import TelemetryConfig, Tracing
+from telemetry.tracing import Workflow
+
+
+class Telemetry:
+    """Spans, metrics and the middleware of one process."""
+
+    def __init__(self, config: TelemetryConfig) -> None:
+        self._config = config
+        self._tracing = Tracing(config)
+        self.metrics = Metrics(LabelSets())
+        self._recorder = Recorder(self._tracing.tracer, self.metrics, self._tracing.is_exporting)
+        self.set_labels(
+            workflows=config.workflows,
+            agents=config.agents,
+            models=config.models,
+            providers=config.providers,
+        )
+
+    @property
+    def tracer(self) -> Tracer:
+        """For child spans of store and Redis calls; give them `RequestInfo.context` as parent."""
+        return self._tracing.tracer
+
+    def set_labels(
+        self,
+        *,
+        workflows: Iterable[str] | None = None,
+        agents: Iterable[str] | None = None,
+        models: Iterable[str] | None = None,
+        providers: Iterable[str] | None = None,
+    ) -> None:
+        """Replace the closed label sets that are given, as when the configuration is reread."""
+        self.metrics.labels.replace(
+            workflows=workflows, agents=agents, models=models, providers=providers
+        )
+
+    def middleware(self, app: ASGIApp) -> ASGIApp:
+        """Return `app` with request ids, server spans, HTTP metrics and access lines."""
+        return Middleware(app, self._recorder, trust_traceparent=self._config.trust_traceparent)
+
+    def instrument(self, client: httpx.AsyncClient) -> None:
+        """Trace the client's requests; nothing at all when nothing is exported."""
+        provider = self._tracing.provider
+        if provider is not None:
+            outbound.instrument(client, provider, self._config.traceparent_hosts)
+
+    def start_workflow(
+        self,
+        name: str,
+        *,
+        run_id: str,
+        conversation_id: str,
+        config_hash: str,
+        agents: Sequence[str],
+        parent: RequestInfo | None,
+    ) -> Workflow:
+        """Start a run's span, below the request that asked for it; None starts a new trace."""
+        if parent is not None:
+            parent.run_id = run_id
+            parent.conversation_id = conversation_id
+        attributes = {
+            semconv.RUN_ID: run_id,
+            semconv.CONVERSATION_ID: conversation_id,
+            semconv.CONFIG_HASH: config_hash,
+            semconv.AGENTS: list(agents),
+        }
+        return Workflow(self._recorder, name, attributes, parent)
+
+    def metrics_page(self, accept: str) -> tuple[bytes, str]:
+        """Return the /metrics body and content type for an Accept header.
+
+        With several workers it reads all their files: call it in a thread.
+        """
+        return self.metrics.page(accept)
+
+    def stream_opened(self) -> None:
+        """Count an event stream that opened to a client."""
+        self.metrics.open_streams.inc()
+
+    def stream_closed(self, disconnected: bool) -> None:
+        """Count an event stream that closed; `disconnected` when the client left first."""
+        self.metrics.open_streams.dec()
+        if disconnected:
+            self.metrics.disconnects.inc()
+
+    def resumed(self, run_trace: SpanContext | None) -> None:
+        """Count a stream that re-attached, and link the current request's span to the run."""
+        self.metrics.resumes.inc()
+        request = current_request()
+        if request is not None and run_trace is not None and run_trace.is_valid:
+            request.span.add_link(run_trace)
+
+    def shutdown(self, timeout_s: float = 3.0) -> None:
+        """Send the queued spans, for at most `timeout_s`; later calls do nothing."""
+        self._tracing.shutdown(timeout_s)

@@ -1,0 +1,101 @@
+"""What every operation shares: a span with an explicit parent, a clock, and one end.
+
+The rules of ending: an error has status ERROR with `error.type`; what was stopped on purpose has
+`app.cancelled` and no status. Nothing here is ever the current span.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from time import perf_counter
+
+from opentelemetry.context import Context
+from opentelemetry.trace import SpanContext, SpanKind, StatusCode, Tracer, set_span_in_context
+from opentelemetry.util.types import AttributeValue
+from prometheus_client import Histogram
+
+from telemetry import semconv
+from telemetry.logs import redact
+from telemetry.metrics import Metrics
+from telemetry.semconv import OTHER
+
+Attributes = Mapping[str, AttributeValue | None]
+
+STOPPED_ON_PURPOSE = frozenset({"cancelled", "skipped"})
+_WELL_ENDED = frozenset({"completed", "answered"})
+
+
+@dataclass(frozen=True, slots=True)
+class Recorder:
+    """Where operations write: one tracer and one set of instruments."""
+
+    tracer: Tracer
+    metrics: Metrics
+    is_exporting: bool
+
+
+def error_of(outcome: str, error_type: str | None) -> str:
+    """Return the `error.type` of an operation that ended with `outcome`; "" when it is no error."""
+    if outcome in STOPPED_ON_PURPOSE or outcome in _WELL_ENDED:
+        return ""
+    return error_type or (OTHER if outcome == "failed" else "")
+
+
+class Operation:
+    """A span with an explicit parent, a clock, and one end."""
+
+    __slots__ = ("_context", "_ended", "_exemplar", "_recorder", "_span", "_started")
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        name: str,
+        parent: Context,
+        attributes: Attributes,
+        kind: SpanKind = SpanKind.INTERNAL,
+    ) -> None:
+        self._recorder = recorder
+        self._started = perf_counter()
+        self._ended = False
+        self._span = recorder.tracer.start_span(
+            name, context=parent, kind=kind, attributes=present(attributes)
+        )
+        self._context = set_span_in_context(self._span, parent)
+        self._exemplar = recorder.metrics.exemplar(self.span_context)
+
+    @property
+    def span_context(self) -> SpanContext:
+        """The span's ids, to link to or to write down."""
+        return self._span.get_span_context()
+
+    def event(self, name: str, /, **attributes: AttributeValue | None) -> None:
+        """Add a span event; names without a dot go under `app.`, secrets are taken out."""
+        if not self._span.is_recording():
+            return
+        named = {
+            semconv.ours(key): redact(value) if isinstance(value, str) else value
+            for key, value in attributes.items()
+            if value is not None
+        }
+        self._span.add_event(semconv.ours(name), named)
+
+    def _since_start(self) -> float:
+        return perf_counter() - self._started
+
+    def _observe(self, histogram: Histogram, value: float) -> None:
+        histogram.observe(value, self._exemplar)
+
+    def _end(self, *, error: str, cancelled: bool, attributes: Attributes) -> None:
+        span = self._span
+        if span.is_recording():
+            span.set_attributes(present(attributes))
+            if cancelled:
+                span.set_attribute(semconv.CANCELLED, True)
+            elif error:
+                span.set_attribute(semconv.ERROR_TYPE, error)
+                span.set_status(StatusCode.ERROR)
+        span.end()
+
+
+def present(attributes: Attributes) -> dict[str, AttributeValue]:
+    """Return the attributes that have a value: neither None nor empty text."""
+    return {key: value for key, value in attributes.items() if value is not None and value != ""}

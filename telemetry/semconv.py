@@ -1,0 +1,212 @@
+"""Every name this service gives to a span, attribute, event or metric, with unit and source.
+
+The GenAI conventions are in development and renames are under way: change a name here only.
+
+Sources:
+    HTTP     https://opentelemetry.io/docs/specs/semconv/http/ (stable)
+    GenAI    https://github.com/open-telemetry/semantic-conventions-genai (development)
+    ours     `app.*`, `run.id` and `fanout_*`: no convention covers them
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+OTHER: Final = "_OTHER"
+"""What both conventions put where a value is outside the known set."""
+
+# --- HTTP and general attributes (stable) ---
+HTTP_METHOD: Final = "http.request.method"
+HTTP_METHOD_ORIGINAL: Final = "http.request.method_original"
+HTTP_ROUTE: Final = "http.route"
+HTTP_STATUS: Final = "http.response.status_code"
+HTTP_RESPONSE_BYTES: Final = "http.response.body.size"  # bytes, as sent; development
+URL_PATH: Final = "url.path"
+URL_SCHEME: Final = "url.scheme"
+PROTOCOL_VERSION: Final = "network.protocol.version"
+SERVER_ADDRESS: Final = "server.address"
+SERVER_PORT: Final = "server.port"
+ERROR_TYPE: Final = "error.type"
+KNOWN_METHODS: Final = frozenset(
+    {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "QUERY"}
+)
+
+# --- GenAI attributes (development) ---
+OPERATION_NAME: Final = "gen_ai.operation.name"
+PROVIDER_NAME: Final = "gen_ai.provider.name"
+WORKFLOW_NAME: Final = "gen_ai.workflow.name"
+AGENT_NAME: Final = "gen_ai.agent.name"
+CONVERSATION_ID: Final = "gen_ai.conversation.id"
+REQUEST_MODEL: Final = "gen_ai.request.model"
+REQUEST_STREAM: Final = "gen_ai.request.stream"
+RESPONSE_ID: Final = "gen_ai.response.id"
+RESPONSE_MODEL: Final = "gen_ai.response.model"
+FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
+TIME_TO_FIRST_CHUNK: Final = "gen_ai.response.time_to_first_chunk"  # seconds
+INPUT_TOKENS: Final = "gen_ai.usage.input_tokens"
+OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
+CACHED_TOKENS: Final = "gen_ai.usage.cache_read.input_tokens"
+REASONING_TOKENS: Final = "gen_ai.usage.reasoning.output_tokens"
+
+OPERATION_WORKFLOW: Final = "invoke_workflow"
+OPERATION_AGENT: Final = "invoke_agent"
+OPERATION_CHAT: Final = "chat"
+TYPE_INPUT: Final = "input"  # values of the label token_type
+TYPE_OUTPUT: Final = "output"
+KNOWN_PROVIDERS: Final = frozenset(
+    {"openai", "groq", "anthropic", "azure.ai.openai", "aws.bedrock", "cohere", "deepseek"}
+    | {"gcp.gemini", "gcp.vertex_ai", "ibm.watsonx.ai", "mistral_ai", "perplexity", "x_ai", "mock"}
+)
+
+# --- ours ---
+RUN_ID: Final = "run.id"
+OUTCOME: Final = "app.outcome"
+CANCELLED: Final = "app.cancelled"  # stopped on purpose: the status stays unset
+CLIENT_DISCONNECTED: Final = "app.client_disconnected"
+COST_USD: Final = "app.cost_usd"
+CONFIG_HASH: Final = "app.config_hash"
+AGENTS: Final = "app.agents"
+ATTEMPT: Final = "app.attempt"  # 1 for the first
+CHUNKS: Final = "app.chunks"
+REQUEST_ID: Final = "app.request_id"
+
+# --- span events, with `app.agent`, `app.reason`, `app.delay_s` (seconds); never one per token ---
+EVENT_RETRY: Final = "app.retry"
+EVENT_HEDGE: Final = "app.hedge"
+EVENT_FALLBACK: Final = "app.fallback"
+EVENT_STEP_DOWN: Final = "app.step_down"
+EVENT_STRAGGLER_CUT: Final = "app.straggler_cut"
+EVENT_FIRST_OUTPUT: Final = "app.first_output"
+
+
+def ours(name: str) -> str:
+    """Return `name` in the `app.` namespace unless it already carries a namespace."""
+    return name if "." in name else f"app.{name}"
+
+
+# --- metrics ---
+Labels = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instrument:
+    """One metric family as `/metrics` shows it; counters are named with their `_total`."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    labels: Labels = ()
+    buckets: tuple[float, ...] = ()
+    unit: str = ""
+
+
+def doubling(first: float, last: float) -> tuple[float, ...]:
+    """Return the bucket bounds `first`·2^k up to and including `last`."""
+    bounds = [first]
+    while bounds[-1] < last:
+        bounds.append(bounds[-1] * 2)
+    return tuple(bounds)
+
+
+HTTP_BUCKETS: Final = (
+    *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0),
+    *(20.0, 40.0, 80.0, 160.0),  # beyond the convention's: streams last
+)
+CALL_BUCKETS: Final = doubling(0.01, 81.92)
+AGENT_BUCKETS: Final = doubling(0.1, 409.6)
+WORKFLOW_BUCKETS: Final = (
+    *(1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0),
+)
+TOKEN_BUCKETS: Final = tuple(float(4**k) for k in range(14))  # 1 to 67108864
+CALL_LABELS: Final = ("operation", "provider", "request_model", "response_model")
+
+
+def _seconds(name: str, text: str, labels: Iterable[str], buckets: tuple[float, ...]) -> Instrument:
+    return Instrument(
+        name=name,
+        kind="histogram",
+        help=text,
+        labels=tuple(labels),
+        buckets=buckets,
+        unit="seconds",
+    )
+
+
+def _counter(name: str, text: str, *labels: str, unit: str = "") -> Instrument:
+    return Instrument(name=name, kind="counter", help=text, labels=labels, unit=unit)
+
+
+def _gauge(name: str, text: str, *labels: str) -> Instrument:
+    return Instrument(name=name, kind="gauge", help=text, labels=labels)
+
+
+REQUEST_DURATION: Final = _seconds(
+    "http_server_request_duration_seconds",
+    "Time from the request's arrival to the last byte sent.",
+    ("method", "route", "status_code", "error_type"),
+    HTTP_BUCKETS,
+)
+ACTIVE_REQUESTS: Final = _gauge(
+    "http_server_active_requests", "Requests whose last byte is not sent yet.", "method"
+)
+CALL_DURATION: Final = _seconds(
+    "gen_ai_client_operation_duration_seconds",
+    "Time of one call to a model, to its last chunk.",
+    (*CALL_LABELS, "error_type"),
+    CALL_BUCKETS,
+)
+CALL_FIRST_CHUNK: Final = _seconds(
+    "gen_ai_client_operation_time_to_first_chunk_seconds",
+    "Time from sending a call to its first chunk.",
+    CALL_LABELS,
+    CALL_BUCKETS,
+)
+CALL_PER_CHUNK: Final = _seconds(
+    "gen_ai_client_operation_time_per_output_chunk_seconds",
+    "Mean time between the chunks of one call, observed once per call.",
+    CALL_LABELS,
+    CALL_BUCKETS,
+)
+TOKEN_USAGE: Final = Instrument(
+    name="gen_ai_client_token_usage",
+    kind="histogram",
+    help="Tokens of one call, as the provider reports them.",
+    labels=(*CALL_LABELS, "token_type"),
+    buckets=TOKEN_BUCKETS,
+)
+AGENT_DURATION: Final = _seconds(
+    "gen_ai_invoke_agent_duration_seconds",
+    "Time of one agent, all its attempts together.",
+    ("agent", "model", "error_type"),
+    AGENT_BUCKETS,
+)
+WORKFLOW_DURATION: Final = _seconds(
+    "gen_ai_invoke_workflow_duration_seconds",
+    "Time of one run.",
+    ("workflow", "error_type"),
+    WORKFLOW_BUCKETS,
+)
+FIRST_OUTPUT: Final = _seconds(
+    "fanout_time_to_first_output_seconds",
+    "Time from the start of a run to the first piece of its answer.",
+    ("workflow",),
+    CALL_BUCKETS,
+)
+AGENT_OUTCOMES: Final = _counter(
+    "fanout_agent_outcomes_total", "Agents asked, by how it ended.", "agent", "outcome"
+)
+RUNS: Final = _counter("fanout_runs_total", "Runs ended, by how.", "workflow", "outcome")
+RETRIES: Final = _counter("fanout_retries_total", "Calls asked again.", "agent", "reason")
+HEDGES: Final = _counter("fanout_hedges_total", "Calls asked twice at once.", "agent", "reason")
+STEP_DOWNS: Final = _counter(
+    "fanout_step_downs_total", "Times a lesser model or answer was used.", "agent", "reason"
+)
+COST: Final = _counter(
+    "fanout_cost_usd_total", "Money spent on models, in US dollars.", "agent", "model", unit="usd"
+)
+INFLIGHT_RUNS: Final = _gauge("fanout_inflight_runs", "Runs that have not ended.")
+OPEN_STREAMS: Final = _gauge("fanout_open_streams", "Event streams open to clients.")
+DISCONNECTS: Final = _counter(
+    "fanout_client_disconnects_total", "Streams whose client left before the end."
+)
+RESUMES: Final = _counter("fanout_resumes_total", "Streams that re-attached to a run.")

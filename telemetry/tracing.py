@@ -1,0 +1,156 @@
+"""A run and its agents: `invoke_workflow <name>` and `invoke_agent <name>`, with their metrics.
+
+A run outlives its connection: its span's parent is the request that started it, given
+explicitly. A failed agent does not make its workflow an error.
+"""
+
+from opentelemetry.context import Context
+
+from telemetry import semconv
+from telemetry.chat import ChatOperation
+from telemetry.context import RequestInfo
+from telemetry.operation import STOPPED_ON_PURPOSE, Attributes, Operation, Recorder, error_of
+
+
+class Workflow(Operation):
+    """One run: `invoke_workflow <name>`; its parent is the request that started it."""
+
+    __slots__ = ("_first_output_seen", "_name", "trace_id")
+
+    def __init__(
+        self, recorder: Recorder, name: str, attributes: Attributes, parent: RequestInfo | None
+    ) -> None:
+        own: Attributes = {
+            semconv.OPERATION_NAME: semconv.OPERATION_WORKFLOW,
+            semconv.WORKFLOW_NAME: name,
+            **attributes,
+        }
+        context = parent.context if parent else Context()
+        super().__init__(recorder, f"{semconv.OPERATION_WORKFLOW} {name}", context, own)
+        self._name = name
+        self._first_output_seen = False
+        self.trace_id = format(self.span_context.trace_id, "032x")
+        recorder.metrics.inflight_runs.inc()
+
+    def agent(self, name: str, model: str) -> "AgentOperation":
+        """Start asking one agent."""
+        return AgentOperation(self._recorder, self._context, name, model)
+
+    def first_output(self) -> None:
+        """Note that the first piece of the answer is there; only the first call counts."""
+        if self._first_output_seen or self._ended:
+            return
+        self._first_output_seen = True
+        family = self._recorder.metrics.first_output
+        self._observe(family.child(self._name), self._since_start())
+        self.event(semconv.EVENT_FIRST_OUTPUT)
+
+    def step_down(self, agent: str, reason: str) -> None:
+        """Note that a lesser model or answer stands in for `agent`."""
+        self._recorder.metrics.step_downs.child(agent, reason).inc()
+        self.event(semconv.EVENT_STEP_DOWN, agent=agent, reason=reason)
+
+    def finish(
+        self,
+        outcome: str,
+        *,
+        error_type: str | None = None,
+        input_tokens: int = 0,
+        output_tokens: int = 0,
+        cost_usd: float | None = None,
+    ) -> None:
+        """End the run; only the first call counts.
+
+        `outcome` is completed, cancelled, failed, or another that is an error only with
+        an `error_type`.
+        """
+        if self._ended:
+            return
+        self._ended = True
+        error = error_of(outcome, error_type)
+        metrics = self._recorder.metrics
+        metrics.inflight_runs.dec()
+        metrics.runs.child(self._name, outcome).inc()
+        self._observe(metrics.workflow_duration.child(self._name, error), self._since_start())
+        ends: Attributes = {
+            semconv.OUTCOME: outcome,
+            semconv.INPUT_TOKENS: input_tokens,
+            semconv.OUTPUT_TOKENS: output_tokens,
+            semconv.COST_USD: cost_usd,
+        }
+        self._end(error=error, cancelled=outcome in STOPPED_ON_PURPOSE, attributes=ends)
+
+
+class AgentOperation(Operation):
+    """One agent of a run, all its attempts together: `invoke_agent <name>`."""
+
+    __slots__ = ("_model", "_name")
+
+    def __init__(self, recorder: Recorder, parent: Context, name: str, model: str) -> None:
+        attributes: Attributes = {
+            semconv.OPERATION_NAME: semconv.OPERATION_AGENT,
+            semconv.AGENT_NAME: name,
+            semconv.REQUEST_MODEL: model,
+        }
+        super().__init__(recorder, f"{semconv.OPERATION_AGENT} {name}", parent, attributes)
+        self._name = name
+        self._model = model
+
+    def chat(
+        self,
+        *,
+        model: str,
+        provider: str,
+        server_address: str,
+        server_port: int,
+        stream: bool,
+        attempt: int,
+    ) -> ChatOperation:
+        """Start one call to a model; `attempt` counts from 1."""
+        attributes: Attributes = {
+            semconv.OPERATION_NAME: semconv.OPERATION_CHAT,
+            semconv.PROVIDER_NAME: provider,
+            semconv.REQUEST_MODEL: model,
+            semconv.SERVER_ADDRESS: server_address,
+            semconv.SERVER_PORT: server_port,
+            semconv.REQUEST_STREAM: stream,
+            semconv.ATTEMPT: attempt,
+        }
+        self._span.set_attribute(semconv.PROVIDER_NAME, provider)
+        return ChatOperation(self._recorder, self._context, model, provider, attributes)
+
+    def retry(self, reason: str, delay_s: float) -> None:
+        """Note that the call is asked again after `delay_s` seconds."""
+        self._recorder.metrics.retries.child(self._name, reason).inc()
+        self.event(semconv.EVENT_RETRY, reason=reason, delay_s=delay_s)
+
+    def hedge(self, reason: str) -> None:
+        """Note that a second call races the first."""
+        self._recorder.metrics.hedges.child(self._name, reason).inc()
+        self.event(semconv.EVENT_HEDGE, reason=reason)
+
+    def finish(
+        self,
+        outcome: str,
+        *,
+        error_type: str | None = None,
+        cost_usd: float | None = None,
+        first_token_s: float | None = None,
+    ) -> None:
+        """End the agent: answered, failed, skipped or cancelled; only the first call counts."""
+        if self._ended:
+            return
+        self._ended = True
+        error = error_of(outcome, error_type)
+        metrics = self._recorder.metrics
+        metrics.agent_outcomes.child(self._name, outcome).inc()
+        if cost_usd and cost_usd > 0:
+            metrics.cost.child(self._name, self._model).inc(cost_usd)
+        duration = metrics.agent_duration.child(self._name, self._model, error)
+        self._observe(duration, self._since_start())
+        ends: Attributes = {
+            semconv.OUTCOME: outcome,
+            semconv.COST_USD: cost_usd,
+            semconv.TIME_TO_FIRST_CHUNK: first_token_s,
+        }
+        self._end(error=error, cancelled=outcome in STOPPED_ON_PURPOSE, attributes=ends)

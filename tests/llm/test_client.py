@@ -1,0 +1,626 @@
+"""The client against scripted models: through httpx in process, and over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+
+from service.domain import Usage
+from service.errors import (
+    BadStream,
+    MissingKey,
+    UpstreamBroken,
+    UpstreamBusy,
+    UpstreamEmpty,
+    UpstreamError,
+    UpstreamFailed,
+    UpstreamRefused,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+from service.llm.client import LLMClient
+from service.llm.mock import MockLLM
+from service.llm.mock_plan import MULTIBYTE_TEXT
+from service.llm.mock_server import serve_mock
+from service.llm.transport import UpstreamTransport
+from service.pace import Pace
+from tests.core_kit import (
+    DONE,
+    Heard,
+    Recording,
+    a_call,
+    an_operation,
+    answering,
+    chunk,
+    event,
+    hear,
+    mock,
+    model,
+    now,
+    raw_server,
+    skipping,
+    until,
+)
+
+KEY = "sk-very-secret-0123456789"
+
+
+# --- answers ---
+
+
+async def test_a_streamed_answer_is_passed_on_in_pieces_as_it_comes() -> None:
+    heard = await hear(mock(), a_call(model(tokens=6)))
+    assert len(heard.pieces) == 6
+    assert heard.text == heard.reply.text
+
+
+async def test_pieces_that_arrive_in_one_block_are_passed_on_as_one() -> None:
+    heard = await hear(answering(chunk("one ") + chunk("two"), chunk(finish="stop") + DONE), a_call())
+    assert heard.pieces == ["one two"]
+
+
+async def test_a_stream_says_what_it_used_in_a_last_chunk_without_choices() -> None:
+    usage = {
+        "prompt_tokens": 10,
+        "completion_tokens": 20,
+        "prompt_tokens_details": {"cached_tokens": 4},
+        "completion_tokens_details": {"reasoning_tokens": 7},
+    }
+    last = event({"id": "chatcmpl-1", "choices": [], "usage": usage})
+    heard = await hear(answering(chunk("Hi"), chunk(finish="stop"), last, DONE), a_call())
+    assert heard.reply.usage == Usage(10, 20, cached_tokens=4, reasoning_tokens=7)
+
+
+async def test_usage_that_upstream_does_not_tell_is_unknown() -> None:
+    heard = await hear(mock(), a_call(model(fault="no_usage")))
+    assert heard.reply.usage is None
+
+
+async def test_a_reply_knows_its_id_model_and_why_it_ended() -> None:
+    heard = await hear(answering(chunk("Hi"), chunk(finish="length"), DONE), a_call())
+    reply = heard.reply
+    assert (reply.response_id, reply.response_model, reply.finish_reason) == (
+        "chatcmpl-1",
+        "model-2024",
+        "length",
+    )
+
+
+async def test_a_whole_answer_is_one_piece_with_its_usage() -> None:
+    heard = await hear(mock(), a_call(model(tokens=5), stream=False))
+    assert len(heard.pieces) == 1
+    assert heard.reply.usage is not None
+    assert heard.reply.usage.output_tokens == 5
+
+
+async def test_a_server_that_cannot_stream_may_answer_whole() -> None:
+    whole = {"choices": [{"message": {"content": "All of it."}, "finish_reason": "stop"}]}
+    server = answering(json.dumps(whole).encode(), headers={"content-type": "application/json"})
+    assert (await hear(server, a_call(stream=True))).text == "All of it."
+
+
+async def test_reasoning_is_no_part_of_the_answer() -> None:
+    server = answering(chunk(reasoning_content="Hmm."), chunk("Blue."), chunk(finish="stop"), DONE)
+    assert (await hear(server, a_call())).text == "Blue."
+
+
+# --- streams as servers send them ---
+
+
+@pytest.mark.parametrize("fault", ["crlf", "no_done", "double_done"])
+async def test_harmless_habits_of_servers_do_not_change_the_answer(fault: str) -> None:
+    plain = await hear(mock(), a_call(model(seed=1)))
+    odd = await hear(mock(), a_call(model(seed=1, fault=fault)))
+    assert odd.text == plain.text
+
+
+async def test_comments_and_unknown_fields_are_passed_over() -> None:
+    server = answering(
+        b": OPENROUTER PROCESSING\n\n",
+        b"retry: 10\nx-unknown: 1\n" + chunk("Hi", tool_calls=None, annotations=[{}]),
+        event({"choices": [{"delta": {}, "finish_reason": "stop", "x": 1}], "x_groq": {"id": 1}}),
+        DONE,
+    )
+    assert (await hear(server, a_call())).text == "Hi"
+
+
+async def test_a_line_separator_inside_text_does_not_end_a_line() -> None:
+    heard = await hear(answering(chunk("a\u2028b\u0085c"), chunk(finish="stop"), DONE), a_call())
+    assert heard.text == "a\u2028b\u0085c"
+
+
+async def test_an_answer_cut_at_every_byte_is_the_same_answer() -> None:
+    stream = chunk("Grüße 👋\u2028") + chunk("€") + chunk(finish="stop") + DONE
+    heard = await hear(answering(*(bytes([byte]) for byte in stream)), a_call())
+    assert heard.text == "Grüße 👋\u2028€"
+
+
+async def test_the_last_event_needs_no_blank_line() -> None:
+    last = chunk(" end", finish="stop").rstrip()
+    assert (await hear(answering(chunk("The"), last), a_call())).text == "The end"
+
+
+async def test_what_follows_done_is_not_read_even_in_the_same_block() -> None:
+    stream = chunk("Hi", finish="stop") + DONE + b"data: {oops\n\n"
+    assert (await hear(answering(stream), a_call())).text == "Hi"
+
+
+# --- streams that go wrong ---
+
+
+async def test_an_end_without_finish_reason_or_done_is_incomplete() -> None:
+    with pytest.raises(UpstreamBroken) as caught:
+        await hear(mock(), a_call(model(fault="cut")))
+    assert caught.value.code == "upstream_incomplete"
+
+
+async def test_what_arrived_before_a_stream_broke_is_kept() -> None:
+    heard = Heard()
+    with pytest.raises(UpstreamBroken):
+        await hear(mock(), a_call(model(fault="reset", after=2)), heard=heard)
+    assert heard.text
+    assert heard.reply.text == heard.text
+
+
+async def test_an_error_object_inside_a_stream_is_a_failure_with_its_message() -> None:
+    with pytest.raises(UpstreamFailed, match="told to fail"):
+        await hear(mock(), a_call(model(fault="error_object")))
+
+
+async def test_an_error_object_that_means_busy_may_be_asked_again() -> None:
+    error = event({"error": {"message": "slow down", "code": "rate_limit_exceeded"}})
+    with pytest.raises(UpstreamBusy, match="slow down"):
+        await hear(answering(error), a_call())
+
+
+async def test_an_error_object_in_a_whole_answer_is_a_failure() -> None:
+    with pytest.raises(UpstreamFailed):
+        await hear(mock(), a_call(model(fault="error_object"), stream=False))
+
+
+@pytest.mark.parametrize("fault", ["garbage", "binary"])
+async def test_what_is_not_the_protocol_is_an_upstream_error(fault: str) -> None:
+    with pytest.raises(UpstreamError) as caught:
+        await hear(mock(), a_call(model(fault=fault)))
+    assert isinstance(caught.value, BadStream | UpstreamBroken)
+
+
+async def test_an_answer_without_text_is_empty() -> None:
+    with pytest.raises(UpstreamEmpty):
+        await hear(mock(), a_call(model(fault="empty")))
+
+
+async def test_an_answer_of_blanks_is_empty() -> None:
+    with pytest.raises(UpstreamEmpty):
+        await hear(answering(chunk(" \n"), chunk(finish="stop"), DONE), a_call())
+
+
+async def test_a_compressed_stream_is_refused() -> None:
+    body = gzip.compress(chunk("Hi", finish="stop") + DONE)
+    with pytest.raises(BadStream, match="gzip"):
+        await hear(answering(body, headers={"content-encoding": "gzip"}), a_call())
+
+
+async def test_no_compression_is_asked_for() -> None:
+    server = Recording()
+    await hear(server, a_call())
+    assert server.headers[0]["accept-encoding"] == "identity"
+
+
+async def test_a_body_that_breaks_off_with_an_error_of_the_transport_is_incomplete() -> None:
+    server = answering(chunk("Hi"), httpx.RemoteProtocolError("peer closed"))
+    with pytest.raises(UpstreamBroken):
+        await hear(server, a_call())
+
+
+# --- statuses ---
+
+
+def _failing(status: int, body: object = None, **headers: str) -> httpx.MockTransport:
+    told = {name.replace("_", "-"): value for name, value in headers.items()}
+    return answering(
+        json.dumps(body or {"error": {"message": "Because."}}).encode(),
+        status=status,
+        headers={"content-type": "application/json", **told},
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, UpstreamRefused),
+        (401, UpstreamRefused),
+        (403, UpstreamRefused),
+        (404, UpstreamRefused),
+        (408, UpstreamFailed),
+        (409, UpstreamBusy),
+        (418, UpstreamRefused),
+        (429, UpstreamBusy),
+        (500, UpstreamFailed),
+        (502, UpstreamFailed),
+        (503, UpstreamFailed),
+        (302, UpstreamRefused),
+    ],
+)
+async def test_a_status_says_what_kind_of_failure_it_is(
+    status: int, kind: type[UpstreamError]
+) -> None:
+    with pytest.raises(UpstreamError) as caught:
+        await hear(_failing(status), a_call())
+    assert type(caught.value) is kind
+    assert str(status) in caught.value.message
+
+
+async def test_an_error_says_the_reason_that_upstream_gave() -> None:
+    body = {"error": {"message": "This model\n does not exist.", "code": "model_not_found"}}
+    with pytest.raises(UpstreamRefused, match=r"answered 404: This model does not exist\."):
+        await hear(_failing(404, body), a_call())
+
+
+async def test_a_status_without_a_readable_body_is_still_told() -> None:
+    with pytest.raises(UpstreamFailed, match="answered 502"):
+        await hear(answering(b"<html>Bad gateway \xff</html>", status=502), a_call())
+
+
+async def test_an_exhausted_quota_is_not_a_rate_limit() -> None:
+    body = {"error": {"message": "You exceeded your quota.", "code": "insufficient_quota"}}
+    with pytest.raises(UpstreamRefused) as caught:
+        await hear(_failing(429, body), a_call())
+    assert not caught.value.retryable
+
+
+async def test_a_busy_server_may_say_when_to_come_back() -> None:
+    with pytest.raises(UpstreamBusy) as caught:
+        await hear(_failing(429, retry_after="7"), a_call())
+    assert caught.value.retry_after_s == 7
+
+
+async def test_an_endless_error_body_is_not_read_to_its_end() -> None:
+    with pytest.raises(BadStream):
+        await hear(answering(*[b"x" * 60_000] * 3, status=500), a_call())
+
+
+# --- keys ---
+
+
+async def test_the_key_goes_into_the_authorization_header() -> None:
+    server = Recording()
+    await hear(server, a_call(key=KEY))
+    assert server.headers[0]["authorization"] == f"Bearer {KEY}"
+
+
+async def test_without_a_key_no_authorization_is_sent() -> None:
+    server = Recording()
+    await hear(server, a_call())
+    assert "authorization" not in server.headers[0]
+
+
+async def test_a_missing_key_is_named_and_nothing_is_sent() -> None:
+    server = Recording()
+    with pytest.raises(MissingKey, match="GROQ_KEY"):
+        await hear(server, a_call(key_name="GROQ_KEY"), key_needed=True)
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500])
+async def test_a_key_that_upstream_echoes_is_in_no_error(status: int) -> None:
+    body = {"error": {"message": f"Incorrect API key provided: {KEY}."}}
+    with pytest.raises(UpstreamError) as caught:
+        await hear(_failing(status, body), a_call(key=KEY))
+    assert KEY not in str(caught.value)
+    assert KEY not in repr(caught.value)
+    assert KEY not in caught.value.message
+
+
+async def test_a_key_echoed_inside_a_stream_is_in_no_error() -> None:
+    error = event({"error": f"bad key {KEY}"})
+    with pytest.raises(UpstreamError) as caught:
+        await hear(answering(chunk("Hi"), error), a_call(key=KEY))
+    assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize("before", range(280, 300, 5))
+async def test_no_part_of_an_echoed_key_survives_where_a_long_message_is_cut(before: int) -> None:
+    body = {"error": {"message": "." * before + KEY}}
+    with pytest.raises(UpstreamError) as caught:
+        await hear(_failing(400, body), a_call(key=KEY))
+    assert KEY[:5] not in caught.value.message
+
+
+def test_a_call_does_not_show_its_key() -> None:
+    assert KEY not in repr(a_call(key=KEY))
+
+
+# --- deadlines ---
+
+
+@skipping
+async def test_headers_that_never_come_miss_the_first_token() -> None:
+    with pytest.raises(UpstreamTimeout, match="sent no token within 5 s"):
+        await hear(mock(), a_call(model(fault="hang")))
+    assert now() == pytest.approx(5)
+
+
+@skipping
+async def test_silence_after_the_first_token_ends_the_call_after_the_idle_deadline() -> None:
+    heard = Heard()
+    call = a_call(model(fault="stall", after=2), idle_timeout_s=3)
+    with pytest.raises(UpstreamTimeout, match="went silent for 3 s"):
+        await hear(mock(), call, heard=heard)
+    assert heard.text
+    assert now() == pytest.approx(3, abs=0.1)
+
+
+@skipping
+async def test_a_drip_of_bytes_does_not_outlive_the_total_deadline() -> None:
+    call = a_call(
+        model(fault="drip", drip_ms=100), first_token_timeout_s=90, idle_timeout_s=90, timeout_s=100
+    )
+    heard = Heard()
+    with pytest.raises(UpstreamTimeout, match="had not finished after 100 s"):
+        await hear(mock(), call, heard=heard)
+    assert heard.text
+    assert now() == pytest.approx(100)
+
+
+@skipping
+async def test_a_drip_of_bytes_that_makes_no_token_is_no_sign_of_life() -> None:
+    with pytest.raises(UpstreamTimeout, match="sent no token within 5 s"):
+        await hear(mock(), a_call(model(fault="drip", drip_ms=100)))
+
+
+class _Slow(httpx.AsyncByteStream):
+    """Sends each block a second after the one before."""
+
+    def __init__(self, *blocks: bytes) -> None:
+        self._blocks = blocks
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for block in self._blocks:
+            await asyncio.sleep(1)
+            yield block
+
+
+def _slowly(*blocks: bytes) -> httpx.MockTransport:
+    headers = {"content-type": "text/event-stream"}
+    return httpx.MockTransport(
+        lambda _: httpx.Response(200, headers=headers, stream=_Slow(*blocks))
+    )
+
+
+@skipping
+@pytest.mark.parametrize("sign", [b": still here\n\n", chunk("", role="assistant")])
+async def test_neither_comments_nor_a_role_are_a_first_token(sign: bytes) -> None:
+    with pytest.raises(UpstreamTimeout, match="sent no token within 5 s"):
+        await hear(_slowly(*[sign] * 9, chunk("Hi", finish="stop"), DONE), a_call())
+
+
+@skipping
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+async def test_thinking_aloud_is_a_first_token(name: str) -> None:
+    thoughts = [chunk(**{name: "Hmm."})] * 9  # type: ignore[arg-type]  # a field of the delta
+    heard = await hear(_slowly(*thoughts, chunk("Hi", finish="stop"), DONE), a_call())
+    assert heard.text == "Hi"
+
+
+@skipping
+async def test_comments_do_not_keep_a_silent_stream_alive() -> None:
+    with pytest.raises(UpstreamTimeout, match="went silent for 5 s"):
+        await hear(_slowly(chunk("Hi"), *[b": ping\n\n"] * 9), a_call())
+
+
+@skipping
+async def test_a_steady_stream_may_take_longer_than_its_first_and_idle_deadlines() -> None:
+    heard = await hear(_slowly(*[chunk("x")] * 15, chunk(finish="stop"), DONE), a_call())
+    assert heard.text == "x" * 15
+
+
+@skipping
+async def test_a_whole_answer_has_only_the_total_deadline() -> None:
+    call = a_call(model(tokens=10, gap_ms=1000), stream=False, timeout_s=30)
+    assert (await hear(mock(), call)).text
+
+
+@skipping
+async def test_a_server_that_says_done_and_never_ends_its_body_delays_nobody() -> None:
+    class Endless(_Slow):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield chunk("Hi", finish="stop") + DONE
+            await asyncio.Event().wait()
+
+    headers = {"content-type": "text/event-stream"}
+    server = httpx.MockTransport(lambda _: httpx.Response(200, headers=headers, stream=Endless()))
+    assert (await hear(server, a_call())).text == "Hi"
+    assert now() < 0.1
+
+
+@skipping
+async def test_under_load_pieces_are_gathered_for_a_window() -> None:
+    pace = Pace()
+    pace.window_s = 0.05
+    heard = await hear(mock(), a_call(model(tokens=20, gap_ms=10)), pace=pace)
+    assert 1 < len(heard.pieces) <= 20
+
+
+# --- giving up ---
+
+
+@pytest.mark.parametrize("fault", ["hang", "stall"])
+async def test_cancelling_a_call_closes_its_response(fault: str) -> None:
+    server = mock()
+    task = asyncio.create_task(hear(server, a_call(model(fault=fault))))
+    await until(lambda: server.open_streams == 1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (server.open_streams, server.mock.closed_early) == (0, 1)
+
+
+async def test_a_missed_deadline_closes_the_response() -> None:
+    server = mock()
+    with pytest.raises(UpstreamTimeout):
+        await hear(server, a_call(model(fault="stall"), idle_timeout_s=0.02))
+    assert (server.open_streams, server.mock.closed_early) == (0, 1)
+
+
+# --- over real sockets ---
+
+
+@asynccontextmanager
+async def _mock_on_a_port(llm: MockLLM) -> AsyncIterator[str]:
+    url: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    serving = asyncio.create_task(serve_mock("127.0.0.1", 0, llm, ready=url.set_result))
+    try:
+        yield await url
+    finally:
+        serving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await serving
+
+
+def _wire() -> UpstreamTransport:
+    return UpstreamTransport()
+
+
+async def _hear_over_a_socket(**options: object) -> Heard:
+    async with _mock_on_a_port(MockLLM()) as url:
+        return await hear(_wire(), a_call(model(**options), base_url=url))
+
+
+async def test_a_real_stream_is_heard() -> None:
+    assert len((await _hear_over_a_socket(tokens=5, gap_ms=5)).pieces) > 1
+
+
+async def test_characters_split_between_network_blocks_are_whole() -> None:
+    assert (await _hear_over_a_socket(fault="split_utf8")).text == MULTIBYTE_TEXT
+
+
+async def test_a_whole_answer_over_a_socket_is_heard() -> None:
+    async with _mock_on_a_port(MockLLM()) as url:
+        heard = await hear(_wire(), a_call(base_url=url, stream=False))
+    assert len(heard.pieces) == 1
+
+
+async def test_a_reset_connection_is_incomplete() -> None:
+    with pytest.raises(UpstreamBroken):
+        await _hear_over_a_socket(fault="reset")
+
+
+async def test_a_reset_before_the_headers_is_unreachable() -> None:
+    with pytest.raises(UpstreamUnreachable):
+        await _hear_over_a_socket(fault="refuse")
+
+
+async def test_a_port_that_nobody_listens_on_is_unreachable() -> None:
+    async with raw_server(lambda _reader, _writer: asyncio.sleep(0)) as url:
+        pass
+    with pytest.raises(UpstreamUnreachable):
+        await hear(_wire(), a_call(base_url=url))
+
+
+async def test_a_host_that_cannot_be_found_is_unreachable() -> None:
+    with pytest.raises(UpstreamUnreachable):
+        await hear(_wire(), a_call(base_url="http://no-such-host.invalid/v1"))
+
+
+async def test_an_address_that_no_request_can_hold_is_an_upstream_error() -> None:
+    with pytest.raises(UpstreamError, match="base_url"):
+        await hear(_wire(), a_call(base_url="http://a..b/v1"))
+
+
+async def test_a_stall_over_a_socket_is_ended_by_the_idle_deadline() -> None:
+    async with _mock_on_a_port(MockLLM()) as url:
+        call = a_call(model(fault="stall"), base_url=url, idle_timeout_s=0.05)
+        with pytest.raises(UpstreamTimeout, match="went silent"):
+            await hear(_wire(), call)
+
+
+async def test_cancelling_closes_the_connection_to_upstream() -> None:
+    llm = MockLLM()
+    async with _mock_on_a_port(llm) as url:
+        call = a_call(model(fault="stall"), base_url=url)
+        task = asyncio.create_task(hear(_wire(), call))
+        await until(lambda: llm.open_streams == 1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await until(lambda: llm.closed_early == 1)
+
+
+async def test_a_missing_end_of_a_chunked_body_is_incomplete() -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
+        body = chunk("Hi")
+        writer.write(head + b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (len(body), body))
+        writer.close()
+
+    async with raw_server(hang_up) as url:
+        with pytest.raises(UpstreamBroken):
+            await hear(_wire(), a_call(base_url=url))
+
+
+async def test_what_is_not_http_is_an_upstream_error() -> None:
+    async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"\x16\x03\x01 not HTTP at all\r\n\r\n")
+        writer.close()
+
+    async with raw_server(babble) as url:
+        with pytest.raises(UpstreamError):
+            await hear(_wire(), a_call(base_url=url))
+
+
+class _Answers:
+    """A server that counts its connections and answers each request with the same stream.
+
+    Everything up to [DONE] comes at once, the end of the body a moment later: a client that stops
+    at [DONE] has not read the response to its end.
+    """
+
+    def __init__(self) -> None:
+        self.connections = 0
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        body = chunk("Hi", finish="stop") + DONE
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
+        head += b"transfer-encoding: chunked\r\n\r\n"
+        try:
+            while True:
+                asked = await reader.readuntil(b"\r\n\r\n")
+                length = int(asked.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+                await reader.readexactly(length)
+                writer.write(head + b"%x\r\n%b\r\n" % (len(body), body))
+                await writer.drain()
+                await asyncio.sleep(0.005)
+                writer.write(b"0\r\n\r\n")
+        except asyncio.IncompleteReadError:
+            writer.close()
+
+
+async def test_a_connection_is_used_again_after_done() -> None:
+    server = _Answers()
+    async with raw_server(server.handle) as url, httpx.AsyncClient(transport=_wire()) as http:
+        client = LLMClient(http, Pace(), key_needed=False)
+        for _ in range(5):
+            heard = Heard()
+            await client.chat(
+                a_call(base_url=url), heard.reply, heard.on_text, an_operation(), attempt=1
+            )
+            assert heard.text == "Hi"
+    assert server.connections == 1
+
+
+async def test_a_key_that_no_header_can_hold_is_an_upstream_error_that_does_not_show_it() -> None:
+    async with raw_server(_Answers().handle) as url:
+        for key in (KEY + "\n", KEY + "ü", KEY + "\0"):
+            with pytest.raises(UpstreamError) as caught:
+                await hear(_wire(), a_call(base_url=url, key=key))
+            assert KEY not in str(caught.value)

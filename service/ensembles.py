@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from service.domain import Price
 from service.ensembles_tables import AgentTable, EnsembleTable, File
-from service.toml_lines import line_of
+from service.toml_lines import line_of, syntax_fault
 
 
 class EnsemblesError(Exception):
@@ -122,7 +122,8 @@ def parse_ensembles(
     try:
         file = File.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
-        raise EnsemblesError(f"{source}: {error}") from error
+        line, reason = syntax_fault(error, text)
+        raise EnsemblesError(f"{source}:{line}: {reason}") from error
     except ValidationError as error:
         faults = [(tuple(fault["loc"]), _reason(fault["msg"])) for fault in error.errors()]
         raise EnsemblesError(_describe(faults, text, source)) from error

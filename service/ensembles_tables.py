@@ -11,7 +11,7 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class PriceTable(_Table):
@@ -34,7 +34,7 @@ class AgentTable(_Table):
     idle_timeout_s: Seconds = 20
     timeout_s: Seconds = 120
     retries: int = Field(default=2, ge=0, le=10)
-    fallbacks: list[str] = []
+    fallbacks: list[Annotated[str, Field(min_length=1)]] = []
     extra_body: dict[str, Any] = {}
 
 

@@ -82,7 +82,7 @@ class Settings(BaseSettings):
         """The host ("" for every interface) and port to listen on."""
         host, _, port = self.http_addr.rpartition(":")
         if not (port.isascii() and port.isdigit() and int(port) <= 65_535):
-            raise ValueError("http_addr must look like ':8080' or 'host:8080'")
+            raise ValueError("must look like ':8080' or 'host:8080'")
         return (
             self.host if self.host is not None else host.strip("[]"),
             self.port if self.port is not None else int(port),
@@ -151,4 +151,4 @@ def check_env_file(env_file: Path | None, key_variables: frozenset[str]) -> None
 def _sentence(fault: Mapping[str, object]) -> str:
     where = fault["loc"]
     name = str(where[0]).upper() if isinstance(where, tuple) and where else "HTTP_ADDR"
-    return f"{name}: {fault['msg']}"
+    return f"{name}: {str(fault['msg']).removeprefix('Value error, ')}"

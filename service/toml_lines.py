@@ -6,8 +6,10 @@ import re
 import tomllib
 from collections.abc import Iterator, Sequence
 
+_LINE = re.compile(r"line (\d+)")
 _HEADER = re.compile(r"^\s*\[{1,2}(.+?)\]{1,2}\s*(#.*)?$")
 _KEY = re.compile(r"""^\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*[^=\s]+)*)\s*=""")
+_CLOSING = re.compile(r"\"{3}|'{3}|[\]}]")
 
 
 def line_of(text: str, path: Sequence[str | int]) -> int:
@@ -21,21 +23,36 @@ def line_of(text: str, path: Sequence[str | int]) -> int:
     return best
 
 
+def syntax_fault(error: tomllib.TOMLDecodeError, text: str) -> tuple[int, str]:
+    """Return the 1-based line of a syntax error in `text` and the reason."""
+    reason, _, place = str(error).partition(" (at ")
+    line = _LINE.match(place)
+    return (int(line[1]) if line else text.rstrip().count("\n") + 1), reason
+
+
 def _definitions(text: str) -> Iterator[tuple[int, tuple[str, ...]]]:
     table: tuple[str, ...] = ()
-    quote = ""  # the delimiter of a multi-line string we are inside of
-    for number, line in enumerate(text.splitlines(), 1):
-        if quote:
-            quote = "" if quote in line else quote
-            continue
-        if header := _HEADER.match(line):
+    value = ""  # the lines so far of a value that goes on
+    # Not splitlines: a string may hold U+2028 and its like.
+    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
+        if value:
+            value += f"\n{line}"
+            if _CLOSING.search(line) and _is_whole(value):
+                value = ""
+        elif header := _HEADER.match(line):
             table = _parts(header[1])
             yield number, table
         elif key := _KEY.match(line):
             yield number, (*table, *_parts(key[1]))
-        for delimiter in ('"""', "'''"):
-            if line.count(delimiter) % 2:
-                quote = delimiter
+            value = "" if _is_whole(line) else line
+
+
+def _is_whole(statement: str) -> bool:
+    try:
+        tomllib.loads(statement)
+    except tomllib.TOMLDecodeError:
+        return False
+    return True
 
 
 def _parts(dotted: str) -> tuple[str, ...]:

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from opentelemetry.context import Context
-from opentelemetry.trace import SpanContext, SpanKind, StatusCode, Tracer, set_span_in_context
+from opentelemetry.trace import (
+    SpanContext,
+    SpanKind,
+    StatusCode,
+    Tracer,
+    get_current_span,
+    set_span_in_context,
+)
 from opentelemetry.util.types import AttributeValue
 from prometheus_client import Histogram
 
@@ -59,7 +66,8 @@ class Operation:
         self._span = recorder.tracer.start_span(
             name, context=parent, kind=kind, attributes=present(attributes)
         )
-        self._context = set_span_in_context(self._span, parent)
+        is_new = self._span is not get_current_span(parent)
+        self._context = set_span_in_context(self._span, parent) if is_new else parent
         self._exemplar = recorder.metrics.exemplar(self.span_context)
 
     @property

@@ -111,8 +111,11 @@ class QuietTracer(NoOpTracer):
         record_exception: bool = True,  # noqa: ARG002
         set_status_on_exception: bool = True,  # noqa: ARG002
     ) -> Span:
-        """Return a span of the parent's trace, or of a new one."""
-        parent = get_current_span(context).get_span_context()
+        """Return the parent when it is ours too, else a span of its trace or of a new one."""
+        above = get_current_span(context)
+        parent = above.get_span_context()
+        if parent.is_valid and not parent.is_remote:
+            return above  # nobody will see the tree: 2.5 KB less for each open run
         # Both ids are random and not 0, which W3C Trace Context calls invalid.
         trace_id = parent.trace_id or random.getrandbits(128) or 1
         span_id = random.getrandbits(64) or 1

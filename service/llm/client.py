@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from urllib.parse import urlsplit
 
-import aiohttp
 import httpx
 
 from service.errors import (
@@ -20,13 +19,11 @@ from service.errors import (
 from service.llm.protocol import Call, Reply
 from service.llm.receive import Incoming, OnText, receive
 from service.llm.resilience import Deadlines
+from service.llm.transport import TRANSPORT_ERRORS
 from service.pace import Pace
 from telemetry import AgentOperation, ChatOperation
 
 _MAX_MESSAGE_CHARS = 500
-
-# httpx-aiohttp lets some of aiohttp's errors through as they are.
-_TRANSPORT_ERRORS = (httpx.TransportError, aiohttp.ClientError, OSError)
 
 
 class LLMClient:
@@ -96,7 +93,7 @@ class LLMClient:
             response = await self._send(call, span)
             try:
                 await receive(response, Incoming(call, reply, on_text, span, deadlines, self._pace))
-            except _TRANSPORT_ERRORS as error:
+            except TRANSPORT_ERRORS as error:
                 raise UpstreamBroken(f"The connection to {call.model} was lost.") from error
             finally:
                 await response.aclose()
@@ -112,7 +109,7 @@ class LLMClient:
             request = self._http.build_request("POST", url, content=call.body(), headers=headers)
             with span.activate():
                 return await self._http.send(request, stream=True)
-        except (*_TRANSPORT_ERRORS, httpx.InvalidURL) as error:
+        except (*TRANSPORT_ERRORS, httpx.InvalidURL) as error:
             raise UpstreamUnreachable(f"{call.model}'s server could not be reached.") from error
         except ValueError:  # a host or a key that no request can hold; its text may show the key
             raise UpstreamRefused(

@@ -13,7 +13,7 @@ from service.errors import BadStream, UpstreamBroken
 from service.llm.protocol import Call, Reply, error_status
 from service.llm.resilience import Deadlines
 from service.llm.sse import SSEDecoder
-from service.llm.transport import ON_BODY_END
+from service.llm.transport import ON_BODY_END, TRANSPORT_ERRORS, OnBodyEnd
 from service.pace import Pace
 from telemetry import ChatOperation
 
@@ -67,7 +67,7 @@ async def _stream(response: httpx.Response, blocks: AsyncIterator[bytes], to: In
         await _take([event.data for event in events], to)
         if to.reply.done:
             # Read the end of the body too, or the connection cannot be used again.
-            with suppress(TimeoutError, httpx.TransportError):
+            with suppress(TimeoutError, *TRANSPORT_ERRORS):
                 async with asyncio.timeout(_TRAILER_WAIT_S):
                     async for _ in blocks:
                         pass
@@ -104,7 +104,7 @@ class _Window:
         self._loop = asyncio.get_running_loop()
         self._last = self._loop.time()
         self._ended: asyncio.Future[None] | None = None
-        on_body_end = response.extensions.get(ON_BODY_END)
+        on_body_end: OnBodyEnd | None = response.extensions.get(ON_BODY_END)
         if on_body_end and not self._watched:
             self._ended = self._loop.create_future()
             on_body_end(self._end)

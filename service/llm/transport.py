@@ -14,6 +14,9 @@ from httpx_aiohttp.transport import AiohttpResponseStream
 ON_BODY_END = "on_body_end"
 OnBodyEnd = Callable[[Callable[[], None]], None]
 
+# What a connection can fail with; httpx-aiohttp lets some of aiohttp's errors through as they are.
+TRANSPORT_ERRORS = (httpx.TransportError, aiohttp.ClientError, OSError)
+
 _IDLE_CONNECTION_S = 30.0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -47,7 +47,7 @@ class Run:
         self.log = RunLog()
         self.readers = 0
         self.stopped: Stop | None = None
-        self.ended = asyncio.Event()
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
         self.idempotency_key: str | None = None
@@ -85,25 +85,31 @@ class Run:
         """Add to the log; what a strategy is given to write with."""
         self.log.append(event)
 
-    def begin(self, work: Coroutine[None, None, Answer]) -> None:
-        """Set to work. From here on `stop` works, even before the first step."""
-        self._work = self._loop.create_task(work)
+    def begin(
+        self,
+        work: Coroutine[None, None, Answer],
+        kit: Kit,
+        timeout_s: float,
+        ended: Callable[[Run, RunFinished | RunFailed], None],
+    ) -> None:
+        """Set to work and call `ended` with the final event, whatever that will be.
 
-    async def live(self, kit: Kit, timeout_s: float) -> RunFinished | RunFailed:
-        """See the work through to its end, whatever that is; append and return the final event."""
-        assert self._work is not None  # noqa: S101  (begun)
-        work = self._work
-        done, _ = await asyncio.wait([work], timeout=timeout_s)
-        if not done:
-            self.stop(Stop("run_timeout", f"The run did not finish within {timeout_s:g} s."))
-            await asyncio.wait([work])
-        final = self._final_event(work, kit)
-        self.log.append(final)
-        self._work = None
-        if self._leaving:
-            self._leaving.cancel()
-            self._leaving = None
-        return final
+        A callback, not a task that waits: 2 KB less for each open run.
+        """
+
+        def conclude(work: asyncio.Task[Answer]) -> None:
+            timeout.cancel()
+            if self._leaving:
+                self._leaving.cancel()
+            self._leaving = self._work = None
+            final = self._final_event(work, kit)
+            self.log.append(final)
+            ended(self, final)
+
+        late = Stop("run_timeout", f"The run did not finish within {timeout_s:g} s.")
+        timeout = self._loop.call_later(timeout_s, self.stop, late)
+        self._work = self._loop.create_task(work)
+        self._work.add_done_callback(conclude)
 
     def _final_event(self, work: asyncio.Task[Answer], kit: Kit) -> RunFinished | RunFailed:
         elapsed_ms = self.elapsed_ms()

@@ -68,7 +68,6 @@ class Runs:
         self._tools = tools
         self._limits = limits
         self._open: dict[str, Run] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
         self._finished: OrderedDict[str, Run] = OrderedDict()
         self._finished_bytes = 0
         self._expired: OrderedDict[str, None] = OrderedDict()
@@ -129,7 +128,7 @@ class Runs:
     async def cancel(self, run: Run) -> None:
         """Stop `run` and wait for its final event; nothing to do when it has ended."""
         run.stop(CANCELLED)
-        await run.ended.wait()
+        await asyncio.shield(run.ended)
 
     async def drain(self, timeout_s: float) -> None:
         """Refuse new runs, let the open ones finish within `timeout_s`, then end them.
@@ -140,7 +139,7 @@ class Runs:
         try:
             async with asyncio.timeout(timeout_s):
                 while self._open:
-                    await next(iter(self._open.values())).ended.wait()
+                    await asyncio.shield(next(iter(self._open.values())).ended)
         except TimeoutError:
             _log.warning("ending %d runs that did not finish in time", len(self._open))
         ending = list(self._open.values())
@@ -178,7 +177,6 @@ class Runs:
         )
         bind_log(run_id=run_id, conversation_id=ask.conversation_id)
         timeout_s = min(ensemble.timeout_s, ask.timeout_s or ensemble.timeout_s)
-        loop = asyncio.get_running_loop()
         kit = Kit(
             client=tools.client,
             ensemble=ensemble,
@@ -186,27 +184,29 @@ class Runs:
             prices=catalog.prices,
             budget=tools.budget,
             workflow=workflow,
-            deadline=loop.time() + timeout_s,
+            deadline=asyncio.get_running_loop().time() + timeout_s,
         )
         run = Run(run_id, ask, ensemble, workflow, self._limits.detach_grace_s)
         run.log.append(RunStarted(run_id, run.trace_id, ensemble.name, agents))
-        run.begin(STRATEGIES[ensemble.strategy].run(ask, kit, run.emit))
         self._open[run_id] = run
-        task = loop.create_task(self._see_through(run, kit, timeout_s))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+        def ended(run: Run, final: RunFinished | RunFailed) -> None:
+            self._account(run, final, workflow)
+            self._keep(run)
+
+        strategy = STRATEGIES[ensemble.strategy]
+        run.begin(strategy.run(ask, kit, run.emit), kit, timeout_s, ended)
         return run
 
-    async def _see_through(self, run: Run, kit: Kit, timeout_s: float) -> None:
-        final = await run.live(kit, timeout_s)
-        self._account(run, final, kit.workflow)
+    def _keep(self, run: Run) -> None:
+        """Move a run from the open to the finished ones, and make room for it."""
         del self._open[run.id]
         self._finished[run.id] = run
         self._finished_bytes += run.log.size_bytes
         asyncio.get_running_loop().call_later(self._limits.retention_s, self._expire, run.id)
         while self._finished_bytes > self._limits.log_bytes:
             self._expire(next(iter(self._finished)))
-        run.ended.set()
+        run.ended.set_result(None)
 
     def _account(self, run: Run, final: RunFinished | RunFailed, workflow: Workflow) -> None:
         outcome, error_type = "completed", None

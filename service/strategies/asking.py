@@ -15,6 +15,8 @@ from service.llm.receive import OnText
 from service.llm.resilience import retry_delay_s
 from service.strategies.kit import Emit, Kit
 
+_LEAST_S = 0.01  # with less than this left there is no point in asking
+
 
 class Asking:
     """Asks one agent once, over as many attempts and models as that takes.
@@ -30,7 +32,7 @@ class Asking:
         self.answered = False
         self.error: UpstreamError | None = None
         self.stepped_down = False
-        self._watched = True
+        self._on_text: OnText | None = None
         self._kit = kit
         self._ask = ask
         self._emit = emit
@@ -51,17 +53,10 @@ class Asking:
 
         Raises UpstreamError when every attempt failed or the answer broke off.
         """
-
-        async def forward(text: str) -> None:
-            if self._first_token is None:
-                self._first_token = self._loop.time()
-            if on_text is not None:
-                await on_text(text)
-
-        self._watched = on_text is not None
-        outcome = "cancelled"
+        self._on_text = on_text
+        outcome = "failed"  # unless we learn better: a bug is neither of the below
         try:
-            await self._try_models(forward)
+            await self._try_models()
             self.answered = True
             outcome = "answered"
         except UpstreamError as error:
@@ -113,27 +108,33 @@ class Asking:
             partial=not self.answered,
         )
 
-    async def _try_models(self, on_text: OnText) -> None:
+    async def _forward(self, text: str) -> None:
+        if self._first_token is None:
+            self._first_token = self._loop.time()
+        if self._on_text is not None:
+            await self._on_text(text)
+
+    async def _try_models(self) -> None:
         models = (self.agent.model, *self.agent.fallbacks)
         for model, fallback in zip(models, [*models[1:], None], strict=True):
             self._next_call(model)
             try:
-                await self._try_model(on_text)
+                await self._try_model()
                 return
             except UpstreamError as error:
-                if fallback is None or self.has_text:
+                if fallback is None or self.has_text or self._time_left_s() < _LEAST_S:
                     raise
                 self.stepped_down = True
                 self._kit.workflow.step_down(self.agent.name, error.code)
                 await self._retrying(error, f"{error.message} Trying {fallback}.", 1, 0)
         raise AssertionError("an agent has at least one model")
 
-    async def _try_model(self, on_text: OnText) -> None:
+    async def _try_model(self) -> None:
         self._kit.budget.call()
         for attempt in count(1):
             try:
                 await self._kit.client.chat(
-                    self._call(), self._reply, on_text, self._operation, attempt
+                    self._call(), self._reply, self._forward, self._operation, attempt
                 )
                 return
             except UpstreamError as error:
@@ -177,7 +178,7 @@ class Asking:
             temperature=agent.temperature,
             top_p=agent.top_p,
             stream=agent.stream,
-            watched=self._watched,
+            watched=self._on_text is not None,
             extra_body=agent.extra_body,
             first_token_timeout_s=agent.first_token_timeout_s,
             idle_timeout_s=agent.idle_timeout_s,
@@ -195,7 +196,7 @@ class Asking:
         if self._reply.usage:
             return self._reply.usage
         cut_off = self._ended is not None and self.error is None
-        if self._reply.parts or cut_off:  # upstream never said, but it did work
+        if self._reply.signs_of_life or cut_off:  # upstream never said, but it did work
             return Usage.estimate(self._messages, self._reply.text)
         return Usage()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 from service.domain import Ask
 from service.errors import RunError, UpstreamError
@@ -41,16 +42,17 @@ async def ask_all(ask: Ask, kit: Kit, emit: Emit) -> list[Asking]:
 async def _ask(asking: Asking, ask: Ask, emit: Emit) -> None:
     agent = asking.agent
 
-    async def delta(text: str) -> None:
-        await emit(AgentDelta(agent.name, text))
-
     await emit(AgentStarted(agent.name, agent.model))
     try:
-        await asking.answer(delta if ask.stream_agents else None)
+        await asking.answer(partial(_delta, emit, agent.name) if ask.stream_agents else None)
     except UpstreamError as error:
         await emit(AgentFailed(agent.name, error.code, error.message, asking.report()))
     else:
         await emit(AgentFinished(agent.name, asking.report()))
+
+
+async def _delta(emit: Emit, agent: str, text: str) -> None:
+    await emit(AgentDelta(agent, text))
 
 
 async def _until_enough(

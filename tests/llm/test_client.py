@@ -7,6 +7,7 @@ import gzip
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx
 import pytest
@@ -61,7 +62,9 @@ async def test_a_streamed_answer_is_passed_on_in_pieces_as_it_comes() -> None:
 
 
 async def test_pieces_that_arrive_in_one_block_are_passed_on_as_one() -> None:
-    heard = await hear(answering(chunk("one ") + chunk("two"), chunk(finish="stop") + DONE), a_call())
+    heard = await hear(
+        answering(chunk("one ") + chunk("two"), chunk(finish="stop") + DONE), a_call()
+    )
     assert heard.pieces == ["one two"]
 
 
@@ -404,7 +407,7 @@ async def test_neither_comments_nor_a_role_are_a_first_token(sign: bytes) -> Non
 @skipping
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
 async def test_thinking_aloud_is_a_first_token(name: str) -> None:
-    thoughts = [chunk(**{name: "Hmm."})] * 9  # type: ignore[arg-type]  # a field of the delta
+    thoughts = [chunk(**{name: "Hmm."})] * 9
     heard = await hear(_slowly(*thoughts, chunk("Hi", finish="stop"), DONE), a_call())
     assert heard.text == "Hi"
 
@@ -488,7 +491,7 @@ def _wire() -> UpstreamTransport:
     return UpstreamTransport()
 
 
-async def _hear_over_a_socket(**options: object) -> Heard:
+async def _hear_over_a_socket(**options: Any) -> Heard:
     async with _mock_on_a_port(MockLLM()) as url:
         return await hear(_wire(), a_call(model(**options), base_url=url))
 
@@ -553,17 +556,31 @@ async def test_cancelling_closes_the_connection_to_upstream() -> None:
         await until(lambda: llm.closed_early == 1)
 
 
-async def test_a_missing_end_of_a_chunked_body_is_incomplete() -> None:
-    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _hang_up_after(body: bytes, reset: bool) -> Heard:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
-        body = chunk("Hi")
-        writer.write(head + b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (len(body), body))
+        head += b"transfer-encoding: chunked\r\n\r\n"
+        writer.write(head + b"%x\r\n%b\r\n" % (len(body), body))
+        await writer.drain()
+        await asyncio.sleep(0.01)
+        if reset:
+            writer.transport.abort()
         writer.close()
 
-    async with raw_server(hang_up) as url:
-        with pytest.raises(UpstreamBroken):
-            await hear(_wire(), a_call(base_url=url))
+    async with raw_server(serve) as url:
+        return await hear(_wire(), a_call(base_url=url))
+
+
+@pytest.mark.parametrize("reset", [False, True])
+async def test_a_body_without_its_end_is_incomplete(reset: bool) -> None:
+    with pytest.raises(UpstreamBroken):
+        await _hang_up_after(chunk("Hi"), reset)
+
+
+@pytest.mark.parametrize("reset", [False, True])
+async def test_a_connection_lost_after_done_does_not_spoil_the_answer(reset: bool) -> None:
+    assert (await _hang_up_after(chunk("Hi", finish="stop") + DONE, reset)).text == "Hi"
 
 
 async def test_what_is_not_http_is_an_upstream_error() -> None:

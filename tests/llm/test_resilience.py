@@ -1,0 +1,168 @@
+"""Deadlines, the retry budget and retry delays; on a clock that skips, so seconds are exact."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from service.errors import UpstreamTimeout
+from service.llm.resilience import BACKOFF_BASE_S, BACKOFF_MAX_S, Deadlines, RetryBudget
+from service.llm.resilience import retry_delay_s as delay
+from tests.core_kit import SkippingLoop, now, skipping
+
+
+def _deadlines(
+    total_s: float = 60, first_token_s: float | None = 10, idle_s: float | None = 5
+) -> Deadlines:
+    return Deadlines("m", total_s=total_s, first_token_s=first_token_s, idle_s=idle_s)
+
+
+async def _forever() -> None:
+    await asyncio.Event().wait()
+
+
+async def _stream(deadlines: Deadlines, *gaps: float) -> None:
+    """Get a token after each gap, then nothing any more."""
+    async with deadlines:
+        for gap in gaps:
+            await asyncio.sleep(gap)
+            deadlines.progress()
+        await _forever()
+
+
+# --- deadlines ---
+
+
+@skipping
+async def test_without_a_token_the_first_deadline_is_that_of_the_first_token() -> None:
+    with pytest.raises(UpstreamTimeout, match=r"^m sent no token within 10 s\.$"):
+        await _stream(_deadlines())
+    assert now() == 10
+
+
+@skipping
+async def test_after_a_token_the_next_has_to_come_in_time_even_before_the_firsts_deadline() -> None:
+    with pytest.raises(UpstreamTimeout, match=r"^m went silent for 5 s\.$"):
+        await _stream(_deadlines(first_token_s=30), 1)
+    assert now() == 6
+
+
+@skipping
+async def test_every_token_gives_the_next_its_whole_time() -> None:
+    with pytest.raises(UpstreamTimeout, match="went silent"):
+        await _stream(_deadlines(), *[4] * 8)
+    assert now() == 8 * 4 + 5
+
+
+@skipping
+async def test_no_number_of_tokens_moves_the_total_deadline() -> None:
+    with pytest.raises(UpstreamTimeout, match=r"^m had not finished after 60 s\.$"):
+        await _stream(_deadlines(), *[1] * 99)
+    assert now() == 60
+
+
+@skipping
+async def test_a_total_deadline_before_the_others_is_the_one_that_counts() -> None:
+    with pytest.raises(UpstreamTimeout, match="had not finished after 2 s"):
+        await _stream(_deadlines(total_s=2))
+    assert now() == 2
+
+
+@skipping
+async def test_deadlines_that_are_none_never_pass() -> None:
+    async with _deadlines(first_token_s=None, idle_s=None) as deadlines:
+        await asyncio.sleep(29)
+        deadlines.progress()
+        await asyncio.sleep(29)
+
+
+@skipping
+async def test_a_block_that_ends_in_time_leaves_no_timer_behind() -> None:
+    async with _deadlines():
+        await asyncio.sleep(1)
+    await asyncio.sleep(100)
+
+
+@skipping
+async def test_a_block_that_fails_by_itself_fails_with_its_own_error() -> None:
+    with pytest.raises(LookupError):
+        async with _deadlines():
+            raise LookupError
+
+
+@skipping
+async def test_being_cancelled_is_no_timeout() -> None:
+    task = asyncio.create_task(_stream(_deadlines()))
+    await asyncio.sleep(1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def test_thousands_of_tokens_arm_a_handful_of_timers() -> None:
+    async def stream() -> None:
+        async with _deadlines(total_s=1_000) as deadlines:
+            for _ in range(2_000):
+                await asyncio.sleep(0)
+                deadlines.progress()
+
+    with asyncio.Runner(loop_factory=SkippingLoop) as runner:
+        loop = runner.get_loop()
+        assert isinstance(loop, SkippingLoop)
+        runner.run(stream())
+        assert loop.timers < 5
+
+
+# --- the retry budget ---
+
+
+def test_a_budget_starts_with_its_reserve() -> None:
+    budget = RetryBudget(reserve=3)
+    assert [budget.withdraw() for _ in range(4)] == [True, True, True, False]
+
+
+def test_calls_earn_their_share_of_retries() -> None:
+    budget = RetryBudget(ratio=0.25, reserve=1)
+    assert budget.withdraw()
+    for _ in range(4):
+        assert not budget.withdraw()
+        budget.call()
+    assert budget.withdraw()
+
+
+def test_no_more_than_the_reserve_is_saved_up() -> None:
+    budget = RetryBudget(ratio=0.5, reserve=2)
+    for _ in range(100):
+        budget.call()
+    assert [budget.withdraw() for _ in range(3)] == [True, True, False]
+
+
+def test_in_an_outage_retries_are_a_fifth_of_the_calls() -> None:
+    budget, retries = RetryBudget(), 0
+    for _ in range(1_000):
+        budget.call()
+        retries += budget.withdraw()
+    assert retries == pytest.approx(0.2 * 1_000 + 10, abs=2)
+
+
+# --- retry delays ---
+
+
+@pytest.mark.parametrize("attempt", [1, 2, 3, 10])
+def test_a_delay_is_somewhere_below_a_ceiling_that_doubles(attempt: int) -> None:
+    ceiling = min(BACKOFF_MAX_S, BACKOFF_BASE_S * 2 ** (attempt - 1))
+    drawn = [delay(attempt, None) for _ in range(300)]
+    assert min(drawn) >= 0
+    assert max(drawn) <= ceiling
+
+
+def test_delays_are_spread() -> None:
+    assert len({delay(3, None) for _ in range(20)}) == 20
+
+
+@pytest.mark.parametrize("attempt", [1, 5])
+def test_retry_after_is_a_floor(attempt: int) -> None:
+    drawn = [delay(attempt, 7) for _ in range(300)]
+    assert min(drawn) >= 7
+    assert max(drawn) <= 7 + BACKOFF_MAX_S

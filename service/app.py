@@ -98,12 +98,13 @@ def open_ensembles(settings: Settings) -> EnsemblesFile:
 def agent_key(agent: Agent, settings: Settings, variables: Mapping[str, str]) -> str | None:
     """Return the secret an agent is asked with: its own variable's, or the default key."""
     if agent.key_env:
-        key = variables.get(agent.key_env)
+        key = variables.get(agent.key_env, "")
     else:
-        key = settings.default_key.get_secret_value() if settings.default_key else None
+        key = settings.default_key.get_secret_value() if settings.default_key else ""
+    key = key.strip()  # a key read from a file often ends with a newline
     if key:
         register_secret(key)
-    return key
+    return key or None
 
 
 def _quart(settings: Settings, runs: Runs, telemetry: Telemetry) -> Quart:

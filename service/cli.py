@@ -97,10 +97,11 @@ def _serve(options: argparse.Namespace) -> int:
     settings, variables, catalog = _load(overrides)
     configure_logging(level=settings.log_level, json=settings.json_logs)
     allow_many_files()
+    host, port = settings.address
     try:
-        sock = listen(*settings.address)
+        sock = listen(host, port)
     except OSError as error:
-        print(f"HTTP_ADDR: cannot listen on {settings.http_addr}: {error}", file=sys.stderr)  # noqa: T201
+        print(f"HTTP_ADDR: cannot listen on {host}:{port}: {error}", file=sys.stderr)  # noqa: T201
         return 1
     _announce(settings, variables, catalog, sock)
     if settings.workers > 1:
@@ -174,6 +175,11 @@ def _warnings(settings: Settings, variables: Mapping[str, str], catalog: Catalog
     said = [
         f"{name} has no effect in this version." for name in sorted(WITHOUT_EFFECT & set(variables))
     ]
+    if settings.workers > 1:
+        said.append(
+            "each worker keeps its own runs: looking one up, resuming, cancelling and "
+            "Idempotency-Key work on the worker that has it."
+        )
     if not settings.use_llm_mock:
         agents = catalog.agents.values()
         keyless = [each for each in agents if not agent_key(each, settings, variables)]

@@ -12,10 +12,20 @@ from typing import ClassVar
 from service.domain import AgentReport, Usage
 
 
-@dataclass(frozen=True, slots=True)
-class RunStarted:
-    type: ClassVar[str] = "run.started"
+class _Fact:
+    __slots__ = ()
+    type: ClassVar[str]
     final: ClassVar[bool] = False
+
+
+class _End(_Fact):
+    __slots__ = ()
+    final = True
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted(_Fact):
+    type: ClassVar[str] = "run.started"
 
     run_id: str
     trace_id: str
@@ -24,36 +34,32 @@ class RunStarted:
 
 
 @dataclass(frozen=True, slots=True)
-class AgentStarted:
+class AgentStarted(_Fact):
     type: ClassVar[str] = "agent.started"
-    final: ClassVar[bool] = False
 
     agent: str
     model: str
 
 
 @dataclass(frozen=True, slots=True)
-class AgentDelta:
+class AgentDelta(_Fact):
     type: ClassVar[str] = "agent.delta"
-    final: ClassVar[bool] = False
 
     agent: str
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class AgentFinished:
+class AgentFinished(_Fact):
     type: ClassVar[str] = "agent.finished"
-    final: ClassVar[bool] = False
 
     agent: str
     report: AgentReport
 
 
 @dataclass(frozen=True, slots=True)
-class AgentFailed:
+class AgentFailed(_Fact):
     type: ClassVar[str] = "agent.failed"
-    final: ClassVar[bool] = False
 
     agent: str
     code: str
@@ -62,11 +68,10 @@ class AgentFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class AgentSkipped:
+class AgentSkipped(_Fact):
     """A straggler was cut off; what it had said by then is used when there is any."""
 
     type: ClassVar[str] = "agent.skipped"
-    final: ClassVar[bool] = False
 
     agent: str
     code: str
@@ -75,11 +80,10 @@ class AgentSkipped:
 
 
 @dataclass(frozen=True, slots=True)
-class AgentRetrying:
+class AgentRetrying(_Fact):
     """An attempt failed before its first token; another follows after `delay_ms`."""
 
     type: ClassVar[str] = "agent.retrying"
-    final: ClassVar[bool] = False
 
     agent: str
     code: str
@@ -89,27 +93,24 @@ class AgentRetrying:
 
 
 @dataclass(frozen=True, slots=True)
-class CombineStarted:
+class CombineStarted(_Fact):
     type: ClassVar[str] = "combine.started"
-    final: ClassVar[bool] = False
 
     agent: str
     used: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerDelta:
+class AnswerDelta(_Fact):
     type: ClassVar[str] = "answer.delta"
-    final: ClassVar[bool] = False
 
     agent: str
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class RunFinished:
+class RunFinished(_End):
     type: ClassVar[str] = "run.finished"
-    final: ClassVar[bool] = True
 
     agent: str
     usage: Usage
@@ -121,11 +122,10 @@ class RunFinished:
 
 
 @dataclass(frozen=True, slots=True)
-class RunFailed:
+class RunFailed(_End):
     """`partial` says whether some answer text was sent before it ended."""
 
     type: ClassVar[str] = "run.failed"
-    final: ClassVar[bool] = True
 
     agent: str
     code: str

@@ -34,7 +34,11 @@ class Settings(BaseSettings):
     """Every setting with its default. Durations in seconds, sizes in bytes."""
 
     model_config = SettingsConfigDict(
-        extra="ignore", frozen=True, env_ignore_empty=True, hide_input_in_errors=True
+        extra="ignore",
+        frozen=True,
+        env_ignore_empty=True,
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
     )
 
     llm_key: SecretStr | None = None

@@ -129,7 +129,7 @@ def _tokens(call: MockCall) -> tuple[str, ...]:
     return answer_tokens(call.prompt, call.script.tokens)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def _delays(
     count: int, prompt: Prompt, pace: TokenPace, first_ms: float | None, gap_ms: float | None
 ) -> tuple[float, ...]:

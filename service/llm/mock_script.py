@@ -51,7 +51,7 @@ class BadRequestError(Exception):
 class Script(Struct, frozen=True, forbid_unknown_fields=True):
     """The options in a model's name. A pace given here is exact, otherwise it is drawn."""
 
-    tokens: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
+    tokens: Annotated[int, Meta(ge=0, le=100_000)] | None = None
     first_ms: _Milliseconds | None = None
     gap_ms: _Milliseconds | None = None
     seed: int | None = None

@@ -1,7 +1,7 @@
 """The mock LLM on a port: HTTP/1.1 with keep-alive, fast enough to load the service with.
 
-Knows connections and requests; `mock_player` keeps the pace, MockLLM knows the answers. `GET /stats`
-tells what the mock counted.
+Knows connections and requests; `mock_player` keeps the pace, MockLLM knows the answers.
+`GET /stats` tells what the mock counted.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ class Prompt:
     seed: int = 0
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def answer_tokens(prompt: Prompt, length: int | None = None) -> tuple[str, ...]:
     """Return the answer to `prompt`: `length` tokens exactly, or as many as come naturally."""
     # Not for secrecy: the same prompt has to give the same words.

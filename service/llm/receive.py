@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import httpx
 
 from service.errors import BadStream, UpstreamBroken
-from service.llm.protocol import Call, Reply, error_status
+from service.llm.failures import error_status
+from service.llm.protocol import Call, Reply
 from service.llm.resilience import Deadlines
 from service.llm.sse import SSEDecoder
 from service.llm.transport import ON_BODY_END, TRANSPORT_ERRORS, OnBodyEnd

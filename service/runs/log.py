@@ -10,7 +10,15 @@ import asyncio
 from collections.abc import Sequence
 from enum import Enum, auto
 
-from service.events import AgentDelta, AnswerDelta, Event
+from service.events import (
+    AgentDelta,
+    AgentFailed,
+    AgentFinished,
+    AgentSkipped,
+    AnswerDelta,
+    Event,
+    RunFinished,
+)
 from service.pace import Pace
 
 _EVENT_BYTES = 120  # what an event costs in memory beside its text
@@ -29,8 +37,7 @@ class RunLog:
         if self.finished:
             raise RuntimeError(f"{event.type} after the end of the run")
         self._events.append(event)
-        text = event.text if isinstance(event, AnswerDelta | AgentDelta) else ""
-        self.size_bytes += _EVENT_BYTES + len(text)
+        self.size_bytes += _EVENT_BYTES + _text_chars(event)
         for reader in self._readers:
             reader.wake(at_once=event.final)
 
@@ -50,6 +57,17 @@ class RunLog:
 
     def leave(self, reader: Reader) -> None:
         self._readers.discard(reader)
+
+
+def _text_chars(event: Event) -> int:
+    """Return how much text an event holds on to."""
+    if isinstance(event, AnswerDelta | AgentDelta):
+        return len(event.text)
+    if isinstance(event, AgentFinished | AgentFailed | AgentSkipped):
+        return len(event.report.text)
+    if isinstance(event, RunFinished) and event.combiner:
+        return len(event.combiner.text)
+    return 0
 
 
 class Silence(Enum):

@@ -18,6 +18,8 @@ from telemetry import Workflow
 
 _log = logging.getLogger(__name__)
 
+_FIRST_READER_S = 5.0  # at least; a response needs a moment to begin
+
 
 @dataclass(frozen=True, slots=True)
 class Stop:
@@ -55,8 +57,13 @@ class Run:
         self._grace_s = grace_s
         # Also for the first reader: a client can vanish before its response begins.
         self._leaving: asyncio.TimerHandle | None = self._loop.call_later(
-            grace_s, self.stop, ABANDONED
+            max(grace_s, _FIRST_READER_S), self.stop, ABANDONED
         )
+
+    @property
+    def size_bytes(self) -> int:
+        """About what the run holds on to: its events, and the question."""
+        return self.log.size_bytes + sum(len(each.content) for each in self.ask.messages)
 
     def elapsed_ms(self) -> float:
         """Return the milliseconds since the run began."""
@@ -107,7 +114,8 @@ class Run:
             ended(self, final)
 
         late = Stop("run_timeout", f"The run did not finish within {timeout_s:g} s.")
-        timeout = self._loop.call_later(timeout_s, self.stop, late)
+        # Never after the deadlines of its calls, which have the same time left.
+        timeout = self._loop.call_at(kit.deadline, self.stop, late)
         self._work = self._loop.create_task(work)
         self._work.add_done_callback(conclude)
 

@@ -70,7 +70,7 @@ class Runs:
         self._open: dict[str, Run] = {}
         self._finished: OrderedDict[str, Run] = OrderedDict()
         self._finished_bytes = 0
-        self._expired: OrderedDict[str, None] = OrderedDict()
+        self._expired: OrderedDict[str, str] = OrderedDict()  # whose they were
         self._by_key: dict[tuple[str, str], tuple[bytes, Run]] = {}
 
     def start(self, ask: Ask, key: IdempotencyKey | None = None) -> Run:
@@ -102,7 +102,7 @@ class Runs:
         run = self._open.get(run_id) or self._finished.get(run_id)
         if run is not None and run.ask.owner == owner:
             return run
-        if run_id in self._expired:
+        if self._expired.get(run_id) == owner:
             raise RequestError(410, "run_expired", "This run is no longer kept.")
         raise RequestError(404, "run_not_found", "There is no such run.")
 
@@ -146,7 +146,8 @@ class Runs:
         for run in ending:
             run.stop(SHUTTING_DOWN)
         deadline = asyncio.get_running_loop().time() + _FLUSH_S
-        while any(run.readers for run in (*ending, *self._finished.values())):
+        everyone = (*ending, *self._finished.values())
+        while any(run.readers or not run.log.finished for run in everyone):
             if asyncio.get_running_loop().time() > deadline:
                 break
             await asyncio.sleep(0.02)
@@ -202,7 +203,7 @@ class Runs:
         """Move a run from the open to the finished ones, and make room for it."""
         del self._open[run.id]
         self._finished[run.id] = run
-        self._finished_bytes += run.log.size_bytes
+        self._finished_bytes += run.size_bytes
         asyncio.get_running_loop().call_later(self._limits.retention_s, self._expire, run.id)
         while self._finished_bytes > self._limits.log_bytes:
             self._expire(next(iter(self._finished)))
@@ -229,9 +230,9 @@ class Runs:
         run = self._finished.pop(run_id, None)
         if run is None:
             return
-        self._finished_bytes -= run.log.size_bytes
+        self._finished_bytes -= run.size_bytes
         if run.idempotency_key:
             del self._by_key[run.ask.owner, run.idempotency_key]
-        self._expired[run_id] = None
+        self._expired[run_id] = run.ask.owner
         while len(self._expired) > _REMEMBERED_IDS:
             self._expired.popitem(last=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 from typing import Annotated, Any, TypeVar
@@ -37,7 +38,7 @@ Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,128}$
 class Body(BaseModel):
     """A request body: strict types, no unknown fields."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 BodyT = TypeVar("BodyT", bound=Body)
@@ -57,6 +58,11 @@ async def read_body(model: type[BodyT]) -> BodyT:
             415, "unsupported_media_type", "Send JSON with Content-Type: application/json."
         )
     data = await request.get_data(as_text=False)
+    task = asyncio.current_task()
+    if task and task.cancelling():
+        # Python 3.11's wait_for, which Quart reads bodies with, loses a cancellation that comes
+        # together with the body: the request of a client that has left would live on for ever.
+        raise asyncio.CancelledError
     try:
         return model.model_validate_json(data)
     except ValidationError as error:

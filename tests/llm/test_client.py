@@ -500,6 +500,18 @@ async def test_a_real_stream_is_heard() -> None:
     assert len((await _hear_over_a_socket(tokens=5, gap_ms=5)).pieces) > 1
 
 
+async def test_under_load_an_answer_nobody_watches_is_gathered_until_its_end_and_no_longer() -> (
+    None
+):
+    pace = Pace()
+    pace.window_s, pace.long_window_s = 0.001, 3600.0
+    async with _mock_on_a_port(MockLLM()) as url:
+        call = a_call(model(tokens=20, gap_ms=5), base_url=url, watched=False)
+        heard = await hear(_wire(), call, pace=pace)
+    assert len(heard.pieces) < 20
+    assert heard.reply.done
+
+
 async def test_characters_split_between_network_blocks_are_whole() -> None:
     assert (await _hear_over_a_socket(fault="split_utf8")).text == MULTIBYTE_TEXT
 

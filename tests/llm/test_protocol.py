@@ -11,7 +11,8 @@ import pytest
 
 from service.domain import Message, Usage
 from service.errors import BadStream, UpstreamBusy, UpstreamError, UpstreamFailed, UpstreamRefused
-from service.llm.protocol import MAX_ANSWER_CHARS, Reply, error_object, error_status, retry_after_s
+from service.llm.failures import error_object, error_status, retry_after_s
+from service.llm.protocol import MAX_ANSWER_CHARS, Reply
 from tests.core_kit import a_call
 
 

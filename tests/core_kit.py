@@ -1,0 +1,329 @@
+"""What the tests of the core share: scripted models under the real client, and a clock that skips.
+
+Nothing is patched. The models' server is a transport handed to the real LLMClient; every fault is
+an option in the model's name, as `service.llm.mock_script` has them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import selectors
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from contextlib import asynccontextmanager
+from contextvars import Context
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any, ParamSpec, TypeVarTuple
+
+import httpx
+
+from service.domain import Ask, Message
+from service.ensembles import Agent, AgentDefaults, Catalog, parse_ensembles
+from service.events import AnswerDelta, Event
+from service.llm.client import LLMClient
+from service.llm.mock import MockLLM, MockTransport
+from service.llm.protocol import Call, Reply
+from service.pace import Pace
+from service.strategies import STRATEGIES
+from telemetry import AgentOperation, Telemetry, TelemetryConfig
+
+P = ParamSpec("P")
+Ts = TypeVarTuple("Ts")
+
+URL = "http://models.test/v1"
+QUICK = {"first_ms": 1, "gap_ms": 1, "tokens": 4}
+
+
+class _SkippingSelector(selectors.DefaultSelector):
+    """Never waits for a timer: it moves the loop's clock there instead."""
+
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None:
+            ready = super().select(2.0)  # for threads; nothing else could wake the loop
+            if not ready:
+                raise RuntimeError("The test waits for something that can never happen.")
+            return ready
+        self.now += max(0.0, timeout)
+        return super().select(0)
+
+
+class SkippingLoop(asyncio.SelectorEventLoop):
+    """A loop on which waiting takes no time: seconds are exact and tests are instant."""
+
+    def __init__(self) -> None:
+        self._skipping = _SkippingSelector()
+        self.timers = 0
+        super().__init__(self._skipping)
+
+    def time(self) -> float:
+        return self._skipping.now
+
+    def skip(self, seconds: float) -> None:
+        """Move the clock on."""
+        self._skipping.now += seconds
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        self.timers += 1
+        return super().call_at(when, callback, *args, context=context)
+
+
+def skipping(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Run an async test on a SkippingLoop."""
+
+    @wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        with asyncio.Runner(loop_factory=SkippingLoop) as runner:
+            runner.run(test(*args, **kwargs))
+
+    return run
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def model(name: str = "model", **options: object) -> str:
+    """Return a model's name that tells the mock how to behave; quick unless told otherwise."""
+    return f"{name}?" + "&".join(f"{key}={value}" for key, value in {**QUICK, **options}.items())
+
+
+def a_call(model_name: str = "", **changes: Any) -> Call:
+    fields: dict[str, Any] = {
+        "model": model_name or model(),
+        "base_url": URL,
+        "provider": "openai_compatible",
+        "messages": [Message("user", "Why is the sky blue?")],
+        "max_tokens": 100,
+        "first_token_timeout_s": 5.0,
+        "idle_timeout_s": 5.0,
+        "timeout_s": 20.0,
+    }
+    return Call(**{**fields, **changes})
+
+
+@dataclass
+class Heard:
+    """What came of one call: its pieces of text as they were passed on, and its reply."""
+
+    pieces: list[str] = field(default_factory=list)
+    reply: Reply = field(default_factory=Reply)
+
+    async def on_text(self, text: str) -> None:
+        self.pieces.append(text)
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+
+def an_operation() -> AgentOperation:
+    workflow = Telemetry(TelemetryConfig()).start_workflow(
+        "test", run_id="run_1", conversation_id="conv_1", config_hash="", agents=[], parent=None
+    )
+    return workflow.agent("agent", "model")
+
+
+async def hear(
+    transport: httpx.AsyncBaseTransport,
+    call: Call,
+    *,
+    key_needed: bool = False,
+    heard: Heard | None = None,
+    pace: Pace | None = None,
+) -> Heard:
+    """Ask through the real client and return what was heard."""
+    heard = heard or Heard()
+    async with httpx.AsyncClient(transport=transport, timeout=None) as http:
+        client = LLMClient(http, pace or Pace(), key_needed=key_needed)
+        await client.chat(call, heard.reply, heard.on_text, an_operation(), 1)
+    return heard
+
+
+def mock(**options: Any) -> MockTransport:
+    return MockTransport(MockLLM(**options))
+
+
+class Blocks(httpx.AsyncByteStream):
+    """A response body of exactly these network blocks; an exception among them is raised."""
+
+    def __init__(self, blocks: Iterable[bytes | Exception]) -> None:
+        self._blocks = list(blocks)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for block in self._blocks:
+            if isinstance(block, Exception):
+                raise block
+            await asyncio.sleep(0)
+            yield block
+
+
+def answering(
+    *blocks: bytes | Exception, status: int = 200, headers: Mapping[str, str] | None = None
+) -> httpx.MockTransport:
+    """Return a server that answers every request with these blocks."""
+    told = {"content-type": "text/event-stream", **(headers or {})}
+    return httpx.MockTransport(
+        lambda _: httpx.Response(status, headers=told, stream=Blocks(blocks))
+    )
+
+
+def chunk(text: str | None = None, *, finish: str | None = None, **delta: Any) -> bytes:
+    """Return one event of a stream as OpenAI sends it."""
+    said = {**({} if text is None else {"content": text}), **delta}
+    choice = {"index": 0, "delta": said, "finish_reason": finish}
+    return event({"id": "chatcmpl-1", "model": "model-2024", "choices": [choice]})
+
+
+def event(data: object) -> bytes:
+    return b"data: " + json.dumps(data, ensure_ascii=False).encode() + b"\n\n"
+
+
+DONE = b"data: [DONE]\n\n"
+
+
+class Recording(httpx.AsyncBaseTransport):
+    """Remembers what each request asked for, when, and by which key; the mock answers."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport | None = None) -> None:
+        self.inner = inner or MockTransport()
+        self.asked: list[dict[str, Any]] = []
+        self.at: list[float] = []
+        self.headers: list[httpx.Headers] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(json.loads(await request.aread()))
+        self.at.append(now())
+        self.headers.append(request.headers)
+        return await self.inner.handle_async_request(request)
+
+    def asked_models(self) -> list[str]:
+        return [asked["model"].partition("?")[0] for asked in self.asked]
+
+    def last_message(self, name: str) -> str:
+        """Return the last message that model `name` was sent."""
+        (found,) = [each for each in self.asked if each["model"].partition("?")[0] == name]
+        message: str = found["messages"][-1]["content"]
+        return message
+
+
+DEFAULTS = AgentDefaults(model="gpt-4o-mini", base_url=URL, max_tokens=100)
+CHECKS = {name: strategy.check for name, strategy in STRATEGIES.items()}
+
+
+def a_catalog(text: str) -> Catalog:
+    return parse_ensembles(text, source="ensembles.toml", defaults=DEFAULTS, checks=CHECKS)
+
+
+def an_ensemble_file(
+    agents: Mapping[str, Mapping[str, Any]],
+    combiner: Mapping[str, Any] | None,
+    prices: Iterable[str] = (),
+    **ensemble: Any,
+) -> str:
+    """Return the text of an ensembles file with one ensemble, called fanout.
+
+    `combiner` None makes it a solo of the one agent. Each of `prices`, a model's name, costs a
+    million dollars per million tokens: one dollar a token.
+    """
+    lines = ['default = "fanout"']
+    everyone = {**agents, **({"combine": combiner} if combiner is not None else {})}
+    for name, fields in everyone.items():
+        lines += [f"[agents.{name}]", *(f"{key} = {_toml(each)}" for key, each in fields.items())]
+    lines += ["[ensembles.fanout]", f"agents = {_toml(list(agents))}"]
+    if combiner is None:
+        lines.append('strategy = "solo"')
+    else:
+        lines.append('combiner = "combine"')
+    lines += [f"{key} = {_toml(value)}" for key, value in ensemble.items()]
+    for name in prices:
+        lines += [f"[prices.{_toml(name)}]", "input = 1e6", "output = 1e6"]
+    return "\n".join(lines)
+
+
+def _toml(value: object) -> str:
+    return json.dumps(value)  # strings, numbers, booleans and lists are written alike
+
+
+def an_ask(**changes: Any) -> Ask:
+    fields: dict[str, Any] = {
+        "messages": (Message("user", "Why is the sky blue?"),),
+        "message_id": "message_1",
+        "conversation_id": "conv_1",
+        "ensemble": "",
+    }
+    return Ask(**{**fields, **changes})
+
+
+@dataclass
+class Told:
+    """Collects what a strategy emits, and when."""
+
+    events: list[Event] = field(default_factory=list)
+    at: list[float] = field(default_factory=list)
+
+    async def emit(self, event: Event) -> None:
+        self.events.append(event)
+        self.at.append(now())
+
+    def types(self) -> list[str]:
+        return [event.type for event in self.events]
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def one(self, kind: type[Any]) -> Any:
+        (found,) = self.of(kind)
+        return found
+
+    def when(self, kind: type[Any], agent: str | None = None) -> float:
+        """Return the moment of the first event of `kind` (and of `agent`)."""
+        return next(
+            at
+            for at, event in zip(self.at, self.events, strict=True)
+            if isinstance(event, kind) and agent in (None, getattr(event, "agent", None))
+        )
+
+    @property
+    def answer(self) -> str:
+        return "".join(event.text for event in self.of(AnswerDelta))
+
+
+async def until(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
+    """Wait until `condition` holds."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+@asynccontextmanager
+async def raw_server(
+    handle: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[str]:
+    """Serve each connection with `handle` on a local port; yields the base URL."""
+    writers: list[asyncio.StreamWriter] = []
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        await handle(reader, writer)
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    finally:
+        server.close()
+        for writer in writers:
+            writer.close()
+        await server.wait_closed()
+
+
+def no_key(_agent: Agent) -> str | None:
+    return None

@@ -1,0 +1,10 @@
+"""Runs live on a loop whose clock skips: seconds are exact and take no time."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tests.core_kit import SkippingLoop
+
+
+def pytest_asyncio_loop_factories(config: Any, item: Any) -> Mapping[str, Callable[[], Any]]:
+    return {"skipping": SkippingLoop}

@@ -1,0 +1,265 @@
+"""One log, any number of readers, each with everything, in order, at its own speed."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from service.domain import AgentReport, Usage
+from service.events import (
+    AgentDelta,
+    AgentFailed,
+    AgentFinished,
+    AgentSkipped,
+    AnswerDelta,
+    Event,
+    RunFailed,
+    RunFinished,
+)
+from service.pace import Pace
+from service.runs.log import Reader, RunLog, Silence
+from tests.core_kit import now
+
+END = RunFinished("a", Usage(), None, 1.0, "a")
+KEEP_ALIVE_S = 15.0
+
+
+def _text(text: str) -> AnswerDelta:
+    return AnswerDelta("a", text)
+
+
+def _reader(log: RunLog, after: int = 0, window_s: float = 0.0) -> Reader:
+    pace = Pace()
+    pace.window_s = window_s
+    return Reader(log, after, pace, KEEP_ALIVE_S)
+
+
+# --- the log ---
+
+
+def test_events_are_numbered_from_one() -> None:
+    log = RunLog()
+    log.append(_text("x"))
+    assert (len(log), log.after(0), log.after(1)) == (1, [_text("x")], [])
+
+
+@pytest.mark.parametrize("final", [END, RunFailed("a", "c", "m", False, Usage(), None, 1.0)])
+def test_nothing_follows_a_final_event(final: Event) -> None:
+    log = RunLog()
+    log.append(final)
+    with pytest.raises(RuntimeError):
+        log.append(_text("x"))
+    assert log.finished
+
+
+def _report(text: str) -> AgentReport:
+    return AgentReport(
+        agent="a",
+        model="m",
+        text=text,
+        usage=Usage(),
+        cost=None,
+        elapsed_ms=1.0,
+        first_token_ms=None,
+    )
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        AnswerDelta("a", "x" * 5_000),
+        AgentDelta("a", "x" * 5_000),
+        AgentFinished("a", _report("x" * 5_000)),
+        AgentFailed("a", "c", "m", _report("x" * 5_000)),
+        AgentSkipped("a", "c", "m", _report("x" * 5_000)),
+        RunFinished("a", Usage(), None, 1.0, "a", combiner=_report("x" * 5_000)),
+    ],
+    ids=lambda event: event.type,
+)
+def test_a_logs_size_counts_every_text_in_it(event: Event) -> None:
+    log = RunLog()
+    log.append(event)
+    assert log.size_bytes > 5_000
+
+
+# --- readers ---
+
+
+async def test_a_reader_takes_everything_that_is_there_at_once() -> None:
+    log = RunLog()
+    for text in "abc":
+        log.append(_text(text))
+    reader = _reader(log)
+    assert await reader.take() == [_text("a"), _text("b"), _text("c")]
+    assert reader.seq == 3
+
+
+async def test_a_reader_behind_an_event_gets_only_what_follows() -> None:
+    log = RunLog()
+    for text in "abc":
+        log.append(_text(text))
+    assert await _reader(log, after=2).take() == [_text("c")]
+
+
+async def test_a_waiting_reader_is_woken_by_an_event() -> None:
+    log = RunLog()
+    reader = _reader(log)
+    taking = asyncio.create_task(reader.take())
+    await asyncio.sleep(1)
+    assert not taking.done()
+    log.append(_text("a"))
+    assert await taking == [_text("a")]
+    assert now() == 1
+
+
+async def test_a_burst_costs_a_reader_one_wake_up() -> None:
+    log = RunLog()
+    reader = _reader(log)
+    taking = asyncio.create_task(reader.take())
+    await asyncio.sleep(0)
+    for text in "abc":
+        log.append(_text(text))
+    assert await taking == [_text("a"), _text("b"), _text("c")]
+
+
+async def test_a_slow_reader_misses_nothing_and_delays_nobody() -> None:
+    log = RunLog()
+    slow, quick = _reader(log), _reader(log)
+    log.append(_text("a"))
+    assert await quick.take() == [_text("a")]
+    log.append(_text("b"))
+    assert await quick.take() == [_text("b")]
+    assert await slow.take() == [_text("a"), _text("b")]
+
+
+async def test_a_reader_of_a_finished_log_gets_the_rest_and_then_the_end() -> None:
+    log = RunLog()
+    log.append(_text("a"))
+    log.append(END)
+    reader = _reader(log)
+    assert await reader.take() == [_text("a"), END]
+    assert await reader.take() is Silence.END
+
+
+async def test_a_reader_at_the_end_of_a_finished_log_is_at_the_end() -> None:
+    log = RunLog()
+    log.append(END)
+    assert await _reader(log, after=1).take() is Silence.END
+
+
+async def test_a_closed_reader_is_forgotten() -> None:
+    log = RunLog()
+    reader = _reader(log)
+    reader.close()
+    reader.close()
+    log.append(_text("a"))
+    assert reader.seq == 0
+
+
+async def test_a_reader_that_gave_up_waiting_can_take_again() -> None:
+    log = RunLog()
+    reader = _reader(log)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(reader.take(), 1)
+    log.append(_text("a"))
+    assert await reader.take() == [_text("a")]
+
+
+# --- silence ---
+
+
+async def test_after_silence_a_reader_is_told_to_keep_alive() -> None:
+    reader = _reader(RunLog())
+    assert await reader.take() is Silence.KEEP_ALIVE
+    assert now() == pytest.approx(KEEP_ALIVE_S)
+
+
+async def test_keep_alives_go_on_while_nothing_happens() -> None:
+    reader = _reader(RunLog())
+    for _ in range(3):
+        assert await reader.take() is Silence.KEEP_ALIVE
+    assert now() == pytest.approx(3 * KEEP_ALIVE_S)
+
+
+async def test_events_put_off_the_next_keep_alive() -> None:
+    log = RunLog()
+    reader = _reader(log)
+
+    async def work() -> None:
+        for _ in range(10):
+            await asyncio.sleep(10)
+            log.append(_text("x"))
+
+    working = asyncio.create_task(work())
+    for _ in range(10):
+        assert await reader.take() == [_text("x")]
+    await working
+    assert await reader.take() is Silence.KEEP_ALIVE
+    assert now() == pytest.approx(100 + KEEP_ALIVE_S)
+
+
+# --- windows ---
+
+
+async def test_a_first_event_is_not_delayed_by_a_window() -> None:
+    log = RunLog()
+    reader = _reader(log, window_s=0.5)
+    taking = asyncio.create_task(reader.take())
+    await asyncio.sleep(0)
+    log.append(_text("a"))
+    await taking
+    assert now() == 0
+
+
+async def test_what_follows_something_just_taken_is_gathered_for_a_window() -> None:
+    log = RunLog()
+    reader = _reader(log, window_s=0.5)
+    log.append(_text("a"))
+    await reader.take()
+    taking = asyncio.create_task(reader.take())
+    for text in "bcd":
+        await asyncio.sleep(0.1)
+        log.append(_text(text))
+    assert await taking == [_text("b"), _text("c"), _text("d")]
+    assert now() == 0.5
+
+
+async def test_what_comes_after_the_window_is_not_delayed() -> None:
+    log = RunLog()
+    reader = _reader(log, window_s=0.5)
+    log.append(_text("a"))
+    await reader.take()
+    taking = asyncio.create_task(reader.take())
+    await asyncio.sleep(2)
+    log.append(_text("b"))
+    await taking
+    assert now() == 2
+
+
+async def test_closing_a_reader_ends_its_window() -> None:
+    log = RunLog()
+    reader = _reader(log, window_s=0.5)
+    log.append(_text("a"))
+    await reader.take()
+    taking = asyncio.create_task(reader.take())
+    await asyncio.sleep(0.1)
+    log.append(_text("b"))
+    reader.close()
+    await asyncio.sleep(1)
+    assert not taking.done()
+    taking.cancel()
+
+
+async def test_a_final_event_never_waits_for_a_window() -> None:
+    log = RunLog()
+    reader = _reader(log, window_s=0.5)
+    log.append(_text("a"))
+    await reader.take()
+    taking = asyncio.create_task(reader.take())
+    await asyncio.sleep(0.1)
+    log.append(_text("b"))
+    await asyncio.sleep(0.1)
+    log.append(END)
+    assert await taking == [_text("b"), END]
+    assert now() == 0.2

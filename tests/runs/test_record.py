@@ -1,0 +1,115 @@
+"""What a run looks like from outside, folded from its events."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from service.domain import AgentReport, Usage
+from service.events import (
+    AgentFailed,
+    AgentFinished,
+    AgentRetrying,
+    AgentSkipped,
+    AgentStarted,
+    AnswerDelta,
+    CombineStarted,
+    Event,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+)
+from service.runs.record import RunRecord, record
+
+REPORT = AgentReport(
+    agent="a",
+    model="m",
+    text="said",
+    usage=Usage(1, 2),
+    cost=0.5,
+    elapsed_ms=3.0,
+    first_token_ms=1.0,
+)
+STARTED: list[Event] = [RunStarted("run_1", "0" * 32, "fanout", ("a", "b"))]
+BOTH: list[Event] = [*STARTED, AgentStarted("a", "m"), AgentStarted("b", "m")]
+COMBINING: list[Event] = [
+    *BOTH,
+    AgentFinished("a", REPORT),
+    AgentFinished("b", replace(REPORT, agent="b")),
+    CombineStarted("c", ("a", "b")),
+]
+FINISHED = RunFinished("c", Usage(5, 6), 1.5, 9.0, "c", combiner=replace(REPORT, agent="c"))
+
+
+def _failed(code: str) -> RunFailed:
+    return RunFailed("service", code, "Because.", True, Usage(5, 6), 1.5, 9.0)
+
+
+def _states(run: RunRecord) -> dict[str, str]:
+    return {name: agent.state for name, agent in run.agents.items()}
+
+
+def test_a_run_without_an_end_is_running() -> None:
+    assert record(STARTED).state == "running"
+
+
+def test_an_agent_that_was_asked_is_running() -> None:
+    assert _states(record(BOTH)) == {"a": "running", "b": "running"}
+
+
+def test_an_agent_that_answered_has_its_report() -> None:
+    agent = record([*BOTH, AgentFinished("a", REPORT)]).agents["a"]
+    assert (agent.state, agent.report) == ("answered", REPORT)
+
+
+def test_an_agent_that_failed_has_its_reason() -> None:
+    agent = record([*BOTH, AgentFailed("a", "code", "Why.", REPORT)]).agents["a"]
+    assert (agent.state, agent.code, agent.message) == ("failed", "code", "Why.")
+
+
+def test_an_agent_that_was_cut_off_is_skipped() -> None:
+    run = record([*BOTH, AgentSkipped("a", "straggler", "Late.", REPORT)])
+    assert _states(run)["a"] == "skipped"
+
+
+def test_retries_are_counted() -> None:
+    retry = AgentRetrying("a", "code", "Why.", 1, 5.0)
+    assert record([*BOTH, retry, retry]).agents["a"].retries == 2
+
+
+def test_the_combiner_is_one_of_the_agents_and_the_last() -> None:
+    assert _states(record(COMBINING)) == {"a": "answered", "b": "answered", "c": "running"}
+
+
+def test_the_answer_so_far_is_that_of_its_pieces() -> None:
+    assert record([*COMBINING, AnswerDelta("c", "Hel"), AnswerDelta("c", "lo")]).answer == "Hello"
+
+
+def test_a_finished_run_is_completed_with_its_account() -> None:
+    run = record([*COMBINING, FINISHED])
+    assert (run.state, run.usage, run.cost, run.elapsed_ms) == ("completed", Usage(5, 6), 1.5, 9.0)
+    assert _states(run)["c"] == "answered"
+
+
+def test_a_combiner_that_was_replaced_stays_failed() -> None:
+    failed = AgentFailed("c", "code", "Why.", replace(REPORT, agent="c"))
+    run = record([*COMBINING, failed, replace(FINISHED, degraded=True, answered_by="a")])
+    assert (_states(run)["c"], run.degraded, run.answered_by) == ("failed", True, "a")
+
+
+def test_a_failed_run_has_its_reason_and_what_it_had() -> None:
+    run = record([*COMBINING, AnswerDelta("c", "Hel"), _failed("upstream_failed")])
+    assert (run.state, run.code, run.message, run.answer) == (
+        "failed",
+        "upstream_failed",
+        "Because.",
+        "Hel",
+    )
+
+
+def test_a_run_stopped_on_purpose_is_cancelled() -> None:
+    for code in ("cancelled", "abandoned"):
+        assert record([*BOTH, _failed(code)]).state == "cancelled"
+
+
+def test_nobody_is_running_after_the_end() -> None:
+    assert "running" not in _states(record([*COMBINING, _failed("run_timeout")])).values()

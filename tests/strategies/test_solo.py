@@ -1,0 +1,31 @@
+"""One agent answers; its text is the answer."""
+
+from __future__ import annotations
+
+from service.events import AgentFailed, AgentFinished, AnswerDelta
+from tests.core_kit import model
+from tests.strategies.kit import play
+
+
+async def test_the_agents_text_is_the_answer_as_it_comes() -> None:
+    told = await play({"a": {"model": model(tokens=5)}}, None)
+    assert told.types() == ["agent.started", *["answer.delta"] * 5, "agent.finished"]
+    assert told.answer == told.one(AgentFinished).report.text
+
+
+async def test_the_answer_is_told_under_the_agents_name() -> None:
+    told = await play({"a": {"model": model()}}, None)
+    assert {event.agent for event in told.of(AnswerDelta)} == {"a"}
+    assert (told.good.source, told.good.answered_by, told.good.degraded) == ("a", "a", False)
+
+
+async def test_the_agents_failure_is_the_runs_with_its_code_and_its_name() -> None:
+    told = await play({"a": {"model": model(fault="status", status=404)}}, None)
+    assert (told.bad.code, told.bad.source) == ("upstream_refused", "a")
+    assert told.one(AgentFailed).message == told.bad.message
+
+
+async def test_what_was_said_before_a_failure_stays_said() -> None:
+    told = await play({"a": {"model": model(fault="reset", after=2)}}, None)
+    assert told.answer == told.one(AgentFailed).report.text
+    assert told.kit.usage.estimated

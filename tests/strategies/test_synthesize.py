@@ -1,0 +1,365 @@
+"""All agents at once, one combined answer: who is asked, who is waited for, who stands in."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from service.events import (
+    AgentDelta,
+    AgentFailed,
+    AgentFinished,
+    AgentSkipped,
+    AgentStarted,
+    AnswerDelta,
+    CombineStarted,
+)
+from tests.core_kit import an_ask, answering, chunk, model, now
+from tests.strategies.kit import Outcome, play
+
+COMBINER = {"model": model("combine")}
+
+
+def _agent(name: str = "model", **options: Any) -> dict[str, Any]:
+    return {"model": model(name, **options), "retries": 0}
+
+
+# --- the good case ---
+
+
+async def test_the_agents_are_asked_then_the_combiner_writes_the_answer() -> None:
+    told = await play({"a": _agent("a"), "b": _agent("b")}, COMBINER)
+    assert [each for each in told.types() if each != "answer.delta"] == [
+        "agent.started",
+        "agent.started",
+        "agent.finished",
+        "agent.finished",
+        "combine.started",
+    ]
+    assert told.types()[-1] == "answer.delta"
+
+
+async def test_all_agents_start_in_the_same_moment() -> None:
+    told = await play({name: _agent(name, first_ms=1000) for name in "abc"}, COMBINER)
+    starts = [told.when(AgentStarted, name) for name in "abc"]
+    assert set(starts) == {starts[0]}
+    assert told.when(AgentStarted, "c") < told.when(AgentFinished, "a")
+    assert len(set(told.server.at[:3])) == 1
+
+
+async def test_the_whole_takes_as_long_as_the_slowest_agent_and_the_combiner() -> None:
+    pace = {"tokens": 1, "gap_ms": 0}
+    agents = {str(s): _agent(str(s), first_ms=s * 1000, **pace) for s in (1, 5, 9)}
+    started = now()
+    await play(agents, {"model": model("combine", first_ms=2000, **pace)})
+    assert now() - started == pytest.approx(9 + 2, abs=0.01)
+
+
+async def test_the_combiner_is_told_the_question_and_every_answer_under_its_agents_name() -> None:
+    told = await play({"a": _agent("a"), "b": _agent("b")}, COMBINER)
+    sent = told.server.last_message("combine")
+    assert sent.startswith("Question:\nWhy is the sky blue?\n\n")
+    for name in "ab":
+        (text,) = [each.report.text for each in told.of(AgentFinished) if each.agent == name]
+        assert f"[{name}]\n{text.strip()}" in sent
+
+
+async def test_the_combiner_is_told_the_answers_in_the_ensembles_order() -> None:
+    told = await play({"slow": _agent("slow", first_ms=900), "quick": _agent("quick")}, COMBINER)
+    assert told.one(CombineStarted).used == ("slow", "quick")
+
+
+async def test_every_agent_gets_its_own_prompt_first() -> None:
+    agents = {"a": {**_agent("a"), "prompt": "Be odd."}, "b": _agent("b")}
+    told = await play(agents, COMBINER)
+    asked = {each["model"].partition("?")[0]: each["messages"] for each in told.server.asked}
+    assert asked["a"][0] == {"role": "system", "content": "Be odd."}
+    assert asked["b"][0]["role"] == "user"
+
+
+async def test_the_answer_is_told_under_the_combiners_name() -> None:
+    told = await play({"a": _agent()}, COMBINER)
+    assert {event.agent for event in told.of(AnswerDelta)} == {"combine"}
+    assert (told.good.source, told.good.answered_by) == ("combine", "combine")
+    assert not told.good.degraded
+
+
+async def test_agents_texts_are_told_only_when_asked_for() -> None:
+    quiet = await play({"a": _agent()}, COMBINER)
+    assert quiet.of(AgentDelta) == []
+    told = await play({"a": _agent()}, COMBINER, ask=an_ask(stream_agents=True))
+    said = "".join(each.text for each in told.of(AgentDelta))
+    assert said == told.one(AgentFinished).report.text
+
+
+async def test_a_report_tells_times_usage_and_model() -> None:
+    agent = _agent("a", first_ms=500, gap_ms=100, tokens=6)
+    report = (await play({"a": agent}, COMBINER)).one(AgentFinished).report
+    assert (report.first_token_ms, report.elapsed_ms) == (500, 1000)
+    assert (report.usage.output_tokens, report.usage.estimated) == (6, False)
+    assert (report.model, report.finish_reason, report.partial) == (agent["model"], "stop", False)
+
+
+async def test_a_caller_may_ask_for_fewer_tokens_but_not_for_more() -> None:
+    for wanted, got in ((7, 7), (10_000, 100), (None, 100)):
+        told = await play({"a": _agent()}, COMBINER, ask=an_ask(max_tokens=wanted))
+        assert {each["max_tokens"] for each in told.server.asked} == {got}
+
+
+# --- failing agents ---
+
+
+async def test_one_agents_failure_is_told_and_survived() -> None:
+    told = await play({"bad": _agent(fault="status"), "good": _agent("good")}, COMBINER)
+    failed = told.one(AgentFailed)
+    assert (failed.agent, failed.code) == ("bad", "upstream_failed")
+    assert told.one(CombineStarted).used == ("good",)
+    assert told.good.answered_by == "combine"
+
+
+async def test_an_answer_that_broke_off_is_not_used() -> None:
+    told = await play({"bad": _agent(fault="reset", after=2), "good": _agent("good")}, COMBINER)
+    assert told.one(AgentFailed).report.partial
+    assert told.one(CombineStarted).used == ("good",)
+
+
+async def test_when_all_fail_the_reason_of_each_is_told() -> None:
+    agents = {
+        "one": _agent("x", fault="status", status=503),
+        "two": _agent("y", fault="refuse"),
+        "three": _agent("z", fault="empty"),
+    }
+    error = (await play(agents, COMBINER)).bad
+    assert (error.code, error.source) == ("too_few_answers", "service")
+    assert error.message.startswith("0 of 3 agents answered, 1 needed.")
+    assert "one: x?" in error.message
+    assert "answered 503" in error.message
+    assert "two: y?" in error.message
+    assert "could not be reached" in error.message
+    assert "three: z?" in error.message
+    assert "without any text" in error.message
+
+
+async def test_fewer_answers_than_needed_end_the_run_without_asking_the_combiner() -> None:
+    agents = {"bad": _agent(fault="status"), "good": _agent("good")}
+    told = await play(agents, COMBINER, min_answers=2)
+    assert told.bad.message.startswith("1 of 2 agents answered, 2 needed. bad: ")
+    assert "combine" not in told.server.asked_models()
+
+
+async def test_a_run_with_too_few_answers_fails_only_when_every_agent_has_ended() -> None:
+    agents = {"bad": _agent(fault="refuse"), "slow": _agent("slow", first_ms=5000)}
+    told = await play(agents, COMBINER, min_answers=2)
+    assert told.when(AgentFinished, "slow") >= 5
+    assert told.error
+
+
+# --- stragglers ---
+
+
+async def test_without_a_grace_every_agent_is_waited_for() -> None:
+    agents = {"quick": _agent("quick"), "slow": _agent("slow", first_ms=20_000)}
+    told = await play(agents, COMBINER)
+    assert told.one(CombineStarted).used == ("quick", "slow")
+
+
+async def test_the_grace_begins_when_enough_answers_have_come() -> None:
+    agents = {
+        "quick": _agent("quick", first_ms=1000, tokens=1),
+        "second": _agent("second", first_ms=6000, tokens=1),
+        "slow": _agent("slow", first_ms=25_000),
+    }
+    told = await play(agents, COMBINER, min_answers=2, straggler_grace_s=4)
+    assert told.when(CombineStarted) == pytest.approx(6 + 4, abs=0.01)
+
+
+async def test_who_answers_within_the_grace_is_no_straggler() -> None:
+    agents = {"quick": _agent("quick"), "late": _agent("late", first_ms=3000)}
+    told = await play(agents, COMBINER, straggler_grace_s=4)
+    assert told.of(AgentSkipped) == []
+    assert told.when(CombineStarted) < 4
+
+
+async def test_a_stragglers_text_so_far_is_used_and_marked_for_the_combiner() -> None:
+    agents = {"quick": _agent("quick"), "slow": _agent("slow", gap_ms=1000, tokens=20)}
+    told = await play(agents, COMBINER, straggler_grace_s=4)
+    skipped = told.one(AgentSkipped)
+    assert (skipped.agent, skipped.code) == ("slow", "straggler")
+    assert skipped.report.partial
+    assert told.one(CombineStarted).used == ("quick", "slow")
+    sent = told.server.last_message("combine")
+    assert f"[slow] (cut off before it was complete)\n{skipped.report.text.strip()}" in sent
+    assert "[quick]\n" in sent
+
+
+async def test_a_straggler_without_text_is_not_used() -> None:
+    agents = {"quick": _agent("quick"), "slow": _agent("slow", first_ms=20_000)}
+    told = await play(agents, COMBINER, straggler_grace_s=4)
+    assert "had said nothing yet" in told.one(AgentSkipped).message
+    assert told.one(CombineStarted).used == ("quick",)
+
+
+async def test_a_stragglers_call_is_cancelled() -> None:
+    agents = {"quick": _agent("quick"), "slow": _agent("slow", fault="stall")}
+    told = await play(agents, COMBINER, straggler_grace_s=1)
+    inner = told.server.inner
+    assert (inner.open_streams, inner.mock.closed_early) == (0, 1)  # type: ignore[attr-defined]
+
+
+async def test_a_stragglers_cost_is_counted_as_an_estimate() -> None:
+    agents = {"quick": _agent("quick"), "slow": _agent("slow", fault="stall", after=3)}
+    told = await play(agents, COMBINER, straggler_grace_s=1)
+    usage = told.one(AgentSkipped).report.usage
+    assert usage.estimated
+    assert usage.input_tokens > 0
+    assert usage.output_tokens > 0
+    assert told.good.usage.estimated
+
+
+async def test_a_failure_does_not_count_as_an_answer_for_the_grace() -> None:
+    agents = {"bad": _agent(fault="refuse"), "slow": _agent("slow", first_ms=9000)}
+    told = await play(agents, COMBINER, straggler_grace_s=1)
+    assert told.one(CombineStarted).used == ("slow",)
+
+
+async def test_a_grace_of_nothing_starts_the_combiner_with_the_first_answer() -> None:
+    agents = {"quick": _agent("quick", first_ms=1000, tokens=1), "slow": _agent(first_ms=2000)}
+    told = await play(agents, COMBINER, straggler_grace_s=0)
+    assert told.when(CombineStarted) == pytest.approx(1, abs=0.01)
+
+
+# --- a failing combiner ---
+
+
+@pytest.mark.parametrize("fault", ["status", "refuse", "empty", "hang"])
+async def test_a_combiner_that_fails_before_its_first_token_is_replaced_by_an_answer(
+    fault: str,
+) -> None:
+    combiner = {**_agent("combine", fault=fault, status=400)}
+    told = await play({"a": _agent("a"), "b": _agent("b")}, combiner)
+    assert told.answer == told.of(AgentFinished)[0].report.text
+    assert (told.good.source, told.good.answered_by) == ("combine", "a")
+    assert told.good.degraded
+
+
+async def test_a_combiners_failure_is_told_before_another_answer_stands_in() -> None:
+    told = await play({"a": _agent("a")}, _agent("combine", fault="refuse"))
+    assert told.types()[-3:] == ["combine.started", "agent.failed", "answer.delta"]
+    assert told.one(AgentFailed).agent == "combine"
+
+
+async def test_a_whole_answer_stands_in_rather_than_one_cut_off() -> None:
+    agents = {"slow": _agent("slow", fault="stall"), "quick": _agent("quick")}
+    told = await play(agents, _agent("combine", fault="refuse"), straggler_grace_s=1)
+    assert told.good.answered_by == "quick"
+
+
+async def test_a_combiner_that_breaks_off_midway_ends_the_run_under_its_name() -> None:
+    told = await play({"a": _agent("a")}, _agent("combine", fault="reset", after=2))
+    assert (told.bad.code, told.bad.source) == ("upstream_incomplete", "combine")
+    assert told.answer
+
+
+async def test_a_combiner_that_breaks_off_midway_is_not_asked_again() -> None:
+    combiner = {"model": model("combine", fault="cut", after=2), "fallbacks": [model("spare")]}
+    told = await play({"a": _agent("a")}, combiner)
+    assert told.server.asked_models() == ["a", "combine"]
+
+
+async def test_a_fallback_of_the_combiner_is_tried_before_an_answer_stands_in() -> None:
+    combiner = {**_agent("combine", fault="refuse"), "fallbacks": [model("spare")]}
+    told = await play({"a": _agent("a")}, combiner)
+    assert told.server.asked_models()[-1] == "spare"
+    assert (told.good.answered_by, told.good.degraded) == ("combine", True)
+
+
+# --- money ---
+
+
+async def test_usage_is_the_sum_of_all_calls() -> None:
+    agents = {"a": _agent("a", tokens=3), "b": _agent("b", tokens=5)}
+    told = await play(agents, {"model": model("combine", tokens=7)})
+    assert told.good.usage.output_tokens == 3 + 5 + 7
+    assert not told.good.usage.estimated
+
+
+async def test_the_cost_is_that_of_all_calls_with_a_price() -> None:
+    agents = {"a": _agent("a", tokens=3), "b": _agent("b", tokens=5)}
+    prices = [agents["a"]["model"], COMBINER["model"]]
+    told = await play(agents, COMBINER, prices=prices)
+    assert told.good.combiner is not None
+    (a,) = [each.report for each in told.of(AgentFinished) if each.agent == "a"]
+    dollars = a.usage.total_tokens + told.good.combiner.usage.total_tokens  # a dollar a token
+    assert told.good.cost == pytest.approx(dollars)
+
+
+async def test_without_prices_no_cost_is_known() -> None:
+    assert (await play({"a": _agent()}, COMBINER)).good.cost is None
+
+
+async def test_what_failed_midway_is_counted_as_an_estimate() -> None:
+    agents = {"bad": _agent("bad", fault="reset", after=3), "good": _agent("good")}
+    told = await play(agents, COMBINER)
+    assert told.one(AgentFailed).report.usage.estimated
+    assert told.good.usage.estimated
+
+
+async def test_thinking_aloud_without_an_answer_is_counted_as_well() -> None:
+    server = answering(chunk(reasoning_content="Hmm."), httpx.ReadError("reset"))
+    told = await play({"a": _agent("a")}, COMBINER, server=server)
+    assert told.one(AgentFailed).report.usage.input_tokens > 0
+
+
+async def test_what_was_refused_costs_nothing() -> None:
+    agents = {"bad": _agent("bad", fault="status"), "good": _agent("good")}
+    told = await play(agents, COMBINER, prices=[agents["bad"]["model"]])
+    assert told.one(AgentFailed).report.cost == 0
+    assert not told.good.usage.estimated
+
+
+async def test_a_failed_runs_spending_is_known_too() -> None:
+    told = await play({"a": _agent("a")}, _agent("combine", fault="reset", after=3))
+    assert told.error
+    assert told.kit.usage.estimated
+    assert told.kit.usage.output_tokens > 4
+
+
+async def test_a_run_over_its_cost_is_ended_before_the_combiner() -> None:
+    agents = {"a": _agent("a"), "b": _agent("b")}
+    prices = [agents["a"]["model"]]
+    told = await play(agents, COMBINER, prices=prices, max_cost_usd=5)
+    assert told.bad.code == "cost_cap"
+    assert "5 US dollars" in told.bad.message
+    assert "combine" not in told.server.asked_models()
+
+
+async def test_over_its_cost_a_run_waits_for_nobody() -> None:
+    agents = {"dear": _agent("dear"), "slow": _agent("slow", first_ms=20_000)}
+    told = await play(agents, COMBINER, prices=[agents["dear"]["model"]], max_cost_usd=5)
+    assert told.bad.code == "cost_cap"
+    assert now() < 20
+
+
+async def test_under_its_cost_a_run_goes_on() -> None:
+    agent = _agent("a")
+    told = await play({"a": agent}, COMBINER, prices=[agent["model"]], max_cost_usd=1000)
+    assert told.good.cost is not None
+
+
+# --- being cancelled ---
+
+
+async def test_cancelling_a_run_cancels_every_call_and_counts_what_was_done() -> None:
+    agents = {"a": _agent("a", fault="stall"), "b": _agent("b", fault="hang")}
+    outcome = Outcome()
+    task = asyncio.create_task(play(agents, COMBINER, outcome=outcome))
+    await asyncio.sleep(1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert outcome.server.inner.open_streams == 0  # type: ignore[attr-defined]
+    assert outcome.kit.usage.estimated
+    assert outcome.kit.usage.output_tokens > 0

@@ -1,0 +1,55 @@
+"""Usage and money add up, and what is not known stays unknown."""
+
+from __future__ import annotations
+
+import pytest
+
+from service.domain import Message, Price, Usage, add_costs
+from tests.core_kit import an_ask
+
+
+def test_usages_add_up_field_by_field() -> None:
+    assert Usage(1, 2, 3, 4) + Usage(10, 20, 30, 40) == Usage(11, 22, 33, 44)
+
+
+def test_a_sum_with_an_estimate_is_an_estimate() -> None:
+    assert (Usage(1, 1) + Usage(1, 1, estimated=True)).estimated
+
+
+def test_the_total_is_input_and_output() -> None:
+    assert Usage(3, 4, cached_tokens=2, reasoning_tokens=1).total_tokens == 7
+
+
+def test_an_estimate_is_a_token_for_every_four_characters_rounded_up() -> None:
+    said = [Message("system", "abc"), Message("user", "de")]
+    assert Usage.estimate(said, "123456789") == Usage(2, 3, estimated=True)
+
+
+def test_a_price_is_per_million_tokens() -> None:
+    assert Price(2.0, 8.0).cost_usd(Usage(1_000_000, 500_000)) == pytest.approx(6.0)
+
+
+def test_cached_tokens_cost_their_own_price() -> None:
+    usage = Usage(1_000_000, 0, cached_tokens=400_000)
+    assert Price(10.0, 0.0, cached_input=1.0).cost_usd(usage) == pytest.approx(6.4)
+
+
+def test_without_a_price_of_their_own_cached_tokens_cost_as_much_as_others() -> None:
+    assert Price(10.0, 0.0).cost_usd(Usage(1_000_000, 0, cached_tokens=400_000)) == 10.0
+
+
+def test_costs_that_are_not_known_are_left_out() -> None:
+    assert add_costs(1.0, None, 2.0) == 3.0
+
+
+def test_a_sum_of_nothing_known_is_not_known() -> None:
+    assert add_costs(None, None) is None
+
+
+def test_nothing_spent_is_a_known_cost() -> None:
+    assert add_costs(None, 0.0) == 0.0
+
+
+def test_the_question_is_the_last_message() -> None:
+    said = (Message("user", "a"), Message("assistant", "b"), Message("user", "c"))
+    assert an_ask(messages=said).question == "c"

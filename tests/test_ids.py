@@ -1,0 +1,22 @@
+"""Identifiers sort by time, cannot be guessed, and fit into an event's id."""
+
+from __future__ import annotations
+
+import re
+import time
+
+from service.ids import new_id
+
+
+def test_an_id_is_its_prefix_and_32_hex_digits() -> None:
+    assert re.fullmatch(r"run_[0-9a-f]{32}", new_id("run"))
+
+
+def test_later_ids_sort_behind_earlier_ones() -> None:
+    first = new_id("run")
+    time.sleep(0.002)
+    assert first < new_id("run")
+
+
+def test_ids_of_the_same_moment_differ() -> None:
+    assert len({new_id("run") for _ in range(1_000)}) == 1_000

@@ -1,0 +1,289 @@
+"""Settings come from the environment, then `.env`; a bad one is named, a secret never shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from service.settings import (
+    GROQ_URL,
+    OPENAI_URL,
+    WITHOUT_EFFECT,
+    Settings,
+    SettingsError,
+    check_env_file,
+    load_settings,
+    read_variables,
+)
+
+SECRET = "sk-very-secret-0123456789"
+
+
+@pytest.fixture
+def env_file(tmp_path: Path) -> Path:
+    return tmp_path / ".env"
+
+
+def _settings(env_file: Path, **values: str) -> Settings:
+    env_file.write_text("\n".join(f"{name.upper()}={value}" for name, value in values.items()))
+    return load_settings(env_file)
+
+
+def _complaint(env_file: Path, **values: str) -> str:
+    with pytest.raises(SettingsError) as caught:
+        _settings(env_file, **values)
+    return str(caught.value)
+
+
+# --- where they come from ---
+
+
+def test_nothing_has_to_be_set(env_file: Path) -> None:
+    settings = load_settings(env_file)
+    assert (settings.use_llm_mock, settings.address) == (True, ("", 8080))
+
+
+def test_a_setting_in_the_file_counts(env_file: Path) -> None:
+    assert _settings(env_file, max_tokens="7").max_tokens == 7
+
+
+def test_the_environment_wins_over_the_file(
+    env_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAX_TOKENS", "9")
+    assert _settings(env_file, max_tokens="7").max_tokens == 9
+
+
+@pytest.mark.parametrize("name", ["llm_base_url", "port", "log_json", "llm_key", "max_tokens"])
+def test_an_empty_setting_is_one_that_is_not_set(env_file: Path, name: str) -> None:
+    assert _settings(env_file, **{name: ""}) == Settings()
+
+
+def test_names_in_lower_case_count_too(env_file: Path) -> None:
+    env_file.write_text("max_tokens=7")
+    assert load_settings(env_file).max_tokens == 7
+
+
+# --- malformed ones ---
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("use_llm_mock", "perhaps"),
+        ("llm_base_url", "ftp://models.test"),
+        ("llm_base_url", "models.test/v1"),
+        ("max_tokens", "0"),
+        ("max_tokens", "many"),
+        ("port", "65536"),
+        ("workers", "0"),
+        ("workers", "1.5"),
+        ("max_body_bytes", "10"),
+        ("body_timeout_s", "0"),
+        ("send_timeout_s", "-1"),
+        ("keep_alive_s", "0"),
+        ("drain_s", "-1"),
+        ("detach_grace_s", "soon"),
+        ("max_open_runs", "0"),
+        ("run_retention_s", "-1"),
+        ("run_log_bytes", "1"),
+        ("log_level", "loud"),
+        ("log_json", "2"),
+        ("production", "no way"),
+        ("trust_traceparent", "x"),
+        ("http_addr", "localhost"),
+        ("http_addr", "localhost:"),
+        ("http_addr", "localhost:http"),
+        ("http_addr", ":65536"),
+        ("http_addr", ":-1"),
+        ("http_addr", ":²"),
+    ],
+)
+def test_a_malformed_setting_is_named(env_file: Path, name: str, value: str) -> None:
+    assert _complaint(env_file, **{name: value}).startswith(f"{name.upper()}: ")
+
+
+@pytest.mark.parametrize("name", ["drain_s", "keep_alive_s", "detach_grace_s", "run_retention_s"])
+def test_a_duration_is_a_number(env_file: Path, name: str) -> None:
+    assert _complaint(env_file, **{name: "nan"}).startswith(f"{name.upper()}: ")
+
+
+def test_every_malformed_setting_has_its_line(env_file: Path) -> None:
+    lines = _complaint(env_file, workers="none", log_level="loud", port="x").splitlines()
+    assert sorted(line.partition(":")[0] for line in lines) == ["LOG_LEVEL", "PORT", "WORKERS"]
+
+
+def test_the_sentence_says_how_an_address_looks(env_file: Path) -> None:
+    said = _complaint(env_file, http_addr="nowhere")
+    assert said == "HTTP_ADDR: must look like ':8080' or 'host:8080'"
+
+
+def test_what_was_given_is_not_echoed(env_file: Path) -> None:
+    said = _complaint(env_file, llm_base_url=SECRET, llm_key=SECRET, port=SECRET)
+    assert SECRET not in said
+
+
+def test_settings_do_not_show_their_keys(env_file: Path) -> None:
+    settings = _settings(env_file, llm_key=SECRET, openai_api_key=SECRET, groq_api_key=SECRET)
+    assert SECRET not in repr(settings)
+    assert SECRET not in str(settings.model_dump())
+
+
+# --- unknown ones ---
+
+
+def _unknown(env_file: Path, text: str, *keys: str) -> str:
+    env_file.write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        check_env_file(env_file, frozenset(keys))
+    return str(caught.value)
+
+
+def test_an_unknown_name_is_told_with_the_likely_intended_one(env_file: Path) -> None:
+    said = _unknown(env_file, "DETACH_GRACE=3")
+    assert said == f"DETACH_GRACE in {env_file}: not a known setting; did you mean DETACH_GRACE_S?"
+
+
+def test_an_unknown_name_like_no_other_is_told_without_a_guess(env_file: Path) -> None:
+    assert _unknown(env_file, "ZZZ=1").endswith("not a known setting")
+
+
+def test_every_unknown_name_has_its_line(env_file: Path) -> None:
+    assert len(_unknown(env_file, "WORKERZ=1\nWORKERS=1\nPORTT=1").splitlines()) == 2
+
+
+def test_an_unknown_names_value_is_not_shown(env_file: Path) -> None:
+    assert SECRET not in _unknown(env_file, f"LLM_KEYY={SECRET}")
+
+
+@pytest.mark.parametrize("name", ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_ANYTHING", "workers"])
+def test_names_that_others_read_are_known(env_file: Path, name: str) -> None:
+    env_file.write_text(f"{name}=1")
+    check_env_file(env_file, frozenset())
+
+
+@pytest.mark.parametrize("name", sorted(WITHOUT_EFFECT))
+def test_names_of_the_family_without_effect_are_known(env_file: Path, name: str) -> None:
+    env_file.write_text(f"{name}=1")
+    check_env_file(env_file, frozenset())
+
+
+def test_variables_that_agents_name_as_their_keys_are_known(env_file: Path) -> None:
+    env_file.write_text("MY_LAB_KEY=x")
+    check_env_file(env_file, frozenset({"MY_LAB_KEY"}))
+
+
+def test_no_file_has_no_unknown_names(env_file: Path) -> None:
+    check_env_file(env_file, frozenset())
+    check_env_file(None, frozenset())
+
+
+# --- variables ---
+
+
+def test_variables_are_the_environments_and_behind_it_the_files(
+    env_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env_file.write_text("LAB_A=file\nLAB_B=file\nLAB_C=\n")
+    monkeypatch.setenv("LAB_A", "environment")
+    variables = read_variables(env_file)
+    assert (variables["LAB_A"], variables["LAB_B"], "LAB_C" in variables) == (
+        "environment",
+        "file",
+        False,
+    )
+
+
+# --- the address ---
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        (":9000", ("", 9000)),
+        ("9000", ("", 9000)),
+        ("localhost:9000", ("localhost", 9000)),
+        ("0.0.0.0:0", ("0.0.0.0", 0)),
+        ("[::1]:9000", ("::1", 9000)),
+    ],
+)
+def test_an_address_is_a_port_or_host_and_port(
+    env_file: Path, address: str, expected: tuple[str, int]
+) -> None:
+    assert _settings(env_file, http_addr=address).address == expected
+
+
+def test_host_and_port_win_over_the_address(env_file: Path) -> None:
+    settings = _settings(env_file, http_addr="a:1", host="127.0.0.1", port="2")
+    assert settings.address == ("127.0.0.1", 2)
+
+
+def test_port_alone_leaves_the_addresses_host(env_file: Path) -> None:
+    assert _settings(env_file, http_addr="a:1", port="2").address == ("a", 2)
+
+
+def test_port_zero_is_a_port(env_file: Path) -> None:
+    assert _settings(env_file, port="0").address == ("", 0)
+
+
+# --- keys choose the server ---
+
+
+def test_without_a_key_the_default_server_is_openais(env_file: Path) -> None:
+    settings = load_settings(env_file)
+    assert (settings.default_base_url, settings.default_model) == (OPENAI_URL, "gpt-4o-mini")
+    assert settings.default_key is None
+
+
+@pytest.mark.parametrize("name", ["llm_key", "openai_api_key", "groq_api_key"])
+def test_any_of_three_names_holds_the_key(env_file: Path, name: str) -> None:
+    key = _settings(env_file, **{name: SECRET}).default_key
+    assert key is not None
+    assert key.get_secret_value() == SECRET
+
+
+def test_llm_key_comes_before_the_others(env_file: Path) -> None:
+    key = _settings(env_file, llm_key="a", openai_api_key="b", groq_api_key="c").default_key
+    assert key is not None
+    assert key.get_secret_value() == "a"
+
+
+def test_a_groq_key_alone_chooses_groqs_server_and_model(env_file: Path) -> None:
+    settings = _settings(env_file, groq_api_key=SECRET)
+    assert settings.default_base_url == GROQ_URL
+    assert settings.default_model.startswith("llama")
+
+
+def test_a_groq_key_beside_another_changes_nothing(env_file: Path) -> None:
+    settings = _settings(env_file, groq_api_key=SECRET, openai_api_key=SECRET)
+    assert (settings.default_base_url, settings.default_model) == (OPENAI_URL, "gpt-4o-mini")
+
+
+def test_an_address_and_a_model_that_are_set_win(env_file: Path) -> None:
+    settings = _settings(
+        env_file, groq_api_key=SECRET, llm_base_url="http://lab.test/v1", openai_model="m"
+    )
+    assert (settings.default_base_url, settings.default_model) == ("http://lab.test/v1", "m")
+
+
+# --- logs ---
+
+
+@pytest.mark.parametrize(
+    ("values", "json"),
+    [
+        ({}, False),
+        ({"production": "true"}, True),
+        ({"production": "true", "log_json": "false"}, False),
+        ({"log_json": "true"}, True),
+    ],
+)
+def test_logs_are_json_in_production_unless_told_otherwise(
+    env_file: Path, values: dict[str, str], json: bool
+) -> None:
+    assert _settings(env_file, **values).json_logs is json
+
+
+def test_a_log_level_may_be_in_capitals(env_file: Path) -> None:
+    assert _settings(env_file, log_level="WARNING").log_level == "warning"

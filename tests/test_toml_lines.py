@@ -1,0 +1,89 @@
+"""The line of a key in TOML text, as an error message names it."""
+
+from __future__ import annotations
+
+import pytest
+
+from service.toml_lines import line_of
+
+TEXT = """\
+# a comment
+default = "fanout"
+
+[agents.llm-1]
+prompt = \"\"\"
+[agents.not-a-table]
+temperature = 5
+\"\"\"
+temperature = 0.9
+extra_body.top.k = 1
+
+[ "agents" . 'my agent' ]
+model = "x"   # model = "y"
+quoted = 'one line'
+literal = '''
+timeout_s = 1
+'''
+"key with = sign" = 1
+timeout_s = 3
+
+[prices."gpt-4o.mini"]
+input = 1
+inline = { a = 1 }
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        (["default"], 2),
+        (["agents", "llm-1"], 4),
+        (["agents", "llm-1", "prompt"], 5),
+        (["agents", "llm-1", "temperature"], 9),
+        (["agents", "llm-1", "extra_body", "top", "k"], 10),
+        (["agents", "my agent"], 12),
+        (["agents", "my agent", "model"], 13),
+        (["agents", "my agent", "key with = sign"], 18),
+        (["agents", "my agent", "timeout_s"], 19),
+        (["prices", "gpt-4o.mini", "input"], 22),
+    ],
+)
+def test_a_key_is_found_in_its_line(path: list[str], line: int) -> None:
+    assert line_of(TEXT, path) == line
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        (["agents", "llm-1", "missing"], 4),
+        (["agents", "llm-1", "prompt", 0], 5),
+        (["prices", "gpt-4o.mini", "inline", "a"], 23),
+        (["nothing", "like", "it"], 1),
+        ([], 1),
+    ],
+)
+def test_of_an_unknown_key_the_longest_known_beginning_is_found(
+    path: list[str | int], line: int
+) -> None:
+    assert line_of(TEXT, path) == line
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u0085", "\u2029"])
+def test_only_line_feeds_end_lines(separator: str) -> None:
+    assert line_of(f'a = "x{separator}y"\nb = 1\n', ["b"]) == 2
+
+
+def test_windows_line_ends_are_line_ends() -> None:
+    assert line_of('[a]\r\nb = 1\r\n[c]\r\nd = """\r\n"""\r\ne = 1\r\n', ["c", "e"]) == 6
+
+
+def test_quotes_in_a_comment_open_no_string() -> None:
+    assert line_of('# say """ or \'\'\'\na = 1 # """\nb = 1\n', ["b"]) == 3
+
+
+def test_one_kind_of_quotes_inside_the_other_opens_no_string() -> None:
+    assert line_of('a = """it\'s \'\'\'"""\nb = 1\n', ["b"]) == 2
+
+
+def test_an_array_over_several_lines_holds_no_tables() -> None:
+    assert line_of('[a]\nb = [\n  ["x"],\n  ["y"]\n]\nc = 1\n', ["a", "c"]) == 6

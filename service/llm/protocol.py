@@ -131,9 +131,12 @@ class Reply:
         before it is kept.
         """
         for data in chunks:
-            if data == b"[DONE]":
-                self.done = True
-                return
+            if data[:1] != b"{":  # the only two things that are no JSON and no fault
+                if data.strip() == b"[DONE]":
+                    self.done = True
+                    return
+                if not data.strip():
+                    continue
             try:
                 chunk = _decode_chunk(data)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 
 from quart import Response
 
@@ -14,6 +14,7 @@ from service.runs.runs import Runs
 Encode = Callable[[int, Event], str]
 
 KEEP_ALIVE = b": keep-alive\n\n"
+_BLOCK_BYTES = 65_536
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
@@ -43,4 +44,24 @@ async def _body(runs: Runs, run: Run, encode: Encode, after: int) -> AsyncGenera
             if events is Silence.KEEP_ALIVE:
                 yield KEEP_ALIVE
                 continue
-            yield "".join(map(encode, range(seq + 1, seq + 1 + len(events)), events)).encode()
+            for block in _blocks(encode, seq, events):
+                yield block
+
+
+def _blocks(encode: Encode, seq: int, events: Sequence[Event]) -> Iterator[bytes]:
+    """Write what follows event `seq`, a bounded piece at a time.
+
+    In one piece, a long replay would be a single send, whose deadline a client that reads
+    slowly but steadily would miss.
+    """
+    texts: list[str] = []
+    size = 0
+    for number, event in enumerate(events, seq + 1):
+        text = encode(number, event)
+        texts.append(text)
+        size += len(text)
+        if size >= _BLOCK_BYTES:
+            yield "".join(texts).encode()
+            texts, size = [], 0
+    if texts:
+        yield "".join(texts).encode()

@@ -229,3 +229,16 @@ def test_retry_after_is_seconds_milliseconds_or_a_date(
 def test_a_date_to_come_is_that_many_seconds_away() -> None:
     waits = retry_after_s({"retry-after": formatdate(time.time() + 60, usegmt=True)})
     assert waits == pytest.approx(60, abs=5)
+
+
+@pytest.mark.parametrize("done", [b"[DONE]", b"[DONE] ", b"  [DONE]"])
+def test_blanks_around_the_end_marker_do_not_matter(done: bytes) -> None:
+    reply = Reply()
+    reply.take([done], "gpt-4o")
+    assert reply.done
+
+
+def test_an_event_without_any_data_is_no_fault() -> None:
+    reply = Reply()
+    reply.take([b"", b" "], "gpt-4o")
+    assert not reply.done

@@ -23,6 +23,7 @@ from service.strategies import STRATEGIES
 from service.version import VERSION
 from service.web import ops, problems, process
 from service.web import runs as run_pages
+from service.web.linger import Linger
 from service.web.send_deadline import App, SendDeadline
 from telemetry import Telemetry, TelemetryConfig, current_request, otlp_wanted, register_secret
 
@@ -80,7 +81,7 @@ def create_app(
         ensembles=ensembles,
         telemetry=telemetry,
         runs=runs,
-        asgi=telemetry.middleware(SendDeadline(quart, settings.send_timeout_s)),
+        asgi=Linger(telemetry.middleware(SendDeadline(quart, settings.send_timeout_s))),
     )
 
 

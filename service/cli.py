@@ -180,6 +180,8 @@ def _warnings(settings: Settings, variables: Mapping[str, str], catalog: Catalog
             "each worker keeps its own runs: looking one up, resuming, cancelling and "
             "Idempotency-Key work on the worker that has it."
         )
+    if settings.use_llm_mock and settings.default_key:
+        said.append("a key is set, but USE_LLM_MOCK is true: answers come from the mock.")
     if not settings.use_llm_mock:
         agents = catalog.agents.values()
         keyless = [each for each in agents if not agent_key(each, settings, variables)]

@@ -81,13 +81,14 @@ class AgentSkipped(_Fact):
 
 @dataclass(frozen=True, slots=True)
 class AgentRetrying(_Fact):
-    """An attempt failed before its first token; another follows after `delay_ms`."""
+    """An attempt failed before its first token; `model` is asked next, after `delay_ms`."""
 
     type: ClassVar[str] = "agent.retrying"
 
     agent: str
     code: str
     message: str
+    model: str
     attempt: int
     delay_ms: float
 
@@ -123,7 +124,10 @@ class RunFinished(_End):
 
 @dataclass(frozen=True, slots=True)
 class RunFailed(_End):
-    """`partial` says whether some answer text was sent before it ended."""
+    """`partial` says whether some answer text was sent before it ended.
+
+    `unfinished` are the agents whose work no earlier event accounts for.
+    """
 
     type: ClassVar[str] = "run.failed"
 
@@ -134,6 +138,7 @@ class RunFailed(_End):
     usage: Usage
     cost: float | None
     elapsed_ms: float
+    unfinished: tuple[AgentReport, ...] = ()
 
 
 Event = (

@@ -99,7 +99,7 @@ def fields_of(record: logging.LogRecord) -> dict[str, Any]:
     fields.update(bound_fields())
     extra = record.__dict__.keys() - _STANDARD  # usually empty, so cheaper than a loop
     if extra:
-        fields.update({key: record.__dict__[key] for key in extra - _OURS})
+        fields.update({key: record.__dict__[key] for key in sorted(extra - _OURS)})
     return fields
 
 

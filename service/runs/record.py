@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from service.domain import AgentReport, Usage
+from service.domain import AgentReport, Usage, add_costs
 from service.events import (
     AgentFailed,
     AgentFinished,
@@ -22,7 +22,7 @@ from service.events import (
 
 @dataclass(slots=True)
 class AgentRecord:
-    """`state` is waiting, running, answered, failed or skipped."""
+    """`state` is waiting, running, answered, failed, skipped or cancelled."""
 
     name: str
     state: str = "waiting"
@@ -34,7 +34,10 @@ class AgentRecord:
 
 @dataclass(slots=True)
 class RunRecord:
-    """`state` is running, completed, failed or cancelled. `agents` is in the order they began."""
+    """`state` is running, completed, failed or cancelled. `agents` is in the order they began.
+
+    `usage` and `cost` of a running run are those of the agents that have ended.
+    """
 
     state: str = "running"
     agents: dict[str, AgentRecord] = field(default_factory=dict)
@@ -60,6 +63,10 @@ def record(events: Iterable[Event]) -> RunRecord:
         else:
             _agent(run, event)
     run.answer = "".join(answer)
+    if run.state == "running":
+        reports = [agent.report for agent in run.agents.values() if agent.report]
+        run.usage = sum((report.usage for report in reports), Usage())
+        run.cost = add_costs(*(report.cost for report in reports))
     return run
 
 
@@ -97,6 +104,8 @@ def _end(run: RunRecord, event: RunFinished | RunFailed) -> None:
         return
     run.state = "cancelled" if event.code in CANCELLED_CODES else "failed"
     run.code, run.message = event.code, event.message
+    for report in event.unfinished:
+        run.agents.setdefault(report.agent, AgentRecord(report.agent)).report = report
     for agent in run.agents.values():
         if agent.state == "running":
             agent.state = run.state

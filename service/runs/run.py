@@ -8,10 +8,18 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from service.domain import Answer, Ask
+from service.domain import AgentReport, Answer, Ask
 from service.ensembles import Ensemble
 from service.errors import RunError
-from service.events import AnswerDelta, Event, RunFailed, RunFinished
+from service.events import (
+    AgentFailed,
+    AgentFinished,
+    AgentSkipped,
+    AnswerDelta,
+    Event,
+    RunFailed,
+    RunFinished,
+)
 from service.runs.log import RunLog
 from service.strategies.kit import Kit
 from telemetry import Workflow
@@ -142,7 +150,14 @@ class Run:
             usage=kit.usage,
             cost=kit.cost,
             elapsed_ms=elapsed_ms,
+            unfinished=self._unfinished(kit),
         )
+
+    def _unfinished(self, kit: Kit) -> tuple[AgentReport, ...]:
+        told = AgentFinished | AgentFailed | AgentSkipped
+        accounted = {event.agent for event in self.log.after(0) if isinstance(event, told)}
+        reports = (work.report() for work in kit.asked)
+        return tuple(report for report in reports if report.agent not in accounted)
 
     def _reason(self, error: BaseException | None) -> tuple[str, str, str]:
         """Return code, sentence and source of a run that did not finish."""

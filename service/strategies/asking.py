@@ -39,6 +39,7 @@ class Asking:
         self._messages = [Message("system", agent.prompt), *messages] if agent.prompt else messages
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
+        self._deadline = self._started + agent.timeout_s
         self._first_token: float | None = None
         self._ended: float | None = None
         self._model = agent.model
@@ -126,7 +127,7 @@ class Asking:
                     raise
                 self.stepped_down = True
                 self._kit.workflow.step_down(self.agent.name, error.code)
-                await self._retrying(error, f"{error.message} Trying {fallback}.", 1, 0)
+                await self._retrying(error, fallback, 1, 0)
         raise AssertionError("an agent has at least one model")
 
     async def _try_model(self) -> None:
@@ -142,7 +143,7 @@ class Asking:
                 if delay_s is None:
                     raise
                 self._operation.retry(error.code, delay_s)
-                await self._retrying(error, error.message, attempt, delay_s)
+                await self._retrying(error, self._model, attempt, delay_s)
             self._next_call(self._model)
             await asyncio.sleep(delay_s)
 
@@ -156,14 +157,22 @@ class Asking:
         return delay_s
 
     async def _retrying(
-        self, error: UpstreamError, message: str, attempt: int, delay_s: float
+        self, error: UpstreamError, model: str, attempt: int, delay_s: float
     ) -> None:
         await self._emit(
-            AgentRetrying(self.agent.name, error.code, message, attempt, round(delay_s * 1000, 1))
+            AgentRetrying(
+                agent=self.agent.name,
+                code=error.code,
+                message=error.message,
+                model=model,
+                attempt=attempt,
+                delay_ms=round(delay_s * 1000, 1),
+            )
         )
 
     def _time_left_s(self) -> float:
-        return min(self._started + self.agent.timeout_s, self._kit.deadline) - self._loop.time()
+        """Return the seconds until the agent's own deadline or the run's, whichever is first."""
+        return min(self._deadline, self._kit.deadline) - self._loop.time()
 
     def _call(self) -> Call:
         agent = self.agent
@@ -182,7 +191,7 @@ class Asking:
             extra_body=agent.extra_body,
             first_token_timeout_s=agent.first_token_timeout_s,
             idle_timeout_s=agent.idle_timeout_s,
-            timeout_s=max(0.0, self._time_left_s()),
+            timeout_s=max(0.0, self._deadline - self._loop.time()),
         )
 
     def _next_call(self, model: str) -> None:

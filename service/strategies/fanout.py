@@ -32,7 +32,7 @@ async def ask_all(ask: Ask, kit: Kit, emit: Emit) -> list[Asking]:
     everyone = list(tasks.values())
     for each in everyone:
         if each.skipped and not each.answered:
-            await _report_skipped(each, emit)
+            await _report_skipped(each, kit, emit)
     kit.check_cost()
     if sum(asking.answered for asking in everyone) < kit.ensemble.min_answers:
         raise _too_few(kit, everyone)
@@ -78,10 +78,15 @@ async def _until_enough(
     return pending
 
 
-async def _report_skipped(asking: Asking, emit: Emit) -> None:
-    used = "its text so far is used" if asking.text.strip() else "it had said nothing yet"
-    message = f"{asking.agent.name} took too long and was cut off; {used}."
-    await emit(AgentSkipped(asking.agent.name, "straggler", message, asking.report()))
+async def _report_skipped(asking: Asking, kit: Kit, emit: Emit) -> None:
+    name, report = asking.agent.name, asking.report()
+    if kit.over_cost:
+        why = f"{name} was cut off: the run reached its cost limit."
+        await emit(AgentSkipped(name, "cost_cap", why, report))
+        return
+    used = "its text so far is used" if report.text.strip() else "it had said nothing yet"
+    why = f"{name} took too long and was cut off; {used}."
+    await emit(AgentSkipped(name, "straggler", why, report))
 
 
 def _too_few(kit: Kit, everyone: Sequence[Asking]) -> RunError:

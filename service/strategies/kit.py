@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from service.domain import Answer, Ask, Price, Usage, add_costs
+from service.domain import AgentReport, Answer, Ask, Price, Usage, add_costs
 from service.ensembles import Agent, Ensemble
 from service.errors import RunError
 from service.events import Event
@@ -17,13 +17,14 @@ from telemetry import Workflow
 Emit = Callable[[Event], Awaitable[None]]
 
 
-class Spender(Protocol):
-    """One agent's work, as far as money is concerned."""
+class Work(Protocol):
+    """One agent's work and its account, at any moment of it."""
 
     @property
     def usage(self) -> Usage: ...
     @property
     def cost(self) -> float | None: ...
+    def report(self) -> AgentReport: ...
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,7 +38,7 @@ class Kit:
     budget: RetryBudget
     workflow: Workflow
     deadline: float
-    asked: list[Spender] = field(default_factory=list)
+    asked: list[Work] = field(default_factory=list)
 
     @property
     def usage(self) -> Usage:

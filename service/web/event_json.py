@@ -102,7 +102,7 @@ def _skipped(event: AgentSkipped) -> dict[str, Any]:
 
 
 def _retrying(event: AgentRetrying) -> dict[str, Any]:
-    more = {"attempt": event.attempt, "delay_ms": event.delay_ms}
+    more = {"model": event.model, "attempt": event.attempt, "delay_ms": event.delay_ms}
     return _without_answer("Retrying", event) | more
 
 

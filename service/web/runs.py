@@ -49,7 +49,10 @@ def reattach(runs: Runs, run_id: str | None = None) -> Response:
     if run.log.finished and seq >= len(run.log) and _from_event_source():
         # 204 is how a browser's EventSource is told to stop reconnecting.
         # Source: WHATWG HTML, server-sent-events.html#processing-model-2
-        return Response("", 204, headers=sse.run_headers(run))
+        response = Response(status=204, headers=sse.run_headers(run))
+        for name in ("Content-Type", "Content-Length"):  # there is none to describe
+            response.headers.remove(name)
+        return response
     return _follow(runs, run, seq)
 
 

@@ -138,7 +138,6 @@ def test_usage_told_several_times_counts_as_last_told() -> None:
         b"{oops",
         b"[]",
         b'"text"',
-        b"",
         b"\xff\xfe",
         b'{"choices": [{"delta": {"content": "\xff"}}]}',
         b'{"choices": [{"delta": {"content": 5}}]}',

@@ -72,7 +72,7 @@ def test_an_agent_that_was_cut_off_is_skipped() -> None:
 
 
 def test_retries_are_counted() -> None:
-    retry = AgentRetrying("a", "code", "Why.", 1, 5.0)
+    retry = AgentRetrying("a", "code", "Why.", "gpt-4o", 1, 5.0)
     assert record([*BOTH, retry, retry]).agents["a"].retries == 2
 
 

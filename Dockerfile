@@ -1,0 +1,40 @@
+FROM python:3.12-slim-bookworm AS build
+
+WORKDIR /app
+RUN python -m venv /venv
+COPY requirements.lock ./
+# Wheels only: the image has no compiler, and a source package runs code while it is installed.
+RUN /venv/bin/pip install --no-cache-dir --disable-pip-version-check \
+    --only-binary :all: --require-hashes -r requirements.lock
+COPY ensembles.toml LICENSE ./
+COPY telemetry telemetry
+COPY service service
+# Compiled here, since the running container cannot write.
+RUN python -m compileall -q service telemetry
+
+
+FROM python:3.12-slim-bookworm
+
+LABEL org.opencontainers.image.title="LLM SSE Service" \
+      org.opencontainers.image.licenses="MIT"
+
+ENV PATH="/venv/bin:$PATH" \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PRODUCTION=true
+
+WORKDIR /app
+COPY --from=build /venv /venv
+COPY --from=build /app /app
+
+# Numeric, so that Kubernetes can see that it is not root. It owns no file of the image.
+USER 10001:10001
+
+# Inside the container the port stays 8080; publish it under another number if you need to.
+EXPOSE 8080
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
+    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/health/ready', timeout=2)"]
+
+ENTRYPOINT ["python", "-m", "service"]
+CMD ["serve"]

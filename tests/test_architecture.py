@@ -1,0 +1,243 @@
+"""The rules of the design that code could break without a test failing elsewhere."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from service.domain import AgentReport, Usage
+from service.events import (
+    AgentDelta,
+    AgentFailed,
+    AgentFinished,
+    AgentRetrying,
+    AgentSkipped,
+    AgentStarted,
+    AnswerDelta,
+    CombineStarted,
+    Event,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+)
+from service.strategies import STRATEGIES
+from service.version import VERSION
+from service.web.event_json import encoder
+from tests.core_kit import an_ask
+from tests.runs.kit import service
+
+ROOT = Path(__file__).parent.parent
+MODULES = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for package in ("service", "telemetry")
+    for path in (ROOT / package).rglob("*.py")
+)
+
+# Who stands on which floor: the longest name that fits counts. A floor imports lower floors only.
+FLOORS = {
+    "telemetry": 0,
+    "service": 1,
+    "service.llm": 2,
+    "service.strategies": 3,
+    "service.runs": 4,
+    "service.web": 5,
+    "service.app": 6,
+    "service.ensembles_file": 6,
+    "service.sockets": 6,
+    "service.server": 7,
+    "service.supervisor": 7,
+    "service.cli": 8,
+    "service.__main__": 9,
+}
+MOST_LINES = 250
+MAY_BE_LONGER: dict[str, str] = {}  # module: why
+
+
+def _path(module: str) -> Path:
+    return (ROOT / module.replace(".", "/")).with_suffix(".py")
+
+
+def _tree(module: str) -> ast.Module:
+    return ast.parse(_path(module).read_text("utf-8"))
+
+
+def _imports(module: str) -> Iterator[str]:
+    """Yield what `module` imports, anywhere in it; from a package, the module that is meant."""
+    for node in ast.walk(_tree(module)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} imports relatively"
+            assert node.module is not None
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in MODULES else node.module
+
+
+def _area(module: str) -> str:
+    fits = [name for name in FLOORS if module == name or module.startswith(f"{name}.")]
+    return max(fits, key=len)
+
+
+def _ours(module: str) -> list[str]:
+    return [name for name in _imports(module) if name.split(".")[0] in {"service", "telemetry"}]
+
+
+# --- floors ---
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_its_own_area_and_lower_floors_only(module: str) -> None:
+    area = _area(module)
+    for other in _ours(module):
+        assert (
+            _area(other) == area
+            or FLOORS[_area(other)] < FLOORS[area]
+            or (FLOORS[_area(other)] == FLOORS[area] == FLOORS["service.app"])
+        ), f"{module} imports {other}"
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("telemetry")])
+def test_telemetry_does_not_know_the_service(module: str) -> None:
+    assert not [name for name in _imports(module) if name.split(".")[0] == "service"]
+
+
+def test_the_base_of_the_service_does_no_io_but_reading_settings() -> None:
+    io = {"asyncio", "aiohttp", "httpx", "quart", "socket", "hypercorn", "subprocess"}
+    pure = [name for name in MODULES if _area(name) == "service" and name != "service.pace"]
+    assert not {name for name in pure if io & {each.split(".")[0] for each in _imports(name)}}
+
+
+def test_only_faces_and_the_composition_root_know_quart() -> None:
+    knows = {name for name in MODULES if "quart" in {each.split(".")[0] for each in _imports(name)}}
+    assert {_area(name) for name in knows} == {"service.web", "service.app"}
+
+
+def test_only_the_llm_floor_and_the_composition_root_know_the_http_client() -> None:
+    for library in ("httpx", "aiohttp"):
+        knows = {_area(name) for name in MODULES if library in set(_imports(name))}
+        assert knows <= {"service.llm", "service.app", "telemetry"}
+
+
+# --- size ---
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_can_be_read_in_one_sitting(module: str) -> None:
+    lines = len(_path(module).read_text("utf-8").splitlines())
+    assert lines <= MOST_LINES or module in MAY_BE_LONGER
+
+
+def test_no_exception_is_granted_in_vain() -> None:
+    long = {name for name in MODULES if len(_path(name).read_text().splitlines()) > MOST_LINES}
+    assert set(MAY_BE_LONGER) <= long
+
+
+# --- the request path ---
+
+
+def _serving() -> list[str]:
+    return [name for name in MODULES if not name.startswith("service.llm.mock")]
+
+
+def test_there_is_one_task_group() -> None:
+    made = [
+        name
+        for name in _serving()
+        for node in ast.walk(_tree(name))
+        if isinstance(node, ast.Attribute) and node.attr == "TaskGroup"
+    ]
+    assert made == ["service.strategies.fanout"]
+
+
+def _own_nodes(function: ast.AsyncFunctionDef) -> Iterator[ast.AST]:
+    """Yield the nodes of a function, without those of functions inside it."""
+    queue: list[ast.AST] = list(function.body)
+    while queue:
+        node = queue.pop()
+        yield node
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            queue += ast.iter_child_nodes(node)
+
+
+def test_there_is_one_async_generator() -> None:
+    generators = [
+        f"{name}.{node.name}"
+        for name in _serving()
+        for node in ast.walk(_tree(name))
+        if isinstance(node, ast.AsyncFunctionDef)
+        and any(isinstance(each, ast.Yield | ast.YieldFrom) for each in _own_nodes(node))
+    ]
+    assert generators == ["service.web.sse._body"]
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name != "service.cli"])
+def test_only_the_command_line_prints(module: str) -> None:
+    called = {node.id for node in ast.walk(_tree(module)) if isinstance(node, ast.Name)}
+    assert "print" not in called
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("service")])
+def test_the_service_changes_no_global(module: str) -> None:
+    assert not [node for node in ast.walk(_tree(module)) if isinstance(node, ast.Global)]
+
+
+# --- what is written down twice ---
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    assert project["project"]["version"] == VERSION
+
+
+REPORT = AgentReport(
+    agent="a",
+    model="m",
+    text="said",
+    usage=Usage(1, 2),
+    cost=None,
+    elapsed_ms=1.0,
+    first_token_ms=None,
+)
+SAMPLES: list[Event] = [
+    RunStarted("run_1", "0" * 32, "fanout", ("a",)),
+    AgentStarted("a", "m"),
+    AgentDelta("a", "text"),
+    AgentFinished("a", REPORT),
+    AgentFailed("a", "code", "Why.", REPORT),
+    AgentSkipped("a", "code", "Why.", REPORT),
+    AgentRetrying("a", "code", "Why.", "gpt-4o", 1, 2.0),
+    CombineStarted("c", ("a",)),
+    AnswerDelta("c", "text"),
+    RunFinished("c", Usage(1, 2), None, 3.0, "c"),
+    RunFailed("c", "code", "Why.", False, Usage(1, 2), None, 3.0),
+]
+
+
+def test_there_is_a_sample_of_every_event() -> None:
+    assert [type(event) for event in SAMPLES] == list(get_args(Event))
+
+
+@pytest.mark.parametrize("event", SAMPLES, ids=lambda event: event.type)
+async def test_every_event_can_be_written_to_the_wire(event: Event) -> None:
+    async with service() as it:
+        run = it.start(an_ask())
+        written = encoder(run)(7, event)
+    assert f'"type": "{event.type}"' in written
+    assert ('"final": true' in written) == event.final
+
+
+@pytest.mark.parametrize("event", SAMPLES, ids=lambda event: event.type)
+def test_every_event_is_documented(event: Event) -> None:
+    assert re.search(rf"\b{event.type}\b", (ROOT / "docs" / "api.md").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("name", sorted(STRATEGIES))
+def test_every_strategy_is_named_in_the_shipped_ensembles_file(name: str) -> None:
+    assert f'"{name}"' in (ROOT / "ensembles.toml").read_text("utf-8")

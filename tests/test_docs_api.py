@@ -1,0 +1,91 @@
+"""The pages in docs/ say what the code does: addresses, codes, metrics, modules, settings."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.settings import WITHOUT_EFFECT, Settings
+from telemetry import semconv
+
+ROOT = Path(__file__).parent.parent
+API = (ROOT / "docs" / "api.md").read_text("utf-8")
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+MODULES = sorted(
+    path.relative_to(ROOT)
+    for package in ("service", "telemetry")
+    for path in (ROOT / package).rglob("*.py")
+    if path.name != "__init__.py"
+)
+_MAKES_CODES = {"RequestError", "RunError", "Stop", "problem", "AgentSkipped"}
+_SLUG = re.compile(r"[a-z]+(_[a-z]+)*")
+
+
+def _codes() -> Iterator[str]:
+    """Yield every code that the service writes down."""
+    for path in (ROOT / "service").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                if node.func.id in _MAKES_CODES:
+                    yield from (text for text in map(_constant, node.args) if text)
+            elif isinstance(node, ast.Assign | ast.AnnAssign):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                if any(isinstance(each, ast.Name) and each.id == "code" for each in targets):
+                    yield from filter(None, [_constant(node.value)])
+            elif isinstance(node, ast.Dict) and path.name == "problems.py":
+                pairs = (each for each in node.values if isinstance(each, ast.Tuple))
+                yield from (text for pair in pairs if (text := _constant(pair.elts[0])))
+
+
+def _constant(node: ast.expr | None) -> str:
+    """Return the slug that an expression is, or nothing."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value if _SLUG.fullmatch(node.value) else ""
+    return ""
+
+
+def _addresses() -> Iterator[str]:
+    for path in (ROOT / "service" / "web").glob("*.py"):
+        yield from re.findall(r'@app\.(?:get|post)\("(.+?)"\)', path.read_text("utf-8"))
+
+
+@pytest.mark.parametrize("code", sorted(set(_codes())))
+def test_a_code_is_documented(code: str) -> None:
+    assert f"`{code}`" in API
+
+
+def test_the_codes_are_found() -> None:
+    some = {"bad_json", "body_timeout", "too_few_answers", "straggler", "missing_key", "abandoned"}
+    assert some <= set(_codes())
+
+
+@pytest.mark.parametrize("address", sorted(set(_addresses())))
+def test_an_address_is_documented(address: str) -> None:
+    assert re.search(rf"{re.escape(address.replace('<run_id>', '{id}'))}`", API)
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted(each.name for each in vars(semconv).values() if isinstance(each, semconv.Instrument)),
+)
+def test_a_metric_is_documented(name: str) -> None:
+    assert f"`{name}`" in API
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_a_module_has_its_place_in_the_architecture(module: Path) -> None:
+    assert f"`{module.parent}/`" in ARCHITECTURE
+    assert f"`{module.name}`" in ARCHITECTURE
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_names_only_settings_that_exist(page: Path) -> None:
+    known = {name.upper() for name in Settings.model_fields} | WITHOUT_EFFECT
+    known |= {"TCP_USER_TIMEOUT", "BODY_TIMEOUT", "RESPONSE_TIMEOUT"}  # of the kernel, of Quart
+    named = set(re.findall(r"`([A-Z][A-Z0-9]*_[A-Z0-9_]+)\b", page.read_text("utf-8")))
+    assert not {name for name in named - known if not name.startswith("OTEL_")}

@@ -156,10 +156,11 @@ def _announce(
     for warning in _warnings(settings, variables, catalog):
         print(f"Warning: {warning}", file=sys.stderr)  # noqa: T201
     models = ", ".join(sorted(catalog.models))
+    hosts = ", ".join(sorted({urlsplit(each.base_url).netloc for each in catalog.agents.values()}))
     answers = (
         "the mock LLM (USE_LLM_MOCK=false and LLM_KEY=… for a real one)"
         if settings.use_llm_mock
-        else f"{models} at {settings.default_base_url}"
+        else f"{models} at {hosts}"
     )
     many = f" with {settings.workers} workers" if settings.workers > 1 else ""
     print(  # noqa: T201
@@ -187,4 +188,11 @@ def _warnings(settings: Settings, variables: Mapping[str, str], catalog: Catalog
         keyless = [each for each in agents if not agent_key(each, settings, variables)]
         names = sorted({each.key_env or "LLM_KEY" for each in keyless})
         said += [f"{name} is not set: agents that need it will fail." for name in names]
+        home = urlsplit(settings.default_base_url).netloc
+        said += [
+            f"{agent.name} sends the default key to {host}: give it a key_env if that is not meant."
+            for agent in agents
+            if settings.default_key and not agent.key_env
+            if (host := urlsplit(agent.base_url).netloc) != home
+        ]
     return said

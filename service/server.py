@@ -77,6 +77,8 @@ def _config(sock: socket.socket) -> Config:
     config.include_server_header = False
     config.keep_alive_timeout = _IDLE_CONNECTION_S
     config.graceful_timeout = _CLOSE_S
+    # Past this Hypercorn ends an HTTP/2 connection with the streams that are open on it.
+    config.keep_alive_max_requests = sys.maxsize
     config.accesslog = None
     hypercorn_log = logging.getLogger("hypercorn.error")
     hypercorn_log.setLevel(logging.WARNING)

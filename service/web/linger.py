@@ -37,21 +37,23 @@ class _Client:
         self._receive = receive
         self._send = send
         self._bytes = 0
-        self._all_there = asyncio.Event()
+        # A future, not an Event: those hold a deque of 760 bytes, for as long as a stream is open.
+        self._all_there: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def receive(self) -> Any:
         message = await self._receive()
         self._bytes += len(message.get("body", b""))
-        if not message.get("more_body", False) or self._bytes > _LINGER_BYTES:
-            self._all_there.set()
+        ended = not message.get("more_body", False) or self._bytes > _LINGER_BYTES
+        if ended and not self._all_there.done():
+            self._all_there.set_result(None)
         return message
 
     async def send(self, message: Any) -> None:
         is_last = message["type"] == "http.response.body" and not message.get("more_body", False)
-        if is_last and not self._all_there.is_set():
+        if is_last and not self._all_there.done():
             await self._send({**message, "more_body": True})
             message = {**message, "body": b""}
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LINGER_S):
-                    await self._all_there.wait()
+                    await self._all_there
         await self._send(message)

@@ -1,0 +1,101 @@
+"""`python -m bench [--quick] [row …]`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvloop
+
+from bench.lab import Lab
+from bench.processes import BenchError
+from bench.rows import ROWS
+from bench.table import Line, machine, markdown
+from service.sockets import allow_many_files
+
+_ROW_S = 150.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print the table, and return 0 unless something could not be measured.
+
+    A target that was missed is in the table, not in the exit code.
+    """
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("rows", nargs="*", metavar="row", help=f"of {', '.join(ROWS)}; all if none")
+    parser.add_argument("--quick", action="store_true", help="a smoke run: figures mean nothing")
+    options = parser.parse_args(arguments)
+    if unknown := set(options.rows) - set(ROWS):
+        parser.error(f"no such row: {', '.join(sorted(unknown))}")
+    if not Path("/proc/self/stat").exists():
+        print("The bench reads /proc, so it needs Linux.", file=sys.stderr)
+        return 2
+    allow_many_files()
+    names = [name for name in ROWS if name in options.rows or not options.rows]
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            return runner.run(_measure(names, quick=options.quick))
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            return 130
+        except BenchError as error:
+            print(error, file=sys.stderr)
+            return 1
+
+
+async def _measure(names: Sequence[str], *, quick: bool) -> int:
+    task = asyncio.current_task()
+    assert task is not None
+    # As Ctrl-C does: the processes are ended on the way out.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    lines: list[Line] = []
+    faults: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        lab = Lab(Path(folder), quick)
+        try:
+            await lab.open()
+            for name in names:
+                print(f"measuring {name} …", file=sys.stderr, flush=True)
+                row, reasons = await _row(name, lab)
+                lines += row
+                faults += reasons
+        finally:
+            await lab.close()
+    print(f"{markdown(lines)}\n\n{machine()}{' A smoke run.' if quick else ''}")
+    for fault in faults:
+        print(f"\nNot measured: {fault}", file=sys.stderr)
+    return 1 if faults else 0
+
+
+async def _row(name: str, lab: Lab) -> tuple[list[Line], list[str]]:
+    """Return a row's lines, or why there are none; the other rows are measured all the same."""
+    faults: list[str] = []
+    try:
+        async with asyncio.timeout(_ROW_S):
+            return await ROWS[name](lab), faults
+    except* (BenchError, OSError) as group:  # a timeout is an OSError
+        reasons = {str(error) or "it took too long" for error in _leaves(group)}
+        faults += [f"{name}: {reason}" for reason in sorted(reasons)]
+        _show_logs(lab)
+    return [], faults
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """Return the errors in a group, however deep."""
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
+
+
+def _show_logs(lab: Lab) -> None:
+    for process in lab.processes:
+        print(f"--- the end of {process.name}'s log\n{process.log_tail()}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,24 @@
+"""The rows of the table, by the name that selects one. A new row is a function and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from bench.lab import Lab
+from bench.rows.agents import agents
+from bench.rows.latency import latency
+from bench.rows.memory import memory
+from bench.rows.saturation import saturation
+from bench.rows.throughput import back_to_back, throughput
+from bench.table import Line
+
+Row = Callable[[Lab], Awaitable[list[Line]]]
+
+ROWS: dict[str, Row] = {
+    "latency": latency,
+    "throughput": throughput,
+    "back-to-back": back_to_back,
+    "memory": memory,
+    "agents": agents,
+    "saturation": saturation,
+}

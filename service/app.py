@@ -30,7 +30,6 @@ from telemetry import Telemetry, TelemetryConfig, current_request, otlp_wanted, 
 _log = logging.getLogger(__name__)
 
 MOCK_URL = "http://mock-llm/v1"
-_CONNECT_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +58,7 @@ def create_app(
     ensembles = open_ensembles(settings)
     telemetry = telemetry or Telemetry(_telemetry_config(settings, variables))
     _label(telemetry, ensembles.catalog)
-    http = httpx.AsyncClient(
-        transport=transport or _transport(settings),
-        timeout=httpx.Timeout(None, connect=_CONNECT_TIMEOUT_S),
-    )
+    http = httpx.AsyncClient(transport=transport or _transport(settings))
     telemetry.instrument(http)
     pace = Pace()
     tools = Tools(

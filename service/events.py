@@ -6,25 +6,24 @@ Events are past facts. They know nothing of the wire: each face encodes them in 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
+
+import msgspec
 
 from service.domain import AgentReport, Usage
 
 
-class _Fact:
-    __slots__ = ()
+class _Fact(msgspec.Struct, frozen=True, gc=False):
+    # Not dataclasses: thousands are kept, and the garbage collector need not look at any.
     type: ClassVar[str]
     final: ClassVar[bool] = False
 
 
-class _End(_Fact):
-    __slots__ = ()
-    final = True
+class _End(_Fact, frozen=True):
+    final: ClassVar[bool] = True
 
 
-@dataclass(frozen=True, slots=True)
-class RunStarted(_Fact):
+class RunStarted(_Fact, frozen=True):
     type: ClassVar[str] = "run.started"
 
     run_id: str
@@ -33,32 +32,28 @@ class RunStarted(_Fact):
     agents: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class AgentStarted(_Fact):
+class AgentStarted(_Fact, frozen=True):
     type: ClassVar[str] = "agent.started"
 
     agent: str
     model: str
 
 
-@dataclass(frozen=True, slots=True)
-class AgentDelta(_Fact):
+class AgentDelta(_Fact, frozen=True):
     type: ClassVar[str] = "agent.delta"
 
     agent: str
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class AgentFinished(_Fact):
+class AgentFinished(_Fact, frozen=True):
     type: ClassVar[str] = "agent.finished"
 
     agent: str
     report: AgentReport
 
 
-@dataclass(frozen=True, slots=True)
-class AgentFailed(_Fact):
+class AgentFailed(_Fact, frozen=True):
     type: ClassVar[str] = "agent.failed"
 
     agent: str
@@ -67,8 +62,7 @@ class AgentFailed(_Fact):
     report: AgentReport
 
 
-@dataclass(frozen=True, slots=True)
-class AgentSkipped(_Fact):
+class AgentSkipped(_Fact, frozen=True):
     """A straggler was cut off; what it had said by then is used when there is any."""
 
     type: ClassVar[str] = "agent.skipped"
@@ -79,8 +73,7 @@ class AgentSkipped(_Fact):
     report: AgentReport
 
 
-@dataclass(frozen=True, slots=True)
-class AgentRetrying(_Fact):
+class AgentRetrying(_Fact, frozen=True):
     """An attempt failed before its first token; `model` is asked next, after `delay_ms`."""
 
     type: ClassVar[str] = "agent.retrying"
@@ -93,24 +86,21 @@ class AgentRetrying(_Fact):
     delay_ms: float
 
 
-@dataclass(frozen=True, slots=True)
-class CombineStarted(_Fact):
+class CombineStarted(_Fact, frozen=True):
     type: ClassVar[str] = "combine.started"
 
     agent: str
     used: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerDelta(_Fact):
+class AnswerDelta(_Fact, frozen=True):
     type: ClassVar[str] = "answer.delta"
 
     agent: str
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class RunFinished(_End):
+class RunFinished(_End, frozen=True):
     type: ClassVar[str] = "run.finished"
 
     agent: str
@@ -122,8 +112,7 @@ class RunFinished(_End):
     combiner: AgentReport | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RunFailed(_End):
+class RunFailed(_End, frozen=True):
     """`partial` says whether some answer text was sent before it ended.
 
     `unfinished` are the agents whose work no earlier event accounts for.

@@ -20,6 +20,8 @@ from service.settings import Settings
 
 _log = logging.getLogger(__name__)
 
+TOLD_BY = (signal.SIGTERM, signal.SIGINT)  # to end
+
 _IDLE_CONNECTION_S = 75.0
 _CLOSE_S = 3.0  # for connections to end after their last event
 
@@ -50,17 +52,19 @@ async def _serve(
 ) -> None:
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in TOLD_BY:
         loop.add_signal_handler(number, _on_signal, told)
     if parent is not None:
         # Under a supervisor Ctrl-C reaches the whole group; the parent passes it on, once.
         loop.add_signal_handler(signal.SIGINT, lambda: None)
         loop.add_reader(parent, _on_orphaned, loop, parent, told)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, TOLD_BY)
 
     async def drained() -> None:
         await told.wait()
         _log.info("draining: new runs are refused, open ones may finish")
         await services.runs.drain(services.settings.drain_s)
+        loop.call_later(_CLOSE_S + 1.0, _let_go, serving)
 
     serving = asyncio.ensure_future(
         hypercorn_serve(services.asgi, _config(sock), shutdown_trigger=drained)
@@ -84,6 +88,20 @@ def _config(sock: socket.socket) -> Config:
     hypercorn_log.setLevel(logging.WARNING)
     config.errorlog = hypercorn_log
     return config
+
+
+def _let_go(serving: asyncio.Future[None]) -> None:
+    """Cancel again what goes on although it was cancelled, until `serving` is over.
+
+    Hypercorn cancels the connections it could not close in time, and their last act is to wait
+    until a client that does not read has read all: 20 s, until the kernel gives it up.
+    """
+    for task in asyncio.all_tasks():
+        # Python 3.11's TaskGroup leaves the mark on the task that used it.
+        if task.cancelling() and task is not serving:
+            task.cancel()
+    if not serving.done():
+        asyncio.get_running_loop().call_later(0.1, _let_go, serving)
 
 
 def _on_signal(told: asyncio.Event) -> None:

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
+from service.server import TOLD_BY
 from telemetry.metrics import worker_died
 
 _log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Return the exit code once every worker has ended: 0 after a clean drain."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in TOLD_BY:
             signal.signal(number, self._on_signal)
         with tempfile.TemporaryDirectory(prefix="llm-sse-metrics-") as metrics:
             environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": metrics}
@@ -55,11 +56,17 @@ class Supervisor:
             return self._end()
 
     def _start(self, environment: Mapping[str, str]) -> None:
+        if self._told:
+            return
         fds = (self._sock.fileno(), self._pipe_read)
+        # A worker inherits the block and lifts it once it can drain; else a signal that comes
+        # while it starts would kill it.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, TOLD_BY)
         worker = subprocess.Popen(
             worker_command(*fds), pass_fds=fds, env=environment, cwd=Path.cwd()
         )
         self._workers[worker] = time.monotonic()
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
     def _replace_the_dead(self, environment: Mapping[str, str]) -> None:
         for worker, started in list(self._workers.items()):

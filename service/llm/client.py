@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 import httpx
@@ -21,9 +22,20 @@ from service.llm.receive import Incoming, OnText, receive
 from service.llm.resilience import Deadlines
 from service.llm.transport import TRANSPORT_ERRORS
 from service.pace import Pace
+from service.version import VERSION
 from telemetry import AgentOperation, ChatOperation
 
 _MAX_MESSAGE_CHARS = 500
+
+
+_HEADERS = {
+    "Content-Type": "application/json",
+    "Accept": "text/event-stream, application/json",
+    "Accept-Encoding": "identity",
+    "User-Agent": f"llm-sse-service/{VERSION}",
+}
+# Only for the connection: what comes after has the call's own deadlines.
+_TIMEOUT = httpx.Timeout(None, connect=10.0).as_dict()
 
 
 class LLMClient:
@@ -101,12 +113,16 @@ class LLMClient:
             raise UpstreamEmpty(f"{call.model} answered without any text.")
 
     async def _send(self, call: Call, span: ChatOperation) -> httpx.Response:
-        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
-        if call.key:
-            headers["Authorization"] = f"Bearer {call.key}"
-        url = f"{call.base_url}/chat/completions"
+        headers = {**_HEADERS, "Authorization": f"Bearer {call.key}"} if call.key else _HEADERS
         try:
-            request = self._http.build_request("POST", url, content=call.body(), headers=headers)
+            # Not build_request: it parses and merges the same URL and headers anew for each call.
+            request = httpx.Request(
+                "POST",
+                _endpoint(call.base_url),
+                headers=headers,
+                content=call.body(),
+                extensions={"timeout": _TIMEOUT},
+            )
             with span.activate():
                 return await self._http.send(request, stream=True)
         except (*TRANSPORT_ERRORS, httpx.InvalidURL) as error:
@@ -115,6 +131,11 @@ class LLMClient:
             raise UpstreamRefused(
                 f"{call.model} cannot be asked: check its base_url and {call.key_name}."
             ) from None
+
+
+@lru_cache(maxsize=64)
+def _endpoint(base_url: str) -> httpx.URL:
+    return httpx.URL(f"{base_url}/chat/completions")
 
 
 def _make_presentable(error: UpstreamError, key: str | None) -> None:

@@ -101,6 +101,7 @@ class _Window:
 
     def __init__(self, response: httpx.Response, to: Incoming) -> None:
         self._pace = to.pace
+        self._reply = to.reply
         self._watched = to.call.watched
         self._loop = asyncio.get_running_loop()
         self._last = self._loop.time()
@@ -112,7 +113,7 @@ class _Window:
 
     async def wait(self, events: int) -> None:
         """Wait a window if so many events since the last call say that more will come in it."""
-        if not self._pace.window_s:
+        if not (self._pace.window_s and self._reply.parts):  # the first token never waits
             return
         now, last = self._loop.time(), self._last
         self._last = now

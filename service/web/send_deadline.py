@@ -55,7 +55,7 @@ class _Sender:
         self._timer = self._loop.call_later(timeout_s, self._look)
 
     async def send(self, message: Any) -> None:
-        self._sending, self._since = asyncio.current_task(), self._loop.time()
+        self._sending, self._since = asyncio.current_task(self._loop), self._loop.time()
         try:
             await self._send(message)
         except asyncio.CancelledError:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from msgspec.structs import replace as changed
+
 from service.domain import AgentReport, Usage
 from service.events import (
     AgentFailed,
@@ -92,7 +94,7 @@ def test_a_finished_run_is_completed_with_its_account() -> None:
 
 def test_a_combiner_that_was_replaced_stays_failed() -> None:
     failed = AgentFailed("c", "code", "Why.", replace(REPORT, agent="c"))
-    run = record([*COMBINING, failed, replace(FINISHED, degraded=True, answered_by="a")])
+    run = record([*COMBINING, failed, changed(FINISHED, degraded=True, answered_by="a")])
     assert (_states(run)["c"], run.degraded, run.answered_by) == ("failed", True, "a")
 
 

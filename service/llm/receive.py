@@ -95,33 +95,29 @@ async def _take(chunks: list[bytes], to: Incoming) -> None:
 class _Window:
     """Lets tokens gather before they are read, when there is load (see service.pace).
 
-    Somebody reads along with a watched stream, so it waits little. Nobody sees the others until
-    they are complete: they wait longer, but never past the end of the body.
+    Only where nobody reads along: such an answer is looked at when it is complete, so the end of
+    its body ends the window. What somebody reads gathers once, in front of that reader.
     """
 
     def __init__(self, response: httpx.Response, to: Incoming) -> None:
         self._pace = to.pace
-        self._reply = to.reply
-        self._watched = to.call.watched
         self._loop = asyncio.get_running_loop()
         self._last = self._loop.time()
         self._ended: asyncio.Future[None] | None = None
         on_body_end: OnBodyEnd | None = response.extensions.get(ON_BODY_END)
-        if on_body_end and not self._watched:
+        if on_body_end and not to.call.watched:
             self._ended = self._loop.create_future()
             on_body_end(self._end)
 
     async def wait(self, events: int) -> None:
         """Wait a window if so many events since the last call say that more will come in it."""
-        if not (self._pace.window_s and self._reply.parts):  # the first token never waits
+        window_s = self._pace.long_window_s
+        if not window_s or self._ended is None:
             return
         now, last = self._loop.time(), self._last
         self._last = now
-        if self._watched:
-            if now - last < self._pace.window_s * events:
-                await asyncio.sleep(self._pace.window_s)
-        elif self._ended and now - last < self._pace.long_window_s * events:
-            await asyncio.wait([self._ended], timeout=self._pace.long_window_s)
+        if now - last < window_s * events:
+            await asyncio.wait([self._ended], timeout=window_s)
 
     def _end(self) -> None:
         if self._ended and not self._ended.done():

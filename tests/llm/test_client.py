@@ -443,14 +443,6 @@ async def test_a_server_that_says_done_and_never_ends_its_body_delays_nobody() -
     assert now() < 0.1
 
 
-@skipping
-async def test_under_load_pieces_are_gathered_for_a_window() -> None:
-    pace = Pace()
-    pace.window_s = 0.05
-    heard = await hear(mock(), a_call(model(tokens=20, gap_ms=10)), pace=pace)
-    assert 1 < len(heard.pieces) <= 20
-
-
 # --- giving up ---
 
 
@@ -509,6 +501,14 @@ async def test_under_load_an_answer_nobody_watches_is_gathered_until_its_end_and
         call = a_call(model(tokens=20, gap_ms=5), base_url=url, watched=False)
         heard = await hear(_wire(), call, pace=pace)
     assert len(heard.pieces) < 20
+    assert heard.reply.done
+
+
+async def test_an_answer_somebody_watches_is_not_gathered_at_its_source() -> None:
+    pace = Pace()
+    pace.window_s = pace.long_window_s = 3600.0
+    async with _mock_on_a_port(MockLLM()) as url:
+        heard = await hear(_wire(), a_call(model(tokens=5, gap_ms=5), base_url=url), pace=pace)
     assert heard.reply.done
 
 

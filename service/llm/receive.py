@@ -14,7 +14,7 @@ from service.llm.failures import error_status
 from service.llm.protocol import Call, Reply
 from service.llm.resilience import Deadlines
 from service.llm.sse import SSEDecoder
-from service.llm.transport import ON_BODY_END, TRANSPORT_ERRORS, OnBodyEnd
+from service.llm.transport import TRANSPORT_ERRORS, Body, body_of
 from service.pace import Pace
 from telemetry import ChatOperation
 
@@ -44,10 +44,11 @@ async def receive(response: httpx.Response, to: Incoming) -> None:
     that ends before the answer is complete.
     """
     who = to.call.model
-    blocks = _blocks(response)
+    body = body_of(response)
+    blocks = aiter(body)
     if response.status_code != 200:
-        body = await _read(blocks, _MAX_ERROR_BYTES)
-        raise error_status(response.status_code, response.headers, body, who)
+        said = await _read(blocks, _MAX_ERROR_BYTES)
+        raise error_status(response.status_code, response.headers, said, who)
     encoding = response.headers.get("content-encoding", "identity")
     if encoding != "identity":
         raise BadStream(f"{who} sent {encoding} although it was asked not to.")
@@ -55,14 +56,13 @@ async def receive(response: httpx.Response, to: Incoming) -> None:
     if response.headers.get("content-type", "").startswith("application/json"):
         await _take([await _read(blocks, _MAX_BODY_BYTES)], to)
         return
-    await _stream(response, blocks, to)
+    await _stream(blocks, _Window(body, to), to)
     if not (to.reply.done or to.reply.finish_reason):
         raise UpstreamBroken(f"{who} ended its answer before it was complete.")
 
 
-async def _stream(response: httpx.Response, blocks: AsyncIterator[bytes], to: Incoming) -> None:
+async def _stream(blocks: AsyncIterator[bytes], window: _Window, to: Incoming) -> None:
     decoder = SSEDecoder(max_total_bytes=_MAX_BODY_BYTES)
-    window = _Window(response, to)
     async for block in blocks:
         events = decoder.feed(block)
         await _take([event.data for event in events], to)
@@ -99,15 +99,14 @@ class _Window:
     its body ends the window. What somebody reads gathers once, in front of that reader.
     """
 
-    def __init__(self, response: httpx.Response, to: Incoming) -> None:
+    def __init__(self, body: Body | httpx.AsyncByteStream, to: Incoming) -> None:
         self._pace = to.pace
         self._loop = asyncio.get_running_loop()
         self._last = self._loop.time()
         self._ended: asyncio.Future[None] | None = None
-        on_body_end: OnBodyEnd | None = response.extensions.get(ON_BODY_END)
-        if on_body_end and not to.call.watched:
+        if isinstance(body, Body) and not to.call.watched:
             self._ended = self._loop.create_future()
-            on_body_end(self._end)
+            body.on_end(self._end)
 
     async def wait(self, events: int) -> None:
         """Wait a window if so many events since the last call say that more will come in it."""
@@ -122,12 +121,6 @@ class _Window:
     def _end(self) -> None:
         if self._ended and not self._ended.done():
             self._ended.set_result(None)
-
-
-def _blocks(response: httpx.Response) -> AsyncIterator[bytes]:
-    # The stream itself, not aiter_raw: one layer less for every token.
-    assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101
-    return aiter(response.stream)
 
 
 async def _read(blocks: AsyncIterator[bytes], limit: int) -> bytes:

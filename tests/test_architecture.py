@@ -51,9 +51,9 @@ FLOORS = {
     "service.ensembles_file": 6,
     "service.sockets": 6,
     "service.server": 7,
-    "service.supervisor": 7,
-    "service.cli": 8,
-    "service.__main__": 9,
+    "service.supervisor": 8,
+    "service.cli": 9,
+    "service.__main__": 10,
 }
 MOST_LINES = 250
 MAY_BE_LONGER: dict[str, str] = {}  # module: why

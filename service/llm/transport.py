@@ -27,9 +27,13 @@ class Body:
     def __init__(self, content: aiohttp.StreamReader) -> None:
         self._content = content
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        while block := await self._content.readany():
-            yield block
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if block := await self._content.readany():
+            return block
+        raise StopAsyncIteration
 
     def on_end(self, then: Callable[[], None]) -> None:
         """Call `then` once the whole body is here, even if nobody has read it yet."""

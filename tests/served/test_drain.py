@@ -150,24 +150,3 @@ async def test_http_2_streams_get_their_final_event_too(start: Start) -> None:
         for response in (one, other):
             assert_whole(events_of(await response.aread()))
     assert await exit_code(service) == 0
-
-
-async def test_zz(start: Start) -> None:
-    service = start(DRAIN_S="0.2")
-    async with client_of(service.url) as api:
-        live = await api.ask(ensemble="huge")
-        path = f"/api/runs/{live[0].run_id}/events"
-        async with not_reading(service.port, head(method="GET", path=path)):
-            service.signal(signal.SIGTERM)
-            assert await exit_code(service) == 0, service.err
-
-
-async def test_zz2(start: Start) -> None:
-    service = start(DRAIN_S="0.2")
-    async with client_of(service.url) as api:
-        live = await api.ask(ensemble="huge")
-        path = f"/api/runs/{live[0].run_id}/events"
-        async with not_reading(service.port, head(method="GET", path=path), 4096):
-            await asyncio.sleep(0.3)
-            service.signal(signal.SIGTERM)
-            assert await exit_code(service) == 0, service.err

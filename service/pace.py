@@ -3,8 +3,7 @@
 Reading or writing one token at a time costs a system call, a wake-up of the loop and a walk
 through several layers each. When the process is idle that buys the lowest latency. When it is
 busy the same work done once per `window_s` leaves CPU for more runs, as network cards do with
-their interrupts (interrupt moderation). The window only ever delays what follows something
-that was just read or written: a first token never waits.
+their interrupts (interrupt moderation). A first token and a final event never wait.
 """
 
 from __future__ import annotations

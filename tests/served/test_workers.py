@@ -8,7 +8,7 @@ import signal
 from contextlib import AsyncExitStack
 
 from tests.served.conftest import Start
-from tests.served.processes import is_alive
+from tests.served.processes import Process, is_alive
 from tests.served.test_drain import exit_code
 from tests.served.wire import Api, assert_whole, client_of, events_of, until
 
@@ -18,9 +18,19 @@ async def metric(api: Api, series: str) -> float:
     return sum(float(line.split()[-1]) for line in page.splitlines() if line.startswith(series))
 
 
+async def two_workers(service: Process) -> list[int]:
+    """Return the pids of both workers, once there are two."""
+
+    async def started() -> bool:
+        return len(service.workers) == 2
+
+    await until(started)
+    return service.workers
+
+
 async def test_a_killed_worker_is_replaced_and_a_drain_ends_them_all(start: Start) -> None:
     service = start("--workers", "2", DRAIN_S="0.3")
-    first, second = service.workers
+    first, second = await two_workers(service)
     assert "with 2 workers" in service.out
 
     os.kill(first, signal.SIGKILL)
@@ -66,7 +76,7 @@ async def test_any_worker_shows_the_sum_of_all_and_nothing_of_a_dead_ones_gauges
     async with client_of(service.url) as api:
         async with api.asked(ensemble="endless"):
             assert await metric(api, "fanout_inflight_runs") == 1
-            before = service.workers
+            before = await two_workers(service)
             for pid in before:
                 os.kill(pid, signal.SIGKILL)
 
@@ -80,7 +90,7 @@ async def test_any_worker_shows_the_sum_of_all_and_nothing_of_a_dead_ones_gauges
 
 async def test_workers_whose_parent_is_killed_finish_their_streams_and_end(start: Start) -> None:
     service = start("--workers", "2", DRAIN_S="20")
-    workers = service.workers
+    workers = await two_workers(service)
     async with client_of(service.url) as api, api.asked(ensemble="brief") as response:
         service.signal(signal.SIGKILL)
         events = events_of(await response.aread())
@@ -95,8 +105,9 @@ async def test_workers_whose_parent_is_killed_finish_their_streams_and_end(start
 
 async def test_ctrl_c_which_reaches_every_process_drains_just_once(start: Start) -> None:
     service = start("--workers", "2", DRAIN_S="20")
+    workers = await two_workers(service)
     async with client_of(service.url) as api, api.asked(ensemble="brief") as response:
-        for pid in (*service.workers, service.pid):
+        for pid in (*workers, service.pid):
             os.kill(pid, signal.SIGINT)
         events = events_of(await response.aread())
     assert events[-1].data["status"] == "Completed"
@@ -105,7 +116,7 @@ async def test_ctrl_c_which_reaches_every_process_drains_just_once(start: Start)
 
 async def test_a_second_signal_ends_all_workers_now(start: Start) -> None:
     service = start("--workers", "2", DRAIN_S="100")
-    workers = service.workers
+    workers = await two_workers(service)
     async with client_of(service.url) as api, api.asked(ensemble="endless"):
         service.signal(signal.SIGTERM)
         await asyncio.sleep(0.5)

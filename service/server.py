@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import uvloop
 from hypercorn.asyncio import serve as hypercorn_serve
@@ -52,6 +53,7 @@ async def _serve(
 ) -> None:
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_on_loop_error)
     for number in TOLD_BY:
         loop.add_signal_handler(number, _on_signal, told)
     if parent is not None:
@@ -110,6 +112,17 @@ def _on_signal(told: asyncio.Event) -> None:
         sys.stderr.flush()
         os._exit(1)
     told.set()
+
+
+def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what no task handles. A peer that vanished or was let go is no fault of ours: Hypercorn
+    lets the OSError of such a connection escape, Python 3.11 the cancellation.
+    """
+    error = context.get("exception")
+    if isinstance(error, OSError | asyncio.CancelledError):
+        _log.debug("a connection was lost: %s", error)
+    else:
+        loop.default_exception_handler(context)
 
 
 def _on_orphaned(loop: asyncio.AbstractEventLoop, parent: int, told: asyncio.Event) -> None:

@@ -12,7 +12,7 @@ import asyncio
 import time
 
 WINDOW_S = 0.008
-LONG_WINDOW_S = 0.050
+LONG_WINDOW_S = 0.100
 QUIET = 0.10  # share of one core below which nothing is delayed
 BUSY = 0.40  # share from which the whole window applies
 SAMPLE_S = 0.25
@@ -21,7 +21,8 @@ SAMPLE_S = 0.25
 class Pace:
     """How long, in seconds, readers and writers may wait for more: 0 while there is no load.
 
-    `window_s` is for what somebody is looking at, `long_window_s` for what nobody sees yet.
+    `window_s` is for what somebody is looking at, `long_window_s` for what nobody sees yet. A reader
+    of a log waits half of `window_s`: what it gets from one source has gathered there already.
     """
 
     def __init__(self) -> None:

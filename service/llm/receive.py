@@ -23,6 +23,7 @@ OnText = Callable[[str], Awaitable[None]]
 _MAX_ERROR_BYTES = 65_536
 _MAX_BODY_BYTES = 268_435_456
 _TRAILER_WAIT_S = 0.05
+_SLOW = 1.25  # windows a token: with fewer tokens than that, waiting for more is in vain
 
 
 @dataclass(slots=True)
@@ -95,27 +96,34 @@ async def _take(chunks: list[bytes], to: Incoming) -> None:
 class _Window:
     """Lets tokens gather before they are read, when there is load (see service.pace).
 
-    Only where nobody reads along: such an answer is looked at when it is complete, so the end of
-    its body ends the window. What somebody reads gathers once, in front of that reader.
+    Somebody reads along with a watched stream, so it waits little, and not for its first token.
+    Nobody sees the others until they are complete: they wait longer, but never past the end of
+    the body.
     """
 
     def __init__(self, body: Body | httpx.AsyncByteStream, to: Incoming) -> None:
         self._pace = to.pace
+        self._reply = to.reply
+        self._watched = to.call.watched
         self._loop = asyncio.get_running_loop()
         self._last = self._loop.time()
         self._ended: asyncio.Future[None] | None = None
-        if isinstance(body, Body) and not to.call.watched:
+        if isinstance(body, Body) and not self._watched:
             self._ended = self._loop.create_future()
             body.on_end(self._end)
 
     async def wait(self, events: int) -> None:
         """Wait a window if so many events since the last call say that more will come in it."""
-        window_s = self._pace.long_window_s
-        if not window_s or self._ended is None:
+        window_s = self._pace.window_s if self._watched else self._pace.long_window_s
+        if not (window_s and self._reply.parts):
             return
         now, last = self._loop.time(), self._last
         self._last = now
-        if now - last < window_s * events:
+        if now - last >= _SLOW * window_s * events:
+            return
+        if self._watched:
+            await asyncio.sleep(window_s)
+        elif self._ended:
             await asyncio.wait([self._ended], timeout=window_s)
 
     def _end(self) -> None:

@@ -504,12 +504,13 @@ async def test_under_load_an_answer_nobody_watches_is_gathered_until_its_end_and
     assert heard.reply.done
 
 
-async def test_an_answer_somebody_watches_is_not_gathered_at_its_source() -> None:
+async def test_under_load_an_answer_somebody_watches_is_gathered_for_a_window() -> None:
     pace = Pace()
-    pace.window_s = pace.long_window_s = 3600.0
+    pace.window_s, pace.long_window_s = 0.05, 3600.0
     async with _mock_on_a_port(MockLLM()) as url:
-        heard = await hear(_wire(), a_call(model(tokens=5, gap_ms=5), base_url=url), pace=pace)
-    assert heard.reply.done
+        heard = await hear(_wire(), a_call(model(tokens=40, gap_ms=5), base_url=url), pace=pace)
+    assert 1 < len(heard.pieces) < 40
+    assert len(heard.pieces[0].split()) == 1  # the first token did not wait
 
 
 async def test_characters_split_between_network_blocks_are_whole() -> None:

@@ -31,7 +31,7 @@ def _text(text: str) -> AnswerDelta:
 
 def _reader(log: RunLog, after: int = 0, window_s: float = 0.0) -> Reader:
     pace = Pace()
-    pace.window_s = window_s
+    pace.window_s = 2 * window_s  # a reader waits half of it
     return Reader(log, after, pace, KEEP_ALIVE_S)
 
 

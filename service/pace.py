@@ -21,8 +21,8 @@ SAMPLE_S = 0.25
 class Pace:
     """How long, in seconds, readers and writers may wait for more: 0 while there is no load.
 
-    `window_s` is for what somebody is looking at, `long_window_s` for what nobody sees yet. A reader
-    of a log waits half of `window_s`: what it gets from one source has gathered there already.
+    `window_s` is for what somebody is looking at, `long_window_s` for what nobody sees yet. A
+    reader of a log waits half of `window_s`: what it gets has gathered at its source already.
     """
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import uvloop
@@ -24,6 +24,7 @@ _log = logging.getLogger(__name__)
 TOLD_BY = (signal.SIGTERM, signal.SIGINT)  # to end
 
 _IDLE_CONNECTION_S = 75.0
+_ECHO_S = 0.05
 _CLOSE_S = 3.0  # for connections to end after their last event
 
 
@@ -54,8 +55,9 @@ async def _serve(
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_on_loop_error)
-    for number in TOLD_BY:
-        loop.add_signal_handler(number, _on_signal, told)
+    heeds = TOLD_BY if parent is None else (signal.SIGTERM,)
+    for number in heeds:
+        loop.add_signal_handler(number, _on_signal, loop, told, heeds)
     if parent is not None:
         # Under a supervisor Ctrl-C reaches the whole group; the parent passes it on, once.
         loop.add_signal_handler(signal.SIGINT, lambda: None)
@@ -106,12 +108,24 @@ def _let_go(serving: asyncio.Future[None]) -> None:
         asyncio.get_running_loop().call_later(0.1, _let_go, serving)
 
 
-def _on_signal(told: asyncio.Event) -> None:
-    if told.is_set():
-        _log.warning("ending now")
-        sys.stderr.flush()
-        os._exit(1)
+def _on_signal(
+    loop: asyncio.AbstractEventLoop, told: asyncio.Event, heeds: Iterable[signal.Signals]
+) -> None:
+    """Drain, and let the next signal end at once.
+
+    What comes in the same moment is an echo: a signal to the whole group reaches us directly and
+    once more through `make`.
+    """
     told.set()
+    for number in heeds:
+        loop.add_signal_handler(number, lambda: None)
+        loop.call_later(_ECHO_S, loop.add_signal_handler, number, _end_now)
+
+
+def _end_now() -> None:
+    _log.warning("ending now")
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

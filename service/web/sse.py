@@ -23,7 +23,7 @@ def stream(runs: Runs, run: Run, encode: Encode, after: int = 0) -> Response:
     response = Response(
         _body(runs, run, encode, after),
         headers={**HEADERS, **run_headers(run)},
-        content_type="text/event-stream; charset=utf-8",
+        content_type="text/event-stream",
     )
     response.timeout = None  # Quart would cut the body after 60 s
     return response

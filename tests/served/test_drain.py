@@ -92,8 +92,19 @@ async def test_a_second_signal_ends_it_now(start: Start) -> None:
     async with client_of(service.url) as api, api.asked(ensemble="endless"):
         service.signal(signal.SIGTERM)
         await until(lambda: is_draining(api))
+        await asyncio.sleep(0.2)  # in the same moment it would be an echo of the first
         service.signal(signal.SIGTERM)
         assert await exit_code(service) != 0
+
+
+async def test_the_echo_of_a_signal_is_not_a_second_one(start: Start) -> None:
+    service = start(DRAIN_S="20")
+    async with client_of(service.url) as api, api.asked(ensemble="brief") as response:
+        service.signal(signal.SIGTERM)
+        service.signal(signal.SIGINT)  # two of one kind could reach it as one
+        events = events_of(await response.aread())
+    assert events[-1].data["status"] == "Completed"
+    assert await exit_code(service) == 0
 
 
 async def test_clients_that_idle_or_dawdle_do_not_keep_it_from_ending(start: Start) -> None:

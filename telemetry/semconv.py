@@ -73,7 +73,6 @@ REQUEST_ID: Final = "app.request_id"
 # --- span events, with `app.agent`, `app.reason`, `app.delay_s` (seconds); never one per token ---
 EVENT_RETRY: Final = "app.retry"
 EVENT_HEDGE: Final = "app.hedge"
-EVENT_FALLBACK: Final = "app.fallback"
 EVENT_STEP_DOWN: Final = "app.step_down"
 EVENT_STRAGGLER_CUT: Final = "app.straggler_cut"
 EVENT_FIRST_OUTPUT: Final = "app.first_output"

@@ -86,6 +86,7 @@ class Reader:
 
     def __init__(self, log: RunLog, after: int, pace: Pace, keep_alive_s: float) -> None:
         self.seq = after
+        self.delivered = after  # the last event that was dealt with before `take` was called again
         self._log = log
         self._pace = pace
         self._keep_alive_s = keep_alive_s
@@ -98,6 +99,7 @@ class Reader:
 
     async def take(self) -> Sequence[Event] | Silence:
         """Return everything new, as soon as there is something; `seq` is then its last number."""
+        self.delivered = self.seq
         events = self._log.after(self.seq)
         if not events and not self._log.finished:
             self._waiter = self._loop.create_future()

@@ -118,7 +118,7 @@ class Runs:
         finally:
             reader.close()
             run.detach()
-            unread = not run.log.finished or reader.seq < len(run.log)
+            unread = not run.log.finished or reader.delivered < len(run.log)
             telemetry.stream_closed(disconnected=unread)
 
     def note_resumed(self, run: Run) -> None:

@@ -107,6 +107,17 @@ async def test_coming_back_is_counted() -> None:
     assert re.search(r"^\w*resumes_total 1\.0$", page, re.MULTILINE)
 
 
+@pytest.mark.parametrize(("takes", "disconnects"), [(1, 1.0), (2, 0.0)])
+async def test_who_leaves_before_all_was_sent_is_counted(takes: int, disconnects: float) -> None:
+    async with service() as it:
+        run = await it.finish()
+        with it.runs.reading(run) as reader:
+            for _ in range(takes):  # the second says that what the first gave has been sent
+                await reader.take()
+        page = it.telemetry.metrics_page("")[0].decode()
+    assert f"\nfanout_client_disconnects_total {disconnects}\n" in page
+
+
 async def test_a_reader_that_never_reads_delays_nobody() -> None:
     async with service() as it:
         run = it.start()

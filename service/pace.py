@@ -13,6 +13,7 @@ import time
 
 WINDOW_S = 0.008
 LONG_WINDOW_S = 0.100
+READER_WINDOW_S = 0.004
 QUIET = 0.10  # share of one core below which nothing is delayed
 BUSY = 0.40  # share from which the whole window applies
 SAMPLE_S = 0.25
@@ -21,13 +22,14 @@ SAMPLE_S = 0.25
 class Pace:
     """How long, in seconds, readers and writers may wait for more: 0 while there is no load.
 
-    `window_s` is for what somebody is looking at, `long_window_s` for what nobody sees yet. A
-    reader of a log waits half of `window_s`: what it gets has gathered at its source already.
+    `window_s` is for reading what somebody is looking at, `long_window_s` for what nobody sees
+    yet. `reader_window_s` is for who follows a log: what it gets has gathered at its source.
     """
 
     def __init__(self) -> None:
         self.window_s = 0.0
         self.long_window_s = 0.0
+        self.reader_window_s = 0.0
 
     async def adapt(self) -> None:
         """Follow the CPU use of this process until cancelled."""
@@ -39,6 +41,7 @@ class Pace:
             share = (share + used) / 2
             part = load(share)
             self.window_s, self.long_window_s = part * WINDOW_S, part * LONG_WINDOW_S
+            self.reader_window_s = part * READER_WINDOW_S
 
 
 def load(share: float) -> float:

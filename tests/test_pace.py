@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from service.pace import BUSY, LONG_WINDOW_S, QUIET, SAMPLE_S, WINDOW_S, Pace, load
+from service.pace import BUSY, LONG_WINDOW_S, QUIET, READER_WINDOW_S, SAMPLE_S, WINDOW_S, Pace, load
 from tests.core_kit import until
 
 
@@ -25,7 +25,7 @@ def test_in_between_the_window_grows_with_the_load() -> None:
 
 def test_a_new_pace_delays_nothing() -> None:
     pace = Pace()
-    assert (pace.window_s, pace.long_window_s) == (0, 0)
+    assert (pace.window_s, pace.long_window_s, pace.reader_window_s) == (0, 0, 0)
 
 
 async def test_a_process_that_computes_gets_windows_and_loses_them_when_it_rests() -> None:
@@ -38,7 +38,7 @@ async def test_a_process_that_computes_gets_windows_and_loses_them_when_it_rests
             await asyncio.sleep(0)
 
     await asyncio.wait_for(compute(), 40 * SAMPLE_S)
-    assert pace.long_window_s == LONG_WINDOW_S
+    assert (pace.long_window_s, pace.reader_window_s) == (LONG_WINDOW_S, READER_WINDOW_S)
     await until(lambda: pace.window_s < WINDOW_S, 40 * SAMPLE_S)
     following.cancel()
     with suppress(asyncio.CancelledError):

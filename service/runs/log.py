@@ -124,7 +124,7 @@ class Reader:
         """Let `take` return: now, or when the window since its last return is over."""
         if self._waiter is None or self._waiter.done():
             return
-        due = self._last + self._pace.window_s / 2  # see Pace
+        due = self._last + self._pace.reader_window_s
         if at_once or due <= self._loop.time():
             self._release()
         elif self._waking is None:

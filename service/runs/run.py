@@ -122,7 +122,6 @@ class Run:
             ended(self, final)
 
         late = Stop("run_timeout", f"The run did not finish within {timeout_s:g} s.")
-        # Never after the deadlines of its calls, which have the same time left.
         timeout = self._loop.call_at(kit.deadline, self.stop, late)
         self._work = self._loop.create_task(work)
         self._work.add_done_callback(conclude)

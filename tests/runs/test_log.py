@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
@@ -31,7 +32,7 @@ def _text(text: str) -> AnswerDelta:
 
 def _reader(log: RunLog, after: int = 0, window_s: float = 0.0) -> Reader:
     pace = Pace()
-    pace.window_s = 2 * window_s  # a reader waits half of it
+    pace.reader_window_s = window_s
     return Reader(log, after, pace, KEEP_ALIVE_S)
 
 
@@ -202,6 +203,15 @@ async def test_events_put_off_the_next_keep_alive() -> None:
 # --- windows ---
 
 
+async def _taking_again() -> tuple[RunLog, Reader, asyncio.Task[Sequence[Event] | Silence]]:
+    """Return a log whose reader, with a window of 0.5 s, took an event and waits for more."""
+    log = RunLog()
+    reader = _reader(log, window_s=0.5)
+    log.append(_text("a"))
+    await reader.take()
+    return log, reader, asyncio.create_task(reader.take())
+
+
 async def test_a_first_event_is_not_delayed_by_a_window() -> None:
     log = RunLog()
     reader = _reader(log, window_s=0.5)
@@ -213,11 +223,7 @@ async def test_a_first_event_is_not_delayed_by_a_window() -> None:
 
 
 async def test_what_follows_something_just_taken_is_gathered_for_a_window() -> None:
-    log = RunLog()
-    reader = _reader(log, window_s=0.5)
-    log.append(_text("a"))
-    await reader.take()
-    taking = asyncio.create_task(reader.take())
+    log, _, taking = await _taking_again()
     for text in "bcd":
         await asyncio.sleep(0.1)
         log.append(_text(text))
@@ -226,11 +232,7 @@ async def test_what_follows_something_just_taken_is_gathered_for_a_window() -> N
 
 
 async def test_what_comes_after_the_window_is_not_delayed() -> None:
-    log = RunLog()
-    reader = _reader(log, window_s=0.5)
-    log.append(_text("a"))
-    await reader.take()
-    taking = asyncio.create_task(reader.take())
+    log, _, taking = await _taking_again()
     await asyncio.sleep(2)
     log.append(_text("b"))
     await taking
@@ -238,11 +240,7 @@ async def test_what_comes_after_the_window_is_not_delayed() -> None:
 
 
 async def test_closing_a_reader_ends_its_window() -> None:
-    log = RunLog()
-    reader = _reader(log, window_s=0.5)
-    log.append(_text("a"))
-    await reader.take()
-    taking = asyncio.create_task(reader.take())
+    log, reader, taking = await _taking_again()
     await asyncio.sleep(0.1)
     log.append(_text("b"))
     reader.close()
@@ -252,11 +250,7 @@ async def test_closing_a_reader_ends_its_window() -> None:
 
 
 async def test_a_final_event_never_waits_for_a_window() -> None:
-    log = RunLog()
-    reader = _reader(log, window_s=0.5)
-    log.append(_text("a"))
-    await reader.take()
-    taking = asyncio.create_task(reader.take())
+    log, _, taking = await _taking_again()
     await asyncio.sleep(0.1)
     log.append(_text("b"))
     await asyncio.sleep(0.1)

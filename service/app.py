@@ -25,7 +25,15 @@ from service.web import ops, problems, process
 from service.web import runs as run_pages
 from service.web.linger import Linger
 from service.web.send_deadline import App, SendDeadline
-from telemetry import Telemetry, TelemetryConfig, current_request, otlp_wanted, register_secret
+from telemetry import (
+    Telemetry,
+    TelemetryConfig,
+    content_wanted,
+    current_request,
+    otlp_logs_wanted,
+    otlp_wanted,
+    register_secret,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -132,9 +140,9 @@ def _lifespan(
 
     @app.before_serving
     async def begin() -> None:
-        tasks.append(asyncio.create_task(pace.adapt()))
         watch = ensembles.watch(lambda catalog: _label(telemetry, catalog))
-        tasks.append(asyncio.create_task(watch))
+        watches = pace.adapt(), telemetry.health.watch(), watch
+        tasks.extend(asyncio.create_task(each) for each in watches)
 
     @app.after_serving
     async def end() -> None:
@@ -165,6 +173,8 @@ def _telemetry_config(settings: Settings, variables: Mapping[str, str]) -> Telem
     return TelemetryConfig(
         service_version=VERSION,
         otlp_enabled=otlp_wanted(variables),
+        otlp_logs_enabled=otlp_logs_wanted(variables),
+        captures_content=content_wanted(variables),
         trust_traceparent=settings.trust_traceparent,
         traceparent_hosts=frozenset(host for host in hosts if host),
     )

@@ -30,7 +30,7 @@ from service.settings import (
 from service.sockets import allow_many_files, base_url, listen
 from service.supervisor import Supervisor
 from service.version import VERSION
-from telemetry import configure_logging
+from telemetry import TelemetryError, check_otel_variables, configure_logging
 
 ENV_FILE = Path(".env")
 
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         return command(options)
-    except (SettingsError, EnsemblesError) as error:
+    except (SettingsError, EnsemblesError, TelemetryError) as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 2
 
@@ -86,6 +86,7 @@ def _load(overrides: Mapping[str, object]) -> tuple[Settings, Mapping[str, str],
     for name, value in variables.items():
         if name.startswith("OTEL_"):
             os.environ.setdefault(name, value)  # OpenTelemetry reads nothing but the environment
+    check_otel_variables()
     catalog = open_ensembles(settings).catalog
     keys = (agent.key_env for agent in catalog.agents.values())
     check_env_file(ENV_FILE, frozenset(key for key in keys if key))

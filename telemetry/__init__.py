@@ -6,9 +6,15 @@ through one `Telemetry`, made once per process and passed on.
 
 from telemetry.chat import ChatOperation
 from telemetry.context import RequestInfo, bind_log, current_request
+from telemetry.exporting import (
+    TelemetryError,
+    check_otel_variables,
+    otlp_logs_wanted,
+    otlp_wanted,
+)
 from telemetry.facade import Telemetry
 from telemetry.logs import configure_logging, redact, register_secret
-from telemetry.setup import TelemetryConfig, otlp_wanted
+from telemetry.setup import TelemetryConfig, content_wanted
 from telemetry.tracing import AgentOperation, Workflow
 
 __all__ = [
@@ -17,10 +23,14 @@ __all__ = [
     "RequestInfo",
     "Telemetry",
     "TelemetryConfig",
+    "TelemetryError",
     "Workflow",
     "bind_log",
+    "check_otel_variables",
     "configure_logging",
+    "content_wanted",
     "current_request",
+    "otlp_logs_wanted",
     "otlp_wanted",
     "redact",
     "register_secret",

@@ -3,7 +3,7 @@
 Lasts to the last chunk of the stream; one per attempt; nothing is recorded per token.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
@@ -11,6 +11,7 @@ from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import SpanKind
 
 from telemetry import semconv
+from telemetry.content import content_attributes
 from telemetry.operation import Attributes, Operation, Recorder
 
 
@@ -53,10 +54,20 @@ class ChatOperation(Operation):
         if self._first_chunk_at is None and not self._ended:
             self._first_chunk_at = perf_counter()
 
+    @property
+    def captures_content(self) -> bool:
+        """Whether to call `content`."""
+        return self._recorder.captures_content and self._span.is_recording()
+
+    def content(self, asked: Iterable[tuple[str, str]], answer: str, finish_reason: str) -> None:
+        """Put prompts and answer on the span; `asked` holds pairs of role and text."""
+        self._span.set_attributes(content_attributes(asked, answer, finish_reason))
+
     def finish(
         self,
         *,
         error_type: str | None = None,
+        message: str = "",
         cancelled: bool = False,
         response_id: str = "",
         response_model: str = "",
@@ -87,7 +98,7 @@ class ChatOperation(Operation):
             semconv.REASONING_TOKENS: reasoning_tokens,
             semconv.CHUNKS: chunks or None,
         }
-        self._end(error=error, cancelled=cancelled, attributes=ends)
+        self._end(error=error, cancelled=cancelled, attributes=ends, message=message)
 
     def _to_first_chunk(self) -> float | None:
         if self._first_chunk_at is None:

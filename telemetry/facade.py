@@ -1,27 +1,46 @@
 """`Telemetry`: the one object the service holds, made of a tracer and the instruments."""
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import httpx
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import SpanContext, Tracer
 
 from telemetry import outbound, semconv
 from telemetry.asgi import ASGIApp, Middleware
 from telemetry.context import RequestInfo, current_request
-from telemetry.metrics import LabelSets, Metrics
+from telemetry.health import Health
+from telemetry.labels import LabelSets
+from telemetry.metrics import Metrics
 from telemetry.operation import Recorder
-from telemetry.setup import TelemetryConfig, Tracing
+from telemetry.setup import TelemetryConfig, Tracing, end_within, resource_of
 from telemetry.tracing import Workflow
+
+if TYPE_CHECKING:
+    from telemetry.otlp_logs import LogExport
 
 
 class Telemetry:
-    """Spans, metrics and the middleware of one process."""
+    """Spans, metrics and the middleware of one process.
+
+    Raises TelemetryError when a standard OTEL_* variable asks for what there is not.
+    """
 
     def __init__(self, config: TelemetryConfig) -> None:
         self._config = config
-        self._tracing = Tracing(config)
         self.metrics = Metrics(LabelSets())
-        self._recorder = Recorder(self._tracing.tracer, self.metrics, self._tracing.is_exporting)
+        self.health = Health(self.metrics)
+        resource = resource_of(config)
+        self._tracing = Tracing(config, resource, self.metrics)
+        self._logs = _log_export(resource, self.metrics) if config.otlp_logs_enabled else None
+        self._recorder = Recorder(
+            self._tracing.tracer,
+            self.metrics,
+            is_exporting=self._tracing.is_exporting,
+            captures_content=config.captures_content,
+        )
+        self._ended = False
         self.set_labels(
             workflows=config.workflows,
             agents=config.agents,
@@ -84,6 +103,7 @@ class Telemetry:
 
         With several workers it reads all their files: call it in a thread.
         """
+        self.health.sample()
         return self.metrics.page(accept)
 
     def stream_opened(self) -> None:
@@ -104,5 +124,20 @@ class Telemetry:
             request.span.add_link(run_trace)
 
     def shutdown(self, timeout_s: float = 3.0) -> None:
-        """Send the queued spans, for at most `timeout_s`; later calls do nothing."""
-        self._tracing.shutdown(timeout_s)
+        """Send what is queued, for at most `timeout_s`; later calls do nothing."""
+        if self._ended:
+            return
+        self._ended = True
+        tracing, logs = self._tracing, self._logs
+        ends = [each.shutdown for each in (tracing.provider, logs) if each]
+        end_within(timeout_s, *ends)
+        for outlet in (tracing.outlet, logs and logs.outlet):
+            if outlet:
+                outlet.close()
+
+
+def _log_export(resource: Resource, metrics: Metrics) -> "LogExport":
+    # Here, not above: 60 ms of imports that few need.
+    from telemetry.otlp_logs import LogExport
+
+    return LogExport(resource, metrics)

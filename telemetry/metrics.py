@@ -1,4 +1,4 @@
-"""The prometheus-client instruments, their closed label sets, and the /metrics page.
+"""The prometheus-client instruments and the /metrics page.
 
 Knows the families of `semconv`, nothing of spans but the id that an exemplar carries. With
 PROMETHEUS_MULTIPROC_DIR set before the first import, every worker writes to files in that
@@ -9,8 +9,6 @@ Source: https://prometheus.github.io/client_python/multiprocess/
 """
 
 import os
-import re
-from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 from opentelemetry.trace import SpanContext
@@ -26,89 +24,13 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from telemetry import semconv
-from telemetry.semconv import OTHER, Instrument
+from telemetry.instrument import Instrument
+from telemetry.labels import LabelSets
 
 Child = TypeVar("Child", Counter, Gauge, Histogram)
-Guard = Callable[[str], str]
 
 _WORKERS_DIR = "PROMETHEUS_MULTIPROC_DIR"
-_SLUG = re.compile(r"[A-Za-z0-9_.:/<>{}*-]{1,96}")
-_DATED = re.compile(r"-v?\d[\d.-]*(-preview)?")
-_GROWING_LIMIT = 128
 _KEPT_LIMIT = 1024
-
-
-class Growing:
-    """A label set that code, not input, keeps small; past its limit a new value is `_OTHER`."""
-
-    __slots__ = ("_seen",)
-
-    def __init__(self) -> None:
-        self._seen: set[str] = {""}
-
-    def __call__(self, value: str) -> str:
-        if value in self._seen:
-            return value
-        if len(self._seen) > _GROWING_LIMIT or not _SLUG.fullmatch(value):
-            return OTHER
-        self._seen.add(value)
-        return value
-
-
-class Closed:
-    """A label set that configuration names; anything else is `_OTHER`, nothing stays empty."""
-
-    __slots__ = ("_dated", "names")
-
-    def __init__(self, names: Iterable[str], *, dated: bool = False) -> None:
-        self.names = frozenset(names)
-        self._dated = dated
-
-    def __call__(self, value: str) -> str:
-        if value in self.names or not value:
-            return value
-        return self._snapshot_of(value) if self._dated else OTHER
-
-    def _snapshot_of(self, value: str) -> str:
-        # Providers answer "gpt-4o-mini" as "gpt-4o-mini-2024-07-18".
-        for name in self.names:
-            if value.startswith(name) and _DATED.fullmatch(value, len(name)):
-                return name
-        return OTHER
-
-
-class LabelSets:
-    """The guard of every label name; `replace` follows a configuration that changed."""
-
-    def __init__(self) -> None:
-        self._guards: dict[str, Guard] = {"method": Closed(semconv.KNOWN_METHODS)}
-        self.version = 0
-        self.replace(providers=semconv.KNOWN_PROVIDERS, workflows=(), agents=(), models=())
-
-    def replace(
-        self,
-        *,
-        workflows: Iterable[str] | None = None,
-        agents: Iterable[str] | None = None,
-        models: Iterable[str] | None = None,
-        providers: Iterable[str] | None = None,
-    ) -> None:
-        """Replace the sets that are given and leave the others."""
-        self.version += 1
-        named = {"workflow": workflows, "agent": agents, "model": models, "provider": providers}
-        for label, names in named.items():
-            if names is not None:
-                self._guards[label] = Closed(names)
-        if models is not None:
-            self._guards["request_model"] = self._guards["model"]
-            self._guards["response_model"] = Closed(models, dated=True)
-
-    def admit(self, label: str, value: str) -> str:
-        """Return `value` when `label` may carry it, else `_OTHER`."""
-        guard = self._guards.get(label)
-        if guard is None:
-            guard = self._guards[label] = Growing()
-        return guard(value)
 
 
 class Family(Generic[Child]):
@@ -172,6 +94,15 @@ class Metrics:
         self.open_streams = self._gauge(semconv.OPEN_STREAMS).child()
         self.disconnects = self._counter(semconv.DISCONNECTS).child()
         self.resumes = self._counter(semconv.RESUMES).child()
+        self.process_memory = self._gauge(semconv.PROCESS_MEMORY).child()
+        self.process_cpu = self._counter(semconv.PROCESS_CPU).child()
+        self.process_open_fds = self._gauge(semconv.PROCESS_OPEN_FDS).child()
+        self.process_max_fds = self._gauge(semconv.PROCESS_MAX_FDS).child()
+        self.process_start = self._gauge(semconv.PROCESS_START).child()
+        self.loop_lag = self._histogram(semconv.LOOP_LAG).child()
+        self.export_duration = self._histogram(semconv.EXPORT_DURATION)
+        self.export_items = self._counter(semconv.EXPORT_ITEMS)
+        self.export_queue = self._gauge(semconv.EXPORT_QUEUE)
 
     def exemplar(self, span: SpanContext) -> dict[str, str] | None:
         """Return the exemplar for an observation made in `span`; None when it was not sampled."""
@@ -210,7 +141,7 @@ class Metrics:
             spec.labels,
             unit=spec.unit,
             registry=self.registry,
-            multiprocess_mode="livesum",
+            multiprocess_mode=spec.across,
         )
         return Family(metric, spec.labels, self.labels)
 

@@ -29,6 +29,7 @@ Attributes = Mapping[str, AttributeValue | None]
 
 STOPPED_ON_PURPOSE = frozenset({"cancelled", "skipped"})
 _WELL_ENDED = frozenset({"completed", "answered"})
+_MESSAGE_CHARS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class Recorder:
     tracer: Tracer
     metrics: Metrics
     is_exporting: bool
+    captures_content: bool
 
 
 def error_of(outcome: str, error_type: str | None) -> str:
@@ -75,16 +77,15 @@ class Operation:
         """The span's ids, to link to or to write down."""
         return self._span.get_span_context()
 
-    def event(self, name: str, /, **attributes: AttributeValue | None) -> None:
-        """Add a span event; names without a dot go under `app.`, secrets are taken out."""
+    def _event(self, name: str, attributes: Attributes) -> None:
+        """Add a span event; secrets are taken out."""
         if not self._span.is_recording():
             return
-        named = {
-            semconv.ours(key): redact(value) if isinstance(value, str) else value
-            for key, value in attributes.items()
-            if value is not None
+        cleaned = {
+            key: redact(value) if isinstance(value, str) else value
+            for key, value in present(attributes).items()
         }
-        self._span.add_event(semconv.ours(name), named)
+        self._span.add_event(name, cleaned)
 
     def _since_start(self) -> float:
         return perf_counter() - self._started
@@ -92,7 +93,9 @@ class Operation:
     def _observe(self, histogram: Histogram, value: float) -> None:
         histogram.observe(value, self._exemplar)
 
-    def _end(self, *, error: str, cancelled: bool, attributes: Attributes) -> None:
+    def _end(
+        self, *, error: str, cancelled: bool, attributes: Attributes, message: str = ""
+    ) -> None:
         span = self._span
         if span.is_recording():
             span.set_attributes(present(attributes))
@@ -100,7 +103,7 @@ class Operation:
                 span.set_attribute(semconv.CANCELLED, True)
             elif error:
                 span.set_attribute(semconv.ERROR_TYPE, error)
-                span.set_status(StatusCode.ERROR)
+                span.set_status(StatusCode.ERROR, redact(message)[:_MESSAGE_CHARS] or None)
         span.end()
 
 

@@ -4,13 +4,14 @@ The GenAI conventions are in development and renames are under way: change a nam
 
 Sources:
     HTTP     https://opentelemetry.io/docs/specs/semconv/http/ (stable)
+    process  https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics
     GenAI    https://github.com/open-telemetry/semantic-conventions-genai (development)
     ours     `app.*`, `run.id` and `fanout_*`: no convention covers them
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
+
+from telemetry.instrument import Instrument, counter, doubling, gauge, seconds
 
 OTHER: Final = "_OTHER"
 """What both conventions put where a value is outside the known set."""
@@ -27,6 +28,11 @@ PROTOCOL_VERSION: Final = "network.protocol.version"
 SERVER_ADDRESS: Final = "server.address"
 SERVER_PORT: Final = "server.port"
 ERROR_TYPE: Final = "error.type"
+EXCEPTION_TYPE: Final = "exception.type"
+EXCEPTION_MESSAGE: Final = "exception.message"
+EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
+SERVICE_INSTANCE_ID: Final = "service.instance.id"  # differs between workers and between starts
+PROCESS_PID: Final = "process.pid"
 KNOWN_METHODS: Final = frozenset(
     {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "QUERY"}
 )
@@ -47,6 +53,10 @@ INPUT_TOKENS: Final = "gen_ai.usage.input_tokens"
 OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
 CACHED_TOKENS: Final = "gen_ai.usage.cache_read.input_tokens"
 REASONING_TOKENS: Final = "gen_ai.usage.reasoning.output_tokens"
+# Content, as JSON and only when asked for:
+SYSTEM_INSTRUCTIONS: Final = "gen_ai.system_instructions"
+INPUT_MESSAGES: Final = "gen_ai.input.messages"
+OUTPUT_MESSAGES: Final = "gen_ai.output.messages"
 
 OPERATION_WORKFLOW: Final = "invoke_workflow"
 OPERATION_AGENT: Final = "invoke_agent"
@@ -70,43 +80,18 @@ ATTEMPT: Final = "app.attempt"  # 1 for the first
 CHUNKS: Final = "app.chunks"
 REQUEST_ID: Final = "app.request_id"
 
-# --- span events, with `app.agent`, `app.reason`, `app.delay_s` (seconds); never one per token ---
+# --- span events; never one per token ---
 EVENT_RETRY: Final = "app.retry"
 EVENT_HEDGE: Final = "app.hedge"
 EVENT_STEP_DOWN: Final = "app.step_down"
 EVENT_STRAGGLER_CUT: Final = "app.straggler_cut"
 EVENT_FIRST_OUTPUT: Final = "app.first_output"
-
-
-def ours(name: str) -> str:
-    """Return `name` in the `app.` namespace unless it already carries a namespace."""
-    return name if "." in name else f"app.{name}"
+REASON: Final = "app.reason"  # an error code, or why an agent was cut off
+AGENT: Final = "app.agent"  # who was cut off or stood in for
+DELAY: Final = "app.delay_s"  # seconds until the next attempt
 
 
 # --- metrics ---
-Labels = tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Instrument:
-    """One metric family as `/metrics` shows it; counters are named with their `_total`."""
-
-    name: str
-    kind: Literal["counter", "gauge", "histogram"]
-    help: str
-    labels: Labels = ()
-    buckets: tuple[float, ...] = ()
-    unit: str = ""
-
-
-def doubling(first: float, last: float) -> tuple[float, ...]:
-    """Return the bucket bounds `first`·2^k up to and including `last`."""
-    bounds = [first]
-    while bounds[-1] < last:
-        bounds.append(bounds[-1] * 2)
-    return tuple(bounds)
-
-
 HTTP_BUCKETS: Final = (
     *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0),
     *(20.0, 40.0, 80.0, 160.0),  # beyond the convention's: streams last
@@ -116,51 +101,33 @@ AGENT_BUCKETS: Final = doubling(0.1, 409.6)
 WORKFLOW_BUCKETS: Final = (
     *(1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0),
 )
+LAG_BUCKETS: Final = doubling(0.001, 8.192)
 TOKEN_BUCKETS: Final = tuple(float(4**k) for k in range(14))  # 1 to 67108864
 CALL_LABELS: Final = ("operation", "provider", "request_model", "response_model")
 
 
-def _seconds(name: str, text: str, labels: Iterable[str], buckets: tuple[float, ...]) -> Instrument:
-    return Instrument(
-        name=name,
-        kind="histogram",
-        help=text,
-        labels=tuple(labels),
-        buckets=buckets,
-        unit="seconds",
-    )
-
-
-def _counter(name: str, text: str, *labels: str, unit: str = "") -> Instrument:
-    return Instrument(name=name, kind="counter", help=text, labels=labels, unit=unit)
-
-
-def _gauge(name: str, text: str, *labels: str) -> Instrument:
-    return Instrument(name=name, kind="gauge", help=text, labels=labels)
-
-
-REQUEST_DURATION: Final = _seconds(
+REQUEST_DURATION: Final = seconds(
     "http_server_request_duration_seconds",
     "Time from the request's arrival to the last byte sent.",
     ("method", "route", "status_code", "error_type"),
     HTTP_BUCKETS,
 )
-ACTIVE_REQUESTS: Final = _gauge(
+ACTIVE_REQUESTS: Final = gauge(
     "http_server_active_requests", "Requests whose last byte is not sent yet.", "method"
 )
-CALL_DURATION: Final = _seconds(
+CALL_DURATION: Final = seconds(
     "gen_ai_client_operation_duration_seconds",
     "Time of one call to a model, to its last chunk.",
     (*CALL_LABELS, "error_type"),
     CALL_BUCKETS,
 )
-CALL_FIRST_CHUNK: Final = _seconds(
+CALL_FIRST_CHUNK: Final = seconds(
     "gen_ai_client_operation_time_to_first_chunk_seconds",
     "Time from sending a call to its first chunk.",
     CALL_LABELS,
     CALL_BUCKETS,
 )
-CALL_PER_CHUNK: Final = _seconds(
+CALL_PER_CHUNK: Final = seconds(
     "gen_ai_client_operation_time_per_output_chunk_seconds",
     "Mean time between the chunks of one call, observed once per call.",
     CALL_LABELS,
@@ -173,39 +140,74 @@ TOKEN_USAGE: Final = Instrument(
     labels=(*CALL_LABELS, "token_type"),
     buckets=TOKEN_BUCKETS,
 )
-AGENT_DURATION: Final = _seconds(
+AGENT_DURATION: Final = seconds(
     "gen_ai_invoke_agent_duration_seconds",
     "Time of one agent, all its attempts together.",
     ("agent", "model", "error_type"),
     AGENT_BUCKETS,
 )
-WORKFLOW_DURATION: Final = _seconds(
+WORKFLOW_DURATION: Final = seconds(
     "gen_ai_invoke_workflow_duration_seconds",
     "Time of one run.",
     ("workflow", "error_type"),
     WORKFLOW_BUCKETS,
 )
-FIRST_OUTPUT: Final = _seconds(
+FIRST_OUTPUT: Final = seconds(
     "fanout_time_to_first_output_seconds",
     "Time from the start of a run to the first piece of its answer.",
     ("workflow",),
     CALL_BUCKETS,
 )
-AGENT_OUTCOMES: Final = _counter(
+AGENT_OUTCOMES: Final = counter(
     "fanout_agent_outcomes_total", "Agents asked, by how it ended.", "agent", "outcome"
 )
-RUNS: Final = _counter("fanout_runs_total", "Runs ended, by how.", "workflow", "outcome")
-RETRIES: Final = _counter("fanout_retries_total", "Calls asked again.", "agent", "reason")
-HEDGES: Final = _counter("fanout_hedges_total", "Calls asked twice at once.", "agent", "reason")
-STEP_DOWNS: Final = _counter(
+RUNS: Final = counter("fanout_runs_total", "Runs ended, by how.", "workflow", "outcome")
+RETRIES: Final = counter("fanout_retries_total", "Calls asked again.", "agent", "reason")
+HEDGES: Final = counter("fanout_hedges_total", "Calls asked twice at once.", "agent", "reason")
+STEP_DOWNS: Final = counter(
     "fanout_step_downs_total", "Times a lesser model or answer was used.", "agent", "reason"
 )
-COST: Final = _counter(
+COST: Final = counter(
     "fanout_cost_usd_total", "Money spent on models, in US dollars.", "agent", "model", unit="usd"
 )
-INFLIGHT_RUNS: Final = _gauge("fanout_inflight_runs", "Runs that have not ended.")
-OPEN_STREAMS: Final = _gauge("fanout_open_streams", "Event streams open to clients.")
-DISCONNECTS: Final = _counter(
+INFLIGHT_RUNS: Final = gauge("fanout_inflight_runs", "Runs that have not ended.")
+OPEN_STREAMS: Final = gauge("fanout_open_streams", "Event streams open to clients.")
+DISCONNECTS: Final = counter(
     "fanout_client_disconnects_total", "Streams whose client left before the end."
 )
-RESUMES: Final = _counter("fanout_resumes_total", "Streams that re-attached to a run.")
+RESUMES: Final = counter("fanout_resumes_total", "Streams that re-attached to a run.")
+
+# --- this process; with several workers the sum over them, and the earliest start ---
+PROCESS_MEMORY: Final = gauge("process_resident_memory_bytes", "Memory in RAM, in bytes.")
+PROCESS_CPU: Final = counter("process_cpu_seconds_total", "User and system CPU time, in seconds.")
+PROCESS_OPEN_FDS: Final = gauge("process_open_fds", "Open file descriptors, sockets included.")
+PROCESS_MAX_FDS: Final = gauge("process_max_fds", "File descriptors that may be open.")
+PROCESS_START: Final = Instrument(
+    name="process_start_time_seconds",
+    kind="gauge",
+    help="When the process started, in seconds since 1970.",
+    across="livemin",
+)
+LOOP_LAG: Final = seconds(
+    "event_loop_lag_seconds",
+    "How late a timer of the event loop fires, observed four times a second.",
+    (),
+    LAG_BUCKETS,
+)
+
+# --- what leaves the process by OTLP; signal is traces or logs, outcome sent, failed or dropped ---
+EXPORT_DURATION: Final = seconds(
+    "telemetry_export_duration_seconds",
+    "Time of one batch to the collector, its retries included.",
+    ("signal", "outcome"),
+    CALL_BUCKETS,
+)
+EXPORT_ITEMS: Final = counter(
+    "telemetry_export_items_total",
+    "Spans or log records, by whether they reached the collector.",
+    "signal",
+    "outcome",
+)
+EXPORT_QUEUE: Final = gauge(
+    "telemetry_export_queue_items", "Spans or log records that wait to be sent.", "signal"
+)

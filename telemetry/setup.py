@@ -1,39 +1,32 @@
-"""The tracer provider: its sampler, its exporter, and a shutdown that ends in time.
+"""The tracer provider: its sampler, its resource, its exporter, and an end in time.
 
-Sets no OpenTelemetry global. Exports by OTLP/HTTP only when told to; without an exporter spans
-are never recorded, yet every trace id is real. Reads the standard OTEL_* variables through the SDK.
+Sets no OpenTelemetry global. Exports by OTLP only when told to; the standard OTEL_* variables are
+read through the SDK.
 """
 
 import os
-import random
 import threading
-from collections.abc import Mapping, Sequence
+import time
+import uuid
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from opentelemetry.context import Context
-from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
-from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import (
-    BatchSpanProcessor,
-    SimpleSpanProcessor,
-    SpanExporter,
+from opentelemetry.sdk.resources import (
+    SERVICE_NAME,
+    SERVICE_VERSION,
+    OTELResourceDetector,
+    Resource,
 )
-from opentelemetry.trace import (
-    Link,
-    NonRecordingSpan,
-    NoOpTracer,
-    Span,
-    SpanContext,
-    SpanKind,
-    Tracer,
-    get_current_span,
-)
-from opentelemetry.util.types import Attributes
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
+from opentelemetry.trace import Tracer
 
 from telemetry import semconv
+from telemetry.exporting import Outlet, is_disabled
+from telemetry.metrics import Metrics
+from telemetry.quiet import QuietTracer
 
-# 64, not 512: encoding a batch holds the GIL, 48-69 µs a span (loop lag 4.8 against 38 ms).
-_BATCH_SPANS = 64
+_CONTENT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +40,8 @@ class TelemetryConfig:
     service_name: str = "llm-sse-service"
     service_version: str = "0"
     otlp_enabled: bool = False
+    otlp_logs_enabled: bool = False
+    captures_content: bool = False  # whether spans hold prompts and answers
     trust_traceparent: bool = False
     traceparent_hosts: frozenset[str] = frozenset()
     workflows: frozenset[str] = frozenset()
@@ -56,25 +51,20 @@ class TelemetryConfig:
     span_exporter: SpanExporter | None = None  # tests: written to at once, not in batches
 
 
-def otlp_wanted(environ: Mapping[str, str] | None = None) -> bool:
-    """Return whether the standard variables name an endpoint for traces and nothing forbids it.
+def content_wanted(environ: Mapping[str, str]) -> bool:
+    """Return whether the standard opt-in asks for prompts and answers on spans.
 
-    Source: https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
+    Source: https://github.com/open-telemetry/opentelemetry-python-contrib, util-genai
     """
-    env = os.environ if environ is None else environ
-    if _is_disabled(env) or env.get("OTEL_TRACES_EXPORTER", "").strip().lower() == "none":
-        return False
-    return any(
-        env.get(name, "").strip()
-        for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-    )
+    return environ.get(_CONTENT, "").strip().lower() in {"true", "span_only", "span_and_event"}
 
 
 class Tracing:
-    """A tracer and the exporter behind it, if there is one."""
+    """A tracer and the exporter behind it, if there is one. Raises TelemetryError."""
 
-    def __init__(self, config: TelemetryConfig) -> None:
-        self.provider = _provider(config)
+    def __init__(self, config: TelemetryConfig, resource: Resource, metrics: Metrics) -> None:
+        self.outlet: Outlet | None = None
+        self.provider = self._provider(config, resource, metrics)
         self.is_exporting = self.provider is not None
         self.tracer: Tracer = (
             QuietTracer()
@@ -82,76 +72,47 @@ class Tracing:
             else self.provider.get_tracer("telemetry", config.service_version)
         )
 
-    def shutdown(self, timeout_s: float) -> None:
-        """Send what is queued, for at most `timeout_s`; a dead collector does not hold us up."""
-        provider, self.provider = self.provider, None
-        if provider is None:
-            return
-        # A daemon thread: the SDK's own shutdown was seen to block 13-30 s.
-        sender = threading.Thread(target=provider.shutdown, name="otel-shutdown", daemon=True)
-        sender.start()
-        sender.join(timeout_s)
+    def _provider(
+        self, config: TelemetryConfig, resource: Resource, metrics: Metrics
+    ) -> TracerProvider | None:
+        wanted = config.otlp_enabled or config.span_exporter is not None
+        if not wanted or is_disabled(os.environ):
+            return None
+        # The sampler is OTEL_TRACES_SAMPLER's; parentbased_traceidratio with ratio 1 if unset.
+        # No shutdown at exit: ours is bounded in time, the SDK's is not.
+        provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        if config.span_exporter is not None:
+            provider.add_span_processor(SimpleSpanProcessor(config.span_exporter))
+            return provider
+        # Here, not above: 60 ms of imports, which a service that exports nothing saves.
+        from telemetry.otlp_spans import SpanQueue
+
+        queue = SpanQueue(metrics)
+        self.outlet = queue.outlet
+        provider.add_span_processor(queue)
+        return provider
 
 
-class QuietTracer(NoOpTracer):
-    """Spans that record nothing, with real and unique ids and the sampled flag off.
+def resource_of(config: TelemetryConfig) -> Resource:
+    """Return what every span and record says of its origin; the environment's word goes first."""
+    ours: dict[str, str | int] = {
+        SERVICE_NAME: config.service_name,
+        SERVICE_VERSION: config.service_version,
+        semconv.SERVICE_INSTANCE_ID: str(uuid.uuid4()),
+        semconv.PROCESS_PID: os.getpid(),
+    }
+    theirs = OTELResourceDetector().detect().attributes
+    return Resource.create({key: value for key, value in ours.items() if key not in theirs})
 
-    The SDK's always-off sampler does the same for 3.4 µs a span, and with OTEL_SDK_DISABLED
-    it gives all-zero ids.
+
+def end_within(timeout_s: float, *ends: Callable[[], object]) -> None:
+    """Call all at once and return when they are done, or after `timeout_s`.
+
+    In daemon threads: the SDK's own shutdown was seen to block 13-30 s on a dead collector.
     """
-
-    def start_span(
-        self,
-        name: str,  # noqa: ARG002 - the interface's parameters
-        context: Context | None = None,
-        kind: SpanKind = SpanKind.INTERNAL,  # noqa: ARG002
-        attributes: Attributes = None,  # noqa: ARG002
-        links: Sequence[Link] | None = None,  # noqa: ARG002
-        start_time: int | None = None,  # noqa: ARG002
-        record_exception: bool = True,  # noqa: ARG002
-        set_status_on_exception: bool = True,  # noqa: ARG002
-    ) -> Span:
-        """Return the parent when it is ours too, else a span of its trace or of a new one."""
-        above = get_current_span(context)
-        parent = above.get_span_context()
-        if parent.is_valid and not parent.is_remote:
-            return above  # nobody will see the tree: 2.5 KB less for each open run
-        # Both ids are random and not 0, which W3C Trace Context calls invalid.
-        trace_id = parent.trace_id or random.getrandbits(128) or 1
-        span_id = random.getrandbits(64) or 1
-        return NonRecordingSpan(SpanContext(trace_id, span_id, is_remote=False))
-
-
-def _is_disabled(env: Mapping[str, str]) -> bool:
-    return env.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
-
-
-def _provider(config: TelemetryConfig) -> TracerProvider | None:
-    if _is_disabled(os.environ):
-        return None
-    processor = _processor(config)
-    if processor is None:
-        return None
-    resource = Resource.create(
-        {
-            SERVICE_NAME: os.environ.get("OTEL_SERVICE_NAME") or config.service_name,
-            SERVICE_VERSION: config.service_version,
-        }
-    )
-    # The sampler is OTEL_TRACES_SAMPLER's; parentbased_traceidratio with ratio 1 if unset.
-    # No shutdown at exit: ours is bounded in time, the SDK's is not.
-    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    provider.add_span_processor(processor)
-    return provider
-
-
-def _processor(config: TelemetryConfig) -> SpanProcessor | None:
-    if config.span_exporter is not None:
-        return SimpleSpanProcessor(config.span_exporter)
-    if not config.otlp_enabled:
-        return None
-    # Here, not above: it costs 100 ms of imports, which a service that exports nothing saves.
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-
-    # The queue is bounded by OTEL_BSP_MAX_QUEUE_SIZE, 2048 spans when unset.
-    return BatchSpanProcessor(OTLPSpanExporter(), max_export_batch_size=_BATCH_SPANS)
+    deadline = time.monotonic() + timeout_s
+    threads = [threading.Thread(target=end, name="otel-shutdown", daemon=True) for end in ends]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))

@@ -43,23 +43,28 @@ class Workflow(Operation):
         self._first_output_seen = True
         family = self._recorder.metrics.first_output
         self._observe(family.child(self._name), self._since_start())
-        self.event(semconv.EVENT_FIRST_OUTPUT)
+        self._event(semconv.EVENT_FIRST_OUTPUT, {})
 
     def step_down(self, agent: str, reason: str) -> None:
         """Note that a lesser model or answer stands in for `agent`."""
         self._recorder.metrics.step_downs.child(agent, reason).inc()
-        self.event(semconv.EVENT_STEP_DOWN, agent=agent, reason=reason)
+        self._event(semconv.EVENT_STEP_DOWN, {semconv.AGENT: agent, semconv.REASON: reason})
+
+    def straggler_cut(self, agent: str, reason: str) -> None:
+        """Note that `agent` was cut off so that the rest could go on."""
+        self._event(semconv.EVENT_STRAGGLER_CUT, {semconv.AGENT: agent, semconv.REASON: reason})
 
     def finish(
         self,
         outcome: str,
         *,
         error_type: str | None = None,
+        message: str = "",
         input_tokens: int = 0,
         output_tokens: int = 0,
         cost_usd: float | None = None,
     ) -> None:
-        """End the run; only the first call counts.
+        """End the run; only the first call counts. `message` says why it failed.
 
         `outcome` is completed, cancelled, failed, or another that is an error only with
         an `error_type`.
@@ -78,7 +83,8 @@ class Workflow(Operation):
             semconv.OUTPUT_TOKENS: output_tokens,
             semconv.COST_USD: cost_usd,
         }
-        self._end(error=error, cancelled=outcome in STOPPED_ON_PURPOSE, attributes=ends)
+        cancelled = outcome in STOPPED_ON_PURPOSE
+        self._end(error=error, cancelled=cancelled, attributes=ends, message=message)
 
 
 class AgentOperation(Operation):
@@ -122,18 +128,19 @@ class AgentOperation(Operation):
     def retry(self, reason: str, delay_s: float) -> None:
         """Note that the call is asked again after `delay_s` seconds."""
         self._recorder.metrics.retries.child(self._name, reason).inc()
-        self.event(semconv.EVENT_RETRY, reason=reason, delay_s=delay_s)
+        self._event(semconv.EVENT_RETRY, {semconv.REASON: reason, semconv.DELAY: delay_s})
 
     def hedge(self, reason: str) -> None:
         """Note that a second call races the first."""
         self._recorder.metrics.hedges.child(self._name, reason).inc()
-        self.event(semconv.EVENT_HEDGE, reason=reason)
+        self._event(semconv.EVENT_HEDGE, {semconv.REASON: reason})
 
     def finish(
         self,
         outcome: str,
         *,
         error_type: str | None = None,
+        message: str = "",
         cost_usd: float | None = None,
         first_token_s: float | None = None,
     ) -> None:
@@ -153,4 +160,5 @@ class AgentOperation(Operation):
             semconv.COST_USD: cost_usd,
             semconv.TIME_TO_FIRST_CHUNK: first_token_s,
         }
-        self._end(error=error, cancelled=outcome in STOPPED_ON_PURPOSE, attributes=ends)
+        cancelled = outcome in STOPPED_ON_PURPOSE
+        self._end(error=error, cancelled=cancelled, attributes=ends, message=message)

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from service.settings import WITHOUT_EFFECT, Settings
-from telemetry import semconv
 
 ROOT = Path(__file__).parent.parent
 API = (ROOT / "docs" / "api.md").read_text("utf-8")
@@ -67,14 +66,6 @@ def test_the_codes_are_found() -> None:
 @pytest.mark.parametrize("address", sorted(set(_addresses())))
 def test_an_address_is_documented(address: str) -> None:
     assert re.search(rf"{re.escape(address.replace('<run_id>', '{id}'))}`", API)
-
-
-@pytest.mark.parametrize(
-    "name",
-    sorted(each.name for each in vars(semconv).values() if isinstance(each, semconv.Instrument)),
-)
-def test_a_metric_is_documented(name: str) -> None:
-    assert f"`{name}`" in API
 
 
 @pytest.mark.parametrize("module", MODULES, ids=str)

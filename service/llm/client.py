@@ -62,21 +62,25 @@ class LLMClient:
             stream=call.stream,
             attempt=attempt,
         )
-        error_type, cancelled = ServiceError.code, False
+        error_type, message, cancelled = ServiceError.code, "", False
         try:
             await self._within_deadlines(call, reply, on_text, span)
             error_type = ""
         except UpstreamError as error:
-            error_type = error.code
             _make_presentable(error, call.key)
+            error_type, message = error.code, error.message
             raise
         except asyncio.CancelledError:
             cancelled = True
             raise
         finally:
             usage = reply.usage
+            if span.captures_content:
+                asked = ((each.role, each.content) for each in call.messages)
+                span.content(asked, reply.text, reply.finish_reason)
             span.finish(
                 error_type=error_type,
+                message=message,
                 cancelled=cancelled,
                 response_id=reply.response_id,
                 response_model=reply.response_model,

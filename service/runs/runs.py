@@ -217,6 +217,7 @@ class Runs:
         workflow.finish(
             outcome,
             error_type=error_type if outcome == "failed" else None,
+            message=final.message if isinstance(final, RunFailed) else "",
             input_tokens=final.usage.input_tokens,
             output_tokens=final.usage.output_tokens,
             cost_usd=final.cost,

@@ -72,6 +72,7 @@ class Asking:
             self._operation.finish(
                 outcome,
                 error_type=self.error.code if self.error else None,
+                message=self.error.message if self.error else "",
                 cost_usd=self.cost,
                 first_token_s=self._since_start(self._first_token),
             )

@@ -81,12 +81,14 @@ async def _until_enough(
 async def _report_skipped(asking: Asking, kit: Kit, emit: Emit) -> None:
     name, report = asking.agent.name, asking.report()
     if kit.over_cost:
+        code = "cost_cap"
         why = f"{name} was cut off: the run reached its cost limit."
-        await emit(AgentSkipped(name, "cost_cap", why, report))
-        return
-    used = "its text so far is used" if report.text.strip() else "it had said nothing yet"
-    why = f"{name} took too long and was cut off; {used}."
-    await emit(AgentSkipped(name, "straggler", why, report))
+    else:
+        code = "straggler"
+        used = "its text so far is used" if report.text.strip() else "it had said nothing yet"
+        why = f"{name} took too long and was cut off; {used}."
+    kit.workflow.straggler_cut(name, code)
+    await emit(AgentSkipped(name, code, why, report))
 
 
 def _too_few(kit: Kit, everyone: Sequence[Asking]) -> RunError:

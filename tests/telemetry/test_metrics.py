@@ -11,8 +11,8 @@ from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from telemetry import Telemetry, semconv
-from telemetry.metrics import Growing
-from telemetry.semconv import Instrument
+from telemetry.instrument import Instrument
+from telemetry.labels import Growing
 from tests.telemetry.conftest import Capture, call, config, start
 from tests.telemetry.test_asgi import answering
 from tests.telemetry.test_tracing import fan_out

@@ -151,7 +151,7 @@ async def test_every_span_obeys_the_conventions(capture: Capture) -> None:
     workflow.agent("llm-1", "m").finish("skipped", error_type="straggler")
     workflow.agent("llm-1", "m").finish("cancelled")
     workflow.agent("llm-1", "m").finish("failed")
-    workflow.event("fallback", model="m")
+    workflow.step_down("llm-1", "timeout")
     workflow.finish("cancelled", error_type="client_left")
     assert len(capture.spans) == 12
     assert [rule for span in capture.spans for rule in broken_rules(span)] == []
@@ -213,9 +213,9 @@ def test_a_late_agent_may_end_after_its_workflow(capture: Capture) -> None:
     assert capture.parent_name(capture.span("invoke_agent llm-1")) == "invoke_workflow fanout"
 
 
-def test_events_are_namespaced_and_hold_no_secret(capture: Capture) -> None:
+def test_events_hold_no_secret(capture: Capture) -> None:
     workflow = start(capture.telemetry)
-    workflow.event("fallback", model="m", detail="Bearer abcdef123456", nothing=None)
+    workflow.straggler_cut("llm-1", "Bearer abcdef123456")
     workflow.step_down("llm-combine", "timeout")
     workflow.finish("completed")
     events = [
@@ -223,7 +223,7 @@ def test_events_are_namespaced_and_hold_no_secret(capture: Capture) -> None:
         for event in capture.span("invoke_workflow fanout").events
     ]
     assert events == [
-        ("app.fallback", {"app.model": "m", "app.detail": "Bearer [redacted]"}),
+        ("app.straggler_cut", {"app.agent": "llm-1", "app.reason": "Bearer [redacted]"}),
         ("app.step_down", {"app.agent": "llm-combine", "app.reason": "timeout"}),
     ]
 

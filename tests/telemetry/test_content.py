@@ -1,0 +1,65 @@
+"""Prompts and answers: on the span for those who opted in, nowhere for the rest."""
+
+from __future__ import annotations
+
+import json
+
+from telemetry import semconv
+from telemetry.content import content_attributes
+from tests.telemetry.conftest import capturing, start
+
+ASKED = [("system", "Be brief."), ("user", "Hé?"), ("assistant", "Yes."), ("user", "Why?")]
+
+
+def test_content_has_the_shape_of_the_conventions() -> None:
+    found = content_attributes(ASKED, "Because.", "stop")
+    assert {name: json.loads(value) for name, value in found.items()} == {
+        semconv.SYSTEM_INSTRUCTIONS: [{"type": "text", "content": "Be brief."}],
+        semconv.INPUT_MESSAGES: [
+            {"role": "user", "parts": [{"type": "text", "content": "Hé?"}]},
+            {"role": "assistant", "parts": [{"type": "text", "content": "Yes."}]},
+            {"role": "user", "parts": [{"type": "text", "content": "Why?"}]},
+        ],
+        semconv.OUTPUT_MESSAGES: [
+            {
+                "role": "assistant",
+                "parts": [{"type": "text", "content": "Because."}],
+                "finish_reason": "stop",
+            }
+        ],
+    }
+
+
+def test_a_key_in_a_prompt_does_not_get_out() -> None:
+    found = content_attributes([("user", "is sk-0123456789abcdef a key?")], "", "")
+    assert found == {
+        semconv.INPUT_MESSAGES: json.dumps(
+            [
+                {
+                    "role": "user",
+                    "parts": [{"type": "text", "content": "is [redacted] a key?"}],
+                }
+            ]
+        )
+    }
+
+
+def test_a_call_takes_content_only_when_it_was_opted_into() -> None:
+    for wanted in (False, True):
+        captured = capturing(captures_content=wanted)
+        run = start(captured.telemetry)
+        agent = run.agent("llm-1", "gpt-4o-mini")
+        call = agent.chat(
+            model="gpt-4o-mini",
+            provider="openai",
+            server_address="x",
+            server_port=443,
+            stream=True,
+            attempt=1,
+        )
+        assert call.captures_content is wanted
+        if call.captures_content:
+            call.content(ASKED, "Because.", "stop")
+        call.finish()
+        attributes = captured.span("chat gpt-4o-mini").attributes or {}
+        assert (semconv.INPUT_MESSAGES in attributes) is wanted

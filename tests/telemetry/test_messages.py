@@ -1,0 +1,32 @@
+"""Why something failed is said on its span, without secrets."""
+
+from __future__ import annotations
+
+from opentelemetry.trace import StatusCode
+
+from tests.telemetry.conftest import Capture, start
+
+
+def test_the_sentence_of_a_failure_is_the_status_of_its_span(capture: Capture) -> None:
+    run = start(capture.telemetry)
+    agent = run.agent("llm-1", "gpt-4o-mini")
+    agent.finish("failed", error_type="upstream_rejected", message="Bad key sk-0123456789abcdef.")
+    run.finish("failed", error_type="too_few_answers", message="0 of 1 agents answered.")
+    status = capture.span("invoke_agent llm-1").status
+    assert status.status_code is StatusCode.ERROR
+    assert status.description == "Bad key [redacted]."
+    assert capture.span("invoke_workflow fanout").status.description == "0 of 1 agents answered."
+
+
+def test_what_was_stopped_on_purpose_has_no_status(capture: Capture) -> None:
+    run = start(capture.telemetry)
+    run.finish("cancelled", error_type="cancelled", message="The run was cancelled.")
+    status = capture.span("invoke_workflow fanout").status
+    assert status.status_code is StatusCode.UNSET
+    assert status.description is None
+
+
+def test_a_long_message_is_cut(capture: Capture) -> None:
+    run = start(capture.telemetry)
+    run.finish("failed", message="x" * 5_000)
+    assert capture.span("invoke_workflow fanout").status.description == "x" * 300

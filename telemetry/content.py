@@ -14,12 +14,9 @@ def content_attributes(
     asked: Iterable[tuple[str, str]], answer: str, finish_reason: str
 ) -> dict[str, str]:
     """Return one call's content; `asked` holds pairs of role and text. Keys are taken out."""
-    messages = list(asked)
-    system = [_part(text) for role, text in messages if role == "system"]
-    inputs = [{"role": role, "parts": [_part(text)]} for role, text in messages if role != "system"]
+    inputs = [{"role": role, "parts": [_part(text)]} for role, text in asked]
     output = {"role": "assistant", "parts": [_part(answer)], "finish_reason": finish_reason}
     contents = {
-        semconv.SYSTEM_INSTRUCTIONS: system,
         semconv.INPUT_MESSAGES: inputs,
         semconv.OUTPUT_MESSAGES: [output] if answer else [],
     }

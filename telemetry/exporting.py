@@ -155,7 +155,6 @@ class Outlet:
             waiting = self._waiting = self._waiting - len(batch)
             if self._closed:  # counted as dropped by now, and too late to matter
                 return result
-        self._waiting_gauge.set(waiting)
         if outcome is FAILED:
             self._lose(FAILED, len(batch), _last_words.first or "no answer in time")
         else:
@@ -163,11 +162,15 @@ class Outlet:
             self._recover(waiting)
         return result
 
+    def show(self) -> None:
+        """Put the queue's length on the page; on each span it would cost more than the rest."""
+        self._waiting_gauge.set(self._waiting)
+
     def close(self) -> None:
         """Count what still waits as dropped; for when there is no more time."""
         with self._lock:
-            left, self._closed = self._waiting, True
-        self._waiting_gauge.set(0)
+            left, self._waiting, self._closed = self._waiting, 0, True
+        self.show()
         if left:
             self._items.child(self._signal, DROPPED).inc(left)
             _log.warning("%d %s could not be sent before the end", left, self._noun)

@@ -30,10 +30,12 @@ class Telemetry:
     def __init__(self, config: TelemetryConfig) -> None:
         self._config = config
         self.metrics = Metrics(LabelSets())
-        self.health = Health(self.metrics)
         resource = resource_of(config)
         self._tracing = Tracing(config, resource, self.metrics)
         self._logs = _log_export(resource, self.metrics) if config.otlp_logs_enabled else None
+        parts = (self._tracing, self._logs)
+        self._outlets = [each.outlet for each in parts if each and each.outlet]
+        self.health = Health(self.metrics, self._outlets)
         self._recorder = Recorder(
             self._tracing.tracer,
             self.metrics,
@@ -128,12 +130,10 @@ class Telemetry:
         if self._ended:
             return
         self._ended = True
-        tracing, logs = self._tracing, self._logs
-        ends = [each.shutdown for each in (tracing.provider, logs) if each]
+        ends = [each.shutdown for each in (self._tracing.provider, self._logs) if each]
         end_within(timeout_s, *ends)
-        for outlet in (tracing.outlet, logs and logs.outlet):
-            if outlet:
-                outlet.close()
+        for outlet in self._outlets:
+            outlet.close()
 
 
 def _log_export(resource: Resource, metrics: Metrics) -> "LogExport":

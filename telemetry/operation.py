@@ -103,7 +103,9 @@ class Operation:
                 span.set_attribute(semconv.CANCELLED, True)
             elif error:
                 span.set_attribute(semconv.ERROR_TYPE, error)
-                span.set_status(StatusCode.ERROR, redact(message)[:_MESSAGE_CHARS] or None)
+                # A server's refusal may quote the question.
+                said = redact(message)[:_MESSAGE_CHARS] if self._recorder.captures_content else ""
+                span.set_status(StatusCode.ERROR, said or None)
         span.end()
 
 

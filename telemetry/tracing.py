@@ -148,13 +148,16 @@ class AgentOperation(Operation):
         if self._ended:
             return
         self._ended = True
+        duration_s = self._since_start()
+        if first_token_s is not None:
+            first_token_s = min(first_token_s, duration_s)  # the event loop's clock is coarser
         error = error_of(outcome, error_type)
         metrics = self._recorder.metrics
         metrics.agent_outcomes.child(self._name, outcome).inc()
         if cost_usd and cost_usd > 0:
             metrics.cost.child(self._name, self._model).inc(cost_usd)
         duration = metrics.agent_duration.child(self._name, self._model, error)
-        self._observe(duration, self._since_start())
+        self._observe(duration, duration_s)
         ends: Attributes = {
             semconv.OUTCOME: outcome,
             semconv.COST_USD: cost_usd,

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.otlp import Sink
 from tests.served import models
 from tests.served.gusher import gushing
 from tests.served.processes import Process, announced
@@ -131,3 +132,10 @@ class Upstream:
 async def upstream(mock_llm: Process) -> AsyncIterator[Upstream]:
     async with client_of(mock_llm.url.removesuffix("/v1")) as client:
         yield Upstream(client.http)
+
+
+@pytest.fixture
+def sink() -> Iterator[Sink]:
+    """A collector of the test's own."""
+    with Sink() as opened:
+        yield opened

@@ -14,8 +14,8 @@ ASKED = [("system", "Be brief."), ("user", "Hé?"), ("assistant", "Yes."), ("use
 def test_content_has_the_shape_of_the_conventions() -> None:
     found = content_attributes(ASKED, "Because.", "stop")
     assert {name: json.loads(value) for name, value in found.items()} == {
-        semconv.SYSTEM_INSTRUCTIONS: [{"type": "text", "content": "Be brief."}],
         semconv.INPUT_MESSAGES: [
+            {"role": "system", "parts": [{"type": "text", "content": "Be brief."}]},
             {"role": "user", "parts": [{"type": "text", "content": "Hé?"}]},
             {"role": "assistant", "parts": [{"type": "text", "content": "Yes."}]},
             {"role": "user", "parts": [{"type": "text", "content": "Why?"}]},

@@ -1,10 +1,25 @@
-"""Why something failed is said on its span, without secrets."""
+"""Why something failed is said on its span, for those who opted into content."""
 
 from __future__ import annotations
 
+import pytest
 from opentelemetry.trace import StatusCode
 
-from tests.telemetry.conftest import Capture, start
+from tests.telemetry.conftest import Capture, capturing, start
+
+
+@pytest.fixture
+def capture() -> Capture:
+    return capturing(captures_content=True)
+
+
+def test_without_the_opt_in_there_is_only_the_type() -> None:
+    capture = capturing()
+    start(capture.telemetry).finish("failed", error_type="x", message="Cannot answer 'my secret'.")
+    span = capture.span("invoke_workflow fanout")
+    assert span.status.status_code is StatusCode.ERROR
+    assert span.status.description is None
+    assert (span.attributes or {})["error.type"] == "x"
 
 
 def test_the_sentence_of_a_failure_is_the_status_of_its_span(capture: Capture) -> None:

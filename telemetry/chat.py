@@ -119,11 +119,11 @@ class ChatOperation(Operation):
         if chunks > 1:
             # The mean, once a call: a stream has thousands of chunks.
             mean = (ended_at - self._first_chunk_at) / (chunks - 1)
-            self._observe(metrics.call_per_chunk.child(*labels), mean)
+            metrics.call_per_chunk.child(*labels).observe(mean)
 
     def _count_tokens(self, response_model: str, sent: int | None, received: int | None) -> None:
         family = self._recorder.metrics.token_usage
         labels = self._labels(response_model)
         for token_type, count in ((semconv.TYPE_INPUT, sent), (semconv.TYPE_OUTPUT, received)):
             if count is not None:
-                self._observe(family.child(*labels, token_type), count)
+                family.child(*labels, token_type).observe(count)

@@ -11,7 +11,7 @@ from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.trace import TracerProvider
 
-_TRACE_HEADERS = ("traceparent", "tracestate", "baggage")
+_TRACE_HEADERS = frozenset({b"traceparent", b"tracestate", b"baggage"})
 _OPT_IN = "OTEL_SEMCONV_STABILITY_OPT_IN"
 
 
@@ -27,8 +27,9 @@ class TraceparentGuard(httpx.AsyncBaseTransport):
         url = request.url
         port = url.port or (443 if url.scheme == "https" else 80)
         if url.host not in self._hosts and f"{url.host}:{port}" not in self._hosts:
-            for name in _TRACE_HEADERS:
-                request.headers.pop(name, None)
+            # Which of them there are first: to ask for one is dear.
+            for name in _TRACE_HEADERS.intersection(key.lower() for key, _ in request.headers.raw):
+                del request.headers[name.decode()]
         return await self._transport.handle_async_request(request)
 
     async def aclose(self) -> None:

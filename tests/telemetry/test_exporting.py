@@ -200,7 +200,7 @@ def test_the_signals_own_protocol_goes_before_the_common_one(
 
 
 def test_a_batch_is_never_larger_than_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert exporting.queue_sizes("OTEL_BSP") == (2048, 64)
+    assert exporting.queue_sizes("OTEL_BSP") == (2048, 128)
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "10")
     assert exporting.queue_sizes("OTEL_BSP") == (10, 10)
 

@@ -20,8 +20,16 @@ WITHOUT_EFFECT = frozenset(
     {
         "API_KEY", "JWT_SECRET", "RATE_LIMIT_ENABLED", "RATE_LIMIT_REQUESTS",
         "RATE_LIMIT_WINDOW_SECONDS", "DATABASE_URL", "POSTGRES_HOST", "POSTGRES_PORT",
-        "POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB", "REDIS_URL", "REDIS_ADDR",
-        "REDIS_PASSWORD", "MAX_EXCHANGES",
+        "POSTGRES_USER", "POSTGRES_DB", "REDIS_URL", "REDIS_ADDR", "REDIS_PASSWORD",
+        "MAX_EXCHANGES",
+    }
+)  # fmt: skip
+
+# What docker-compose.yml reads from the same `.env`.
+FOR_COMPOSE = frozenset(
+    {
+        "APP_PORT", "GRAFANA_PORT", "JAEGER_PORT", "OTLP_GRPC_PORT", "OTLP_HTTP_PORT",
+        "POSTGRES_PASSWORD", "PROMETHEUS_PORT",
     }
 )  # fmt: skip
 
@@ -140,7 +148,7 @@ def check_env_file(env_file: Path | None, key_variables: frozenset[str]) -> None
     `key_variables` are the names that agents give as `key_env`.
     Raises SettingsError.
     """
-    known = {name.upper() for name in Settings.model_fields} | WITHOUT_EFFECT
+    known = {name.upper() for name in Settings.model_fields} | WITHOUT_EFFECT | FOR_COMPOSE
     faults = []
     for name in dotenv_values(env_file) if env_file else {}:
         if name.upper() in known or name in key_variables or name.startswith("OTEL_"):

@@ -1,6 +1,6 @@
 """`Telemetry`: the one object the service holds, made of a tracer and the instruments."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import httpx
@@ -58,8 +58,8 @@ class Telemetry:
     def set_labels(
         self,
         *,
-        workflows: Iterable[str] | None = None,
-        agents: Iterable[str] | None = None,
+        workflows: Collection[str] | None = None,
+        agents: Collection[str] | None = None,
         models: Iterable[str] | None = None,
         providers: Iterable[str] | None = None,
     ) -> None:
@@ -67,6 +67,7 @@ class Telemetry:
         self.metrics.labels.replace(
             workflows=workflows, agents=agents, models=models, providers=providers
         )
+        self.metrics.expect(workflows or (), agents or ())
 
     def middleware(self, app: ASGIApp) -> ASGIApp:
         """Return `app` with request ids, server spans, HTTP metrics and access lines."""

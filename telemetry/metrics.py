@@ -9,6 +9,7 @@ Source: https://prometheus.github.io/client_python/multiprocess/
 """
 
 import os
+from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
 from opentelemetry.trace import SpanContext
@@ -17,11 +18,12 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
-    disable_created_metrics,
     values,
 )
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
 
 from telemetry import semconv
 from telemetry.instrument import Instrument
@@ -61,6 +63,23 @@ class Family(Generic[Child]):
         return found
 
 
+class _Undated(Collector):
+    """A registry without the times at which its series began.
+
+    From them Prometheus knows that a series which it first sees at 1 was 0 before: without them
+    what happens only once is not seen in a rate. Only OpenMetrics has a place for them (elsewhere
+    each would be a family more), and several workers together do not have them.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        for family in self._registry.collect():
+            family.samples = [each for each in family.samples if not each.name.endswith("_created")]
+            yield family
+
+
 class Metrics:
     """All instruments of one process, on a registry of their own.
 
@@ -73,8 +92,6 @@ class Metrics:
         self.multiprocess = values.ValueClass is not values.MutexValue
         if self.multiprocess != bool(os.environ.get(_WORKERS_DIR)):
             raise RuntimeError(f"{_WORKERS_DIR} must be set before prometheus_client is imported.")
-        # A third of the page, and multiprocess mode lacks them anyway.
-        disable_created_metrics()  # type: ignore[no-untyped-call] # the library's gap
         self.request_duration = self._histogram(semconv.REQUEST_DURATION)
         self.active_requests = self._gauge(semconv.ACTIVE_REQUESTS)
         self.call_duration = self._histogram(semconv.CALL_DURATION)
@@ -104,6 +121,15 @@ class Metrics:
         self.export_items = self._counter(semconv.EXPORT_ITEMS)
         self.export_queue = self._gauge(semconv.EXPORT_QUEUE)
 
+    def expect(self, workflows: Iterable[str], agents: Iterable[str]) -> None:
+        """Put what may be counted on the page at 0, so that the first one shows as an increase."""
+        for name in workflows:
+            for outcome in semconv.OUTCOMES_OF_RUNS:
+                self.runs.child(name, outcome)
+        for name in agents:
+            for outcome in semconv.OUTCOMES_OF_AGENTS:
+                self.agent_outcomes.child(name, outcome)
+
     def exemplar(self, span: SpanContext) -> dict[str, str] | None:
         """Return the exemplar for an observation made in `span`; None when it was not sampled."""
         if self.multiprocess or not span.trace_flags.sampled:
@@ -117,7 +143,9 @@ class Metrics:
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call] # the library's gap
         encode, content_type = choose_encoder(accept)
-        return encode(registry), content_type
+        if "openmetrics" in content_type:
+            return encode(registry), content_type
+        return encode(_Undated(registry)), content_type
 
     def _histogram(self, spec: Instrument) -> Family[Histogram]:
         metric = Histogram(

@@ -161,6 +161,8 @@ AGENT_OUTCOMES: Final = counter(
     "fanout_agent_outcomes_total", "Agents asked, by how it ended.", "agent", "outcome"
 )
 RUNS: Final = counter("fanout_runs_total", "Runs ended, by how.", "workflow", "outcome")
+OUTCOMES_OF_RUNS: Final = ("completed", "failed", "cancelled")
+OUTCOMES_OF_AGENTS: Final = ("answered", "failed", "skipped", "cancelled")
 RETRIES: Final = counter("fanout_retries_total", "Calls asked again.", "agent", "reason")
 HEDGES: Final = counter("fanout_hedges_total", "Calls asked twice at once.", "agent", "reason")
 STEP_DOWNS: Final = counter(

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import httpx
 
-from service.settings import WITHOUT_EFFECT, Settings
+from service.settings import FOR_COMPOSE, WITHOUT_EFFECT, Settings
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 30.0  # nobody waits that long unless something hangs
 
-_OURS = {name.upper() for name in Settings.model_fields} | WITHOUT_EFFECT
+_OURS = {name.upper() for name in Settings.model_fields} | WITHOUT_EFFECT | FOR_COMPOSE
 _URL = re.compile(r"(?:on|answers at) (http://\S+)")
 
 

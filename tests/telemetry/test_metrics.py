@@ -238,3 +238,24 @@ def test_setting_the_directory_too_late_is_refused(
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     with pytest.raises(RuntimeError, match="before prometheus_client is imported"):
         Telemetry(config())
+
+
+def test_what_may_happen_is_on_the_page_before_it_does(quiet: Telemetry) -> None:
+    page = samples(quiet.metrics_page("")[0].decode())
+    for outcome in semconv.OUTCOMES_OF_RUNS:
+        labels = (("outcome", outcome), ("workflow", "fanout"))
+        assert page["fanout_runs_total", labels] == 0
+    for outcome in semconv.OUTCOMES_OF_AGENTS:
+        labels = (("agent", "llm-1"), ("outcome", outcome))
+        assert page["fanout_agent_outcomes_total", labels] == 0
+
+
+def test_when_a_series_began_is_for_openmetrics_only(capture: Capture) -> None:
+    start(capture.telemetry).finish("completed")
+    assert "_created" not in capture.page()
+    family = next(
+        each
+        for each in parse_openmetrics(capture.page(OPENMETRICS))
+        if each.name == "gen_ai_invoke_workflow_duration_seconds"
+    )
+    assert any(each.name.endswith("_created") for each in family.samples)

@@ -201,7 +201,7 @@ def test_an_operation_ends_once(capture: Capture) -> None:
     page = capture.page()
     assert 'fanout_runs_total{outcome="completed",workflow="fanout"} 1.0' in page
     assert 'fanout_cost_usd_total{agent="llm-1",model="gpt-4o-mini"} 1.0' in page
-    assert 'outcome="failed"' not in page
+    assert 'fanout_runs_total{outcome="failed",workflow="fanout"} 0.0' in page
     assert "fanout_inflight_runs 0.0" in page
 
 

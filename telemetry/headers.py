@@ -59,3 +59,9 @@ def method_of(scope: Any) -> str:
         return "GET"
     method: str = scope["method"]
     return method if method in semconv.KNOWN_METHODS else OTHER
+
+
+def is_probe(scope: Any) -> bool:
+    """Return whether a machine asks how we are, as it does every few seconds."""
+    path: str = scope["path"]
+    return path.startswith("/health") or path == "/metrics"

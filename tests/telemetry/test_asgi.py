@@ -272,6 +272,14 @@ async def test_a_request_leaves_one_access_line_without_its_query(
     assert facts["duration_ms"] >= 0
 
 
+async def test_probes_leave_no_trace_and_yet_have_ids(capture: Capture) -> None:
+    for path in ("/health/ready", "/health", "/metrics"):
+        wire = await call(capture.telemetry.middleware(answering()), path)
+        assert TRACERESPONSE.fullmatch(wire.headers["traceresponse"])
+    assert capture.spans == []
+    assert "http_server_request_duration_seconds_count" in capture.page()
+
+
 async def test_lifespan_passes_untouched(quiet: Telemetry) -> None:
     seen: list[Any] = []
 

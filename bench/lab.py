@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,8 +72,10 @@ class Lab:
             await process.stop()
 
     @asynccontextmanager
-    async def service(self, fans: Sequence[Fan]) -> AsyncIterator[Served]:
-        """Serve `fans` with the mock as upstream, warmed up by a few runs of each."""
+    async def service(
+        self, fans: Sequence[Fan], more: Mapping[str, str] | None = None
+    ) -> AsyncIterator[Served]:
+        """Serve `fans` with the mock as upstream; `more` are variables of its environment."""
         assert self._mock is not None
         host, port = self._mock[1]
         number = len(self.processes)
@@ -85,6 +87,7 @@ class Lab:
             "LLM_KEY": "bench",
             "ENSEMBLES_FILE": str(ensembles),
             "DRAIN_S": "0",
+            **(more or {}),
         }
         arguments = ["service", "serve", "--host", "127.0.0.1", "--port", "0", "--workers", "1"]
         process = self._start(f"service-{number}", arguments, variables)
@@ -93,9 +96,9 @@ class Lab:
         finally:
             await process.stop()
 
-    async def warm_up(self, served: Served, fan: Fan) -> None:
+    async def warm_up(self, served: Served, fan: Fan) -> list[Exchange]:
         """Let the service import, connect and cache what only the first runs pay for."""
-        await arrive(served.ask(fan), count=self.pick(20, 2), interval_s=0.01)
+        return await arrive(served.ask(fan), count=self.pick(20, 2), interval_s=0.01)
 
     def load(self, served: Served, fan: Fan) -> Load:
         """Return load on the service that asks `fan`."""
@@ -115,11 +118,30 @@ class Lab:
     async def mock_stats(self) -> dict[str, Any]:
         """Return what the mock counts: requests, open_streams, closed_early."""
         assert self._mock is not None
-        exchange = await converse(self._mock[1], Exchange(get("/stats")), 0)
-        stats: dict[str, Any] = json.loads(exchange.rest.partition(b"\r\n\r\n")[2])
-        return stats
+        return await fetch_json(self._mock[1], "/stats")
+
+    @asynccontextmanager
+    async def otlp_sink(self) -> AsyncIterator[Address]:
+        """Serve the stand-in for a collector."""
+        process = self._start(f"otlp-sink-{len(self.processes)}", ["bench.otlp_sink"], {})
+        try:
+            yield await process.address()
+        finally:
+            await process.stop()
 
     def _start(self, name: str, arguments: list[str], variables: dict[str, str]) -> Process:
         process = Process(name, arguments, self.folder, variables)
         self.processes.append(process)
         return process
+
+
+async def fetch(address: Address, path: str) -> bytes:
+    """Return the body of a GET. Raises BenchError unless the status is 200."""
+    exchange = await converse(address, Exchange(get(path)), 0)
+    return exchange.rest.partition(b"\r\n\r\n")[2]
+
+
+async def fetch_json(address: Address, path: str) -> dict[str, Any]:
+    """Return what a GET answers, a JSON object. Raises BenchError unless the status is 200."""
+    found: dict[str, Any] = json.loads(await fetch(address, path))
+    return found

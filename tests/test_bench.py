@@ -22,5 +22,12 @@ def test_the_benchmark_prints_every_row() -> None:
     )
     assert ran.returncode == 0, ran.stderr
     rows = [line for line in ran.stdout.splitlines() if line.startswith("| ")]
-    for row in ("first answer token", "answer tokens per CPU-second", "memory", "saturation"):
+    for row in (
+        "first answer token",
+        "answer tokens per CPU-second",
+        "memory",
+        "saturation",
+        "CPU per run, every span exported",
+        "the collector dead",
+    ):
         assert any(row in line for line in rows), ran.stdout

@@ -9,6 +9,7 @@ from bench.rows.agents import agents
 from bench.rows.latency import latency
 from bench.rows.memory import memory
 from bench.rows.saturation import saturation
+from bench.rows.telemetry import telemetry_cost, telemetry_felt
 from bench.rows.throughput import back_to_back, throughput
 from bench.table import Line
 
@@ -21,4 +22,6 @@ ROWS: dict[str, Row] = {
     "memory": memory,
     "agents": agents,
     "saturation": saturation,
+    "telemetry": telemetry_cost,
+    "collector": telemetry_felt,
 }

@@ -7,7 +7,7 @@ ARGS   ?=
 COMPOSE ?= docker compose
 
 .DEFAULT_GOAL := help
-.PHONY: help run mock check test lint format lock bench clean \
+.PHONY: help run mock check test lint format lock bench clean observe trace test-observe \
 	service-build service-up service-logs service-down \
 	test-coverage test-coverage-detailed test-coverage-visualize
 
@@ -45,6 +45,15 @@ lint: $(VENV)/.installed-dev       ## ruff and mypy --strict
 format: $(VENV)/.installed-dev     ## Rewrite the code in the project's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+observe: | $(BIN)/python           ## Run collector, Jaeger and Prometheus without Docker (needs Go)
+	$(BIN)/python -m deploy.native up $(ARGS)
+
+trace: | $(BIN)/python             ## Draw the latest trace, or ARGS="<trace id>"
+	@$(BIN)/python -m deploy.native trace $(ARGS)
+
+test-observe: $(VENV)/.installed-dev  ## Send real runs through that stack and ask it for them (needs Go)
+	$(BIN)/python -m pytest tests/observe $(ARGS)
 
 bench: $(VENV)/.installed-dev      ## Print the table of performance ratios
 	$(BIN)/python -m bench $(ARGS)

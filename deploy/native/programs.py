@@ -1,0 +1,126 @@
+"""How each program of the stack is started: its command, its environment, its place in the run.
+
+The configuration files are the ones that docker-compose.yml mounts. What they say in there about
+addresses is told to the collector and to Jaeger by the environment; Prometheus reads none, so its
+targets are written into the run folder next to links to its other files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deploy.native.places import HOST, Places
+
+ROOT = Path(__file__).parents[2]
+COLLECTOR_CONFIG = ROOT / "otel-collector.yaml"
+TAIL_SAMPLING = ROOT / "deploy" / "otelcol" / "tail-sampling.yaml"
+JAEGER_CONFIG = ROOT / "deploy" / "jaeger" / "config.yaml"
+PROMETHEUS_FILES = ROOT / "deploy" / "prometheus"
+# As in docker-compose.yml. The second: what has happened only once since it was first counted is
+# seen, too.
+FEATURES = "exemplar-storage,created-timestamp-zero-ingestion"
+
+
+@dataclass(frozen=True)
+class Command:
+    """One program: how it is run and where it says that it is ready."""
+
+    name: str
+    arguments: tuple[str, ...]
+    health: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to run: the programs in `binaries`, at `places`, with their files under `folder`.
+
+    `scrape_interval` (a Prometheus duration) overrides the one in prometheus.yml.
+    """
+
+    binaries: Path
+    folder: Path
+    places: Places
+    tail_sampling: bool = False
+    scrape_interval: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def commands(self) -> tuple[Command, ...]:
+        """Return what to start, in this order."""
+        return (self._prometheus(), self._jaeger(), self._collector())
+
+    def _collector(self) -> Command:
+        at = self.places
+        configs = (COLLECTOR_CONFIG, TAIL_SAMPLING) if self.tail_sampling else (COLLECTOR_CONFIG,)
+        return Command(
+            "collector",
+            (str(self.binaries / "otelcol"), *(f"--config={path}" for path in configs)),
+            f"http://{HOST}:{at.collector_health_port}/",
+            {
+                "OTELCOL_GRPC_ADDR": f"{HOST}:{at.collector_grpc_port}",
+                "OTELCOL_HTTP_ADDR": f"{HOST}:{at.collector_http_port}",
+                "OTELCOL_HEALTH_ADDR": f"{HOST}:{at.collector_health_port}",
+                "OTELCOL_SPAN_METRICS_ADDR": f"{HOST}:{at.span_metrics_port}",
+                "OTELCOL_METRICS_HOST": HOST,
+                "OTELCOL_METRICS_PORT": str(at.collector_metrics_port),
+                "OTELCOL_JAEGER_ADDR": f"{HOST}:{at.jaeger_otlp_port}",
+                **self.environment,
+            },
+        )
+
+    def _jaeger(self) -> Command:
+        at = self.places
+        return Command(
+            "jaeger",
+            (str(self.binaries / "jaeger"), f"--config={JAEGER_CONFIG}"),
+            f"http://{HOST}:{at.jaeger_health_port}/status",
+            {
+                "JAEGER_OTLP_ADDR": f"{HOST}:{at.jaeger_otlp_port}",
+                "JAEGER_QUERY_ADDR": f"{HOST}:{at.jaeger_port}",
+                "JAEGER_QUERY_GRPC_ADDR": f"{HOST}:{at.jaeger_grpc_port}",
+                "JAEGER_HEALTH_ADDR": f"{HOST}:{at.jaeger_health_port}",
+                "JAEGER_PROMETHEUS_URL": at.prometheus,
+            },
+        )
+
+    def _prometheus(self) -> Command:
+        config = self._prometheus_folder() / "prometheus.yml"
+        return Command(
+            "prometheus",
+            (
+                str(self.binaries / "prometheus"),
+                f"--config.file={config}",
+                f"--storage.tsdb.path={self.folder / 'prometheus-data'}",
+                f"--web.listen-address={HOST}:{self.places.prometheus_port}",
+                "--enable-feature=exemplar-storage,created-timestamp-zero-ingestion",
+            ),
+            f"{self.places.prometheus}/-/ready",
+        )
+
+    def _prometheus_folder(self) -> Path:
+        folder = self.folder / "prometheus"
+        (folder / "targets").mkdir(parents=True)
+        for name in ("prometheus.yml", "alerts.yml"):
+            (folder / name).symlink_to(PROMETHEUS_FILES / name)
+        labels = ("__scrape_interval__", "__scrape_timeout__") if self.scrape_interval else ()
+        for name, address in self._targets():
+            # JSON is YAML too.
+            groups = json.dumps(
+                [{"targets": [address], "labels": dict.fromkeys(labels, self.scrape_interval)}]
+            )
+            (folder / "targets" / f"{name}.yml").write_text(groups)
+        return folder
+
+    def _targets(self) -> Iterator[tuple[str, str]]:
+        yield "app", self.places.app
+        yield "span-metrics", f"{HOST}:{self.places.span_metrics_port}"
+        yield "collector", f"{HOST}:{self.places.collector_metrics_port}"
+
+
+def inherited() -> dict[str, str]:
+    """Return this process's environment without what is meant for the service's own SDK."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}

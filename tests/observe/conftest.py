@@ -1,0 +1,197 @@
+"""A live stack for these tests: collector, Jaeger, Prometheus and the service, all processes.
+
+Fixtures, all for the session and all made once, when a test first asks for them:
+
+    binaries     the folder with the programs, built when they are not there yet
+    stack        collector, Jaeger and Prometheus, started from the project's own configuration
+                 files on free ports; `stack.at` has their addresses
+    prometheus   its query API (clients.py):
+                     query(promql) -> list[Sample]; a Sample has `labels` and `value`
+                     value(promql) -> float; of the only series there is
+                     until(promql) -> list[Sample]; waits until there are series
+                     query_range(promql, seconds, step) -> list[Series]; `labels` and `values`
+                     exemplars(promql) -> list[Exemplar]; `labels`, `trace_id`, `value`, `series`
+                     url
+    jaeger       its query API: trace(trace_id) -> list[Span], until(trace_id, *names) -> the same,
+                 once it has spans of these names; traces(service) -> ids; services(); monitor()
+    service      the service as a process, sending its spans to the stack and scraped by it
+    traffic      the same service after a run of every kind, once Prometheus and Jaeger have seen
+                 them all; see Traffic. Take this one to ask about dashboards.
+    mock_llm     the models, as a process
+
+Without Go nothing can be built: that is a failure where CI is set, and a skip elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from deploy.native import places
+from deploy.native.build import build, is_built
+from deploy.native.golang import Unbuildable
+from deploy.native.programs import Plan
+from deploy.native.stack import Stack, running
+from tests.observe.asking import Asked, Asking
+from tests.observe.clients import Jaeger, Prometheus, until
+from tests.served import models
+from tests.served.processes import Process, announced
+
+HERE = Path(__file__).parent
+BUILDING_S = 1800
+# The configuration's own 15 s are for people. Scraped twice as often as they are made, so that
+# no exemplar is replaced before it was seen.
+FLUSH, SCRAPE = {"OTELCOL_FLUSH_INTERVAL": "2s"}, "1s"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the tests here the time to build, when there is something to build."""
+    if not is_built(all_of_them=True):
+        for item in items:
+            if HERE in item.path.parents:
+                item.add_marker(pytest.mark.timeout(BUILDING_S))
+
+
+@pytest.fixture(scope="session")
+def binaries() -> Path:
+    try:
+        return build(lambda line: print(line, file=sys.__stderr__), all_of_them=True)
+    except Unbuildable as error:
+        if os.environ.get("CI"):
+            pytest.fail(str(error))
+        pytest.skip(f"The stack cannot be built here. {error}")
+
+
+def plan(binaries: Path, folder: Path, app_port: int = 0, **environment: str) -> Plan:
+    """Return a stack on free ports that makes and scrapes metrics every other second."""
+    at = places.free()
+    if app_port:
+        at = replace(at, app=f"{places.HOST}:{app_port}")
+    return Plan(binaries, folder, at, scrape_interval=SCRAPE, environment=FLUSH | environment)
+
+
+@pytest.fixture(scope="session")
+def app_port() -> int:
+    """A port for the service, known before it runs."""
+    return places.free().jaeger_port
+
+
+@pytest.fixture(scope="session")
+def stack(
+    binaries: Path, app_port: int, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    with running(plan(binaries, tmp_path_factory.mktemp("stack"), app_port)) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def prometheus(stack: Stack) -> Prometheus:
+    return Prometheus(stack.at.prometheus)
+
+
+@pytest.fixture(scope="session")
+def jaeger(stack: Stack) -> Jaeger:
+    return Jaeger(stack.at.jaeger)
+
+
+@pytest.fixture(scope="session")
+def mock_llm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """The models' server; `url` ends in /v1."""
+    with announced(tmp_path_factory.mktemp("mock"), "mock", "--port", "0") as process:
+        yield process
+
+
+Serve = Callable[..., AbstractContextManager[Process]]
+
+
+@pytest.fixture(scope="session")
+def serve(mock_llm: Process, tmp_path_factory: pytest.TempPathFactory) -> Serve:
+    """Run a service: `with serve(endpoint, "--workers", "2", DRAIN_S="1") as process:`."""
+
+    @contextmanager
+    def serving(endpoint: str, *arguments: str, **settings: str) -> Iterator[Process]:
+        folder = tmp_path_factory.mktemp("service")
+        ensembles = folder / "some-ensembles.toml"
+        ensembles.write_text(models.toml())
+        told = {
+            "USE_LLM_MOCK": "false",
+            "LLM_BASE_URL": mock_llm.url,
+            "LLM_KEY": "sk-none",
+            "ENSEMBLES_FILE": str(ensembles),
+            "DETACH_GRACE_S": "0.5",
+            "DRAIN_S": "1",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+            "OTEL_BSP_SCHEDULE_DELAY": "200",
+            **settings,
+        }
+        port = () if "--port" in arguments else ("--port", "0")
+        with announced(folder, "serve", *port, *arguments, **told) as process:
+            yield process
+
+    return serving
+
+
+@pytest.fixture(scope="session")
+def service(stack: Stack, serve: Serve, app_port: int) -> Iterator[Process]:
+    """The service that Prometheus scrapes; it sends its log records too."""
+    with serve(stack.at.collector, "--port", str(app_port), OTEL_LOGS_EXPORTER="otlp") as process:
+        yield process
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """The runs there were, and in RUNS how many of each ensemble.
+
+    `well`, `failed_agent`, `straggler` and `retried` are runs that answered; `failed` one that did
+    not. `resumed` is the trace of a request that read `well` again, `left` the trace of one whose
+    client did not stay.
+    """
+
+    well: Asked
+    failed_agent: Asked
+    straggler: Asked
+    retried: Asked
+    failed: Asked
+    resumed: str
+    left: str
+
+    RUNS: ClassVar[Mapping[str, int]] = {
+        "fanout": 3,
+        "one-status": 1,
+        "straggling": 1,
+        "again": 1,
+        "both-bad": 1,
+        "endless": 1,
+    }
+
+
+@pytest.fixture(scope="session")
+def traffic(service: Process, jaeger: Jaeger, prometheus: Prometheus) -> Traffic:
+    # It takes some seconds to its first scrape, and exemplars that came before are not seen.
+    until(lambda: prometheus.query("count(up == 1) == 3"), "not every target is scraped")
+    client = Asking(service.url)
+    well, *_ = [client.ask() for _ in range(Traffic.RUNS["fanout"])]
+    traffic = Traffic(
+        well=well,
+        failed_agent=client.ask("one-status"),
+        straggler=client.ask("straggling"),
+        retried=client.ask("again"),
+        failed=client.ask("both-bad"),
+        resumed=client.resume(well.run_id),
+        left=client.ask_and_leave("endless"),
+    )
+    client.http.close()
+    # The last to end, some time after its client left.
+    jaeger.until(traffic.left, "invoke_workflow endless")
+    runs = sum(Traffic.RUNS.values())
+    counted = 'sum(traces_span_metrics_calls_total{span_name=~"invoke_workflow.*"})'
+    until(lambda: prometheus.query(f"{counted} == {runs}"), "the collector counted otherwise")
+    until(lambda: prometheus.query(f"sum(fanout_runs_total) == {runs}"), "the service miscounted")
+    return traffic

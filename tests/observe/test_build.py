@@ -1,0 +1,187 @@
+"""Building: what it says when it cannot, and that nothing half-done is ever taken for whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deploy.native import golang, pins
+from deploy.native.build import build, cache, is_built
+from deploy.native.golang import Unbuildable
+from deploy.native.programs import ROOT
+
+Fake = Callable[..., None]
+
+# It ends, and the programs are there, when it is sent a line.
+ANOTHER_BUILD = """
+import fcntl, pathlib, sys
+lock = open(sys.argv[1], "w")
+fcntl.flock(lock, fcntl.LOCK_EX)
+print("locked", flush=True)
+sys.stdin.readline()
+for name in sys.argv[2:]:
+    pathlib.Path(name).touch()
+"""
+
+
+@pytest.fixture(autouse=True)
+def _empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def fake_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
+    """Put a go command of our own on the PATH, which does as told and notes that it was called."""
+
+    def write(version: str = "go1.26.8", download: object = None, build: str = "exit 1") -> None:
+        folder = tmp_path / "bin"
+        folder.mkdir(exist_ok=True)
+        (folder / "answer").write_text(json.dumps(download or {}))
+        go = folder / "go"
+        go.write_text(
+            f"""#!/bin/sh
+            echo "$@" >> {folder}/called
+            case "$1 $2" in
+                "env GOVERSION") echo {version} ;;
+                "env GOTOOLCHAIN") echo local ;;
+                mod*) cat {folder}/answer ;;
+                build*) {build} ;;
+            esac"""
+        )
+        go.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+    return write
+
+
+def told(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "deploy.native", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_without_go_it_says_what_is_missing_and_where_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = told("build")
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"Go 1.26 or newer is needed; there is none on PATH. Get it: {golang.WHERE}.\n"
+    )
+
+
+def test_a_go_that_is_too_old_is_named(fake_go: Fake, tmp_path: Path) -> None:
+    fake_go("go1.19.8")
+    done = told("build")
+    assert done.returncode == 1
+    assert f"Go 1.26 or newer is needed; {tmp_path}/bin/go is go1.19.8." in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_download_that_fails_is_told_in_gos_own_words(fake_go: Fake) -> None:
+    fake_go(download={"Error": "dial tcp: lookup somewhere: no such host"})
+    done = told("build")
+    assert done.returncode == 1
+    assert "could not be downloaded" in done.stderr
+    assert "no such host" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_sources_that_were_changed_are_not_built(fake_go: Fake, tmp_path: Path) -> None:
+    fake_go(download={"Dir": str(tmp_path), "Sum": "h1:something-else="})
+    done = told("build")
+    assert done.returncode == 1
+    assert "h1:something-else=" in done.stderr
+    calls = (tmp_path / "bin" / "called").read_text().splitlines()
+    assert {call.split()[0] for call in calls} == {"env", "mod"}
+
+
+def test_a_compiler_that_fails_is_told_and_leaves_nothing_behind(
+    fake_go: Fake, tmp_path: Path
+) -> None:
+    sources = {"Dir": str(tmp_path), "Sum": pins.BUILDER.module.sum}
+    fake_go(download=sources, build="echo 'no space left on device' >&2; exit 1")
+    with pytest.raises(Unbuildable, match="no space left on device"):
+        build(print)
+    assert [path.name for path in cache().iterdir()] == [".lock"]
+
+
+def test_what_is_there_is_used_at_once_and_without_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache().mkdir(parents=True)
+    for name in ("otelcol", "jaeger", "prometheus", "promtool"):
+        (cache() / name).touch()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert build(pytest.fail) == cache()
+    assert is_built()
+    assert not is_built(all_of_them=True)
+
+
+def test_half_a_program_is_not_there(fake_go: Fake, tmp_path: Path) -> None:
+    """A build that was killed leaves its folder, which the next one removes."""
+    left_over = cache() / ".unfinished-by-a-killed-build"
+    (left_over / "out").mkdir(parents=True)
+    (left_over / "out" / "otelcol").touch()
+    assert not is_built()
+    fake_go(download={"Dir": str(tmp_path), "Sum": pins.BUILDER.module.sum})
+    with pytest.raises(Unbuildable):
+        build(print)
+    assert not left_over.exists()
+
+
+def test_a_second_build_waits_for_the_first_and_finds_its_work(tmp_path: Path) -> None:
+    cache().mkdir(parents=True)
+    names = [str(cache() / name) for name in ("otelcol", "jaeger", "prometheus", "promtool")]
+    first = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            ANOTHER_BUILD,
+            str(cache() / ".lock"),
+            *names,
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert first.stdin
+    assert first.stdout
+    assert first.stdout.readline() == b"locked\n"
+    said: list[str] = []
+
+    def tell(line: str) -> None:
+        said.append(line)
+        assert first.stdin
+        first.stdin.write(b"\n")
+        first.stdin.flush()
+
+    try:
+        assert build(tell) == cache()
+    finally:
+        first.communicate()
+    assert said == ["Another build is under way; waiting for it …"]
+
+
+def test_another_pin_is_another_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = pins.fingerprint()
+    monkeypatch.setattr(pins, "FLAGS", ("-race",))
+    assert pins.fingerprint() != before
+
+
+def test_a_build_inherits_the_proxy_and_not_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOOS", "windows")
+    monkeypatch.setenv("GOPROXY", "https://mirror.example")
+    environment = golang.environment()
+    assert "GOOS" not in environment
+    assert environment["GOPROXY"] == "https://mirror.example"
+    assert os.environ["PATH"] == environment["PATH"]

@@ -1,0 +1,141 @@
+"""Starts, ends and failures: of the service, of its workers, of the collector."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from deploy.native.stack import Stack, running
+from tests.observe.asking import Asking
+from tests.observe.clients import Jaeger, Prometheus, named, until
+from tests.observe.conftest import Serve, plan
+from tests.served.wire import asking
+
+CALLS = "traces_span_metrics_calls_total"
+
+
+@pytest.fixture(scope="module")
+def stack(binaries: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One that is not the session's, whose counts are looked at elsewhere."""
+    with running(plan(binaries, tmp_path_factory.mktemp("other-stack"))) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def prometheus(stack: Stack) -> Prometheus:
+    return Prometheus(stack.at.prometheus)
+
+
+@pytest.fixture(scope="module")
+def jaeger(stack: Stack) -> Jaeger:
+    return Jaeger(stack.at.jaeger)
+
+
+def runs_of(service_name: str) -> str:
+    return f'{CALLS}{{service_name="{service_name}", span_name="invoke_workflow fanout"}}'
+
+
+def test_two_workers_and_a_restart_make_one_series_that_counts_right(
+    stack: Stack, serve: Serve, prometheus: Prometheus
+) -> None:
+    name = "several-processes"
+    for total in (12, 24):
+        with (
+            serve(stack.at.collector, "--workers", "2", OTEL_SERVICE_NAME=name) as service,
+            ExitStack() as clients,
+        ):
+            # A connection each, so that both workers get some.
+            for _ in range(12):
+                client = Asking(service.url)
+                clients.callback(client.http.close)
+                client.ask()
+        until(lambda: prometheus.query(f"{runs_of(name)} == {total}"), "not counted")  # noqa: B023
+    (series,) = prometheus.query(runs_of(name))
+    assert series.value == 24
+    # Never less than before: what goes back looks like a restart, and is counted twice.
+    (history,) = prometheus.query_range(runs_of(name), seconds=120, step=1)
+    values = [value for _, value in history.values]
+    assert values == sorted(values)
+
+
+def test_both_workers_sent_spans(stack: Stack, jaeger: Jaeger) -> None:
+    """Else the test above, which goes first, proves nothing."""
+    processes = {
+        span.resource["process.pid"]
+        for trace_id in jaeger.traces("several-processes")
+        for span in jaeger.trace(trace_id)
+    }
+    assert len(processes) > 2  # some of both starts
+
+
+def test_a_service_that_is_told_to_end_sends_the_spans_of_what_it_cut_short(
+    stack: Stack, serve: Serve, jaeger: Jaeger
+) -> None:
+    with serve(stack.at.collector, OTEL_SERVICE_NAME="drained", DRAIN_S="0.5") as service:
+        client = Asking(service.url)
+        body = asking(ensemble="endless-answer")
+        with client.http.stream("POST", "/api/process", json=body) as answer:
+            trace_id = answer.headers["x-trace-id"]
+            service.signal(signal.SIGTERM)
+            assert b"shutting_down" in answer.read()
+        client.http.close()
+        assert service.wait() == 0
+    spans = jaeger.until(trace_id, "POST /api/process", "invoke_workflow endless-answer")
+    run = named(spans, "invoke_workflow endless-answer")
+    assert run.attributes["app.outcome"] in {"cancelled", "failed"}
+    assert named(spans, "invoke_agent llm-1").attributes["app.outcome"] == "answered"
+
+
+def test_without_its_collector_the_service_goes_on_and_counts_what_is_lost(
+    binaries: Path, serve: Serve, tmp_path: Path
+) -> None:
+    with (
+        running(plan(binaries, tmp_path)) as stack,
+        serve(stack.at.collector, OTEL_EXPORTER_OTLP_TIMEOUT="1") as service,
+    ):
+        client = Asking(service.url)
+        before = client.ask()
+        Jaeger(stack.at.jaeger).until(before.trace_id, "POST /api/process")
+        collector = stack.member("collector")
+        collector.popen.kill()
+        collector.popen.wait()
+        for _ in range(3):
+            assert client.ask().events[-1].data["status"] == "Completed"
+
+        def lost() -> float:
+            pages = client.http.get("/metrics").text.splitlines()
+            return sum(
+                float(line.split()[-1])
+                for line in pages
+                if line.startswith("telemetry_export_items_total{")
+                and ('"failed"' in line or '"dropped"' in line)
+            )
+
+        until(lambda: lost() >= 3 * 11, "the spans of three runs were not counted as lost")
+        assert client.ask().events[-1].data["status"] == "Completed"
+        client.http.close()
+
+
+def test_sampling_keeps_what_went_wrong_and_the_span_metrics_count_all(
+    binaries: Path, serve: Serve, tmp_path: Path
+) -> None:
+    # 3 s: it counts whole ones, of which the first may be nearly over.
+    waiting = plan(binaries, tmp_path, OTELCOL_DECISION_WAIT="3s", OTELCOL_SAMPLING_PERCENTAGE="0")
+    sampling = replace(waiting, tail_sampling=True)
+    with running(sampling) as stack, serve(stack.at.collector) as service:
+        client = Asking(service.url)
+        fine = client.ask()
+        kept = [client.ask(kind, "Is this kept?") for kind in ("one-status", "again", "straggling")]
+        client.http.close()
+        prometheus, jaeger = Prometheus(stack.at.prometheus), Jaeger(stack.at.jaeger)
+        for run in kept:
+            jaeger.until(run.trace_id, "POST /api/process")
+        runs = f'sum({CALLS}{{span_name=~"invoke_workflow.*"}})'
+        until(lambda: prometheus.query(f"{runs} == 4"), "not all were counted")
+        # It came first, so that it was judged before those that are there.
+        assert jaeger.trace(fine.trace_id) == []

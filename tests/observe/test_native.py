@@ -1,0 +1,142 @@
+"""`python -m deploy.native`: one command up, one signal down, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from deploy.native import places
+from deploy.native.places import Places
+from deploy.native.programs import ROOT
+from tests.observe.asking import Asking
+from tests.observe.clients import PATIENCE_S, Jaeger, Prometheus, until
+from tests.observe.conftest import Serve
+from tests.served.processes import children, is_alive, kill
+
+
+def told(at: Places) -> dict[str, str]:
+    ports = {variable: str(port) for variable, port in at.ports()}
+    return {**os.environ, **ports, "OBSERVE_APP": at.app, "OBSERVE_SCRAPE_INTERVAL": "1s"}
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "deploy.native", *arguments]
+
+
+@contextmanager
+def up(at: Places, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `up` until the block ends; what it says is in `folder`/said."""
+    with (folder / "said").open("wb") as said:
+        process = subprocess.Popen(command("up"), cwd=ROOT, env=told(at), stderr=said)
+    try:
+        yield process
+    finally:
+        for pid in [*children(process.pid), process.pid]:
+            kill(pid)
+        process.wait()
+
+
+@pytest.fixture
+def at(binaries: Path) -> Places:
+    return places.free()
+
+
+def ready(folder: Path) -> Callable[[], bool]:
+    return lambda: "Ctrl-C ends all three." in (folder / "said").read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_says_where_everything_is_and_ends_it_all_when_told(
+    at: Places, tmp_path: Path, number: signal.Signals
+) -> None:
+    with up(at, tmp_path) as process:
+        until(ready(tmp_path), "it did not come up")
+        said = (tmp_path / "said").read_text()
+        assert at.jaeger in said
+        assert at.prometheus in said
+        assert f"OTEL_EXPORTER_OTLP_ENDPOINT={at.collector} make run" in said
+        assert "python -m deploy.native trace" in said
+        assert len(children(process.pid)) == 3
+        running = children(process.pid)
+        process.send_signal(number)
+        assert process.wait(PATIENCE_S) == 0
+    assert not any(is_alive(pid) for pid in running)
+    folder = re.search(r"data in (\S+)", said)
+    assert folder
+    assert not Path(folder[1]).exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
+def test_nothing_survives_it_when_it_is_killed(at: Places, tmp_path: Path) -> None:
+    with up(at, tmp_path) as process:
+        until(ready(tmp_path), "it did not come up")
+        running = children(process.pid)
+        process.kill()
+        process.wait()
+        until(lambda: not any(is_alive(pid) for pid in running), "something survived")
+
+
+def test_a_program_that_ends_takes_the_others_along_and_is_named(
+    at: Places, tmp_path: Path
+) -> None:
+    with up(at, tmp_path) as process:
+        until(ready(tmp_path), "it did not come up")
+        running = children(process.pid)
+        (jaeger,) = [pid for pid in running if "jaeger" in Path(f"/proc/{pid}/cmdline").read_text()]
+        os.kill(jaeger, signal.SIGKILL)
+        assert process.wait(PATIENCE_S) == 1
+    assert not any(is_alive(pid) for pid in running)
+    said = (tmp_path / "said").read_text()
+    assert "jaeger ended with signal 9" in said
+    assert "Traceback" not in said
+
+
+def test_a_port_that_is_taken_is_one_sentence(at: Places) -> None:
+    with socket.create_server(("127.0.0.1", at.prometheus_port)):
+        done = subprocess.run(command("up"), cwd=ROOT, env=told(at), capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"Port {at.prometheus_port} is in use by another program; end that one, or set"
+        " OBSERVE_PROMETHEUS_PORT to a free port.\n"
+    )
+
+
+@pytest.mark.parametrize("port", ["http", "0", "65536", "-1"])
+def test_what_is_no_port_is_one_sentence(port: str) -> None:
+    environment = {**os.environ, "OBSERVE_JAEGER_PORT": port}
+    done = subprocess.run(command("up"), cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == f"OBSERVE_JAEGER_PORT must be a port from 1 to 65535, not {port!r}.\n"
+
+
+def test_the_line_that_it_prints_is_all_that_the_service_needs(
+    at: Places, tmp_path: Path, serve: Serve
+) -> None:
+    with up(at, tmp_path):
+        until(ready(tmp_path), "it did not come up")
+        with serve(at.collector, "--port", at.app.rpartition(":")[2]) as service:
+            client = Asking(service.url)
+            asked = client.ask()
+            client.http.close()
+            Jaeger(at.jaeger).until(asked.trace_id, "POST /api/process")
+            Prometheus(at.prometheus).until("fanout_runs_total > 0")
+
+
+def test_the_addresses_are_the_loopback_interfaces_alone(at: Places, tmp_path: Path) -> None:
+    with up(at, tmp_path):
+        until(ready(tmp_path), "it did not come up")
+        assert httpx.get(f"{at.prometheus}/-/ready").status_code == httpx.codes.OK
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+            address, port = line.split()[1].split(":")
+            if int(port, 16) in dict(at.ports()).values():
+                assert address == "0100007F"

@@ -1,0 +1,177 @@
+"""`python -m deploy.native trace`: a trace in the terminal, and as a picture."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from deploy.native import svg, waterfall
+from deploy.native.jaeger import Event, Span, Trace, Value
+from deploy.native.programs import ROOT
+from deploy.native.stack import Stack
+from deploy.native.tree import duration, money, rows
+from tests.observe.clients import Jaeger
+from tests.observe.conftest import Traffic
+
+PROCESS = "POST /api/process"
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.fixture
+def told(stack: Stack) -> dict[str, str]:
+    return {
+        **os.environ,
+        "OBSERVE_JAEGER_PORT": str(stack.at.jaeger_port),
+        "COLUMNS": "140",
+        "PYTHONUTF8": "1",
+    }
+
+
+def trace(told: dict[str, str], *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "deploy.native", "trace", *arguments],
+        cwd=ROOT,
+        env=told,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_a_run_is_shown_as_a_tree_with_bars_and_figures(
+    traffic: Traffic, jaeger: Jaeger, told: dict[str, str]
+) -> None:
+    jaeger.until(traffic.well.trace_id, PROCESS)
+    done = trace(told, traffic.well.trace_id)
+    assert done.returncode == 0, done.stderr
+    head, totals, _, *lines = done.stdout.splitlines()
+    assert head == f"Trace {traffic.well.trace_id}"
+    assert re.fullmatch(r"llm-sse-service, [\d.]+ m?s, 11 spans", totals)
+    names = [line[:40].rstrip() for line in lines if "◆" not in line]
+    assert names[:3] == [PROCESS, "└ invoke_workflow fanout", "  ├ invoke_agent llm-1"]
+    assert names[3].startswith("  │ └ chat mock?tokens=20&first_ms=5")
+    assert re.search(r"█▕ 200$", lines[0])
+    assert re.search(r"█ *▕ completed, \d+ tokens in, 70 out$", lines[1])
+    assert "app.first_output" in lines[2]
+
+
+def test_what_went_wrong_stands_beside_the_span(
+    traffic: Traffic, jaeger: Jaeger, told: dict[str, str]
+) -> None:
+    for run in (traffic.failed_agent, traffic.retried, traffic.straggler):
+        jaeger.until(run.trace_id, PROCESS)
+    said = trace(told, traffic.failed_agent.trace_id).stdout
+    assert re.search(r"invoke_agent bad-status .*▕ ERROR \w+", said)
+    assert re.search(r"invoke_workflow one-status .*▕ completed", said)
+    said = trace(told, traffic.retried.trace_id).stdout
+    assert re.search(r"◆ *▕ app\.retry delay_s=[\d.]+ reason=\w+", said)
+    said = trace(told, traffic.straggler.trace_id).stdout
+    assert re.search(r"invoke_agent endless-1 .*▕ skipped", said)
+    assert "\x1b" not in said  # it is no terminal
+
+
+def test_a_trace_is_found_by_the_address_of_its_page_too(
+    traffic: Traffic, stack: Stack, told: dict[str, str]
+) -> None:
+    elsewhere = {**told, "OBSERVE_JAEGER_PORT": "1"}
+    done = trace(elsewhere, f"{stack.at.jaeger}/trace/{traffic.well.trace_id}?uiFind=x")
+    assert done.stdout.startswith(f"Trace {traffic.well.trace_id}\n"), done.stderr
+
+
+def test_without_an_id_it_is_the_latest_run(traffic: Traffic, told: dict[str, str]) -> None:
+    assert trace(told).stdout.startswith(f"Trace {traffic.left}\n")
+
+
+def test_the_picture_is_one_file_that_needs_nothing_else(
+    traffic: Traffic, jaeger: Jaeger, told: dict[str, str], tmp_path: Path
+) -> None:
+    jaeger.until(traffic.failed_agent.trace_id, PROCESS)
+    path = tmp_path / "trace.svg"
+    done = trace(told, traffic.failed_agent.trace_id, "--svg", path)
+    assert done.returncode == 0, done.stderr
+    root = ET.parse(path).getroot()
+    title = root.find(f"{SVG}title")
+    assert title is not None
+    assert title.text == f"Trace {traffic.failed_agent.trace_id}"
+    words = "".join(root.itertext())
+    assert "invoke_agent bad-status" in words
+    assert "ERROR upstream" in words
+    assert not re.search(r"href|url\(|<image|<script|<style", path.read_text())
+    width, height = float(root.attrib["width"]), float(root.attrib["height"])
+    for bar in root.iter(f"{SVG}rect"):
+        assert float(bar.get("x", 0)) + float(bar.attrib["width"]) <= width
+        assert float(bar.get("y", 0)) + float(bar.attrib["height"]) <= height
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ("not-an-id", "There is no trace id in 'not-an-id'"),
+        ("0" * 31 + "1", "does not know trace 00000000000000000000000000000001"),
+    ],
+)
+def test_what_it_does_not_find_is_one_sentence(
+    told: dict[str, str], wanted: str, said: str
+) -> None:
+    done = trace(told, wanted)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_without_a_jaeger_it_says_so() -> None:
+    done = trace({**os.environ, "OBSERVE_JAEGER_PORT": "1"}, "0" * 32)
+    assert done.returncode == 1
+    assert "No Jaeger answers at http://127.0.0.1:1 " in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def made(*spans: Span) -> Trace:
+    return Trace("0" * 32, "some-service", spans)
+
+
+def test_a_span_whose_parent_is_missing_is_a_root_of_its_own() -> None:
+    alone = made(Span("b", "a", "below", 10, 5, {}), Span("c", "b", "under it", 11, 1, {}))
+    assert [(row.depth, row.span.name) for row in rows(alone)] == [(0, "below"), (1, "under it")]
+
+
+def test_nothing_is_drawn_outside_the_bars() -> None:
+    """Clocks of two machines differ: an event may seem to come before its span, or after all."""
+    early, late = Event("early", -900, {}), Event("late", 10**8, {})
+    odd = made(Span("a", "", "a", 0, 0, {}, [early, late]), Span("b", "a", "b", 100, 0, {}))
+    lines = waterfall.draw(odd, 100, colour=False).splitlines()[3:]
+    assert len({line.index("▕") for line in lines}) == 1
+    ET.fromstring(svg.draw(odd))
+
+
+def test_what_it_cost_stands_beside_it() -> None:
+    attributes: dict[str, Value] = {"app.outcome": "completed", "app.cost_usd": 0.00018}
+    paid = made(Span("a", "", "a", 0, 10, attributes))
+    assert waterfall.draw(paid, 100, colour=False).endswith("▕ completed, $0.00018")
+
+
+def test_a_name_is_text_and_never_markup() -> None:
+    picture = svg.draw(made(Span("a", "", "<script>&", 0, 10, {"app.outcome": "<b>"})))
+    assert "<script>" not in picture
+    assert "<script>&" in "".join(ET.fromstring(picture).itertext())
+
+
+@pytest.mark.parametrize(
+    ("us", "said"),
+    [(0, "0 µs"), (999, "999 µs"), (1_000, "1.0 ms"), (332_400, "332 ms"), (4_719_000, "4.72 s")],
+)
+def test_durations_are_told_in_a_unit_that_suits_them(us: int, said: str) -> None:
+    assert duration(us) == said
+
+
+@pytest.mark.parametrize(
+    ("usd", "said"),
+    [(0.0, "$0.00"), (0.0001869, "$0.000187"), (0.00005, "$0.00005"), (1.5, "$1.50")],
+)
+def test_money_is_told_as_exactly_as_it_is_small(usd: float, said: str) -> None:
+    assert money(usd) == said

@@ -64,7 +64,7 @@ def _up(given: argparse.Namespace) -> None:
         with running(plan) as stack:
             _tell(_welcome(stack, given.tail_sampling))
             try:
-                stack.watch()
+                stack.watch(_tell)
             except KeyboardInterrupt:
                 _tell("\nStopping.")
 
@@ -84,7 +84,7 @@ Start the service, in another terminal:
   OTEL_EXPORTER_OTLP_ENDPOINT={at.collector} make run
 
 Ask it something, and look at the trace of it (X-Trace-Id in the response names it):
-  python -m deploy.native trace
+  make trace
 
 Ctrl-C ends all three."""
 

@@ -96,7 +96,7 @@ class Plan:
                 f"--config.file={config}",
                 f"--storage.tsdb.path={self.folder / 'prometheus-data'}",
                 f"--web.listen-address={HOST}:{self.places.prometheus_port}",
-                "--enable-feature=exemplar-storage,created-timestamp-zero-ingestion",
+                f"--enable-feature={FEATURES}",
             ),
             f"{self.places.prometheus}/-/ready",
         )

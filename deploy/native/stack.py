@@ -1,6 +1,6 @@
-"""Runs the three programs until it is told to stop or one of them ends; none outlives this process.
+"""Runs the three programs until it is told to stop; none outlives this process.
 
-Raises Broken, with the end of that program's log, when one does not start or does not stay.
+Raises Broken, with the end of that program's log, when one does not start, or when none is left.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,12 +84,18 @@ class Stack:
     def member(self, name: str) -> Member:
         return next(member for member in self.members if member.name == name)
 
-    def watch(self) -> None:
-        """Wait until interrupted; raises Broken when a program ends by itself."""
-        while True:
-            for member in self.members:
-                member.require_alive()
+    def watch(self, tell: Callable[[str], None]) -> None:
+        """Wait until interrupted. The others go on when a program ends by itself, which is told.
+
+        Raises Broken when it was the last.
+        """
+        left = list(self.members)
+        while left:
+            for member in [each for each in left if each.popen.poll() is not None]:
+                left.remove(member)
+                tell(member.why())
             time.sleep(_POLL_S)
+        raise Broken("All of them have ended.")
 
 
 @contextmanager

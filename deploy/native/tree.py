@@ -45,8 +45,8 @@ class Row:
 
     @property
     def note(self) -> str:
-        """The few facts that are worth a look: outcome, tokens, cost, the wait for the first."""
-        return ", ".join(_facts(self.span.attributes, self.mark))
+        """What is worth a look: outcome, tokens, cost, the wait for the first."""
+        return ", ".join(_noted(self.span.attributes, self.mark))
 
     @property
     def waiting_us(self) -> int:
@@ -76,7 +76,7 @@ def _under(
         yield from _under(child, below, depth + 1, indent + ("└ " if is_last else "├ "), under)
 
 
-def _facts(attributes: Mapping[str, Value], mark: Mark) -> Iterator[str]:
+def _noted(attributes: Mapping[str, Value], mark: Mark) -> Iterator[str]:
     if "http.response.status_code" in attributes and mark != "error":  # its type is the number
         yield str(attributes["http.response.status_code"])
     if "app.outcome" in attributes and not mark:

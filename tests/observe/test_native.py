@@ -18,9 +18,10 @@ import pytest
 from deploy.native import places
 from deploy.native.places import Places
 from deploy.native.programs import ROOT
+from deploy.native.stack import Broken, running
 from tests.observe.asking import Asking
 from tests.observe.clients import PATIENCE_S, Jaeger, Prometheus, until
-from tests.observe.conftest import Serve
+from tests.observe.conftest import Serve, plan
 from tests.served.processes import children, is_alive, kill
 
 
@@ -65,7 +66,7 @@ def test_it_says_where_everything_is_and_ends_it_all_when_told(
         assert at.jaeger in said
         assert at.prometheus in said
         assert f"OTEL_EXPORTER_OTLP_ENDPOINT={at.collector} make run" in said
-        assert "python -m deploy.native trace" in said
+        assert "make trace" in said
         assert len(children(process.pid)) == 3
         running = children(process.pid)
         process.send_signal(number)
@@ -86,19 +87,25 @@ def test_nothing_survives_it_when_it_is_killed(at: Places, tmp_path: Path) -> No
         until(lambda: not any(is_alive(pid) for pid in running), "something survived")
 
 
-def test_a_program_that_ends_takes_the_others_along_and_is_named(
-    at: Places, tmp_path: Path
-) -> None:
+def test_a_program_that_ends_is_named_and_the_others_go_on(at: Places, tmp_path: Path) -> None:
     with up(at, tmp_path) as process:
         until(ready(tmp_path), "it did not come up")
-        running = children(process.pid)
-        (jaeger,) = [pid for pid in running if "jaeger" in Path(f"/proc/{pid}/cmdline").read_text()]
-        os.kill(jaeger, signal.SIGKILL)
+
+        def said() -> str:
+            return (tmp_path / "said").read_text()
+
+        running = {
+            Path(f"/proc/{pid}/comm").read_text().strip(): pid for pid in children(process.pid)
+        }
+        os.kill(running.pop("otelcol"), signal.SIGKILL)
+        until(lambda: "collector ended with signal 9" in said(), "nobody told")
+        assert httpx.get(f"{at.jaeger}/api/services").status_code == 200
+        assert httpx.get(f"{at.prometheus}/-/healthy").status_code == 200
+        for pid in running.values():
+            os.kill(pid, signal.SIGKILL)
         assert process.wait(PATIENCE_S) == 1
-    assert not any(is_alive(pid) for pid in running)
-    said = (tmp_path / "said").read_text()
-    assert "jaeger ended with signal 9" in said
-    assert "Traceback" not in said
+    assert "All of them have ended." in said()
+    assert "Traceback" not in said()
 
 
 def test_a_port_that_is_taken_is_one_sentence(at: Places) -> None:
@@ -109,6 +116,19 @@ def test_a_port_that_is_taken_is_one_sentence(at: Places) -> None:
         f"Port {at.prometheus_port} is in use by another program; end that one, or set"
         " OBSERVE_PROMETHEUS_PORT to a free port.\n"
     )
+
+
+def test_a_program_that_does_not_start_is_named_with_what_it_said(
+    binaries: Path, tmp_path: Path
+) -> None:
+    faulty = plan(binaries, tmp_path, OTELCOL_FLUSH_INTERVAL="soon")
+    with (
+        pytest.raises(
+            Broken, match=r"(?s)collector ended with exit code 1.*metrics_flush_interval"
+        ),
+        running(faulty),
+    ):
+        pass
 
 
 @pytest.mark.parametrize("port", ["http", "0", "65536", "-1"])

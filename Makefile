@@ -53,6 +53,7 @@ trace: | $(BIN)/python             ## Draw the latest trace, or ARGS="<trace id>
 	@$(BIN)/python -m deploy.native trace $(ARGS)
 
 test-observe: $(VENV)/.installed-dev  ## Send real runs through that stack and ask it for them (needs Go)
+	$(BIN)/python -m deploy.native build --all
 	$(BIN)/python -m pytest tests/observe $(ARGS)
 
 bench: $(VENV)/.installed-dev      ## Print the table of performance ratios

@@ -31,7 +31,7 @@ from deploy.native.pins import (
 )
 
 Tell = Callable[[str], None]
-EXPECTED = "five to twelve minutes"
+EXPECTED = "four to eight minutes"
 _UNFINISHED = ".unfinished-"
 
 

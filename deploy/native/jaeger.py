@@ -109,7 +109,7 @@ def get(jaeger: str, path: str) -> list[Any]:
         answer = json.loads(connection.getresponse().read())
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise Unanswered(
-            f"No Jaeger answers at {jaeger} ({error}). Is `python -m deploy.native up` running?"
+            f"No Jaeger answers at {jaeger} ({error}). Is `make observe` running?"
         ) from error
     finally:
         connection.close()

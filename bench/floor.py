@@ -6,16 +6,13 @@ A process of its own, `python -m bench.floor`, configured as the service's serve
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import AsyncGenerator
 
-import uvloop
-from hypercorn.asyncio import serve
 from quart import Quart, Response
 
+from bench.standin import run
+
 # Private, but a floor on another configuration would be none.
-from service.server import _config
-from service.sockets import allow_many_files, base_url, listen
 from service.web.sse import HEADERS
 
 
@@ -54,20 +51,5 @@ def create_app() -> Quart:
     return app
 
 
-async def main() -> None:
-    """Serve until SIGTERM."""
-    allow_many_files()
-    told = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
-    sock = listen("127.0.0.1", 0)
-    print(f"The floor is at {base_url(sock)}", flush=True)
-
-    async def stopped() -> None:
-        await told.wait()
-
-    await serve(create_app(), _config(sock), shutdown_trigger=stopped)
-
-
 if __name__ == "__main__":
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main())
+    run(create_app())

@@ -9,19 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import signal
 
-import uvloop
-from hypercorn.asyncio import serve
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
 from quart import Quart, Response, request
 
-# Private, but the same server as the service's.
-from service.server import _config
-from service.sockets import allow_many_files, base_url, listen
+from bench.standin import run
 
 _SLOW_S = 30.0
 
@@ -77,22 +72,6 @@ def create_app() -> Quart:
     return app
 
 
-async def main() -> None:
-    """Serve until SIGTERM."""
-    allow_many_files()
-    told = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
-    sock = listen("127.0.0.1", 0)
-    print(f"The sink is at {base_url(sock)}", flush=True)
-
-    async def stopped() -> None:
-        await told.wait()
-
-    config = _config(sock)
-    config.graceful_timeout = 0.1  # whoever waits for a slow answer need not have it
-    await serve(create_app(), config, shutdown_trigger=stopped)
-
-
 if __name__ == "__main__":
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main())
+    # Whoever waits for a slow answer need not have it.
+    run(create_app(), graceful_s=0.1)

@@ -140,7 +140,8 @@ class Outlet:
             if fits:
                 self._waiting += 1
         if not fits:
-            self._lose(DROPPED, 1, f"{self._room} wait already")
+            why = "the service ends" if self._closed else f"{self._room} wait already"
+            self._lose(DROPPED, 1, why)
         return fits
 
     def send(
@@ -148,19 +149,24 @@ class Outlet:
     ) -> Result:
         """Export a batch whose items were admitted and note what came of it."""
         began = perf_counter()
-        result = export(batch)
-        outcome = SENT if result is success else FAILED
-        self._duration.child(self._signal, outcome).observe(perf_counter() - began)
-        with self._lock:
-            waiting = self._waiting = self._waiting - len(batch)
-            if self._closed:  # counted as dropped by now, and too late to matter
-                return result
-        if outcome is FAILED:
-            self._lose(FAILED, len(batch), _last_words.first or "no answer in time")
-        else:
-            self._items.child(self._signal, SENT).inc(len(batch))
-            self._recover(waiting)
+        result: Result | None = None
+        try:
+            result = export(batch)
+        finally:  # an exporter that raises has lost its batch like one that says so
+            self._note(len(batch), result is success, perf_counter() - began)
         return result
+
+    def _note(self, count: int, well: bool, duration_s: float) -> None:
+        self._duration.child(self._signal, SENT if well else FAILED).observe(duration_s)
+        with self._lock:
+            if self._closed:  # counted as dropped by now, and too late to matter
+                return
+            waiting = self._waiting = self._waiting - count
+        if well:
+            self._items.child(self._signal, SENT).inc(count)
+            self._recover(waiting)
+        else:
+            self._lose(FAILED, count, _last_words.first or "no answer in time")
 
     def show(self) -> None:
         """Put the queue's length on the page; on each span it would cost more than the rest."""

@@ -75,9 +75,13 @@ def flush(telemetry: Telemetry) -> None:
     provider.force_flush()
 
 
+def page_of(telemetry: Telemetry) -> str:
+    return telemetry.metrics_page("")[0].decode()
+
+
 def items(telemetry: Telemetry, signal: str = "traces") -> dict[str, float]:
     """Return the account of a signal, as far as it is not 0: sent, failed, dropped."""
-    page = samples(telemetry.metrics_page("")[0].decode())
+    page = samples(page_of(telemetry))
     return {
         dict(labels)["outcome"]: value
         for (name, labels), value in page.items()
@@ -111,6 +115,19 @@ def test_an_outage_is_counted_and_told_once(
     assert cure == "spans are sent again; 6 were lost"
 
 
+def test_an_exporter_that_raises_has_lost_its_batch(
+    exported: Telemetry, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(gate, "export", fail)
+    run(exported, 2)
+    flush(exported)
+    assert items(exported) == {"failed": 2}
+    assert 'telemetry_export_queue_items{signal="traces"} 0.0' in page_of(exported)
+
+
 def test_what_does_not_fit_into_the_queue_is_dropped(
     gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,7 +158,7 @@ def test_what_is_left_at_the_end_is_counted(
 def test_the_queue_is_on_the_page(exported: Telemetry, gate: Gate) -> None:
     run(exported)
     flush(exported)
-    page = exported.metrics_page("")[0].decode()
+    page = page_of(exported)
     assert 'telemetry_export_queue_items{signal="traces"} 0.0' in page
     assert 'telemetry_export_duration_seconds_count{outcome="sent",signal="traces"} 1.0' in page
 

@@ -125,6 +125,10 @@ class Settings(BaseSettings):
         return self.openai_model or ("llama-3.3-70b-versatile" if on_groq else "gpt-4o-mini")
 
 
+# Every name that may stand in `.env` besides OpenTelemetry's and the agents' keys.
+KNOWN = frozenset(name.upper() for name in Settings.model_fields) | WITHOUT_EFFECT | FOR_COMPOSE
+
+
 def load_settings(env_file: Path | None = Path(".env")) -> Settings:
     """Return the settings in force.
 
@@ -148,12 +152,11 @@ def check_env_file(env_file: Path | None, key_variables: frozenset[str]) -> None
     `key_variables` are the names that agents give as `key_env`.
     Raises SettingsError.
     """
-    known = {name.upper() for name in Settings.model_fields} | WITHOUT_EFFECT | FOR_COMPOSE
     faults = []
     for name in dotenv_values(env_file) if env_file else {}:
-        if name.upper() in known or name in key_variables or name.startswith("OTEL_"):
+        if name.upper() in KNOWN or name in key_variables or name.startswith("OTEL_"):
             continue
-        near = difflib.get_close_matches(name.upper(), known, n=1)
+        near = difflib.get_close_matches(name.upper(), KNOWN, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         faults.append(f"{name} in {env_file}: not a known setting{hint}")
     if faults:

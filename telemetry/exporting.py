@@ -36,9 +36,8 @@ class TelemetryError(Exception):
     """A standard variable has a value that nothing can be done with; the message names it."""
 
 
-def otlp_wanted(environ: Mapping[str, str] | None = None) -> bool:
+def otlp_wanted(env: Mapping[str, str]) -> bool:
     """Return whether traces are to be sent: where to or by what is named, and nothing forbids."""
-    env = os.environ if environ is None else environ
     exporters = _exporters(env, "OTEL_TRACES_EXPORTER")
     if is_disabled(env) or "none" in exporters:
         return False
@@ -46,9 +45,8 @@ def otlp_wanted(environ: Mapping[str, str] | None = None) -> bool:
     return "otlp" in exporters or any(env.get(name, "").strip() for name in endpoints)
 
 
-def otlp_logs_wanted(environ: Mapping[str, str] | None = None) -> bool:
+def otlp_logs_wanted(env: Mapping[str, str]) -> bool:
     """Return whether log records are to be sent too: only when their exporter is named."""
-    env = os.environ if environ is None else environ
     return not is_disabled(env) and "otlp" in _exporters(env, "OTEL_LOGS_EXPORTER")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from deploy.native.places import Places
-from service.settings import FOR_COMPOSE, WITHOUT_EFFECT, Settings
+from service.settings import KNOWN
 
 ROOT = Path(__file__).parent.parent
 API = (ROOT / "docs" / "api.md").read_text("utf-8")
@@ -77,8 +77,7 @@ def test_a_module_has_its_place_in_the_architecture(module: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_a_page_names_only_settings_that_exist(page: Path) -> None:
-    known = {name.upper() for name in Settings.model_fields} | WITHOUT_EFFECT | FOR_COMPOSE
-    known |= {"OBSERVE_APP", *(variable for variable, _ in Places().ports())}
+    known = KNOWN | {"OBSERVE_APP", *(variable for variable, _ in Places().ports())}
     known |= {"TCP_USER_TIMEOUT", "BODY_TIMEOUT", "RESPONSE_TIMEOUT"}  # of the kernel, of Quart
     named = set(re.findall(r"`([A-Z][A-Z0-9]*_[A-Z0-9_]+)\b", page.read_text("utf-8")))
     assert not {name for name in named - known if not name.startswith("OTEL_")}

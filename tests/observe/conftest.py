@@ -101,13 +101,6 @@ def jaeger(stack: Stack) -> Jaeger:
     return Jaeger(stack.at.jaeger)
 
 
-@pytest.fixture(scope="session")
-def mock_llm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    """The models' server; `url` ends in /v1."""
-    with announced(tmp_path_factory.mktemp("mock"), "mock", "--port", "0") as process:
-        yield process
-
-
 Serve = Callable[..., AbstractContextManager[Process]]
 
 

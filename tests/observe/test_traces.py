@@ -3,20 +3,9 @@
 from __future__ import annotations
 
 from deploy.native.stack import Stack
-from tests.observe.clients import Jaeger, Tree, named, tree, until
+from tests.observe.clients import Jaeger, named, tree, until
 from tests.observe.conftest import Traffic
-
-PROCESS = "POST /api/process"
-QUICK = "mock?tokens=20&first_ms=5&gap_ms=2"
-
-
-def agent(name: str, *models: str) -> Tree:
-    return f"invoke_agent {name}", [(f"chat {model}", [("POST", [])]) for model in models]
-
-
-LLM_1 = agent("llm-1", f"{QUICK}&seed=1")
-LLM_2 = agent("llm-2", f"{QUICK}&seed=2")
-COMBINE = agent("llm-combine", "mock?tokens=30&first_ms=5&gap_ms=2")
+from tests.served.trees import COMBINE, LLM_1, LLM_2, PROCESS, QUICK
 
 
 def test_a_run_is_one_tree_from_the_request_to_the_wire(traffic: Traffic, jaeger: Jaeger) -> None:

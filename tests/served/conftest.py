@@ -21,13 +21,6 @@ Start = Callable[..., Process]
 
 
 @pytest.fixture(scope="session")
-def mock_llm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    """The models' server; `url` ends in /v1."""
-    with announced(tmp_path_factory.mktemp("mock"), "mock", "--port", "0") as process:
-        yield process
-
-
-@pytest.fixture(scope="session")
 def gusher_url() -> Iterator[str]:
     with gushing() as url:
         yield url

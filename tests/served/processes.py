@@ -15,12 +15,11 @@ from pathlib import Path
 
 import httpx
 
-from service.settings import FOR_COMPOSE, WITHOUT_EFFECT, Settings
+from service.settings import KNOWN
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 30.0  # nobody waits that long unless something hangs
 
-_OURS = {name.upper() for name in Settings.model_fields} | WITHOUT_EFFECT | FOR_COMPOSE
 _URL = re.compile(r"(?:on|answers at) (http://\S+)")
 
 
@@ -29,7 +28,7 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name.upper() not in _OURS and not name.startswith(("OTEL_", "PROMETHEUS_"))
+        if name.upper() not in KNOWN and not name.startswith(("OTEL_", "PROMETHEUS_"))
     }
     return {**kept, "PYTHONPATH": str(ROOT), **settings}
 

@@ -14,9 +14,8 @@ from service.version import VERSION
 from tests.otlp import Protocol, Sink, Span, Trace, assert_sound
 from tests.served.conftest import Told
 from tests.served.processes import Process, announced
+from tests.served.trees import COMBINE, LLM_1, LLM_2, PROCESS, QUICK, Tree, agent, call
 from tests.served.wire import Api, asking, assert_whole, client_of, events_of, follow
-
-PROCESS = "POST /api/process"
 
 
 @dataclass(frozen=True)
@@ -63,22 +62,8 @@ async def exporting(exporter: tuple[Process, Sink]) -> AsyncIterator[Exporting]:
         yield Exporting(process, sink, api)
 
 
-def call(model: str) -> Any:
-    return f"chat {model}", [("POST", [])]
-
-
-def agent(name: str, *calls: Any) -> Any:
-    return f"invoke_agent {name}", list(calls)
-
-
-def run(name: str, *agents: Any) -> Any:
+def run(name: str, *agents: Tree) -> Tree:
     return PROCESS, [(f"invoke_workflow {name}", list(agents))]
-
-
-QUICK = "mock?tokens=20&first_ms=5&gap_ms=2"
-LLM_1 = agent("llm-1", call(f"{QUICK}&seed=1"))
-LLM_2 = agent("llm-2", call(f"{QUICK}&seed=2"))
-COMBINE = agent("llm-combine", call("mock?tokens=30&first_ms=5&gap_ms=2"))
 
 
 def failed(trace: Trace) -> set[str]:

@@ -18,7 +18,8 @@ from tests.served import models
 from tests.served.conftest import KEY, Start
 from tests.served.processes import Process
 from tests.served.test_drain import exit_code
-from tests.served.test_exported import PROCESS, assert_quiet
+from tests.served.test_exported import assert_quiet
+from tests.served.trees import PROCESS
 from tests.served.wire import (
     Api,
     Event,

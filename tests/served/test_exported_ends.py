@@ -12,8 +12,9 @@ import pytest
 from tests.otlp import Protocol, Sink, assert_sound
 from tests.served.conftest import Start
 from tests.served.test_drain import exit_code
-from tests.served.test_exported import PROCESS, assert_quiet, failed
+from tests.served.test_exported import assert_quiet, failed
 from tests.served.test_workers import two_workers
+from tests.served.trees import PROCESS
 from tests.served.wire import Event, assert_whole, client_of, events_of, follow
 
 # So that nothing leaves before the end unless the batch is full.

@@ -21,6 +21,7 @@ from service.server import _config
 from service.settings import load_settings
 from telemetry import Telemetry, TelemetryConfig
 from tests.served.conftest import Told
+from tests.served.trees import COMBINE, LLM_1, LLM_2, PROCESS, QUICK, Tree, agent, call
 from tests.served.wire import (
     Api,
     asking,
@@ -31,8 +32,6 @@ from tests.served.wire import (
     follow,
     until,
 )
-
-Tree = tuple[str, list["Tree"]]
 
 
 @dataclass
@@ -106,21 +105,6 @@ async def traced(
         async with tracing(tmp_path, told, monkeypatch, DETACH_GRACE_S="0.2") as found:
             yield found
     assert "Failed to detach" not in caplog.text
-
-
-def call(model: str) -> Tree:
-    return f"chat {model}", [("POST", [])]
-
-
-def agent(name: str, *calls: Tree) -> Tree:
-    return f"invoke_agent {name}", list(calls)
-
-
-QUICK = "mock?tokens=20&first_ms=5&gap_ms=2"
-PROCESS = "POST /api/process"
-COMBINE = agent("llm-combine", call("mock?tokens=30&first_ms=5&gap_ms=2"))
-LLM_1 = agent("llm-1", call(f"{QUICK}&seed=1"))
-LLM_2 = agent("llm-2", call(f"{QUICK}&seed=2"))
 
 
 def assert_sound(spans: list[ReadableSpan]) -> None:

@@ -1,0 +1,20 @@
+"""The trees of spans that runs of the tests' ensembles must have."""
+
+from __future__ import annotations
+
+Tree = tuple[str, list["Tree"]]
+
+
+def call(model: str) -> Tree:
+    return f"chat {model}", [("POST", [])]
+
+
+def agent(name: str, *calls: Tree) -> Tree:
+    return f"invoke_agent {name}", list(calls)
+
+
+QUICK = "mock?tokens=20&first_ms=5&gap_ms=2"
+PROCESS = "POST /api/process"
+COMBINE = agent("llm-combine", call("mock?tokens=30&first_ms=5&gap_ms=2"))
+LLM_1 = agent("llm-1", call(f"{QUICK}&seed=1"))
+LLM_2 = agent("llm-2", call(f"{QUICK}&seed=2"))

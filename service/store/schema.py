@@ -1,0 +1,222 @@
+"""The tables. One schema for SQLite and PostgreSQL; the migrations make it, this describes it.
+
+Every row that belongs to a user names its `owner`; `store/scope.py` is where queries are narrowed
+to one. `configs` and `workers` belong to the service itself. What the database keeps right by
+itself, the search index and the counts, is in the migrations alone.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    text,
+)
+
+
+class UTCTime(TypeDecorator[datetime]):
+    """A moment: aware and in UTC on both sides; SQLite has no time zones of its own."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any | None, _dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        moment: datetime = value
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_BIG = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows only by INTEGER
+
+# A conversation's id may be the caller's own, so it is one's own only together with its owner.
+conversations = Table(
+    "conversations",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("title", Text, nullable=False),
+    Column("created_at", UTCTime, nullable=False),
+    Column("updated_at", UTCTime, nullable=False),
+    Index("ix_conversations_recent", "owner", "updated_at", "id"),
+)
+
+# Turns that a caller brought along when a conversation began; those that follow are runs.
+messages = Table(
+    "messages",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("conversation_id", Text, primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("role", Text, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("created_at", UTCTime, nullable=False),
+    ForeignKeyConstraint(
+        ["owner", "conversation_id"],
+        ["conversations.owner", "conversations.id"],
+        ondelete="CASCADE",
+    ),
+)
+
+# An ensemble as it was when a run used it: prompts, models, settings.
+configs = Table(
+    "configs",
+    metadata,
+    Column("hash", Text, primary_key=True),
+    Column("ensemble", Text, nullable=False),
+    Column("content", Text, nullable=False),  # JSON
+    Column("created_at", UTCTime, nullable=False),
+)
+
+# One question and its answer. `state` is running, completed, failed, cancelled or interrupted.
+runs = Table(
+    "runs",
+    metadata,
+    Column("number", _BIG, Identity(always=False), primary_key=True),  # what the search index holds
+    Column("id", Text, nullable=False, unique=True),  # sorts by time
+    Column("owner", Text, nullable=False),
+    Column("conversation_id", Text, nullable=False),
+    Column("message_id", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("question", Text, nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("ensemble", Text, nullable=False),
+    Column("config_hash", ForeignKey("configs.hash"), nullable=False),
+    Column("trace_id", Text, nullable=False),
+    Column("worker_id", Text, nullable=False),
+    Column("stream_agents", Boolean, nullable=False),
+    Column("max_tokens", Integer),
+    Column("timeout_s", Float),
+    Column("created_at", UTCTime, nullable=False),
+    Column("ended_at", UTCTime),
+    Column("elapsed_ms", Float),
+    Column("input_tokens", _BIG, nullable=False),
+    Column("output_tokens", _BIG, nullable=False),
+    Column("cached_tokens", _BIG, nullable=False),
+    Column("reasoning_tokens", _BIG, nullable=False),
+    Column("usage_estimated", Boolean, nullable=False),
+    Column("cost_usd", Float),
+    Column("degraded", Boolean, nullable=False),
+    Column("answered_by", Text),
+    Column("code", Text),
+    Column("error", Text),  # the sentence
+    Column("retry_of", Text),
+    Column("superseded_by", Text),  # the run that was asked again instead; then this one is history
+    Column("last_seq", Integer, nullable=False),  # of its events, once it has ended
+    Column("events_expire_at", UTCTime),
+    Column("events_expired", Boolean, nullable=False),
+    ForeignKeyConstraint(
+        ["owner", "conversation_id"],
+        ["conversations.owner", "conversations.id"],
+        ondelete="CASCADE",
+    ),
+    Index("ix_runs_conversation", "owner", "conversation_id", "id"),
+    Index(
+        "ix_runs_history",
+        "owner",
+        "id",
+        sqlite_where=text("superseded_by IS NULL"),
+        postgresql_where=text("superseded_by IS NULL"),
+    ),
+    Index(
+        "ix_runs_unfinished",
+        "worker_id",
+        sqlite_where=text("state = 'running'"),
+        postgresql_where=text("state = 'running'"),
+    ),
+    Index(
+        "ix_runs_expiring",
+        "events_expire_at",
+        sqlite_where=text("events_expired IS FALSE"),
+        postgresql_where=text("events_expired IS FALSE"),
+    ),
+)
+
+# What each agent of a run said, once it has ended. `config_hash` is of the agent alone.
+agent_answers = Table(
+    "agent_answers",
+    metadata,
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("agent", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("state", Text, nullable=False),  # answered, failed or skipped
+    Column("code", Text),
+    Column("error", Text),
+    Column("report", LargeBinary, nullable=False),  # AgentReport as JSON
+    Column("config_hash", Text, nullable=False),
+    Column("created_at", UTCTime, nullable=False),
+)
+
+# A run's events, in the pieces in which they were committed.
+segments = Table(
+    "segments",
+    metadata,
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("first_seq", Integer, primary_key=True),
+    Column("last_seq", Integer, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("data", LargeBinary, nullable=False),  # lines, each a JSON array of events
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("expires_at", UTCTime, nullable=False, index=True),
+)
+
+# What somebody wants of a run that another process works on.
+signals = Table(
+    "signals",
+    metadata,
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("worker_id", Text, nullable=False, index=True),  # who is to hear it
+    Column("stop", Boolean, nullable=False),
+    Column("watched_until", UTCTime),  # somebody is reading it elsewhere
+)
+
+# The processes that work on runs, and when each was last heard of.
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("seen_at", UTCTime, nullable=False),
+)

@@ -1,13 +1,15 @@
-"""What every test gets: an environment without the settings of whoever runs it, and models."""
+"""What tests get: an environment without the settings of whoever runs it, models, databases."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from service.settings import KNOWN
+from tests.databases import Postgres, Redis, postgres_server, redis_server
 from tests.served.processes import Process, announced
 
 
@@ -23,3 +25,45 @@ def mock_llm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """The models' server; `url` ends in /v1."""
     with announced(tmp_path_factory.mktemp("mock"), "mock", "--port", "0") as process:
         yield process
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server for all tests; who freezes or stops it puts it right again."""
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[Redis]:
+    with redis_server() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(redis: Redis) -> str:
+    """The URL of an empty Redis."""
+    redis.empty()
+    return redis.url
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database."""
+    url = postgres.new_database()
+    yield url
+    postgres.drop_database(url)
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """The URL of a SQLite file that is not there yet."""
+    return f"sqlite:///{tmp_path}/service.db"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty database, once of each kind."""
+    name = {"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param]
+    url: str = request.getfixturevalue(name)
+    return url

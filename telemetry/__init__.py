@@ -15,15 +15,19 @@ from telemetry.exporting import (
 from telemetry.facade import Telemetry
 from telemetry.logs import configure_logging, redact, register_secret
 from telemetry.setup import TelemetryConfig, content_wanted
+from telemetry.store import JournalMetrics, StoreOperation, Unavailable
 from telemetry.tracing import AgentOperation, Workflow
 
 __all__ = [
     "AgentOperation",
     "ChatOperation",
+    "JournalMetrics",
     "RequestInfo",
+    "StoreOperation",
     "Telemetry",
     "TelemetryConfig",
     "TelemetryError",
+    "Unavailable",
     "Workflow",
     "bind_log",
     "check_otel_variables",

@@ -1,20 +1,31 @@
 """`Telemetry`: the one object the service holds, made of a tracer and the instruments."""
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import httpx
+from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import SpanContext, Tracer
 
-from telemetry import outbound, semconv
+from telemetry import outbound, semconv, store
 from telemetry.asgi import ASGIApp, Middleware
 from telemetry.context import RequestInfo, current_request
 from telemetry.health import Health
 from telemetry.labels import LabelSets
 from telemetry.metrics import Metrics
-from telemetry.operation import Recorder
+from telemetry.operation import Operation, Recorder
+from telemetry.quiet import QuietTracer
 from telemetry.setup import TelemetryConfig, Tracing, end_within, resource_of
+from telemetry.store import (
+    JournalMetrics,
+    Recovered,
+    StoreOperation,
+    StoreOperationName,
+    System,
+    Unavailable,
+)
 from telemetry.tracing import Workflow
 
 if TYPE_CHECKING:
@@ -35,13 +46,17 @@ class Telemetry:
         self._logs = _log_export(resource, self.metrics) if config.otlp_logs_enabled else None
         parts = (self._tracing, self._logs)
         self._outlets = [each.outlet for each in parts if each and each.outlet]
-        self.health = Health(self.metrics, self._outlets)
+        store.expect(self.metrics)
+        self.journal = JournalMetrics(self.metrics)
+        shows = [self.journal.show, *(outlet.show for outlet in self._outlets)]
+        self.health = Health(self.metrics, shows)
         self._recorder = Recorder(
             self._tracing.tracer,
             self.metrics,
             is_exporting=self._tracing.is_exporting,
             captures_content=config.captures_content,
         )
+        self._untraced = replace(self._recorder, tracer=QuietTracer())
         self._ended = False
         self.set_labels(
             workflows=config.workflows,
@@ -52,7 +67,7 @@ class Telemetry:
 
     @property
     def tracer(self) -> Tracer:
-        """For child spans of store and Redis calls; give them `RequestInfo.context` as parent."""
+        """For spans that none of the operations are; give them a `context` as parent."""
         return self._tracing.tracer
 
     def set_labels(
@@ -100,6 +115,30 @@ class Telemetry:
             semconv.AGENTS: list(agents),
         }
         return Workflow(self._recorder, name, attributes, parent)
+
+    def store_operation(
+        self,
+        name: StoreOperationName,
+        *,
+        system: System,
+        parent: Operation | RequestInfo | None = None,
+    ) -> StoreOperation:
+        """Start an operation of the store, below `parent`, else below the current request.
+
+        Outside of a request it is measured and has no span: a journal's commit is of many runs.
+        """
+        parent = parent or current_request()
+        if parent is None:
+            return StoreOperation(self._untraced, name, system, Context())
+        return StoreOperation(self._recorder, name, system, parent.context)
+
+    def store_rejected(self, reason: Unavailable) -> None:
+        """Count a request that was refused because the store was out of reach."""
+        self.metrics.store_rejections.child(reason).inc()
+
+    def run_recovered(self, outcome: Recovered) -> None:
+        """Count a run that was found unfinished and given an end."""
+        self.metrics.recoveries.child(outcome).inc()
 
     def metrics_page(self, accept: str) -> tuple[bytes, str]:
         """Return the /metrics body and content type for an Accept header.

@@ -5,13 +5,12 @@ Where there is no /proc, as on macOS, the process figures stay 0.
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter
 
 from prometheus_client import ProcessCollector
 
 from telemetry import semconv
-from telemetry.exporting import Outlet
 from telemetry.metrics import Metrics
 
 _LAG_EVERY_S = 0.25
@@ -19,10 +18,13 @@ _PROCESS_EVERY = 20  # of these; listing 10,000 descriptors takes 3 ms
 
 
 class Health:
-    """Reads the process's figures; prometheus-client's own would know one worker of several."""
+    """Reads the process's figures; prometheus-client's own would know one worker of several.
 
-    def __init__(self, metrics: Metrics, outlets: Sequence[Outlet]) -> None:
-        self._outlets = outlets
+    `shows` put further figures on the page that are too many to write down as they change.
+    """
+
+    def __init__(self, metrics: Metrics, shows: Sequence[Callable[[], None]]) -> None:
+        self._shows = shows
         self._loop_lag = metrics.loop_lag
         self._cpu = metrics.process_cpu
         self._gauges = {
@@ -37,8 +39,8 @@ class Health:
 
     def sample(self) -> None:
         """Read the figures now; one that cannot be read keeps its last value."""
-        for outlet in self._outlets:
-            outlet.show()
+        for show in self._shows:
+            show()
         with self._lock:
             for family in self._collector.collect():
                 for sample in family.samples:

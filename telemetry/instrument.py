@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Labels = tuple[str, ...]
+Across = Literal["livesum", "livemin", "livemax"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +18,7 @@ class Instrument:
     labels: Labels = ()
     buckets: tuple[float, ...] = ()
     unit: str = ""
-    across: Literal["livesum", "livemin"] = "livesum"  # what the workers' gauges make together
+    across: Across = "livesum"  # what the workers' gauges make together
 
 
 def doubling(first: float, last: float) -> tuple[float, ...]:
@@ -45,6 +46,6 @@ def counter(name: str, text: str, *labels: str, unit: str = "") -> Instrument:
     return Instrument(name=name, kind="counter", help=text, labels=labels, unit=unit)
 
 
-def gauge(name: str, text: str, *labels: str) -> Instrument:
+def gauge(name: str, text: str, *labels: str, across: Across = "livesum") -> Instrument:
     """Return a gauge."""
-    return Instrument(name=name, kind="gauge", help=text, labels=labels)
+    return Instrument(name=name, kind="gauge", help=text, labels=labels, across=across)

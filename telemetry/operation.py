@@ -77,6 +77,11 @@ class Operation:
         """The span's ids, to link to or to write down."""
         return self._span.get_span_context()
 
+    @property
+    def context(self) -> Context:
+        """Holds the span: the explicit parent of what belongs to this operation."""
+        return self._context
+
     def _event(self, name: str, attributes: Attributes) -> None:
         """Add a span event; secrets are taken out."""
         if not self._span.is_recording():

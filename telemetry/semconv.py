@@ -4,9 +4,10 @@ The GenAI conventions are in development and renames are under way: change a nam
 
 Sources:
     HTTP     https://opentelemetry.io/docs/specs/semconv/http/ (stable)
+    DB       https://opentelemetry.io/docs/specs/semconv/db/ (stable)
     process  https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics
     GenAI    https://github.com/open-telemetry/semantic-conventions-genai (development)
-    ours     `app.*`, `run.id` and `fanout_*`: no convention covers them
+    ours     `app.*`, `run.id`, `fanout_*`, `journal_*` and `store_*`: no convention covers them
 """
 
 from typing import Final
@@ -36,6 +37,10 @@ PROCESS_PID: Final = "process.pid"
 KNOWN_METHODS: Final = frozenset(
     {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "QUERY"}
 )
+
+# --- database attributes (stable) ---
+DB_SYSTEM: Final = "db.system.name"  # sqlite, postgresql or redis
+DB_OPERATION: Final = "db.operation.name"  # what a transaction is for, not its statements
 
 # --- GenAI attributes (development) ---
 OPERATION_NAME: Final = "gen_ai.operation.name"
@@ -78,6 +83,7 @@ AGENTS: Final = "app.agents"
 ATTEMPT: Final = "app.attempt"  # 1 for the first
 CHUNKS: Final = "app.chunks"
 REQUEST_ID: Final = "app.request_id"
+DROPPED_MESSAGES: Final = "app.dropped_messages"
 
 # --- span events; never one per token ---
 EVENT_RETRY: Final = "app.retry"
@@ -85,6 +91,7 @@ EVENT_HEDGE: Final = "app.hedge"
 EVENT_STEP_DOWN: Final = "app.step_down"
 EVENT_STRAGGLER_CUT: Final = "app.straggler_cut"
 EVENT_FIRST_OUTPUT: Final = "app.first_output"
+EVENT_CONTEXT_TRIMMED: Final = "app.context_trimmed"
 REASON: Final = "app.reason"  # an error code, or why an agent was cut off
 AGENT: Final = "app.agent"  # who was cut off or stood in for
 DELAY: Final = "app.delay_s"  # seconds until the next attempt
@@ -101,6 +108,7 @@ WORKFLOW_BUCKETS: Final = (
     *(1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0),
 )
 LAG_BUCKETS: Final = doubling(0.001, 8.192)
+STORE_BUCKETS: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
 TOKEN_BUCKETS: Final = tuple(float(4**k) for k in range(14))  # 1 to 67108864
 CALL_LABELS: Final = ("operation", "provider", "request_model", "response_model")
 
@@ -177,16 +185,42 @@ DISCONNECTS: Final = counter(
     "fanout_client_disconnects_total", "Streams whose client left before the end."
 )
 RESUMES: Final = counter("fanout_resumes_total", "Streams that re-attached to a run.")
+CONTEXT_TRIMS: Final = counter(
+    "fanout_context_trims_total", "Times the oldest messages were left out.", "agent"
+)
+RECOVERIES: Final = counter(
+    "fanout_recoveries_total", "Runs found unfinished that were given an end.", "outcome"
+)
+
+# --- the store; the journal is what still has to be written to it ---
+STORE_DURATION: Final = seconds(
+    "db_client_operation_duration_seconds",
+    "Time of one operation of the store, its waiting for a connection included.",
+    ("system", "operation", "error_type"),
+    STORE_BUCKETS,
+)
+STORE_REJECTIONS: Final = counter(
+    "store_rejections_total", "Requests refused because the store was out of reach.", "reason"
+)
+JOURNAL_LAG: Final = seconds(
+    "journal_lag_seconds", "Age of a commit's oldest event when it was durable.", (), CALL_BUCKETS
+)
+JOURNAL_FAILURES: Final = counter(
+    "journal_failures_total", "Commits that failed, to be tried again.", "reason"
+)
+JOURNAL_PENDING: Final = gauge("journal_pending_events", "Events that are not durable yet.")
+JOURNAL_OLDEST: Final = gauge(
+    "journal_oldest_pending_seconds", "Age of the oldest event not durable yet.", across="livemax"
+)
 
 # --- this process; with several workers the sum over them, and the earliest start ---
 PROCESS_MEMORY: Final = gauge("process_resident_memory_bytes", "Memory in RAM, in bytes.")
 PROCESS_CPU: Final = counter("process_cpu_seconds_total", "User and system CPU time, in seconds.")
 PROCESS_OPEN_FDS: Final = gauge("process_open_fds", "Open file descriptors, sockets included.")
 PROCESS_MAX_FDS: Final = gauge("process_max_fds", "File descriptors that may be open.")
-PROCESS_START: Final = Instrument(
-    name="process_start_time_seconds",
-    kind="gauge",
-    help="When the process started, in seconds since 1970.",
+PROCESS_START: Final = gauge(
+    "process_start_time_seconds",
+    "When the process started, in seconds since 1970.",
     across="livemin",
 )
 LOOP_LAG: Final = seconds(

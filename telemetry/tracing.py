@@ -135,6 +135,11 @@ class AgentOperation(Operation):
         self._recorder.metrics.hedges.child(self._name, reason).inc()
         self._event(semconv.EVENT_HEDGE, {semconv.REASON: reason})
 
+    def context_trimmed(self, dropped: int) -> None:
+        """Note that the oldest `dropped` messages did not fit and were left out."""
+        self._recorder.metrics.context_trims.child(self._name).inc()
+        self._event(semconv.EVENT_CONTEXT_TRIMMED, {semconv.DROPPED_MESSAGES: dropped})
+
     def finish(
         self,
         outcome: str,

@@ -114,7 +114,7 @@ def test_what_only_grows_is_shown_as_how_fast_it_does() -> None:
 
 
 def test_every_query_is_right_with_several_workers_and_instances() -> None:
-    assert all(re.search(r"\b(sum|min|count)\b", query.expr) for query in QUERIES)
+    assert all(re.search(r"\b(sum|min|max|count)\b", query.expr) for query in QUERIES)
 
 
 def test_every_metric_of_the_service_is_on_the_dashboard() -> None:
@@ -122,7 +122,7 @@ def test_every_metric_of_the_service_is_on_the_dashboard() -> None:
     assert set(INSTRUMENTS) <= shown
 
 
-def test_the_times_of_runs_agents_and_calls_lead_to_traces() -> None:
+def test_the_times_of_runs_agents_calls_and_the_store_lead_to_traces() -> None:
     leading = {
         _metric(name) for each in QUERIES if each.exemplar for name, _ in selectors(each.expr)
     }
@@ -131,6 +131,7 @@ def test_the_times_of_runs_agents_and_calls_lead_to_traces() -> None:
         semconv.WORKFLOW_DURATION.name,
         semconv.AGENT_DURATION.name,
         semconv.CALL_FIRST_CHUNK.name,
+        semconv.STORE_DURATION.name,
         "traces_span_metrics_duration_seconds",
     }
 

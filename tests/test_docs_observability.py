@@ -16,7 +16,8 @@ PAGE = (ROOT / "docs" / "observability.md").read_text("utf-8")
 INSTRUMENTS = {each.name: each for each in vars(semconv).values() if isinstance(each, Instrument)}
 NAMES = {key: value for key, value in vars(semconv).items() if isinstance(value, str)}
 _METRIC = re.compile(
-    r"`((?:http_server|gen_ai|fanout|process|telemetry|event_loop)_[a-z_]+)(?:`|\{)"
+    r"`((?:http_server|gen_ai|fanout|db_client|journal|store|process|telemetry|event_loop)_[a-z_]+)"
+    r"(?:`|\{)"
 )
 _SAME = re.compile(r"the same(?: without `(\w+)`)?(?: and `(\w+)`)?")
 
@@ -68,13 +69,13 @@ def test_a_span_event_is_explained(name: str) -> None:
 
 
 def test_the_page_names_no_attribute_that_is_not_there() -> None:
-    named = set(re.findall(r"`((?:app|gen_ai|http|run|url)\.[a-z_.]+[a-z])`", PAGE))
+    named = set(re.findall(r"`((?:app|db|gen_ai|http|run|url)\.[a-z_.]+[a-z])`", PAGE))
     assert named <= set(NAMES.values())
     assert len(named) > 25
 
 
 def test_every_panel_that_the_page_names_is_on_the_dashboard() -> None:
-    questions = PAGE[PAGE.index("## Six questions") : PAGE.index("## Metrics")]
+    questions = PAGE[PAGE.index("## Seven questions") : PAGE.index("## Metrics")]
     named = set(re.findall(r"\*([A-Z][^*]+)\*", questions))
     assert len(named) > 12
     assert named <= {panel["title"] for panel in panels()}

@@ -1,6 +1,7 @@
 """The conventions as rules, held against every span and every metric of a varied day.
 
 Sources: https://opentelemetry.io/docs/specs/semconv/http/http-spans/ (stable),
+https://opentelemetry.io/docs/specs/semconv/db/database-spans/ (stable),
 https://github.com/open-telemetry/semantic-conventions-genai (development),
 https://prometheus.io/docs/practices/naming/
 """
@@ -17,6 +18,7 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes
 from opentelemetry.semconv.attributes import (
+    db_attributes,
     error_attributes,
     http_attributes,
     network_attributes,
@@ -81,7 +83,10 @@ async def a_run(telemetry: Telemetry, parent: RequestInfo | None, outcome: str) 
             )
             agent.retry("upstream_busy", 0.5)
             agent.hedge("slow")
+            agent.context_trimmed(4)
             agent.finish(end, error_type="made-up" if end == "failed" else None, cost_usd=0.1)
+    for error in (None, "locked"):
+        telemetry.store_operation("write_answer", system="sqlite", parent=workflow).finish(error)
     workflow.first_output()
     workflow.step_down("llm-2", "timeout")
     workflow.straggler_cut("llm-1", "straggler")
@@ -92,6 +97,7 @@ def running(telemetry: Telemetry, outcome: str) -> ASGIApp:
     """A route that starts a run."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
+        telemetry.store_operation("open_run", system="postgresql").finish()
         await a_run(telemetry, current_request(), outcome)
         await answering(200, b"x", route="/api/process")(scope, receive, send)
 
@@ -123,6 +129,11 @@ async def a_varied_day(telemetry: Telemetry) -> None:
     telemetry.stream_opened()
     telemetry.stream_closed(disconnected=True)
     telemetry.resumed(None)
+    telemetry.store_operation("commit", system="sqlite").finish("full")
+    telemetry.store_rejected("full")
+    telemetry.run_recovered("interrupted")
+    telemetry.journal.failed("full")
+    telemetry.journal.committed(0.25)
 
 
 @pytest.fixture(scope="module")
@@ -158,9 +169,11 @@ def is_error(span: ReadableSpan) -> bool:
 
 
 def operation(span: ReadableSpan) -> str:
-    """Return `chat` and its like, `server` or `client`: what decides which rules are for it."""
+    """Return `chat` and its like, `store`, `server` or `client`: whose rules are for it."""
     if found := of(span).get("gen_ai.operation.name"):
         return str(found)
+    if "db.system.name" in of(span):
+        return "store"
     return span.kind.name.lower()
 
 
@@ -168,6 +181,7 @@ KINDS = {
     "invoke_workflow": SpanKind.INTERNAL,
     "invoke_agent": SpanKind.INTERNAL,
     "chat": SpanKind.CLIENT,
+    "store": SpanKind.CLIENT,
     "server": SpanKind.SERVER,
     "client": SpanKind.CLIENT,
 }
@@ -179,6 +193,7 @@ REQUIRED = {
         *("gen_ai.provider.name", "gen_ai.request.model", "gen_ai.request.stream"),
         *("server.address", "server.port"),
     },
+    "store": {"db.system.name", "db.operation.name"},
     "server": {"http.request.method", "url.path", "url.scheme"},
     # The instrumentation leaves out a `server.port` that is the scheme's own; the chat has it.
     "client": {"http.request.method", "server.address", "url.full"},
@@ -202,6 +217,8 @@ def expected_names(span: ReadableSpan) -> set[str]:
     }
     if kind in subject:
         return {f"{kind} {attributes[subject[kind]]}"}
+    if kind == "store":
+        return {attributes["db.operation.name"]}
     method = attributes["http.request.method"].replace("_OTHER", "HTTP")
     route = attributes.get("http.route")
     return {f"{method} {route}" if route else method}
@@ -226,10 +243,10 @@ def constants(module: Any) -> set[str]:
 
 
 OURS = constants(semconv)
-HTTP = {
+STABLE = {
     name
     for module in (
-        *(error_attributes, http_attributes, network_attributes),
+        *(db_attributes, error_attributes, http_attributes, network_attributes),
         *(server_attributes, url_attributes),
     )
     for name in constants(module)
@@ -237,12 +254,12 @@ HTTP = {
 
 
 def test_every_attribute_has_a_name_that_is_written_down(spans: list[ReadableSpan]) -> None:
-    assert {name for span in spans for name in of(span)} <= OURS | HTTP
+    assert {name for span in spans for name in of(span)} <= OURS | STABLE
 
 
 def test_what_we_do_not_call_ours_is_in_the_conventions() -> None:
     """The installed package's; `http.response.body.size` is in development and not in it."""
-    theirs = HTTP | constants(gen_ai_attributes)
+    theirs = STABLE | constants(gen_ai_attributes)
     ours = ("app.", "run.", "service.", "process.", "exception.")
     assert {name for name in OURS if not name.startswith(ours)} - theirs <= {
         "http.response.body.size",
@@ -303,7 +320,8 @@ def test_only_known_events_with_known_attributes(spans: list[ReadableSpan]) -> N
     assert {event.name for event in events} == known
     assert {name for event in events for name in event.attributes or {}} <= OURS
     assert all(event.attributes is not None for event in events)
-    about_someone = [event for event in events if event.name != semconv.EVENT_FIRST_OUTPUT]
+    plain = {semconv.EVENT_FIRST_OUTPUT, semconv.EVENT_CONTEXT_TRIMMED}
+    about_someone = [event for event in events if event.name not in plain]
     assert all("app.reason" in (event.attributes or {}) for event in about_someone)
     others = [event for span in spans if operation(span) == "client" for event in span.events]
     assert {event.name for event in others} == {"exception"}  # the instrumentation's own
@@ -327,12 +345,13 @@ def test_every_span_has_ended_and_lies_within_its_parent(spans: list[ReadableSpa
 LABELS = {
     *("method", "route", "status_code", "error_type", "outcome", "reason", "signal"),
     *("operation", "provider", "request_model", "response_model", "token_type"),
-    *("workflow", "agent", "model"),
+    *("workflow", "agent", "model", "system"),
 }
 UNITS = {"seconds", "bytes", "usd"}
 THINGS = {
     *("requests", "runs", "streams", "items", "fds", "outcomes", "retries", "hedges"),
-    *("downs", "disconnects", "resumes"),
+    *("downs", "disconnects", "resumes", "events", "failures", "rejections"),
+    *("recoveries", "trims"),
 }
 NAMED_BY_CONVENTION = {"gen_ai_client_token_usage"}  # in tokens
 

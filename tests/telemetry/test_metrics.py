@@ -173,6 +173,7 @@ for number in range(int(sys.argv[1])):
     )
     if number:
         run.finish("completed")
+telemetry.journal.pending(int(sys.argv[1]), oldest_s=float(sys.argv[1]))
 print("ready", flush=True)
 for line in sys.stdin:
     words = line.split()
@@ -186,7 +187,10 @@ for line in sys.stdin:
 
 
 class Worker:
-    """A process of its own that has started `runs` runs and ended all but one."""
+    """A process of its own that has started `runs` runs and ended all but one.
+
+    Its journal has as many events to write down, the oldest as many seconds old.
+    """
 
     def __init__(self, directory: Path, runs: int) -> None:
         self.process = subprocess.Popen(
@@ -220,6 +224,8 @@ def test_any_worker_shows_the_sum_of_all(tmp_path: Path) -> None:
         pages = [worker.ask("page text/plain")[1] for worker in (first, second)]
         assert [samples(page)[done] for page in pages] == [40, 40]
         assert [samples(page)["fanout_inflight_runs", ()] for page in pages] == [2, 2]
+        assert samples(pages[1])["journal_pending_events", ()] == 11 + 31
+        assert 31 <= samples(pages[1])["journal_oldest_pending_seconds", ()] < 11 + 31
         content_type, page = first.ask("page application/openmetrics-text")
         assert content_type.startswith("application/openmetrics-text")
         assert parse_openmetrics(page)

@@ -21,13 +21,19 @@ LABEL org.opencontainers.image.title="LLM SSE Service" \
 ENV PATH="/venv/bin:$PATH" \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
-    PRODUCTION=true
+    PRODUCTION=true \
+    DATABASE_URL=sqlite:////data/service.db \
+    SPOOL_DIR=/data/spool
 
 WORKDIR /app
 COPY --from=build /venv /venv
 COPY --from=build /app /app
 
-# Numeric, so that Kubernetes can see that it is not root. It owns no file of the image.
+# A new volume takes its owner from here.
+RUN install --directory --owner=10001 --group=10001 --mode=0700 /data
+VOLUME /data
+
+# Numeric, so that Kubernetes can see that it is not root. It owns nothing of the image but /data.
 USER 10001:10001
 
 # Inside the container the port stays 8080; publish it under another number if you need to.

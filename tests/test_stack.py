@@ -8,11 +8,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
 
-from service.settings import check_env_file
+from service.settings import check_env_file, load_settings
 
 ROOT = Path(__file__).parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
@@ -117,7 +118,9 @@ def test_what_is_mounted_exists_and_cannot_be_changed(name: str) -> None:
 def test_what_has_to_last_is_in_a_volume() -> None:
     kept = {source for name in NAMES for source, *_ in _mounts(name) if source[0] != "."}
     assert kept == set(COMPOSE["volumes"])
-    assert kept == {f"{name}-data" for name in ("postgres", "redis", "prometheus", "grafana")}
+    assert kept == {
+        f"{each}-data" for each in ("app", "postgres", "redis", "prometheus", "grafana")
+    }
 
 
 def test_grafana_finds_the_dashboard() -> None:
@@ -129,8 +132,18 @@ def test_grafana_finds_the_dashboard() -> None:
     assert (ROOT / inside[folder] / Path(home).name).is_file()
 
 
-def test_the_service_is_independent_of_all_the_others() -> None:
-    assert "depends_on" not in SERVICES["app"]
+def test_the_service_waits_for_its_database_and_for_nobody_who_watches_it() -> None:
+    assert SERVICES["app"]["depends_on"] == {
+        "postgres": {"condition": "service_healthy"},
+        "redis": {"condition": "service_started"},
+    }
+
+
+def test_the_service_writes_only_where_it_has_a_volume() -> None:
+    app = SERVICES["app"]
+    assert app["read_only"] is True
+    assert ("app-data", "/data", "") in _mounts("app")
+    assert app["environment"]["SPOOL_DIR"].startswith("/data/")
 
 
 # --- where they find each other ---
@@ -172,6 +185,41 @@ def test_everything_that_is_to_be_connected_is() -> None:
         ("jaeger", 16686),
         ("prometheus", 9090),
     }
+
+
+PASSWORDS = ["plain", "p@ss:w/rd?#[%41] +&=", "pässwörd", "'\"\\"]
+
+
+@pytest.mark.parametrize("password", PASSWORDS)
+def test_the_service_finds_its_database_whatever_the_password(
+    monkeypatch: pytest.MonkeyPatch, password: str
+) -> None:
+    told = dict(SERVICES["app"]["environment"])
+    assert told["POSTGRES_PASSWORD"] == SERVICES["postgres"]["environment"]["POSTGRES_PASSWORD"]
+    told |= {"POSTGRES_PASSWORD": password, "DATABASE_URL": "", "REDIS_URL": ""}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    url = urlsplit(load_settings(None).database)
+    assert (url.scheme, url.hostname, url.port) == ("postgresql", "postgres", 5432)
+    assert (url.username, unquote(url.password or ""), url.path) == (
+        *("postgres", password, "/postgres"),
+    )
+
+
+def test_another_database_can_be_named() -> None:
+    environment = SERVICES["app"]["environment"]
+    assert environment["DATABASE_URL"] == "${DATABASE_URL:-}"
+    assert environment["REDIS_URL"] == "${REDIS_URL:-redis://redis:6379/0}"
+
+
+def test_the_image_keeps_what_it_is_told_on_a_volume_that_its_user_owns() -> None:
+    image = _text("Dockerfile")
+    user = re.search(r"^USER (\d+):(\d+)$", image, re.MULTILINE)
+    assert user
+    assert f"--owner={user[1]} --group={user[2]} --mode=0700 /data\n" in image
+    assert "\nVOLUME /data\n" in image
+    assert "DATABASE_URL=sqlite:////data/" in image
+    assert "SPOOL_DIR=/data/" in image
 
 
 def test_the_service_sends_its_traces_to_the_collector_unless_told_otherwise() -> None:

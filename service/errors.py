@@ -2,6 +2,7 @@
 
 ServiceError
 ├── RequestError              the caller's mistake, or a state of the service that refuses it
+├── StorageUnavailable        the database cannot be used for now
 ├── RunError                  a run that cannot give an answer
 └── UpstreamError             a model's server let us down
     ├── MissingKey            no credential is configured for it
@@ -60,6 +61,17 @@ class RequestError(ServiceError):
         self.code = code
         self.details = details
         self.headers = headers or {}
+
+
+class StorageUnavailable(ServiceError):
+    """The database cannot be used for now. `reason` is locked, down, slow, full or schema."""
+
+    code = "storage_unavailable"
+
+    def __init__(self, message: str, *, reason: str, retry_after_s: float = 2.0) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.retry_after_s = retry_after_s
 
 
 class RunError(ServiceError):

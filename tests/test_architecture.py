@@ -44,6 +44,7 @@ FLOORS = {
     "telemetry": 0,
     "service": 1,
     "service.llm": 2,
+    "service.store": 2,
     "service.strategies": 3,
     "service.runs": 4,
     "service.web": 5,

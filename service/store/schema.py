@@ -7,6 +7,7 @@ itself, the search index and the counts, is in the migrations alone.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -52,6 +53,24 @@ class UTCTime(TypeDecorator[datetime]):
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class CleanText(TypeDecorator[str]):
+    """Text that any database takes: NUL and lone surrogates, which PostgreSQL refuses, as U+FFFD.
+
+    What is looked for is cleaned in the same way, so it is found again.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, _dialect: Dialect) -> str | None:
+        if value is None or (value.isascii() and "\0" not in value):
+            return value
+        return _SURROGATE.sub("\ufffd", value.replace("\0", "\ufffd"))
+
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -67,9 +86,9 @@ _BIG = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows only 
 conversations = Table(
     "conversations",
     metadata,
-    Column("owner", Text, primary_key=True),
-    Column("id", Text, primary_key=True),
-    Column("title", Text, nullable=False),
+    Column("owner", CleanText, primary_key=True),
+    Column("id", CleanText, primary_key=True),
+    Column("title", CleanText, nullable=False),
     Column("created_at", UTCTime, nullable=False),
     Column("updated_at", UTCTime, nullable=False),
     Index("ix_conversations_recent", "owner", "updated_at", "id"),
@@ -79,11 +98,11 @@ conversations = Table(
 messages = Table(
     "messages",
     metadata,
-    Column("owner", Text, primary_key=True),
-    Column("conversation_id", Text, primary_key=True),
+    Column("owner", CleanText, primary_key=True),
+    Column("conversation_id", CleanText, primary_key=True),
     Column("position", Integer, primary_key=True),
-    Column("role", Text, nullable=False),
-    Column("content", Text, nullable=False),
+    Column("role", CleanText, nullable=False),
+    Column("content", CleanText, nullable=False),
     Column("created_at", UTCTime, nullable=False),
     ForeignKeyConstraint(
         ["owner", "conversation_id"],
@@ -96,9 +115,9 @@ messages = Table(
 configs = Table(
     "configs",
     metadata,
-    Column("hash", Text, primary_key=True),
-    Column("ensemble", Text, nullable=False),
-    Column("content", Text, nullable=False),  # JSON
+    Column("hash", CleanText, primary_key=True),
+    Column("ensemble", CleanText, nullable=False),
+    Column("content", CleanText, nullable=False),  # JSON
     Column("created_at", UTCTime, nullable=False),
 )
 
@@ -107,17 +126,17 @@ runs = Table(
     "runs",
     metadata,
     Column("number", _BIG, Identity(always=False), primary_key=True),  # what the search index holds
-    Column("id", Text, nullable=False, unique=True),  # sorts by time
-    Column("owner", Text, nullable=False),
-    Column("conversation_id", Text, nullable=False),
-    Column("message_id", Text, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("question", Text, nullable=False),
-    Column("answer", Text, nullable=False),
-    Column("ensemble", Text, nullable=False),
+    Column("id", CleanText, nullable=False, unique=True),  # sorts by time
+    Column("owner", CleanText, nullable=False),
+    Column("conversation_id", CleanText, nullable=False),
+    Column("message_id", CleanText, nullable=False),
+    Column("state", CleanText, nullable=False),
+    Column("question", CleanText, nullable=False),
+    Column("answer", CleanText, nullable=False),
+    Column("ensemble", CleanText, nullable=False),
     Column("config_hash", ForeignKey("configs.hash"), nullable=False),
-    Column("trace_id", Text, nullable=False),
-    Column("worker_id", Text, nullable=False),
+    Column("trace_id", CleanText, nullable=False),
+    Column("worker_id", CleanText, nullable=False),
     Column("stream_agents", Boolean, nullable=False),
     Column("max_tokens", Integer),
     Column("timeout_s", Float),
@@ -131,11 +150,11 @@ runs = Table(
     Column("usage_estimated", Boolean, nullable=False),
     Column("cost_usd", Float),
     Column("degraded", Boolean, nullable=False),
-    Column("answered_by", Text),
-    Column("code", Text),
-    Column("error", Text),  # the sentence
-    Column("retry_of", Text),
-    Column("superseded_by", Text),  # the run that was asked again instead; then this one is history
+    Column("answered_by", CleanText),
+    Column("code", CleanText),
+    Column("error", CleanText),  # the sentence
+    Column("retry_of", CleanText),
+    Column("superseded_by", CleanText),  # by the run that was asked again instead
     Column("last_seq", Integer, nullable=False),  # of its events, once it has ended
     Column("events_expire_at", UTCTime),
     Column("events_expired", Boolean, nullable=False),
@@ -171,13 +190,13 @@ agent_answers = Table(
     "agent_answers",
     metadata,
     Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
-    Column("agent", Text, primary_key=True),
-    Column("owner", Text, nullable=False),
-    Column("state", Text, nullable=False),  # answered, failed or skipped
-    Column("code", Text),
-    Column("error", Text),
+    Column("agent", CleanText, primary_key=True),
+    Column("owner", CleanText, nullable=False),
+    Column("state", CleanText, nullable=False),  # answered, failed or skipped
+    Column("code", CleanText),
+    Column("error", CleanText),
     Column("report", LargeBinary, nullable=False),  # AgentReport as JSON
-    Column("config_hash", Text, nullable=False),
+    Column("config_hash", CleanText, nullable=False),
     Column("created_at", UTCTime, nullable=False),
 )
 
@@ -188,15 +207,15 @@ segments = Table(
     Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
     Column("first_seq", Integer, primary_key=True),
     Column("last_seq", Integer, nullable=False),
-    Column("owner", Text, nullable=False),
+    Column("owner", CleanText, nullable=False),
     Column("data", LargeBinary, nullable=False),  # lines, each a JSON array of events
 )
 
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,
-    Column("owner", Text, primary_key=True),
-    Column("key", Text, primary_key=True),
+    Column("owner", CleanText, primary_key=True),
+    Column("key", CleanText, primary_key=True),
     Column("fingerprint", LargeBinary, nullable=False),
     Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("expires_at", UTCTime, nullable=False, index=True),
@@ -207,8 +226,8 @@ signals = Table(
     "signals",
     metadata,
     Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
-    Column("owner", Text, nullable=False),
-    Column("worker_id", Text, nullable=False, index=True),  # who is to hear it
+    Column("owner", CleanText, nullable=False),
+    Column("worker_id", CleanText, nullable=False, index=True),  # who is to hear it
     Column("stop", Boolean, nullable=False),
     Column("watched_until", UTCTime),  # somebody is reading it elsewhere
 )
@@ -217,6 +236,6 @@ signals = Table(
 workers = Table(
     "workers",
     metadata,
-    Column("id", Text, primary_key=True),
+    Column("id", CleanText, primary_key=True),
     Column("seen_at", UTCTime, nullable=False),
 )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import ColumnElement, Delete, FromClause, Select, Table, Update
+from sqlalchemy import ColumnElement, Delete, FromClause, Insert, Select, Table, Update
 
 
 class Scope:
@@ -18,6 +18,9 @@ class Scope:
     def select(self, table: Table, *columns: ColumnElement[Any]) -> Select[Any]:
         """Return a query of `table`'s rows; of all its columns unless some are named."""
         return sa.select(*(columns or table.columns)).where(self.of(table))
+
+    def insert(self, table: Table, **values: Any) -> Insert:
+        return sa.insert(table).values(self.row(**values))
 
     def update(self, table: Table, **values: Any) -> Update:
         return sa.update(table).where(self.of(table)).values(**values)

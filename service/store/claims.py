@@ -1,0 +1,61 @@
+"""Which openings may be written: those whose key and whose retried run nobody else has. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from service.store.records import KnownKey, NewKey, Opening, Taken
+
+
+@dataclass(slots=True)
+class Claims:
+    """What is taken already: keys by (owner, key), retried runs by id with their successors."""
+
+    keys: dict[tuple[str, str], KnownKey] = field(default_factory=dict)
+    successors: dict[str, str | None] = field(default_factory=dict)
+
+
+def admit(openings: Iterable[Opening], claims: Claims) -> tuple[list[Opening], dict[str, Taken]]:
+    """Return the openings to write, and what those that came too late ran into, by run id.
+
+    The first of a batch to claim something has it, and `claims` says so afterwards.
+    """
+    admitted: list[Opening] = []
+    taken: dict[str, Taken] = {}
+    for opening in openings:
+        obstacle = _retry_taken(opening, claims.successors) or _key_taken(opening, claims.keys)
+        if obstacle is not None:
+            taken[opening.run_id] = obstacle
+            continue
+        admitted.append(opening)
+        _claim(opening, claims)
+    return admitted, taken
+
+
+def _retry_taken(opening: Opening, successors: Mapping[str, str | None]) -> Taken | None:
+    successor = successors.get(opening.retry_of) if opening.retry_of else None
+    return Taken(successor, None) if successor not in (None, opening.run_id) else None
+
+
+def _key_taken(opening: Opening, keys: Mapping[tuple[str, str], KnownKey]) -> Taken | None:
+    new = opening.key
+    if new is None:
+        return None
+    known = keys.get((opening.ask.owner, new.key))
+    if known is None or known.run_id in (opening.run_id, new.replaces):
+        return None
+    if known.expires_at <= opening.created_at:
+        return None
+    return Taken(known.run_id, known.fingerprint)
+
+
+def _claim(opening: Opening, claims: Claims) -> None:
+    if opening.retry_of:
+        claims.successors[opening.retry_of] = opening.run_id
+    if opening.key is not None:
+        claims.keys[opening.ask.owner, opening.key.key] = _known(opening.key, opening.run_id)
+
+
+def _known(key: NewKey, run_id: str) -> KnownKey:
+    return KnownKey(key.fingerprint, run_id, key.expires_at)

@@ -1,0 +1,119 @@
+"""Work on the database: one transaction each, a time limit, and errors that mean "not now"."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from service.errors import StorageUnavailable
+from service.store.engines import open_engines
+from service.store.failures import FOREIGN, is_worth_repeating, refused, unavailable
+from service.store.revisions import applied_revision, fault
+from service.store.urls import Dialect, parse_url
+
+T = TypeVar("T")
+Work = Callable[[AsyncConnection], Awaitable[T]]
+
+_log = logging.getLogger(__name__)
+
+
+class Database:
+    """One database, from one process. `timeout_s` bounds what a caller waits, not the work.
+
+    Work may be begun a second time, after a deadlock or on a connection that turned out dead.
+    """
+
+    def __init__(self, url: str, *, timeout_s: float = 4.0) -> None:
+        self._engines = open_engines(parse_url(url), timeout_s)
+        self._timeout_s = timeout_s
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._schema_is_known = False
+
+    @property
+    def dialect(self) -> Dialect:
+        return self._engines.dialect
+
+    async def read(self, work: Work[T]) -> T:
+        """Return what `work` returns; all that it sees is of one moment.
+
+        Raises StorageUnavailable.
+        """
+        return await self._run(self._engines.reading, work)
+
+    async def write(self, work: Work[T]) -> T:
+        """Return what `work` returns once its changes are committed, all of them or none.
+
+        Raises StorageUnavailable; after one for slowness the changes may still be made.
+        """
+        return await self._run(self._engines.writing, work)
+
+    async def close(self) -> None:
+        """Let what is under way end, for as long as anybody would have waited, and disconnect."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self._timeout_s)
+        for task in self._tasks:
+            task.cancel()
+        for engine in (self._engines.writing, self._engines.reading):
+            try:
+                await asyncio.wait_for(engine.dispose(), self._timeout_s)
+            except FOREIGN as error:
+                _log.warning("The database did not take its leave.", exc_info=error)
+
+    async def _run(self, engine: AsyncEngine, work: Work[T]) -> T:
+        # A task of its own: a cancelled caller would leave asyncpg's connection half-way.
+        task = asyncio.create_task(self._repeat(engine, work))
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+        done, _ = await asyncio.wait({task}, timeout=self._timeout_s)
+        if not done:
+            raise refused("slow")
+        return task.result()
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        # Looked at here, since the caller may be gone.
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            _log.debug("The database refused.", exc_info=error)
+
+    async def _repeat(self, engine: AsyncEngine, work: Work[T]) -> T:
+        try:
+            try:
+                return await self._transaction(engine, work)
+            except FOREIGN as error:
+                if not is_worth_repeating(error):
+                    raise
+                return await self._transaction(engine, work)
+        except FOREIGN as error:
+            refusal = unavailable(error)
+            if refusal is None:
+                raise
+            raise refusal from error
+
+    async def _transaction(self, engine: AsyncEngine, work: Work[T]) -> T:
+        connection = await engine.connect()
+        try:
+            await connection.begin()
+            await self._check_schema(connection)
+            result = await work(connection)
+            await connection.commit()
+        except (OSError, asyncio.CancelledError):
+            # A deadline passed in mid-exchange: nobody knows what the server answers next.
+            await connection.invalidate()
+            raise
+        finally:
+            await connection.close()
+        return result
+
+    async def _check_schema(self, connection: AsyncConnection) -> None:
+        """Refuse work until the tables are as this version has them; then never look again."""
+        if self._schema_is_known:
+            return
+        sentence = fault(await applied_revision(connection))
+        if sentence is not None:
+            raise StorageUnavailable(sentence, reason="schema")
+        self._schema_is_known = True

@@ -1,0 +1,114 @@
+"""The connections: SQLite's or PostgreSQL's, one pool that writes and another that reads.
+
+Two pools, so that readers never take the connection that a writer needs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg  # type: ignore[import-untyped]  # it has none
+from sqlalchemy import Connection, event
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from service.store.urls import Address, Dialect
+
+_READERS = 4
+_POSTGRES_WRITERS = 3
+_BUSY_SHARE = 0.75  # of the time limit: "locked" is to be heard before "too slow"
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """The two pools of one database."""
+
+    dialect: Dialect
+    writing: AsyncEngine
+    reading: AsyncEngine
+
+
+def open_engines(address: Address, timeout_s: float) -> Engines:
+    """Return pools that connect when first used; nothing of theirs waits past `timeout_s`."""
+    opened = _sqlite if address.dialect == "sqlite" else _postgresql
+    return opened(address, timeout_s)
+
+
+# --- SQLite ---
+
+
+def _sqlite(address: Address, timeout_s: float) -> Engines:
+    options: dict[str, Any] = {
+        "pool_timeout": timeout_s,
+        "max_overflow": 0,
+        # The driver begins no transaction of its own: BEGIN is ours, below.
+        "connect_args": {"timeout": timeout_s * _BUSY_SHARE, "isolation_level": None},
+    }
+    url = f"sqlite+aiosqlite:///{address.path}"
+    writing = create_async_engine(url, pool_size=1, **options)
+    reading = create_async_engine(url, pool_size=_READERS, **options)
+    event.listen(writing.sync_engine, "connect", _prepare_writer)
+    event.listen(reading.sync_engine, "connect", _prepare_reader)
+    event.listen(writing.sync_engine, "begin", _begin_immediate)
+    event.listen(reading.sync_engine, "begin", _begin)
+    return Engines("sqlite", writing, reading)
+
+
+def _prepare_writer(connection: Any, _record: object) -> None:
+    _pragmas(
+        connection,
+        "journal_mode = WAL",  # readers and the writer do not wait for each other
+        "synchronous = FULL",  # a commit is on the disk when it returns
+        "foreign_keys = ON",
+        "secure_delete = ON",  # what is deleted is overwritten
+    )
+
+
+def _prepare_reader(connection: Any, _record: object) -> None:
+    _pragmas(connection, "query_only = ON")
+
+
+def _pragmas(connection: Any, *pragmas: str) -> None:
+    cursor = connection.cursor()
+    for pragma in pragmas:
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_immediate(connection: Connection) -> None:
+    # A plain BEGIN takes its lock at the first write, too late to wait for it.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+# --- PostgreSQL ---
+
+
+def _postgresql(address: Address, timeout_s: float) -> Engines:
+    async def connect(**options: Any) -> Any:
+        return await asyncpg.connect(
+            dsn=address.dsn,
+            timeout=timeout_s,
+            command_timeout=timeout_s,
+            server_settings={"application_name": "llm-sse-service"},
+            **options,
+        )
+
+    url = "postgresql+asyncpg://"
+    options: dict[str, Any] = {
+        "pool_timeout": timeout_s,
+        "max_overflow": 0,
+        "connect_args": {"async_creator_fn": connect},
+    }
+    writing = create_async_engine(url, pool_size=_POSTGRES_WRITERS, **options)
+    reading = create_async_engine(
+        url,
+        pool_size=_READERS,
+        # As SQLite has it: what one reader sees is of one moment, and it cannot write.
+        execution_options={"isolation_level": "REPEATABLE READ", "postgresql_readonly": True},
+        **options,
+    )
+    return Engines("postgresql", writing, reading)

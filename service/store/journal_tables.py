@@ -1,0 +1,228 @@
+"""What the journal commits: many runs' news in one transaction and few statements.
+
+To write a batch twice does no harm, so one whose commit is in doubt is written again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Executable, Row
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.store import journal_statements as sql
+from service.store.claims import Claims, admit
+from service.store.database import Database
+from service.store.records import Batch, KnownKey, NewKey, Opening, Segment, Taken
+from service.store.run_rows import answer_row, ending_row, run_row
+
+_TITLE_CHARS = 80
+
+Values = Mapping[str, Any]
+Known = Mapping[str, Row[*tuple[Any, ...]]]  # runs that are still there, by id
+
+
+class Journal:
+    """The one writer of runs and what belongs to them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._inserts = sql.Inserts(database.dialect)
+
+    async def write(self, batch: Batch) -> dict[str, Taken]:
+        """Commit the batch; return the openings that came too late, by run id.
+
+        An opening comes too late when its key, or the run it retries, has another run already;
+        nothing of it is written then. What belongs to a run that was deleted meanwhile is left
+        out.
+        Raises StorageUnavailable when nothing can be written now, and any other database error
+        as it is: then this very batch can never be committed, and the caller may split it.
+        """
+        return await self._database.write(partial(self._write, batch))
+
+    async def _write(self, batch: Batch, connection: AsyncConnection) -> dict[str, Taken]:
+        taken: dict[str, Taken] = {}
+        if batch.openings:
+            claims = await _claims(connection, batch.openings)
+            admitted, taken = admit(batch.openings, claims)
+            await self._open(connection, admitted)
+        await self._add(connection, batch)
+        if batch.dropped:
+            await _drop(connection, batch.dropped)
+        return taken
+
+    async def _open(self, connection: AsyncConnection, openings: Sequence[Opening]) -> None:
+        inserts = self._inserts
+        conversations = sorted(map(_conversation_row, openings), key=_owner_and_id)
+        await _each(connection, inserts.conversation, conversations)
+        await _each(connection, inserts.config, _config_rows(openings))
+        await _each(connection, inserts.run, [run_row(opening) for opening in openings])
+        await _each(connection, inserts.message, [row for one in openings for row in _brought(one)])
+        retries = [_supersede_row(opening) for opening in openings if opening.retry_of]
+        await _each(connection, sql.SUPERSEDE, retries)
+        await _each(
+            connection, inserts.key, [_key_row(one, one.key) for one in openings if one.key]
+        )
+
+    async def _add(self, connection: AsyncConnection, batch: Batch) -> None:
+        run_ids = {
+            *(segment.run_id for segment in batch.segments),
+            *(answer.run_id for answer in batch.answers),
+            *(ending.run_id for ending in batch.endings),
+        }
+        if not run_ids:
+            return
+        known = await _still_there(connection, run_ids)
+        segments = [_segment_row(each) for each in batch.segments if each.run_id in known]
+        await _each(connection, self._inserts.segment, segments)
+        answers = [answer_row(each) for each in batch.answers if each.run_id in known]
+        await _each(connection, self._inserts.answer, answers)
+        await _end(connection, batch, known)
+
+
+async def _each(connection: AsyncConnection, statement: Executable, rows: Sequence[Values]) -> None:
+    if rows:
+        await connection.execute(statement, rows)
+
+
+# --- openings ---
+
+
+async def _claims(connection: AsyncConnection, openings: Sequence[Opening]) -> Claims:
+    """Return who has what these openings claim; until the transaction ends nobody else takes it."""
+    claims = Claims()
+    keys = sorted({(one.ask.owner, one.key.key) for one in openings if one.key})
+    if keys:
+        if connection.dialect.name == "postgresql":
+            numbers = sorted(_lock_number(*each) for each in keys)
+            await connection.execute(sql.LOCK_KEYS, {"numbers": numbers})
+        for row in await connection.execute(sql.KNOWN_KEYS, {"keys": keys}):
+            known = KnownKey(row.fingerprint, row.run_id, row.expires_at)
+            claims.keys[row.owner, row.key] = known
+    retried = sorted({one.retry_of for one in openings if one.retry_of})
+    if retried:
+        for row in await connection.execute(sql.RETRIED, {"ids": retried}):
+            claims.successors[row.id] = row.superseded_by
+    return claims
+
+
+def _lock_number(owner: str, key: str) -> int:
+    digest = hashlib.blake2b(repr((owner, key)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, signed=True)
+
+
+def _owner_and_id(row: Values) -> tuple[str, str]:
+    # One order for all who lock several rows: none waits for another in a circle.
+    return row["owner"], row["id"]
+
+
+def _conversation_row(opening: Opening) -> Values:
+    return {
+        "owner": opening.ask.owner,
+        "id": opening.ask.conversation_id,
+        "title": _title(opening.ask.question),
+        "created_at": opening.created_at,
+        "updated_at": opening.created_at,
+    }
+
+
+def _title(question: str) -> str:
+    lines = (line.strip() for line in question.splitlines())
+    return next(filter(None, lines), "")[:_TITLE_CHARS]
+
+
+def _config_rows(openings: Iterable[Opening]) -> Sequence[Values]:
+    by_hash = {
+        opening.config_hash: {
+            "hash": opening.config_hash,
+            "ensemble": opening.ensemble,
+            "content": opening.config,
+            "created_at": opening.created_at,
+        }
+        for opening in openings
+    }
+    return [by_hash[key] for key in sorted(by_hash)]
+
+
+def _brought(opening: Opening) -> Iterable[Values]:
+    for position, message in enumerate(opening.brought):
+        yield {
+            "owner": opening.ask.owner,
+            "conversation_id": opening.ask.conversation_id,
+            "position": position,
+            "role": message.role,
+            "content": message.content,
+            "created_at": opening.created_at,
+        }
+
+
+def _supersede_row(opening: Opening) -> Values:
+    return {"run": opening.retry_of, "whose": opening.ask.owner, "by": opening.run_id}
+
+
+def _key_row(opening: Opening, key: NewKey) -> Values:
+    return {
+        "owner": opening.ask.owner,
+        "key": key.key,
+        "fingerprint": key.fingerprint,
+        "run_id": opening.run_id,
+        "expires_at": key.expires_at,
+    }
+
+
+# --- what runs tell ---
+
+
+async def _still_there(connection: AsyncConnection, run_ids: Iterable[str]) -> Known:
+    rows = await connection.execute(sql.STILL_THERE, {"ids": sorted(run_ids)})
+    return {row.id: row for row in rows}
+
+
+def _segment_row(segment: Segment) -> Values:
+    return {
+        "run_id": segment.run_id,
+        "owner": segment.owner,
+        "first_seq": segment.first_seq,
+        "last_seq": segment.last_seq,
+        "data": segment.data,
+    }
+
+
+async def _end(connection: AsyncConnection, batch: Batch, known: Known) -> None:
+    endings = [each for each in batch.endings if each.run_id in known]
+    rows = [ending_row(each) for each in endings]
+    await _each(connection, sql.END_RUN, rows)
+    await _each(connection, sql.FORGET_SIGNALS, rows)
+    touched = [
+        {
+            "whose": known[each.run_id].owner,
+            "conversation": known[each.run_id].conversation_id,
+            "at": each.ended_at,
+        }
+        for each in endings
+    ]
+    touched.sort(key=lambda row: (row["whose"], row["conversation"]))
+    await _each(connection, sql.TOUCH_CONVERSATION, touched)
+
+
+async def _drop(connection: AsyncConnection, run_ids: Sequence[str]) -> None:
+    """Delete runs, give back what they retried, and leave no conversation that they began."""
+    found = (await connection.execute(sql.DROPPED, {"ids": sorted(run_ids)})).all()
+    rows = [
+        {
+            "run": row.id,
+            "whose": row.owner,
+            "conversation": row.conversation_id,
+            "at": row.created_at,
+        }
+        for row in found
+    ]
+    retries = [
+        {"run": row.retry_of, "whose": row.owner, "by": row.id} for row in found if row.retry_of
+    ]
+    await _each(connection, sql.REINSTATE, retries)
+    await _each(connection, sql.DROP_RUN, rows)
+    await _each(connection, sql.DROP_CONVERSATION, rows)

@@ -1,0 +1,40 @@
+"""Which migrations there are, and whether a database has had them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+FOLDER = Path(__file__).parent / "migrations"
+
+_version = sa.table("alembic_version", sa.column("version_num"))
+
+
+def revisions() -> list[str]:
+    """Return the ids of all migrations, oldest first: the numbers that their files begin with."""
+    return sorted(path.name[:4] for path in (FOLDER / "versions").glob("[0-9]*.py"))
+
+
+async def applied_revision(connection: AsyncConnection) -> str | None:
+    """Return the last migration that the database has had, None for a database without tables."""
+    has_table = await connection.run_sync(
+        lambda sync: sa.inspect(sync).has_table("alembic_version")
+    )
+    return (await connection.scalar(sa.select(_version.c.version_num))) if has_table else None
+
+
+def fault(applied: str | None) -> str | None:
+    """Return why a database with these migrations cannot be used, None when it can."""
+    known = revisions()
+    if applied == known[-1]:
+        return None
+    if applied is None:
+        return "The database has no tables yet; run `python -m service migrate`."
+    if applied not in known:
+        return (
+            f"The database was migrated to {applied} by a newer version of the service, "
+            f"which knows more than {known[-1]}; run that version."
+        )
+    return f"The database is at {applied}, not {known[-1]}; run `python -m service migrate`."

@@ -1,0 +1,122 @@
+"""Runs and agents' answers between rows and records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import msgspec
+from sqlalchemy import Row
+
+from service.domain import AgentReport, Usage
+from service.store.records import AgentAnswer, Ending, Opening, StoredRun
+from service.store.schema import agent_answers, runs
+
+_PLAIN = (
+    "id", "owner", "conversation_id", "message_id", "state", "question", "answer", "ensemble",
+    "config_hash", "trace_id", "worker_id", "stream_agents", "max_tokens", "timeout_s",
+    "created_at", "ended_at", "elapsed_ms", "cost_usd", "degraded", "answered_by", "code", "error",
+    "retry_of", "superseded_by", "last_seq", "events_expired",
+)  # fmt: skip
+_USAGE = {
+    "input_tokens": "input_tokens",
+    "output_tokens": "output_tokens",
+    "cached_tokens": "cached_tokens",
+    "reasoning_tokens": "reasoning_tokens",
+    "usage_estimated": "estimated",
+}
+# What `stored_run` needs of a row.
+RUN_COLUMNS = tuple(runs.c[name] for name in (*_PLAIN, *_USAGE))
+ANSWER_COLUMNS = tuple(agent_answers.columns)
+
+
+def stored_run(row: Row[Any]) -> StoredRun:
+    """Return the run of a row that has RUN_COLUMNS, and perhaps more."""
+    usage = Usage(**{field: getattr(row, column) for column, field in _USAGE.items()})
+    return StoredRun(**{name: getattr(row, name) for name in _PLAIN}, usage=usage)
+
+
+def run_row(opening: Opening) -> Mapping[str, Any]:
+    """Return the row of a run that begins."""
+    ask = opening.ask
+    return {
+        "id": opening.run_id,
+        "owner": ask.owner,
+        "conversation_id": ask.conversation_id,
+        "message_id": ask.message_id,
+        "state": "running",
+        "question": ask.question,
+        "answer": "",
+        "ensemble": opening.ensemble,
+        "config_hash": opening.config_hash,
+        "trace_id": opening.trace_id,
+        "worker_id": opening.worker_id,
+        "stream_agents": ask.stream_agents,
+        "max_tokens": ask.max_tokens,
+        "timeout_s": ask.timeout_s,
+        "created_at": opening.created_at,
+        "retry_of": opening.retry_of,
+        "degraded": False,
+        "last_seq": 0,
+        "events_expired": False,
+        **_usage_row(Usage()),
+    }
+
+
+def ending_row(ending: Ending) -> Mapping[str, Any]:
+    """Return what changes in a run that ends; `run` and `whose` say in which one."""
+    return {
+        "run": ending.run_id,
+        "whose": ending.owner,
+        "state": ending.state,
+        "answer": ending.answer,
+        "cost_usd": ending.cost_usd,
+        "elapsed_ms": ending.elapsed_ms,
+        "ended_at": ending.ended_at,
+        "last_seq": ending.last_seq,
+        "events_expire_at": ending.events_expire_at,
+        "degraded": ending.degraded,
+        "answered_by": ending.answered_by,
+        "code": ending.code,
+        "error": ending.error,
+        **_usage_row(ending.usage),
+    }
+
+
+def _usage_row(usage: Usage) -> Mapping[str, Any]:
+    return {column: getattr(usage, field) for column, field in _USAGE.items()}
+
+
+def answer_row(answer: AgentAnswer) -> Mapping[str, Any]:
+    """Return the row of an agent's answer."""
+    return {
+        "run_id": answer.run_id,
+        "agent": answer.agent,
+        "owner": answer.owner,
+        "state": answer.state,
+        "code": answer.code,
+        "error": answer.error,
+        "report": _report_bytes(answer.report),
+        "config_hash": answer.config_hash,
+        "created_at": answer.created_at,
+    }
+
+
+def agent_answer(row: Row[Any]) -> AgentAnswer:
+    """Return the answer of a row that has ANSWER_COLUMNS."""
+    values = {column.name: getattr(row, column.name) for column in ANSWER_COLUMNS}
+    values["report"] = msgspec.json.decode(row.report, type=AgentReport)
+    return AgentAnswer(**values)
+
+
+def _report_bytes(report: AgentReport) -> bytes:
+    try:
+        return msgspec.json.encode(report)
+    except UnicodeEncodeError:  # a lone surrogate
+        fields = asdict(report)
+        plain = {
+            name: value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+            for name, value in fields.items()
+        }
+        return msgspec.json.encode(plain)

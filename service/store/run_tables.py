@@ -1,0 +1,134 @@
+"""One run and what belongs to it, as its owner sees it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.domain import Message
+from service.store.database import Database
+from service.store.records import AgentAnswer, KnownKey, Segment, StoredRun
+from service.store.run_rows import ANSWER_COLUMNS, RUN_COLUMNS, agent_answer, stored_run
+from service.store.schema import agent_answers, idempotency_keys, messages, runs, segments, signals
+from service.store.scope import Scope
+
+
+class Runs:
+    """Every method raises StorageUnavailable."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, owner: str, run_id: str) -> StoredRun | None:
+        statement = Scope(owner).select(runs, *RUN_COLUMNS).where(runs.c.id == run_id)
+        rows = await self._rows(statement)
+        return stored_run(rows[0]) if rows else None
+
+    async def segments(self, owner: str, run_id: str, after: int = 0) -> list[Segment]:
+        """Return the pieces with events after `after`, in order; the first may begin before."""
+        statement = (
+            Scope(owner)
+            .select(segments)
+            .where(segments.c.run_id == run_id, segments.c.last_seq > after)
+            .order_by(segments.c.first_seq)
+        )
+        return [_segment(row) for row in await self._rows(statement)]
+
+    async def answers(self, owner: str, run_id: str) -> list[AgentAnswer]:
+        """Return how the run's agents ended, first come first."""
+        statement = (
+            Scope(owner)
+            .select(agent_answers, *ANSWER_COLUMNS)
+            .where(agent_answers.c.run_id == run_id)
+            .order_by(agent_answers.c.created_at, agent_answers.c.agent)
+        )
+        return [agent_answer(row) for row in await self._rows(statement)]
+
+    async def key(self, owner: str, key: str, now: datetime) -> KnownKey | None:
+        """Return what an Idempotency-Key is bound to, unless it has expired."""
+        statement = (
+            Scope(owner)
+            .select(idempotency_keys)
+            .where(idempotency_keys.c.key == key, idempotency_keys.c.expires_at > now)
+        )
+        rows = await self._rows(statement)
+        return KnownKey(rows[0].fingerprint, rows[0].run_id, rows[0].expires_at) if rows else None
+
+    async def exchanges(
+        self, owner: str, conversation_id: str, limit: int, before: str | None = None
+    ) -> list[StoredRun]:
+        """Return the conversation's last `limit` answered runs, oldest first.
+
+        Those that are still running or were asked again are not among them; `before` is a run id.
+        """
+        statement = (
+            Scope(owner)
+            .select(runs, *RUN_COLUMNS)
+            .where(
+                runs.c.conversation_id == conversation_id,
+                runs.c.state != "running",
+                runs.c.superseded_by.is_(None),
+                runs.c.answer != "",
+            )
+            .order_by(runs.c.id.desc())
+            .limit(limit)
+        )
+        if before is not None:
+            statement = statement.where(runs.c.id < before)
+        return [stored_run(row) for row in reversed(await self._rows(statement))]
+
+    async def brought(self, owner: str, conversation_id: str) -> list[Message]:
+        """Return the turns that the caller brought along when the conversation began."""
+        statement = (
+            Scope(owner)
+            .select(messages, messages.c.role, messages.c.content)
+            .where(messages.c.conversation_id == conversation_id)
+            .order_by(messages.c.position)
+        )
+        return [Message(row.role, row.content) for row in await self._rows(statement)]
+
+    async def ask_to_stop(self, owner: str, run_id: str) -> None:
+        """Ask the worker that has the run to stop it; nothing when it is not running."""
+        await self._database.write(partial(_signal, Scope(owner), run_id, {"stop": True}))
+
+    async def watch(self, owner: str, run_id: str, until: datetime) -> None:
+        """Tell the worker that has the run that somebody reads it; nothing when it has ended."""
+        await self._database.write(partial(_signal, Scope(owner), run_id, {"watched_until": until}))
+
+    async def _rows(self, statement: Any) -> Any:
+        async def work(connection: AsyncConnection) -> Any:
+            return (await connection.execute(statement)).all()
+
+        return await self._database.read(work)
+
+
+def _segment(row: Row[Any]) -> Segment:
+    return Segment(
+        run_id=row.run_id,
+        owner=row.owner,
+        first_seq=row.first_seq,
+        last_seq=row.last_seq,
+        data=row.data,
+    )
+
+
+async def _signal(
+    scope: Scope, run_id: str, news: dict[str, Any], connection: AsyncConnection
+) -> None:
+    of_run = scope.select(runs, runs.c.worker_id).where(
+        runs.c.id == run_id, runs.c.state == "running"
+    )
+    # Locked, so that the run does not end, and forget its signals, before this one is there.
+    worker_id = await connection.scalar(of_run.with_for_update(key_share=True))
+    if worker_id is None:
+        return
+    known = await connection.execute(
+        scope.update(signals, **news).where(signals.c.run_id == run_id)
+    )
+    if not known.rowcount:
+        row = {"stop": False, **news}
+        await connection.execute(scope.insert(signals, run_id=run_id, worker_id=worker_id, **row))

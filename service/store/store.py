@@ -1,0 +1,39 @@
+"""The parts of the store, made together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from service.settings import Settings
+from service.store.database import Database
+from service.store.journal_tables import Journal
+from service.store.run_tables import Runs
+from service.store.worker_tables import Workers
+from telemetry import Telemetry
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """All that is kept, part by part."""
+
+    database: Database
+    journal: Journal
+    runs: Runs
+    workers: Workers
+
+    async def close(self) -> None:
+        await self.database.close()
+
+
+def open_store(settings: Settings, _telemetry: Telemetry) -> Store:
+    """Return the store of the configured database, which is not connected to before it is used.
+
+    Raises SettingsError when the address cannot be read.
+    """
+    database = Database(settings.database, timeout_s=settings.store_timeout_s)
+    return Store(
+        database=database,
+        journal=Journal(database),
+        runs=Runs(database),
+        workers=Workers(database),
+    )

@@ -1,0 +1,83 @@
+"""Where the database is, from `DATABASE_URL`; a password never gets into a message."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from service.settings import SettingsError
+from telemetry import register_secret
+
+Dialect = Literal["sqlite", "postgresql"]
+
+# What libpq understands and asyncpg would pass on to the server, which refuses it.
+_ONLY_LIBPQ = frozenset(
+    {
+        "channel_binding", "connect_timeout", "gssencmode", "keepalives", "keepalives_count",
+        "keepalives_idle", "keepalives_interval", "sslcompression", "tcp_user_timeout",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """SQLite's file, or PostgreSQL's address as asyncpg reads it (it may hold the password)."""
+
+    dialect: Dialect
+    path: Path = Path()
+    dsn: str = field(default="", repr=False)
+
+
+def parse_url(text: str) -> Address:
+    """Return the address that a `DATABASE_URL` gives.
+
+    Raises SettingsError.
+    """
+    try:
+        url = make_url(text.strip())
+    except (ArgumentError, ValueError):
+        url = None
+    # Outside of the handler: the error that has just been caught may quote the password.
+    if url is None:
+        raise SettingsError("DATABASE_URL: cannot be read; a password's special characters are %XX")
+    if url.password:
+        register_secret(str(url.password))
+    read = _SCHEMES.get(url.drivername)
+    if read is None:
+        raise SettingsError(
+            "DATABASE_URL: must begin with sqlite:///, postgres:// or postgresql://"
+        )
+    return read(url)
+
+
+def _sqlite(url: URL) -> Address:
+    if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
+        raise SettingsError(
+            "DATABASE_URL: SQLite needs a file, as in sqlite:///data/service.db; "
+            "a database in memory would be another one on each connection"
+        )
+    if url.query or url.host:
+        raise SettingsError(
+            "DATABASE_URL: a SQLite file has a path only, as in sqlite:////data/a.db"
+        )
+    return Address("sqlite", path=Path(url.database).absolute())
+
+
+def _postgresql(url: URL) -> Address:
+    kept = {name: value for name, value in url.query.items() if name not in _ONLY_LIBPQ}
+    plain = url.set(drivername="postgresql", query=kept)
+    return Address("postgresql", dsn=plain.render_as_string(hide_password=False))
+
+
+_SCHEMES: Mapping[str, Callable[[URL], Address]] = {
+    "sqlite": _sqlite,
+    "sqlite+aiosqlite": _sqlite,
+    "postgres": _postgresql,
+    "postgresql": _postgresql,
+    "postgresql+asyncpg": _postgresql,
+}

@@ -1,0 +1,113 @@
+"""What the processes of the service know of each other and of all owners' runs.
+
+The service's own view: the statements here are not narrowed to one owner, and no face calls them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Delete, Row, Select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.store.database import Database
+from service.store.records import Signal, StoredRun
+from service.store.run_rows import RUN_COLUMNS, stored_run
+from service.store.schema import idempotency_keys, runs, segments, signals, workers
+
+_RUNS_AT_ONCE = 200  # a longer transaction would keep the journal waiting
+
+
+class Workers:
+    """Every method raises StorageUnavailable."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def beat(self, worker_id: str, now: datetime) -> None:
+        """Note that the worker is alive."""
+        await self._database.write(partial(_beat, worker_id, now))
+
+    async def signals(self, worker_id: str) -> list[Signal]:
+        """Return what others want of the worker's runs, and forget what asks for a stop."""
+        of_worker = signals.c.worker_id == worker_id
+        found = await self._rows(sa.select(signals).where(of_worker))
+        stopped = [row.run_id for row in found if row.stop]
+        if stopped:
+            await self._change(sa.delete(signals).where(signals.c.run_id.in_(stopped)))
+        return [Signal(row.run_id, row.stop, row.watched_until) for row in found]
+
+    async def unfinished(self, worker_id: str) -> list[StoredRun]:
+        """Return the runs that the worker has not ended, oldest first."""
+        rows = await self._rows(
+            sa.select(*RUN_COLUMNS)
+            .where(runs.c.worker_id == worker_id, runs.c.state == "running")
+            .order_by(runs.c.id)
+        )
+        return [stored_run(row) for row in rows]
+
+    async def lost(self, before: datetime, but: str) -> list[str]:
+        """Return the workers, other than `but`, that were not heard of since `before`.
+
+        A worker that has unfinished runs and was never heard of is lost, too.
+        """
+        silent = sa.select(workers.c.id).where(workers.c.seen_at < before)
+        unknown = sa.select(runs.c.worker_id).where(
+            runs.c.state == "running", runs.c.worker_id.not_in(sa.select(workers.c.id))
+        )
+        found = await self._rows(silent.union(unknown))
+        return sorted({row[0] for row in found} - {but})
+
+    async def forget(self, worker_id: str) -> None:
+        """Note that the worker is gone for good and left nothing behind."""
+        await self._change(sa.delete(workers).where(workers.c.id == worker_id))
+
+    async def expire(self, now: datetime) -> int:
+        """Delete events and keys whose time is over; return how many runs lost their events."""
+        await self._change(sa.delete(idempotency_keys).where(idempotency_keys.c.expires_at <= now))
+        expired = 0
+        while True:
+            count = await self._database.write(partial(_expire_some, now))
+            expired += count
+            if count < _RUNS_AT_ONCE:
+                return expired
+
+    async def _rows(self, statement: Select[Any] | sa.CompoundSelect[Any]) -> Sequence[Row[Any]]:
+        async def work(connection: AsyncConnection) -> Sequence[Row[Any]]:
+            rows: Sequence[Row[Any]] = (await connection.execute(statement)).all()
+            return rows
+
+        return await self._database.read(work)
+
+    async def _change(self, statement: Delete) -> None:
+        async def work(connection: AsyncConnection) -> None:
+            await connection.execute(statement)
+
+        await self._database.write(work)
+
+
+async def _beat(worker_id: str, now: datetime, connection: AsyncConnection) -> None:
+    seen = sa.update(workers).where(workers.c.id == worker_id).values(seen_at=now)
+    if not (await connection.execute(seen)).rowcount:
+        await connection.execute(sa.insert(workers).values(id=worker_id, seen_at=now))
+
+
+async def _expire_some(now: datetime, connection: AsyncConnection) -> int:
+    due = (
+        sa.select(runs.c.id)
+        .where(runs.c.events_expired.is_(False), runs.c.events_expire_at <= now)
+        .order_by(runs.c.events_expire_at)
+        .limit(_RUNS_AT_ONCE)
+        # Two workers that tidy up at once each take their own.
+        .with_for_update(skip_locked=True)
+    )
+    ids = list(await connection.scalars(due))
+    if ids:
+        await connection.execute(sa.delete(segments).where(segments.c.run_id.in_(ids)))
+        mark = sa.update(runs).where(runs.c.id.in_(ids)).values(events_expired=True)
+        await connection.execute(mark)
+    return len(ids)

@@ -24,7 +24,6 @@ from telemetry.store import (
     StoreOperation,
     StoreOperationName,
     System,
-    Unavailable,
 )
 from telemetry.tracing import Workflow
 
@@ -132,8 +131,8 @@ class Telemetry:
             return StoreOperation(self._untraced, name, system, Context())
         return StoreOperation(self._recorder, name, system, parent.context)
 
-    def store_rejected(self, reason: Unavailable) -> None:
-        """Count a request that was refused because the store was out of reach."""
+    def store_rejected(self, reason: str) -> None:
+        """Count a request refused for want of the store; `reason` is of `Unavailable`."""
         self.metrics.store_rejections.child(reason).inc()
 
     def run_recovered(self, outcome: Recovered) -> None:

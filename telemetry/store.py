@@ -90,8 +90,8 @@ class JournalMetrics:
         """Observe a commit; `lag_s` is the age of its oldest event by now."""
         self._metrics.journal_lag.observe(lag_s)
 
-    def failed(self, reason: Unavailable) -> None:
-        """Count a commit that failed and will be tried again."""
+    def failed(self, reason: str) -> None:
+        """Count a commit that failed and will be tried again; `reason` is of `Unavailable`."""
         self._metrics.journal_failures.child(reason).inc()
 
     def show(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 from tests.otlp import Sink
 from tests.served import models
 from tests.served.gusher import gushing
+from tests.served.installation import Installation
 from tests.served.processes import Process, announced
+from tests.served.recorder import Recorder, recording
 from tests.served.wire import Api, client_of
 
 KEY = "sk-this-key-must-never-be-seen-0123456789"
@@ -74,12 +77,17 @@ def impatient(told: Told, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture
 def start(told: Told, tmp_path: Path) -> Iterator[Start]:
-    """Start a service of the test's own: `start("--workers", "2", DRAIN_S="1")`."""
+    """Start a service of the test's own: `start("--workers", "2", DRAIN_S="1")`.
+
+    In a folder of its own, unless it is given one that another has been in before.
+    """
+    numbers = itertools.count()
     with ExitStack() as stack:
 
-        def begin(*arguments: str, **settings: str) -> Process:
-            folder = tmp_path / f"service-{len(list(tmp_path.iterdir()))}"
-            folder.mkdir()
+        def begin(*arguments: str, folder: Path | None = None, **settings: str) -> Process:
+            if folder is None:
+                folder = tmp_path / f"service-{next(numbers)}"
+                folder.mkdir()
             wanted = told(folder) | settings
             return stack.enter_context(
                 announced(folder, "serve", "--port", "0", *arguments, **wanted)
@@ -132,3 +140,18 @@ def sink() -> Iterator[Sink]:
     """A collector of the test's own."""
     with Sink() as opened:
         yield opened
+
+
+@pytest.fixture
+def recorder() -> Iterator[Recorder]:
+    """Models of the test's own that remember what they were asked."""
+    with recording() as models_server:
+        yield models_server
+
+
+@pytest.fixture
+def installation(
+    start: Start, recorder: Recorder, tmp_path: Path, database_url: str
+) -> Installation:
+    """A place to start services in again and again, once with each kind of database."""
+    return Installation(start, recorder, tmp_path / "installation", database_url)

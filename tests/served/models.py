@@ -115,10 +115,17 @@ def toml(gusher_url: str = "http://127.0.0.1:9/v1") -> str:
     """Return all of it as an `ensembles.toml`; two models are asked at a server of their own."""
     there = {"base_url": gusher_url}
     agents = {**AGENTS, **{name: {**AGENTS[name], **there} for name in ("gusher", "blabber")}}
+    return as_toml(agents, ENSEMBLES, PRICES)
+
+
+def as_toml(
+    agents: Mapping[str, Table], ensembles: Mapping[str, Table], prices: Mapping[str, Table]
+) -> str:
+    """Return these as the text of an `ensembles.toml`."""
     tables = {
         **{f"agents.{name}": table for name, table in agents.items()},
-        **{f"ensembles.{name}": table for name, table in ENSEMBLES.items()},
-        **{f'prices."{model}"': table for model, table in PRICES.items()},
+        **{f"ensembles.{name}": table for name, table in ensembles.items()},
+        **{f'prices."{model}"': table for model, table in prices.items()},
     }
     return "\n".join(
         f"[{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in table.items())

@@ -75,6 +75,17 @@ class Process:
         """Return its exit code."""
         return self.popen.wait(PATIENCE_S)
 
+    def crash(self) -> None:
+        """Kill it and its workers without a word, as a power cut or the kernel would."""
+        everyone = [self.pid, *self.workers]
+        for pid in everyone:
+            kill(pid)
+        self.popen.wait()
+        deadline = time.monotonic() + PATIENCE_S
+        while any(map(is_alive, everyone)):
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+
     def end(self) -> None:
         """End it for certain, politely first so that its coverage is written."""
         orphans = self.workers

@@ -68,7 +68,7 @@ class StorageUnavailable(ServiceError):
 
     code = "storage_unavailable"
 
-    def __init__(self, message: str, *, reason: str, retry_after_s: float = 2.0) -> None:
+    def __init__(self, message: str, *, reason: str = "slow", retry_after_s: float = 2.0) -> None:
         super().__init__(message)
         self.reason = reason
         self.retry_after_s = retry_after_s

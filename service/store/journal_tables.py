@@ -25,7 +25,7 @@ Values = Mapping[str, Any]
 Known = Mapping[str, Row[*tuple[Any, ...]]]  # runs that are still there, by id
 
 
-class JournalTables:
+class Journal:
     """The one writer of runs and what belongs to them."""
 
     def __init__(self, database: Database) -> None:

@@ -17,7 +17,7 @@ from service.store.schema import agent_answers, idempotency_keys, messages, runs
 from service.store.scope import Scope
 
 
-class RunTables:
+class Runs:
     """Every method raises StorageUnavailable."""
 
     def __init__(self, database: Database) -> None:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from service.settings import Settings
 from service.store.database import Database
-from service.store.journal_tables import JournalTables
-from service.store.run_tables import RunTables
-from service.store.worker_tables import WorkerTables
+from service.store.journal_tables import Journal
+from service.store.run_tables import Runs
+from service.store.worker_tables import Workers
 from telemetry import Telemetry
 
 
@@ -17,9 +17,9 @@ class Store:
     """All that is kept, part by part."""
 
     database: Database
-    journal: JournalTables
-    runs: RunTables
-    workers: WorkerTables
+    journal: Journal
+    runs: Runs
+    workers: Workers
 
     async def close(self) -> None:
         await self.database.close()
@@ -33,7 +33,7 @@ def open_store(settings: Settings, _telemetry: Telemetry) -> Store:
     database = Database(settings.database, timeout_s=settings.store_timeout_s)
     return Store(
         database=database,
-        journal=JournalTables(database),
-        runs=RunTables(database),
-        workers=WorkerTables(database),
+        journal=Journal(database),
+        runs=Runs(database),
+        workers=Workers(database),
     )

@@ -22,7 +22,7 @@ from service.store.schema import idempotency_keys, runs, segments, signals, work
 _RUNS_AT_ONCE = 200  # a longer transaction would keep the journal waiting
 
 
-class WorkerTables:
+class Workers:
     """Every method raises StorageUnavailable."""
 
     def __init__(self, database: Database) -> None:

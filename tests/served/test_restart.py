@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.served.conftest import Start
 from tests.served.installation import Installation
 from tests.served.processes import Process, kill
+from tests.served.recorder import Recorder
 from tests.served.wire import (
     Api,
     Event,
@@ -149,3 +152,25 @@ async def test_a_killed_worker_s_run_is_interrupted_while_the_others_go_on(
     assert ended["state"] == "interrupted"
     assert raw(whole[: len(seen)]) == raw(seen)
     assert of_type(whole, "run.failed")[-1]["code"] == "interrupted"
+
+
+async def test_a_worker_that_was_taken_for_dead_changes_nothing_when_it_goes_on(
+    start: Start, recorder: Recorder, tmp_path: Path, postgres_url: str
+) -> None:
+    installation = Installation(start, recorder, tmp_path / "installation", postgres_url)
+    frozen = installation.serve()
+    healthy = installation.serve(SPOOL_DIR=str(tmp_path / "spool-of-another-machine"))
+    async with client_of(frozen.url) as api, client_of(healthy.url) as other:
+        async with api.asked(ensemble="endless") as response:
+            run_id = (await anext(follow(response))).run_id
+            frozen.signal(signal.SIGSTOP)
+            try:
+                ended = await other.ended(run_id, patience_s=60)
+                whole = await other.replayed(run_id)
+            finally:
+                frozen.signal(signal.SIGCONT)
+            await asyncio.sleep(1)  # for it to write what it should not
+        assert (await api.http.get("/health")).status_code == 200
+        assert_whole(whole)
+        assert raw(await other.replayed(run_id)) == raw(whole)
+        assert await other.shown(run_id) == ended

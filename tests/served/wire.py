@@ -128,13 +128,13 @@ class Api:
         shown: dict[str, Any] = response.json()
         return shown
 
-    async def ended(self, run_id: str) -> dict[str, Any]:
+    async def ended(self, run_id: str, patience_s: float = PATIENCE_S) -> dict[str, Any]:
         """Wait until a run is over and return it."""
 
         async def over() -> bool:
             return bool((await self.shown(run_id))["state"] != "running")
 
-        await until(over)
+        await until(over, patience_s)
         return await self.shown(run_id)
 
 
@@ -147,9 +147,9 @@ async def client_of(url: str, **options: Any) -> AsyncIterator[Api]:
         yield Api(http)
 
 
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], patience_s: float = PATIENCE_S) -> None:
     """Wait for something that has to happen; only a hang fails."""
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s):
         while not await condition():
             await asyncio.sleep(0.02)
 

@@ -1,0 +1,229 @@
+# ruff: noqa: S608  # statements put together of parts of this file
+"""The search index over questions and answers, kept by triggers.
+
+A run is in it once it has ended and as long as it is not superseded: one write of the index for
+each. Words are runs of letters and digits, in small letters, Latin ones without accents; once as
+they are and once as English stems, without stop words being left out of either. Only the first
+50,000 characters of a question and of an answer are in it: PostgreSQL numbers the words that it
+looks for phrases among up to 16,383, and takes 1 MB of them at most.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+
+_CHARS = 50_000
+
+
+def upgrade() -> None:
+    bind = op.get_bind()
+    made = _postgresql(_collation(bind)) if bind.dialect.name == "postgresql" else _sqlite()
+    for statement in made:
+        # As they are: a colon is no parameter here.
+        bind.exec_driver_sql(statement)
+
+
+def downgrade() -> None:
+    dropped = _POSTGRESQL_DROPS if op.get_bind().dialect.name == "postgresql" else _SQLITE_DROPS
+    for what in dropped:
+        op.execute(f"DROP {what}")
+
+
+# --- SQLite ---
+
+_INDEXES = {
+    "run_stems": "porter unicode61 remove_diacritics 2",
+    "run_words": "unicode61 remove_diacritics 2",
+}
+_IS_SEARCHABLE = "{row}.state <> 'running' AND {row}.superseded_by IS NULL"
+# The owner as one word that no stemmer changes.
+_VALUES = (
+    "{row}.number, 'o' || hex({row}.owner) || '0', "
+    f"substr({{row}}.question, 1, {_CHARS}), substr({{row}}.answer, 1, {_CHARS})"
+)
+_SQLITE_DROPS = (
+    "TRIGGER search_new_runs",
+    "TRIGGER search_changed_runs",
+    "TRIGGER search_gone_runs",
+    *(f"TABLE {index}" for index in _INDEXES),
+    "VIEW searchable_runs",
+)
+
+
+def _sqlite() -> list[str]:
+    searchable, values = _IS_SEARCHABLE.format(row="runs"), _VALUES.format(row="runs")
+    view = f"""
+        CREATE VIEW searchable_runs (number, owner, question, answer)
+        AS SELECT {values} FROM runs WHERE {searchable}
+    """
+    tables = [
+        f"""
+        CREATE VIRTUAL TABLE {index} USING fts5(
+            owner, question, answer,
+            content='searchable_runs', content_rowid='number', tokenize='{tokenizer}'
+        )
+        """
+        for index, tokenizer in _INDEXES.items()
+    ]
+    filled = [f"INSERT INTO {index} ({index}) VALUES ('rebuild')" for index in _INDEXES]
+    return [view, *tables, *_sqlite_triggers(), *filled]
+
+
+def _sqlite_triggers() -> list[str]:
+    return [
+        f"""
+        CREATE TRIGGER search_new_runs AFTER INSERT ON runs
+        WHEN {_IS_SEARCHABLE.format(row="new")} BEGIN {_added()} END
+        """,
+        f"""
+        CREATE TRIGGER search_changed_runs
+        AFTER UPDATE OF owner, question, answer, state, superseded_by ON runs
+        WHEN ({_IS_SEARCHABLE.format(row="new")}) OR ({_IS_SEARCHABLE.format(row="old")})
+        BEGIN {_removed()} {_added()} END
+        """,
+        f"""
+        CREATE TRIGGER search_gone_runs AFTER DELETE ON runs
+        WHEN {_IS_SEARCHABLE.format(row="old")} BEGIN {_removed()} END
+        """,
+    ]
+
+
+def _added() -> str:
+    return " ".join(
+        f"""
+        INSERT INTO {index} (rowid, owner, question, answer)
+        SELECT {_VALUES.format(row="new")} WHERE {_IS_SEARCHABLE.format(row="new")};
+        """
+        for index in _INDEXES
+    )
+
+
+def _removed() -> str:
+    return " ".join(
+        f"""
+        INSERT INTO {index} ({index}, rowid, owner, question, answer)
+        SELECT 'delete', {_VALUES.format(row="old")} WHERE {_IS_SEARCHABLE.format(row="old")};
+        """
+        for index in _INDEXES
+    )
+
+
+# --- PostgreSQL ---
+
+_POSTGRESQL_DROPS = (
+    "TABLE run_words",
+    "FUNCTION search_runs() CASCADE",
+    "FUNCTION index_run(runs)",
+    "FUNCTION search_vector(regconfig, text, text)",
+    "TEXT SEARCH CONFIGURATION search_en",
+    "TEXT SEARCH DICTIONARY search_stems",
+    "FUNCTION search_text(text)",
+)
+
+
+def _collation(bind: sa.Connection) -> str:
+    """Return the collation that knows what a letter is: the database's own, unless that is C."""
+    own = bind.scalar(
+        sa.text("SELECT datctype FROM pg_database WHERE datname = current_database()")
+    )
+    if own not in ("C", "POSIX"):
+        return "default"
+    known = set(bind.scalars(sa.text("SELECT collname FROM pg_collation")))
+    fits = [name for name in ("und-x-icu", "C.utf8", "C.UTF-8", "en_US.utf8") if name in known]
+    return [*fits, "default"][0]
+
+
+def _postgresql(collation: str) -> list[str]:
+    letters = f'COLLATE "{collation}"'
+    return [
+        # Letters with accents are taken apart, the accents of Latin ones left out, and the rest
+        # put together again. ASCII, most of all text, takes a quarter of the time.
+        f"""
+        CREATE FUNCTION search_text(raw text) RETURNS text
+        LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+            SELECT CASE
+                WHEN octet_length(raw) = char_length(raw)
+                THEN regexp_replace(lower(raw), '[^a-z0-9]+', ' ', 'g')
+                ELSE regexp_replace(
+                    normalize(
+                        regexp_replace(
+                            normalize(lower(raw {letters}), NFD),
+                            '([a-z])[\\u0300-\\u036f]+', '\\1', 'g'
+                        ),
+                        NFC
+                    ) {letters},
+                    '[^[:alnum:]]+', ' ', 'g'
+                )
+            END
+        $$
+        """,
+        """
+        CREATE TEXT SEARCH DICTIONARY search_stems (
+            TEMPLATE = pg_catalog.snowball, LANGUAGE = english
+        )
+        """,
+        "CREATE TEXT SEARCH CONFIGURATION search_en (COPY = pg_catalog.simple)",
+        """
+        ALTER TEXT SEARCH CONFIGURATION search_en
+        ALTER MAPPING FOR asciiword, word WITH search_stems
+        """,
+        # A word stands before the answer and is taken out again, so that no phrase begins in the
+        # question and ends in the answer.
+        """
+        CREATE FUNCTION search_vector(config regconfig, question text, answer text)
+        RETURNS tsvector LANGUAGE sql STABLE PARALLEL SAFE AS $$
+            SELECT setweight(to_tsvector(config, question), 'A') || setweight(
+                ts_delete(to_tsvector(config, 'x0gap ' || answer), 'x0gap'), 'B'
+            )
+        $$
+        """,
+        # `keys` narrow a search in the index itself: to the owner, and to some 4,096 of the runs.
+        """
+        CREATE TABLE run_words (
+            number bigint PRIMARY KEY REFERENCES runs (number) ON DELETE CASCADE,
+            keys text[] NOT NULL,
+            stems tsvector NOT NULL,
+            words tsvector NOT NULL
+        )
+        """,
+        f"""
+        CREATE FUNCTION index_run(run runs) RETURNS void LANGUAGE plpgsql AS $$
+        DECLARE
+            question text := search_text(left(run.question, {_CHARS}));
+            answer text := search_text(left(run.answer, {_CHARS}));
+        BEGIN
+            INSERT INTO run_words VALUES (
+                run.number,
+                ARRAY['o' || run.owner, (run.number >> 12) || ' ' || run.owner],
+                search_vector('search_en', question, answer),
+                search_vector('pg_catalog.simple', question, answer)
+            );
+        END $$
+        """,
+        f"""
+        CREATE FUNCTION search_runs() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            DELETE FROM run_words WHERE number = NEW.number;
+            IF {_IS_SEARCHABLE.format(row="NEW")} THEN
+                PERFORM index_run(NEW);
+            END IF;
+            RETURN NULL;
+        END $$
+        """,
+        """
+        CREATE TRIGGER search_new_runs AFTER INSERT ON runs
+        FOR EACH ROW WHEN (NEW.state <> 'running')
+        EXECUTE FUNCTION search_runs()
+        """,
+        """
+        CREATE TRIGGER search_changed_runs
+        AFTER UPDATE OF owner, question, answer, state, superseded_by ON runs
+        FOR EACH ROW EXECUTE FUNCTION search_runs()
+        """,
+        f"SELECT index_run(runs) FROM runs WHERE {_IS_SEARCHABLE.format(row='runs')}",
+        "CREATE INDEX ix_run_words_search ON run_words USING gin (keys, stems, words)",
+    ]

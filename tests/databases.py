@@ -118,10 +118,10 @@ class Server:
 class Postgres(Server):
     """A PostgreSQL server; `postgres` is its superuser and needs no password."""
 
-    def new_database(self) -> str:
-        """Create an empty database and return its URL."""
+    def new_database(self, template: str = "template1") -> str:
+        """Create a database as `template` is, empty unless said, and return its URL."""
         name = f"test_{uuid4().hex}"
-        self.execute(f"CREATE DATABASE {name}")
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return self.url(name)
 
     def drop_database(self, url: str) -> None:

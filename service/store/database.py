@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from service.errors import StorageUnavailable
@@ -14,6 +15,8 @@ from service.store.engines import open_engines
 from service.store.failures import FOREIGN, is_worth_repeating, refused, unavailable
 from service.store.revisions import applied_revision, fault
 from service.store.urls import Dialect, parse_url
+
+_CHECKPOINT_WAITS_MS = 200
 
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
@@ -51,12 +54,21 @@ class Database:
         """
         return await self._run(self._engines.writing, work)
 
+    async def checkpoint(self) -> None:
+        """Empty SQLite's log into its file, so that what was deleted is gone from both.
+
+        Best effort: a reader that is still at work keeps its part of the log. Nothing on
+        PostgreSQL.
+        """
+        if self.dialect == "sqlite":
+            await self.write(_truncate_log)
+
     async def close(self) -> None:
         """Let what is under way end, for as long as anybody would have waited, and disconnect."""
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=self._timeout_s)
-        for task in self._tasks:
-            task.cancel()
+            _, late = await asyncio.wait(self._tasks, timeout=self._timeout_s)
+            for task in late:
+                task.cancel()
         for engine in (self._engines.writing, self._engines.reading):
             try:
                 await asyncio.wait_for(engine.dispose(), self._timeout_s)
@@ -117,3 +129,13 @@ class Database:
         if sentence is not None:
             raise StorageUnavailable(sentence, reason="schema")
         self._schema_is_known = True
+
+
+async def _truncate_log(connection: AsyncConnection) -> None:
+    before = await connection.scalar(sa.text("PRAGMA busy_timeout"))
+    await connection.commit()  # inside a transaction there is no checkpoint
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    # While it waits for readers, nobody writes.
+    for pragma in (f"busy_timeout = {_CHECKPOINT_WAITS_MS}", "wal_checkpoint(TRUNCATE)"):
+        await (await driver.execute(f"PRAGMA {pragma}")).close()
+    await (await driver.execute(f"PRAGMA busy_timeout = {before}")).close()

@@ -11,7 +11,7 @@ from sqlalchemy import Row
 
 from service.domain import AgentReport, Usage
 from service.store.records import AgentAnswer, Ending, Opening, StoredRun
-from service.store.schema import agent_answers, runs
+from service.store.schema import agent_answers, clean, runs
 
 _PLAIN = (
     "id", "owner", "conversation_id", "message_id", "state", "question", "answer", "ensemble",
@@ -111,12 +111,8 @@ def agent_answer(row: Row[Any]) -> AgentAnswer:
 
 
 def _report_bytes(report: AgentReport) -> bytes:
-    try:
-        return msgspec.json.encode(report)
-    except UnicodeEncodeError:  # a lone surrogate
-        fields = asdict(report)
-        plain = {
-            name: value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
-            for name, value in fields.items()
-        }
-        return msgspec.json.encode(plain)
+    plain = {
+        name: clean(value) if isinstance(value, str) else value
+        for name, value in asdict(report).items()
+    }
+    return msgspec.json.encode(plain)

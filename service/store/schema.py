@@ -56,19 +56,21 @@ class UTCTime(TypeDecorator[datetime]):
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-class CleanText(TypeDecorator[str]):
-    """Text that any database takes: NUL and lone surrogates, which PostgreSQL refuses, as U+FFFD.
+def clean(text: str) -> str:
+    """Return text that any database takes: U+FFFD for NUL and lone surrogates."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return _SURROGATE.sub("\ufffd", text.replace("\0", "\ufffd"))
 
-    What is looked for is cleaned in the same way, so it is found again.
-    """
+
+class CleanText(TypeDecorator[str]):
+    """Text, cleaned; what is looked for is cleaned in the same way, so it is found again."""
 
     impl = Text
     cache_ok = True
 
     def process_bind_param(self, value: str | None, _dialect: Dialect) -> str | None:
-        if value is None or (value.isascii() and "\0" not in value):
-            return value
-        return _SURROGATE.sub("\ufffd", value.replace("\0", "\ufffd"))
+        return None if value is None else clean(value)
 
 
 metadata = MetaData(

@@ -1,0 +1,77 @@
+"""Databases with all their tables, of both kinds. To migrate each anew would take too long."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from service.store.database import Database
+from service.store.journal_tables import Journal
+from service.store.migrate import migrate
+from service.store.run_tables import Runs
+from service.store.worker_tables import Workers
+from tests.databases import Postgres
+from tests.store.kit import Parts
+
+
+def _migrate(url: str) -> None:
+    with ThreadPoolExecutor(1) as threads:  # this one may have a loop already
+        threads.submit(lambda: asyncio.run(migrate(url))).result()
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("migrated") / "service.db"
+    _migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def migrated_database(postgres: Postgres) -> Iterator[str]:
+    """The name of a PostgreSQL database to make others from."""
+    url = postgres.new_database()
+    _migrate(url)
+    yield url.rpartition("/")[2]
+    postgres.drop_database(url)
+
+
+@pytest.fixture
+def sqlite_ready(migrated_file: Path, tmp_path: Path) -> str:
+    """The URL of a SQLite file with all tables, and no rows."""
+    path = shutil.copy(migrated_file, tmp_path / "service.db")
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def postgres_ready(postgres: Postgres, migrated_database: str) -> Iterator[str]:
+    """The URL of a PostgreSQL database with all tables, and no rows."""
+    url = postgres.new_database(migrated_database)
+    yield url
+    postgres.drop_database(url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ready_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a database with all tables, once of each kind."""
+    name = {"sqlite": "sqlite_ready", "postgresql": "postgres_ready"}[request.param]
+    url: str = request.getfixturevalue(name)
+    return url
+
+
+@pytest.fixture
+async def database(ready_url: str) -> AsyncIterator[Database]:
+    """A database with all tables, once of each kind."""
+    opened = Database(ready_url)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def parts(database: Database) -> Parts:
+    """The journal's and the runs' tables of a database of each kind."""
+    return Parts(database, Journal(database), Runs(database), Workers(database))

@@ -1,0 +1,118 @@
+"""Records to store, with what a test does not care about filled in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from service.domain import AgentReport, Ask, Message, Usage
+from service.ids import new_id
+from service.store.database import Database
+from service.store.journal_tables import Journal
+from service.store.records import AgentAnswer, Batch, Ending, NewKey, Opening, Segment
+from service.store.run_tables import Runs
+from service.store.worker_tables import Workers
+
+NOW = datetime(2026, 3, 14, 15, 9, 26, 535897, tzinfo=UTC)
+ME = "me"
+SOMEBODY_ELSE = "somebody else"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What is tested together."""
+
+    database: Database
+    journal: Journal
+    runs: Runs
+    workers: Workers
+
+    async def opened(self, question: str = "What?", **fields: Any) -> Opening:
+        """Write a run that begins, and return it."""
+        made = opening(question, **fields)
+        await self.journal.write(Batch(openings=[made]))
+        return made
+
+    async def ended(self, answer: str = "An answer.", **fields: Any) -> Opening:
+        """Write a run that has been answered, and return how it began."""
+        made = opening(**fields)
+        await self.journal.write(Batch(openings=[made], endings=[ending(made, answer=answer)]))
+        return made
+
+
+def opening(
+    question: str = "What?",
+    *,
+    owner: str = ME,
+    conversation: str | None = None,
+    worker: str = "worker",
+    **fields: Any,
+) -> Opening:
+    run_id = new_id("run")
+    ask = Ask(
+        messages=(Message("user", question),),
+        message_id="message",
+        conversation_id=conversation or new_id("conv"),
+        ensemble="fanout",
+        owner=owner,
+    )
+    whole = Opening(
+        run_id=run_id,
+        worker_id=worker,
+        ask=ask,
+        ensemble="fanout",
+        config_hash="hash",
+        config='{"agents": []}',
+        trace_id="0" * 32,
+        created_at=NOW,
+    )
+    return replace(whole, **fields)
+
+
+def ending(run: Opening, **fields: Any) -> Ending:
+    whole = Ending(
+        run_id=run.run_id,
+        owner=run.ask.owner,
+        state="completed",
+        answer="An answer.",
+        usage=Usage(10, 20),
+        cost_usd=0.25,
+        elapsed_ms=12.5,
+        ended_at=NOW + timedelta(seconds=1),
+        last_seq=9,
+        events_expire_at=NOW + timedelta(days=1),
+    )
+    return replace(whole, **fields)
+
+
+def segment(run: Opening, first: int, last: int, data: bytes = b"[]\n") -> Segment:
+    return Segment(
+        run_id=run.run_id, owner=run.ask.owner, first_seq=first, last_seq=last, data=data
+    )
+
+
+def agent_answer(run: Opening, agent: str = "llm-1", text: str = "Said.") -> AgentAnswer:
+    report = AgentReport(
+        agent=agent,
+        model="model",
+        text=text,
+        usage=Usage(1, 2),
+        cost=0.5,
+        elapsed_ms=3.0,
+        first_token_ms=1.0,
+    )
+    return AgentAnswer(
+        run_id=run.run_id,
+        owner=run.ask.owner,
+        agent=agent,
+        state="answered",
+        report=report,
+        config_hash="of the agent",
+        created_at=NOW,
+    )
+
+
+def key(name: str = "key", **fields: Any) -> NewKey:
+    whole = NewKey(key=name, fingerprint=b"body", expires_at=NOW + timedelta(hours=1))
+    return replace(whole, **fields)

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import httpx
 from quart import Quart, request
 
 from service.ensembles import Agent, AgentDefaults, Catalog
 from service.ensembles_file import EnsemblesFile
+from service.keeping import Keeping
 from service.llm.client import LLMClient
 from service.llm.mock import MockTransport
 from service.llm.resilience import RetryBudget
 from service.llm.transport import UpstreamTransport
 from service.pace import Pace
-from service.runs.runs import Limits, Runs, Tools
+from service.runs.runs import Runs
+from service.runs.workshop import Tools
 from service.settings import Settings
+from service.store.store import Store, open_store
 from service.strategies import STRATEGIES
 from service.version import VERSION
 from service.web import ops, problems, process
@@ -47,6 +51,7 @@ class Services:
     settings: Settings
     ensembles: EnsemblesFile
     telemetry: Telemetry
+    store: Store
     runs: Runs
     asgi: App
 
@@ -77,14 +82,23 @@ def create_app(
         telemetry=telemetry,
         pace=pace,
     )
-    runs = Runs(tools, _limits(settings))
-    quart = _quart(settings, runs, telemetry)
-    _lifespan(quart, pace, ensembles, telemetry, http)
+    store = open_store(settings, telemetry)
+    keeping = Keeping(settings, store, tools)
+    quart = _quart(settings, keeping.runs, store, telemetry)
+    watch = partial(ensembles.watch, lambda catalog: _label(telemetry, catalog))
+    _lifespan(quart, [pace.adapt, telemetry.health.watch, watch], keeping)
+
+    @quart.after_serving
+    async def end() -> None:
+        await http.aclose()
+        await asyncio.to_thread(telemetry.shutdown)
+
     return Services(
         settings=settings,
         ensembles=ensembles,
         telemetry=telemetry,
-        runs=runs,
+        store=store,
+        runs=keeping.runs,
         asgi=Linger(telemetry.middleware(SendDeadline(quart, settings.send_timeout_s))),
     )
 
@@ -112,7 +126,7 @@ def agent_key(agent: Agent, settings: Settings, variables: Mapping[str, str]) ->
     return key or None
 
 
-def _quart(settings: Settings, runs: Runs, telemetry: Telemetry) -> Quart:
+def _quart(settings: Settings, runs: Runs, store: Store, telemetry: Telemetry) -> Quart:
     app = Quart("service", static_folder=None)
     app.config.update(
         MAX_CONTENT_LENGTH=settings.max_body_bytes,
@@ -126,46 +140,34 @@ def _quart(settings: Settings, runs: Runs, telemetry: Telemetry) -> Quart:
         if info and request.url_rule:
             info.route = request.url_rule.rule
 
-    problems.install(app)
+    problems.install(app, telemetry)
     process.install(app, runs)
-    run_pages.install(app, runs)
+    run_pages.install(app, runs, store.runs)
     ops.install(app, runs, telemetry)
     return app
 
 
 def _lifespan(
-    app: Quart, pace: Pace, ensembles: EnsemblesFile, telemetry: Telemetry, http: httpx.AsyncClient
+    app: Quart, watches: Sequence[Callable[[], Coroutine[None, None, None]]], keeping: Keeping
 ) -> None:
     tasks: list[asyncio.Task[None]] = []
 
     @app.before_serving
     async def begin() -> None:
-        watch = ensembles.watch(lambda catalog: _label(telemetry, catalog))
-        watches = pace.adapt(), telemetry.health.watch(), watch
-        tasks.extend(asyncio.create_task(each) for each in watches)
+        await keeping.begin()
+        tasks.extend(asyncio.create_task(watch()) for watch in watches)
 
     @app.after_serving
     async def end() -> None:
         for task in tasks:
             task.cancel()
-        await http.aclose()
-        await asyncio.to_thread(telemetry.shutdown)
+        await keeping.end()
 
 
 def _transport(settings: Settings) -> httpx.AsyncBaseTransport:
     if settings.use_llm_mock:
         return MockTransport()
     return UpstreamTransport()
-
-
-def _limits(settings: Settings) -> Limits:
-    return Limits(
-        open_runs=settings.max_open_runs,
-        retention_s=settings.run_retention_s,
-        log_bytes=settings.run_log_bytes,
-        detach_grace_s=settings.detach_grace_s,
-        keep_alive_s=settings.keep_alive_s,
-    )
 
 
 def _telemetry_config(settings: Settings, variables: Mapping[str, str]) -> TelemetryConfig:

@@ -1,9 +1,10 @@
-"""The command line: serve, mock, check."""
+"""The command line: serve, migrate, mock, check."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import socket
 import sys
@@ -16,6 +17,7 @@ import uvloop
 
 from service.app import agent_key, open_ensembles
 from service.ensembles import Catalog, EnsemblesError
+from service.errors import StorageUnavailable
 from service.llm.mock import MockLLM
 from service.llm.mock_server import serve_mock
 from service.server import serve
@@ -28,9 +30,12 @@ from service.settings import (
     read_variables,
 )
 from service.sockets import allow_many_files, base_url, listen
+from service.store.migrate import check, migrate
 from service.supervisor import Supervisor
 from service.version import VERSION
 from telemetry import TelemetryError, check_otel_variables, configure_logging
+
+_log = logging.getLogger(__name__)
 
 ENV_FILE = Path(".env")
 
@@ -41,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         return command(options)
-    except (SettingsError, EnsemblesError, TelemetryError) as error:
+    except (SettingsError, EnsemblesError, TelemetryError, StorageUnavailable) as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 2
 
@@ -59,6 +64,11 @@ def _parser() -> argparse.ArgumentParser:
     serving.add_argument("--host", help="interface to listen on (HOST)")
     serving.add_argument("--port", type=int, help="port to listen on; 0 picks one (PORT)")
     serving.set_defaults(command=_serve)
+
+    migrating = commands.add_parser("migrate", help="bring the database to this version")
+    migrating.add_argument("--check", action="store_true", help="only say whether it is")
+    migrating.add_argument("--down-to", metavar="REVISION", help='go back; "base" drops everything')
+    migrating.set_defaults(command=_migrate)
 
     mocking = commands.add_parser("mock", help="serve the mock LLM over a socket")
     mocking.add_argument("--host", default="127.0.0.1")
@@ -98,6 +108,7 @@ def _serve(options: argparse.Namespace) -> int:
     settings, variables, catalog = _load(overrides)
     configure_logging(level=settings.log_level, json=settings.json_logs)
     allow_many_files()
+    _prepare(settings)
     host, port = settings.address
     try:
         sock = listen(host, port)
@@ -116,6 +127,36 @@ def _work(options: argparse.Namespace) -> int:
     configure_logging(level=settings.log_level, json=settings.json_logs)
     with socket.socket(fileno=options.sock) as sock:
         serve(settings, variables, sock, parent=options.parent)
+    return 0
+
+
+def _prepare(settings: Settings) -> None:
+    """Bring the schema up to date where that is wanted, else refuse one that is not.
+
+    A database that cannot be reached is no reason not to start: it may come back.
+    """
+    try:
+        if settings.migrates_on_start:
+            applied = asyncio.run(migrate(settings.database))
+            if applied:
+                _log.info("the database was brought to this version", extra={"applied": applied})
+        elif fault := asyncio.run(check(settings.database, settings.store_timeout_s)):
+            raise SettingsError(fault)
+    except StorageUnavailable as error:
+        if error.reason == "schema":
+            raise
+        _log.warning("starting without the database: %s", error)
+
+
+def _migrate(options: argparse.Namespace) -> int:
+    settings, _, _ = _load({})
+    if options.check:
+        fault = asyncio.run(check(settings.database, settings.store_timeout_s))
+        print(fault or "The database is at this version.")  # noqa: T201
+        return 1 if fault else 0
+    applied = asyncio.run(migrate(settings.database, options.down_to))
+    verb = "Took back" if options.down_to else "Applied"
+    print(f"{verb} {', '.join(applied)}." if applied else "There was nothing to do.")  # noqa: T201
     return 0
 
 
@@ -177,11 +218,6 @@ def _warnings(settings: Settings, variables: Mapping[str, str], catalog: Catalog
     said = [
         f"{name} has no effect in this version." for name in sorted(WITHOUT_EFFECT & set(variables))
     ]
-    if settings.workers > 1:
-        said.append(
-            "each worker keeps its own runs: looking one up, resuming, cancelling and "
-            "Idempotency-Key work on the worker that has it."
-        )
     if settings.use_llm_mock and settings.default_key:
         said.append("a key is set, but USE_LLM_MOCK is true: answers come from the mock.")
     if not settings.use_llm_mock:

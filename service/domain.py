@@ -21,7 +21,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """What a face makes of a request: everything a run needs to know about it."""
+    """What a face makes of a request: everything a run needs to know about it.
+
+    `continues` says that the conversation may exist already: what was said in it comes first.
+    """
 
     messages: tuple[Message, ...]
     message_id: str
@@ -31,6 +34,7 @@ class Ask:
     max_tokens: int | None = None
     timeout_s: float | None = None
     owner: str = "anonymous"
+    continues: bool = False
 
     @property
     def question(self) -> str:
@@ -100,7 +104,8 @@ class AgentReport:
     """How one agent's work went: what it said, how long it took, what it cost.
 
     `text` is what arrived, also when the agent failed or was cut off (`partial`).
-    `first_token_ms` is None when no token arrived.
+    `first_token_ms` is None when no token arrived. `config_hash` names how the agent was set up;
+    `reused` says that an earlier run was paid for it and this one was not.
     """
 
     agent: str
@@ -112,6 +117,8 @@ class AgentReport:
     first_token_ms: float | None
     finish_reason: str = ""
     partial: bool = False
+    config_hash: str = ""
+    reused: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

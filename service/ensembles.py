@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from service.domain import Price
 from service.ensembles_tables import AgentTable, EnsembleTable, File
+from service.model_families import family_of
 from service.toml_lines import line_of, syntax_fault
 
 
@@ -36,7 +37,10 @@ class AgentDefaults:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agent:
-    """One model with its prompt and limits, every default filled in. Times in seconds."""
+    """One model with its prompt and limits, every default filled in. Times in seconds.
+
+    `config_hash` names all of that.
+    """
 
     name: str
     model: str
@@ -47,6 +51,7 @@ class Agent:
     temperature: float | None
     top_p: float | None
     max_tokens: int
+    context_tokens: int
     stream: bool
     first_token_timeout_s: float
     idle_timeout_s: float
@@ -54,6 +59,7 @@ class Agent:
     retries: int
     fallbacks: tuple[str, ...]
     extra_body: Mapping[str, Any]
+    config_hash: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +159,9 @@ def _faults(file: File, agents: Mapping[str, Agent]) -> list[_Fault]:
     if file.default not in file.ensembles:
         faults.append((("default",), f"there is no ensemble named {file.default!r}"))
     for name, agent in agents.items():
+        if agent.max_tokens >= agent.context_tokens and file.agents[name].context_tokens:
+            why = f"{agent.max_tokens} of max_tokens leave no room for a question"
+            faults.append((("agents", name, "context_tokens"), why))
         if not _host(agent.base_url):
             where = ("agents", name, "base_url")
             faults.append((where, f"{agent.base_url!r} is not an http or https address"))
@@ -182,16 +191,25 @@ def _misfits(name: str, ensemble: Ensemble, checks: Mapping[str, Check]) -> list
 
 def _agent(name: str, table: AgentTable, defaults: AgentDefaults) -> Agent:
     base_url = (table.base_url or defaults.base_url).rstrip("/")
-    fields = table.model_dump(exclude={"model", "base_url", "provider", "max_tokens", "fallbacks"})
-    return Agent(
+    model = table.model or defaults.model
+    filled_in = {"model", "base_url", "provider", "max_tokens", "context_tokens", "fallbacks"}
+    fields = table.model_dump(exclude=filled_in)
+    agent = Agent(
         name=name,
-        model=table.model or defaults.model,
+        model=model,
         base_url=base_url,
         provider=table.provider or _PROVIDERS.get(_host(base_url), "openai_compatible"),
         max_tokens=table.max_tokens or defaults.max_tokens,
+        context_tokens=table.context_tokens or _context_tokens(model, *table.fallbacks),
         fallbacks=tuple(table.fallbacks),
         **fields,
     )
+    return replace(agent, config_hash=_hash(agent))
+
+
+def _context_tokens(*models: str) -> int:
+    """Return what all of them take: a conversation is cut once, whoever answers in the end."""
+    return min(family_of(model).context_tokens for model in models)
 
 
 def _host(url: str) -> str:
@@ -207,14 +225,17 @@ def _host(url: str) -> str:
 def _ensemble(name: str, table: EnsembleTable, agents: Mapping[str, Agent]) -> Ensemble:
     used = [agents[each] for each in table.agents]
     combiner = agents[table.combiner] if table.combiner else None
-    told = repr((table.model_dump(), used, combiner)).encode()
     return Ensemble(
         name=name,
         agents=tuple(used),
         combiner=combiner,
-        config_hash=hashlib.sha256(told).hexdigest()[:16],
+        config_hash=_hash((table.model_dump(), used, combiner)),
         **table.model_dump(exclude={"agents", "combiner"}),
     )
+
+
+def _hash(told: object) -> str:
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
 
 def _describe(faults: list[_Fault], text: str, source: str) -> str:

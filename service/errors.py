@@ -25,6 +25,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from telemetry import Unavailable
+
 
 class ServiceError(Exception):
     """A failure the user can be told about: `code` is a slug, `str()` a sentence."""
@@ -68,7 +70,9 @@ class StorageUnavailable(ServiceError):
 
     code = "storage_unavailable"
 
-    def __init__(self, message: str, *, reason: str = "slow", retry_after_s: float = 2.0) -> None:
+    def __init__(
+        self, message: str, *, reason: Unavailable = "slow", retry_after_s: float = 2.0
+    ) -> None:
         super().__init__(message)
         self.reason = reason
         self.retry_after_s = retry_after_s

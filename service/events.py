@@ -1,7 +1,8 @@
 """What can happen in a run. A run is an append-only log of these.
 
 Events are past facts. They know nothing of the wire: each face encodes them in its own way.
-`type` is the name users see; `final` marks the one event that ends a run.
+`type` is the name users see, and the tag under which an event is kept; `final` marks the one
+event that ends a run.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import msgspec
 from service.domain import AgentReport, Usage
 
 
-class _Fact(msgspec.Struct, frozen=True, gc=False):
+class _Fact(msgspec.Struct, frozen=True, gc=False, tag_field="type"):
     # Not dataclasses: thousands are kept, and the garbage collector need not look at any.
     type: ClassVar[str]
     final: ClassVar[bool] = False
@@ -23,7 +24,7 @@ class _End(_Fact, frozen=True):
     final: ClassVar[bool] = True
 
 
-class RunStarted(_Fact, frozen=True):
+class RunStarted(_Fact, frozen=True, tag="run.started"):
     type: ClassVar[str] = "run.started"
 
     run_id: str
@@ -32,28 +33,28 @@ class RunStarted(_Fact, frozen=True):
     agents: tuple[str, ...]
 
 
-class AgentStarted(_Fact, frozen=True):
+class AgentStarted(_Fact, frozen=True, tag="agent.started"):
     type: ClassVar[str] = "agent.started"
 
     agent: str
     model: str
 
 
-class AgentDelta(_Fact, frozen=True):
+class AgentDelta(_Fact, frozen=True, tag="agent.delta"):
     type: ClassVar[str] = "agent.delta"
 
     agent: str
     text: str
 
 
-class AgentFinished(_Fact, frozen=True):
+class AgentFinished(_Fact, frozen=True, tag="agent.finished"):
     type: ClassVar[str] = "agent.finished"
 
     agent: str
     report: AgentReport
 
 
-class AgentFailed(_Fact, frozen=True):
+class AgentFailed(_Fact, frozen=True, tag="agent.failed"):
     type: ClassVar[str] = "agent.failed"
 
     agent: str
@@ -62,7 +63,7 @@ class AgentFailed(_Fact, frozen=True):
     report: AgentReport
 
 
-class AgentSkipped(_Fact, frozen=True):
+class AgentSkipped(_Fact, frozen=True, tag="agent.skipped"):
     """A straggler was cut off; what it had said by then is used when there is any."""
 
     type: ClassVar[str] = "agent.skipped"
@@ -73,7 +74,7 @@ class AgentSkipped(_Fact, frozen=True):
     report: AgentReport
 
 
-class AgentRetrying(_Fact, frozen=True):
+class AgentRetrying(_Fact, frozen=True, tag="agent.retrying"):
     """An attempt failed before its first token; `model` is asked next, after `delay_ms`."""
 
     type: ClassVar[str] = "agent.retrying"
@@ -86,21 +87,21 @@ class AgentRetrying(_Fact, frozen=True):
     delay_ms: float
 
 
-class CombineStarted(_Fact, frozen=True):
+class CombineStarted(_Fact, frozen=True, tag="combine.started"):
     type: ClassVar[str] = "combine.started"
 
     agent: str
     used: tuple[str, ...]
 
 
-class AnswerDelta(_Fact, frozen=True):
+class AnswerDelta(_Fact, frozen=True, tag="answer.delta"):
     type: ClassVar[str] = "answer.delta"
 
     agent: str
     text: str
 
 
-class RunFinished(_End, frozen=True):
+class RunFinished(_End, frozen=True, tag="run.finished"):
     type: ClassVar[str] = "run.finished"
 
     agent: str
@@ -112,10 +113,11 @@ class RunFinished(_End, frozen=True):
     combiner: AgentReport | None = None
 
 
-class RunFailed(_End, frozen=True):
+class RunFailed(_End, frozen=True, tag="run.failed"):
     """`partial` says whether some answer text was sent before it ended.
 
-    `unfinished` are the agents whose work no earlier event accounts for.
+    `unfinished` are the agents whose work no earlier event accounts for. `elapsed_ms` is None when
+    nobody was there to see the end.
     """
 
     type: ClassVar[str] = "run.failed"
@@ -126,7 +128,7 @@ class RunFailed(_End, frozen=True):
     partial: bool
     usage: Usage
     cost: float | None
-    elapsed_ms: float
+    elapsed_ms: float | None
     unfinished: tuple[AgentReport, ...] = ()
 
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
+from urllib.parse import quote
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -19,9 +20,7 @@ GROQ_URL = "https://api.groq.com/openai/v1"
 WITHOUT_EFFECT = frozenset(
     {
         "API_KEY", "JWT_SECRET", "RATE_LIMIT_ENABLED", "RATE_LIMIT_REQUESTS",
-        "RATE_LIMIT_WINDOW_SECONDS", "DATABASE_URL", "POSTGRES_HOST", "POSTGRES_PORT",
-        "POSTGRES_USER", "POSTGRES_DB", "REDIS_URL", "REDIS_ADDR", "REDIS_PASSWORD",
-        "MAX_EXCHANGES",
+        "RATE_LIMIT_WINDOW_SECONDS",
     }
 )  # fmt: skip
 
@@ -29,7 +28,7 @@ WITHOUT_EFFECT = frozenset(
 FOR_COMPOSE = frozenset(
     {
         "APP_PORT", "GRAFANA_PORT", "JAEGER_PORT", "OTLP_GRPC_PORT", "OTLP_HTTP_PORT",
-        "POSTGRES_PASSWORD", "PROMETHEUS_PORT",
+        "PROMETHEUS_PORT",
     }
 )  # fmt: skip
 
@@ -70,8 +69,22 @@ class Settings(BaseSettings):
 
     detach_grace_s: float = Field(default=30, ge=0)
     max_open_runs: int = Field(default=4_000, ge=1)
-    run_retention_s: float = Field(default=900, ge=0)
-    run_log_bytes: int = Field(default=268_435_456, ge=1_048_576)
+    run_retention_s: float = Field(default=86_400, ge=0)
+    idempotency_ttl_s: float = Field(default=86_400, ge=0)
+    max_exchanges: int = Field(default=20, ge=0, le=1_000)
+
+    database_url: SecretStr | None = None
+    postgres_host: str | None = None
+    postgres_port: int = Field(default=5432, ge=1, le=65_535)
+    postgres_user: str = "postgres"
+    postgres_password: SecretStr | None = None
+    postgres_db: str = "postgres"
+    migrate_on_start: bool | None = None
+    store_timeout_s: float = Field(default=4, gt=0)
+    spool_dir: Path = Path("data/spool")
+    redis_url: SecretStr | None = None
+    redis_addr: str | None = None
+    redis_password: SecretStr | None = None
 
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
     log_json: bool | None = None
@@ -99,6 +112,38 @@ class Settings(BaseSettings):
             self.host if self.host is not None else host.strip("[]"),
             self.port if self.port is not None else int(port),
         )
+
+    @property
+    def database(self) -> str:
+        """The database's URL, with its password if it has one."""
+        if self.database_url:
+            return self.database_url.get_secret_value()
+        if not self.postgres_host:
+            return "sqlite:///data/service.db"
+        password = self.postgres_password
+        login = quote(self.postgres_user, safe="")
+        if password:
+            login += ":" + quote(password.get_secret_value(), safe="")
+        name = quote(self.postgres_db, safe="")
+        return f"postgresql://{login}@{self.postgres_host}:{self.postgres_port}/{name}"
+
+    @property
+    def migrates_on_start(self) -> bool:
+        """Whether `serve` brings the schema up to date: an embedded database's, unless told."""
+        if self.migrate_on_start is not None:
+            return self.migrate_on_start
+        return self.database.startswith("sqlite")
+
+    @property
+    def redis(self) -> str | None:
+        """Redis' URL, with its password if it has one."""
+        if self.redis_url:
+            return self.redis_url.get_secret_value()
+        if not self.redis_addr:
+            return None
+        password = self.redis_password
+        login = f":{quote(password.get_secret_value(), safe='')}@" if password else ""
+        return f"redis://{login}{self.redis_addr}/0"
 
     @property
     def json_logs(self) -> bool:

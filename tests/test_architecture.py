@@ -49,6 +49,7 @@ FLOORS = {
     "service.runs": 4,
     "service.web": 5,
     "service.app": 6,
+    "service.keeping": 6,
     "service.ensembles_file": 6,
     "service.sockets": 6,
     "service.server": 7,
@@ -228,7 +229,7 @@ def test_there_is_a_sample_of_every_event() -> None:
 @pytest.mark.parametrize("event", SAMPLES, ids=lambda event: event.type)
 async def test_every_event_can_be_written_to_the_wire(event: Event) -> None:
     async with service() as it:
-        run = it.start(an_ask())
+        run = await it.start(an_ask())
         written = encoder(run)(7, event)
     assert f'"type": "{event.type}"' in written
     assert ('"final": true' in written) == event.final

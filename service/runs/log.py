@@ -9,37 +9,51 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from enum import Enum, auto
+from typing import Protocol
 
-from service.events import (
-    AgentDelta,
-    AgentFailed,
-    AgentFinished,
-    AgentSkipped,
-    AnswerDelta,
-    Event,
-    RunFinished,
-)
+from service.events import Event
 from service.pace import Pace
 
-_EVENT_BYTES = 120  # what an event costs in memory beside its text
+
+class Keeper(Protocol):
+    """Sees to it that what a log holds is not lost."""
+
+    def note(self) -> None:
+        """Take notice that there is something new. Called for every event: be quick."""
+
+    def secure(self) -> None:
+        """Make safe what is new, since somebody is about to see it."""
 
 
 class RunLog:
     """An append-only list of events. The first has the sequence number 1."""
 
-    def __init__(self) -> None:
-        self._events: list[Event] = []
+    def __init__(self, events: Sequence[Event] = ()) -> None:
+        self.keeper: Keeper | None = None
+        self._events = list(events)
+        self._hung_up = False
         self._readers: set[Reader] = set()
-        self.size_bytes = 0
 
     def append(self, event: Event) -> None:
         """Add `event` and wake whoever waits for it. Nothing may follow a final event."""
         if self.finished:
             raise RuntimeError(f"{event.type} after the end of the run")
         self._events.append(event)
-        self.size_bytes += _EVENT_BYTES + _text_chars(event)
+        if self.keeper is not None:
+            self.keeper.note()
         for reader in self._readers:
             reader.wake(at_once=event.final)
+
+    def hang_up(self) -> None:
+        """Let readers go although more may come: not from here."""
+        self._hung_up = True
+        for reader in self._readers:
+            reader.wake(at_once=True)
+
+    @property
+    def over(self) -> bool:
+        """Whether readers have nothing to wait for."""
+        return self._hung_up or self.finished
 
     @property
     def finished(self) -> bool:
@@ -57,17 +71,6 @@ class RunLog:
 
     def leave(self, reader: Reader) -> None:
         self._readers.discard(reader)
-
-
-def _text_chars(event: Event) -> int:
-    """Return how much text an event holds on to."""
-    if isinstance(event, AnswerDelta | AgentDelta):
-        return len(event.text)
-    if isinstance(event, AgentFinished | AgentFailed | AgentSkipped):
-        return len(event.report.text)
-    if isinstance(event, RunFinished) and event.combiner:
-        return len(event.combiner.text)
-    return 0
 
 
 class Silence(Enum):
@@ -101,7 +104,7 @@ class Reader:
         """Return everything new, as soon as there is something; `seq` is then its last number."""
         self.delivered = self.seq
         events = self._log.after(self.seq)
-        if not events and not self._log.finished:
+        if not events and not self._log.over:
             self._waiter = self._loop.create_future()
             try:
                 await self._waiter
@@ -110,7 +113,9 @@ class Reader:
             events = self._log.after(self.seq)
         self._last = self._loop.time()
         if not events:
-            return Silence.END if self._log.finished else Silence.KEEP_ALIVE
+            return Silence.END if self._log.over else Silence.KEEP_ALIVE
+        if self._log.keeper is not None:
+            self._log.keeper.secure()
         self.seq += len(events)
         return events
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from service.domain import AgentReport, Usage, add_costs
@@ -34,7 +34,7 @@ class AgentRecord:
 
 @dataclass(slots=True)
 class RunRecord:
-    """`state` is running, completed, failed or cancelled. `agents` is in the order they began.
+    """`state` is running, or how it ended. `agents` is in the order they began.
 
     `usage` and `cost` of a running run are those of the agents that have ended.
     """
@@ -102,7 +102,7 @@ def _end(run: RunRecord, event: RunFinished | RunFailed) -> None:
             if combiner.state == "running":
                 combiner.state = "answered"
         return
-    run.state = "cancelled" if event.code in CANCELLED_CODES else "failed"
+    run.state = state_of(event)
     run.code, run.message = event.code, event.message
     for report in event.unfinished:
         run.agents.setdefault(report.agent, AgentRecord(report.agent)).report = report
@@ -111,5 +111,24 @@ def _end(run: RunRecord, event: RunFinished | RunFailed) -> None:
             agent.state = run.state
 
 
-# Codes of runs that were stopped on purpose rather than failed.
-CANCELLED_CODES = frozenset({"cancelled", "abandoned"})
+# What a run is called that ended with one of these codes, rather than failed.
+_STATES = {"cancelled": "cancelled", "abandoned": "cancelled", "interrupted": "interrupted"}
+
+
+def state_of(final: RunFinished | RunFailed) -> str:
+    """Return the state of a run that ended with `final`."""
+    return _STATES.get(final.code, "failed") if isinstance(final, RunFailed) else "completed"
+
+
+def broken_off(events: Sequence[Event], code: str, message: str) -> RunFailed:
+    """Return the final event of a run of which nothing more will be known than `events`."""
+    so_far = record(events)
+    return RunFailed(
+        agent="service",
+        code=code,
+        message=message,
+        partial=bool(so_far.answer),
+        usage=so_far.usage,
+        cost=so_far.cost,
+        elapsed_ms=None,
+    )

@@ -1,28 +1,25 @@
-"""One run: a question being answered, its log, and who is reading it."""
+"""One run: a question being answered or answered already, its log, and who is reading it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from service.domain import AgentReport, Answer, Ask
-from service.ensembles import Ensemble
+from service.domain import AgentReport, Answer
 from service.errors import RunError
 from service.events import (
     AgentFailed,
     AgentFinished,
     AgentSkipped,
     AnswerDelta,
-    Event,
     RunFailed,
     RunFinished,
 )
 from service.runs.log import RunLog
 from service.strategies.kit import Kit
-from telemetry import Workflow
 
 _log = logging.getLogger(__name__)
 
@@ -40,94 +37,139 @@ class Stop:
 CANCELLED = Stop("cancelled", "The run was cancelled.")
 ABANDONED = Stop("abandoned", "Nobody was reading any more, so the run was stopped.")
 SHUTTING_DOWN = Stop("shutting_down", "The service is shutting down; please ask again.")
+INTERRUPTED = Stop(
+    "interrupted", "The service stopped before the run had ended; what it had by then is kept."
+)
 
 
+@dataclass(eq=False, kw_only=True)
 class Run:
-    """What is known of one run. `trace_id` is 32 hex digits; times are UTC."""
+    """What is known of one run, and its log. `trace_id` is 32 hex digits, `created_at` UTC."""
 
-    def __init__(
-        self, run_id: str, ask: Ask, ensemble: Ensemble, workflow: Workflow, grace_s: float
-    ) -> None:
-        self.id = run_id
-        self.ask = ask
-        self.ensemble = ensemble
-        self.trace_id = workflow.trace_id
-        self.span_context = workflow.span_context
-        self.created_at = datetime.now(UTC)
-        self.log = RunLog()
-        self.readers = 0
-        self.stopped: Stop | None = None
+    id: str
+    owner: str
+    message_id: str
+    conversation_id: str
+    ensemble_name: str
+    config_hash: str
+    trace_id: str
+    created_at: datetime
+    retry_of: str | None = None
+    log: RunLog
+    readers: int = 0
+
+    @property
+    def elapsed_ms(self) -> float:
+        """The milliseconds since the run began."""
+        return round((datetime.now(UTC) - self.created_at).total_seconds() * 1000, 1)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all that has happened is in the log."""
+        return True
+
+    @property
+    def was_interrupted(self) -> bool:
+        """Whether its process ended before it did."""
+        last = self.log.after(len(self.log) - 1)
+        return any(isinstance(end, RunFailed) and end.code == INTERRUPTED.code for end in last)
+
+    def attach(self) -> None:
+        """Note a reader."""
+        self.readers += 1
+
+    def detach(self) -> None:
+        """Note that a reader left."""
+        self.readers -= 1
+
+
+class LiveRun(Run):
+    """A run that this process works on. `ended` is done when its final event is in the log."""
+
+    def __init__(self, known: Run, kit: Kit, grace_s: float) -> None:
+        super().__init__(**vars(known))
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._loop = asyncio.get_running_loop()
-        self._started = self._loop.time()
-        self.idempotency_key: str | None = None
+        self._stopped: Stop | None = None
+        self.workflow = kit.workflow
+        self._kit = kit
         self._work: asyncio.Task[Answer] | None = None
         self._grace_s = grace_s
+        self._loop = asyncio.get_running_loop()
+        self._started = self._loop.time()
         # Also for the first reader: a client can vanish before its response begins.
         self._leaving: asyncio.TimerHandle | None = self._loop.call_later(
             max(grace_s, _FIRST_READER_S), self.stop, ABANDONED
         )
 
     @property
-    def size_bytes(self) -> int:
-        """About what the run holds on to: its events, and the question."""
-        return self.log.size_bytes + sum(len(each.content) for each in self.ask.messages)
-
     def elapsed_ms(self) -> float:
-        """Return the milliseconds since the run began."""
+        """The milliseconds since it was set to work."""
         return round((self._loop.time() - self._started) * 1000, 1)
 
     def attach(self) -> None:
         """Note a reader; the run no longer waits for one."""
-        self.readers += 1
-        if self._leaving:
-            self._leaving.cancel()
-            self._leaving = None
+        super().attach()
+        self._stay()
 
     def detach(self) -> None:
         """Note that a reader left. After the last one the run lives on for the grace."""
-        self.readers -= 1
-        if not self.readers and not self.log.finished:
-            self._leaving = self._loop.call_later(self._grace_s, self.stop, ABANDONED)
+        super().detach()
+        if not self.readers:
+            self.keep_for(self._grace_s)
+
+    def keep_for(self, seconds: float) -> None:
+        """Go on for `seconds` with nobody reading here: somebody reads elsewhere."""
+        if self._work is not None and not self.readers:
+            self._stay()
+            self._leaving = self._loop.call_later(seconds, self.stop, ABANDONED)
 
     def stop(self, why: Stop) -> None:
         """Cancel the work; the final event says `why`. Does nothing once the run has ended."""
-        if self._work is not None and not self._work.done() and self.stopped is None:
-            self.stopped = why
+        if self._work is not None and not self._work.done() and self._stopped is None:
+            self._stopped = why
             self._work.cancel()
-
-    async def emit(self, event: Event) -> None:
-        """Add to the log; what a strategy is given to write with."""
-        self.log.append(event)
 
     def begin(
         self,
         work: Coroutine[None, None, Answer],
-        kit: Kit,
         timeout_s: float,
-        ended: Callable[[Run, RunFinished | RunFailed], None],
+        conclude: Callable[[RunFinished | RunFailed], Awaitable[None]],
     ) -> None:
-        """Set to work and call `ended` with the final event, whatever that will be.
+        """Set to work. `conclude` is given the final event, whatever that will be; when it is
+        done with it, the event is added to the log.
 
         A callback, not a task that waits: 2 KB less for each open run.
         """
 
-        def conclude(work: asyncio.Task[Answer]) -> None:
+        def worked(work: asyncio.Task[Answer]) -> None:
             timeout.cancel()
-            if self._leaving:
-                self._leaving.cancel()
-            self._leaving = self._work = None
-            final = self._final_event(work, kit)
-            self.log.append(final)
-            ended(self, final)
+            self._stay()
+            self._work = None
+            final = self._final_event(work)
+            self._end = self._loop.create_task(self._conclude(final, conclude))
 
         late = Stop("run_timeout", f"The run did not finish within {timeout_s:g} s.")
-        timeout = self._loop.call_at(kit.deadline, self.stop, late)
+        timeout = self._loop.call_at(self._kit.deadline, self.stop, late)
         self._work = self._loop.create_task(work)
-        self._work.add_done_callback(conclude)
+        self._work.add_done_callback(worked)
 
-    def _final_event(self, work: asyncio.Task[Answer], kit: Kit) -> RunFinished | RunFailed:
-        elapsed_ms = self.elapsed_ms()
+    async def _conclude(
+        self,
+        final: RunFinished | RunFailed,
+        conclude: Callable[[RunFinished | RunFailed], Awaitable[None]],
+    ) -> None:
+        try:
+            await conclude(final)
+        finally:
+            self.log.append(final)
+            self.ended.set_result(None)
+
+    def _stay(self) -> None:
+        if self._leaving:
+            self._leaving.cancel()
+            self._leaving = None
+
+    def _final_event(self, work: asyncio.Task[Answer]) -> RunFinished | RunFailed:
         error = None if work.cancelled() else work.exception()
         if not work.cancelled() and error is None:
             answer = work.result()
@@ -135,7 +177,7 @@ class Run:
                 agent=answer.source,
                 usage=answer.usage,
                 cost=answer.cost,
-                elapsed_ms=elapsed_ms,
+                elapsed_ms=self.elapsed_ms,
                 answered_by=answer.answered_by,
                 degraded=answer.degraded,
                 combiner=answer.combiner,
@@ -146,16 +188,16 @@ class Run:
             code=code,
             message=message,
             partial=any(isinstance(event, AnswerDelta) for event in self.log.after(0)),
-            usage=kit.usage,
-            cost=kit.cost,
-            elapsed_ms=elapsed_ms,
-            unfinished=self._unfinished(kit),
+            usage=self._kit.usage,
+            cost=self._kit.cost,
+            elapsed_ms=self.elapsed_ms,
+            unfinished=self._unfinished(),
         )
 
-    def _unfinished(self, kit: Kit) -> tuple[AgentReport, ...]:
+    def _unfinished(self) -> tuple[AgentReport, ...]:
         told = AgentFinished | AgentFailed | AgentSkipped
         accounted = {event.agent for event in self.log.after(0) if isinstance(event, told)}
-        reports = (work.report() for work in kit.asked)
+        reports = (work.report() for work in self._kit.asked)
         return tuple(report for report in reports if report.agent not in accounted)
 
     def _reason(self, error: BaseException | None) -> tuple[str, str, str]:
@@ -165,5 +207,5 @@ class Run:
         if error is not None:
             _log.error("a run failed for a reason that is a bug", exc_info=error)
             return "internal_error", "The service failed; this has been logged.", "service"
-        why = self.stopped or SHUTTING_DOWN
+        why = self._stopped or SHUTTING_DOWN
         return why.code, why.message, "service"

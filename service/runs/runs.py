@@ -1,110 +1,98 @@
-"""All runs of this process: start, attach, cancel, drain."""
+"""All runs: start, find, follow, cancel, ask again, drain."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 
 from service.domain import Ask
-from service.ensembles import Agent, Catalog, Ensemble
-from service.errors import FieldError, RequestError
-from service.events import RunFailed, RunFinished, RunStarted
-from service.ids import new_id
-from service.llm.client import LLMClient
-from service.llm.resilience import RetryBudget
-from service.pace import Pace
+from service.errors import RequestError
+from service.runs.intake import RETRYABLE, Intake, ask_of
+from service.runs.journal import Journal
+from service.runs.limits import IdempotencyKey, Limits
 from service.runs.log import Reader
-from service.runs.record import CANCELLED_CODES
-from service.runs.run import CANCELLED, SHUTTING_DOWN, Run
-from service.strategies import STRATEGIES, Kit
-from telemetry import Telemetry, Workflow, bind_log, current_request
+from service.runs.run import CANCELLED, SHUTTING_DOWN, LiveRun, Run
+from service.runs.shelf import Shelf
+from service.runs.workshop import Tools, Workshop
+from service.store.records import KnownKey, Signal, StoredRun
+from service.store.run_tables import Runs as RunTables
 
-_log = logging.getLogger("service.run")
+_log = logging.getLogger(__name__)
 
-_REMEMBERED_IDS = 20_000
 _FLUSH_S = 3.0  # for the last events to reach their readers once a drain has ended their runs
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """Bounds of what is kept in memory. Seconds and bytes."""
-
-    open_runs: int
-    retention_s: float
-    log_bytes: int
-    detach_grace_s: float
-    keep_alive_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tools:
-    """What runs are made with. `catalog` is asked anew for each run: the file may have changed."""
-
-    catalog: Callable[[], Catalog]
-    client: LLMClient
-    keys: Callable[[Agent], str | None]
-    budget: RetryBudget
-    telemetry: Telemetry
-    pace: Pace
-
-
-@dataclass(frozen=True, slots=True)
-class IdempotencyKey:
-    """A caller's key, and a fingerprint of the request it came with."""
-
-    key: str
-    fingerprint: bytes
+_CANCEL_S = 5.0  # for another process to hear that it is to stop, and do it
 
 
 class Runs:
-    """Every running run, and the finished ones for as long as they are kept."""
+    """Every run: those that this process works on, and through the store all others."""
 
-    def __init__(self, tools: Tools, limits: Limits) -> None:
+    def __init__(
+        self, tools: Tools, limits: Limits, tables: RunTables, journal: Journal, worker_id: str
+    ) -> None:
         self.draining = False
+        self.journal = journal
         self._tools = tools
         self._limits = limits
-        self._open: dict[str, Run] = {}
-        self._finished: OrderedDict[str, Run] = OrderedDict()
-        self._finished_bytes = 0
-        self._expired: OrderedDict[str, str] = OrderedDict()  # whose they were
-        self._by_key: dict[tuple[str, str], tuple[bytes, Run]] = {}
+        self._tables = tables
+        self._shelf = Shelf(tables)
+        self._intake = Intake(tables, limits, worker_id)
+        self._workshop = Workshop(tools, journal, limits.detach_grace_s)
+        self._open: dict[str, LiveRun] = {}  # until their end is in the database
+        self._opening = 0
+        self._read: set[Run] = set()  # those with a reader here
 
-    def start(self, ask: Ask, key: IdempotencyKey | None = None) -> Run:
-        """Begin answering `ask` and return at once; or return the run that `key` already began.
+    async def start(self, ask: Ask, key: IdempotencyKey | None = None) -> Run:
+        """Commit the question and begin to answer it; or return the run that `key` already began.
 
-        Raises RequestError: 400 unknown ensemble, 422 key reused, 503 draining or overloaded.
+        A run of that key that failed or was interrupted is asked again. Raises RequestError: 400
+        unknown ensemble, 422 key reused, 503 draining or overloaded; and StorageUnavailable.
         """
-        if key and (known := self._by_key.get((ask.owner, key.key))):
-            if known[0] != key.fingerprint:
-                raise RequestError(
-                    422, "idempotency_key_reused", "This Idempotency-Key came with another body."
-                )
-            return known[1]
-        self._admit()
-        catalog = self._tools.catalog()
-        ensemble = catalog.ensembles.get(ask.ensemble or catalog.default)
-        if ensemble is None:
-            there_are = ", ".join(sorted(catalog.ensembles))
-            fault = FieldError("ensemble", f"there is no such ensemble; there are: {there_are}")
-            raise RequestError(400, "unknown_ensemble", f"Ensemble: {fault.message}.", [fault])
-        run = self._begin(ask, ensemble, catalog)
         if key:
-            run.idempotency_key = key.key
-            self._by_key[ask.owner, key.key] = key.fingerprint, run
+            known = await self._tables.key(ask.owner, key.key, datetime.now(UTC))
+            if known:
+                return await self._known(ask, key, known)
+        return await self._begin(ask, key)
+
+    async def retry(self, run_id: str, owner: str) -> Run:
+        """Ask again what a run left unanswered; agents that had answered are not asked twice.
+
+        Returns the run that does, which may have begun already. Raises RequestError 404, 409.
+        """
+        stored = first = await self._stored(run_id, owner)
+        while stored.superseded_by:
+            stored = await self._stored(stored.superseded_by, owner)
+        if stored.state in RETRYABLE:
+            return await self._begin(ask_of(stored), None, stored)
+        if stored is first:
+            what = "still going on" if stored.state == "running" else "complete"
+            raise RequestError(
+                409, "run_not_retryable", f"There is nothing to retry: it is {what}."
+            )
+        return await self.find(stored.id, owner)
+
+    async def find(self, run_id: str, owner: str) -> Run:
+        """Return a run of `owner` with its log.
+
+        Raises RequestError 404, or 410 when its events are no longer kept.
+        """
+        run = await self.look(run_id, owner)
+        if isinstance(run, StoredRun):
+            raise RequestError(410, "run_expired", "The events of this run are no longer kept.")
         return run
 
-    def get(self, run_id: str, owner: str) -> Run:
-        """Return a run of `owner`. Raises RequestError 404, or 410 when it is no longer kept."""
-        run = self._open.get(run_id) or self._finished.get(run_id)
-        if run is not None and run.ask.owner == owner:
+    async def look(self, run_id: str, owner: str) -> Run | StoredRun:
+        """Return a run of `owner`; without its log when its events are no longer kept.
+
+        Raises RequestError 404.
+        """
+        run = self._open.get(run_id)
+        if run is not None and run.owner == owner:
             return run
-        if self._expired.get(run_id) == owner:
-            raise RequestError(410, "run_expired", "This run is no longer kept.")
-        raise RequestError(404, "run_not_found", "There is no such run.")
+        stored = await self._stored(run_id, owner)
+        return stored if stored.events_expired else await self._shelf.bring(stored)
 
     @contextmanager
     def reading(self, run: Run, after: int = 0) -> Iterator[Reader]:
@@ -112,23 +100,56 @@ class Runs:
         telemetry = self._tools.telemetry
         reader = Reader(run.log, after, self._tools.pace, self._limits.keep_alive_s)
         run.attach()
+        self._read.add(run)
         telemetry.stream_opened()
         try:
             yield reader
         finally:
             reader.close()
             run.detach()
+            if not run.readers:
+                self._read.discard(run)
             unread = not run.log.finished or reader.delivered < len(run.log)
             telemetry.stream_closed(disconnected=unread)
 
     def note_resumed(self, run: Run) -> None:
         """Count a connection that comes back to `run` and link its trace to the run's."""
-        self._tools.telemetry.resumed(run.span_context)
+        context = run.workflow.span_context if isinstance(run, LiveRun) else None
+        self._tools.telemetry.resumed(context)
 
     async def cancel(self, run: Run) -> None:
         """Stop `run` and wait for its final event; nothing to do when it has ended."""
-        run.stop(CANCELLED)
-        await asyncio.shield(run.ended)
+        if isinstance(run, LiveRun):
+            run.stop(CANCELLED)
+            await asyncio.shield(run.ended)
+        elif not run.log.finished:
+            await self._tables.ask_to_stop(run.owner, run.id)
+            with self.reading(run, len(run.log)), suppress(TimeoutError):
+                async with asyncio.timeout(_CANCEL_S):
+                    while not run.log.over:
+                        await asyncio.sleep(0.05)
+
+    async def stop_all(self, owner: str, run_ids: Iterable[str]) -> None:
+        """Cancel several runs of `owner`, wherever they are worked on."""
+        for run_id in run_ids:
+            run = await self.look(run_id, owner)
+            if isinstance(run, Run):
+                await self.cancel(run)
+
+    def hear(self, signals: Iterable[Signal]) -> None:
+        """Do what other processes ask of runs that this one works on."""
+        for signal in signals:
+            run = self._open.get(signal.run_id)
+            if run and signal.stop:
+                run.stop(CANCELLED)
+            elif run and signal.watched_until:
+                watched_s = (signal.watched_until - datetime.now(UTC)).total_seconds()
+                run.keep_for(max(watched_s, 0) + self._limits.detach_grace_s)
+
+    @property
+    def working(self) -> int:
+        """How many runs this process works on."""
+        return len(self._open)
 
     async def drain(self, timeout_s: float) -> None:
         """Refuse new runs, let the open ones finish within `timeout_s`, then end them.
@@ -138,26 +159,61 @@ class Runs:
         self.draining = True
         try:
             async with asyncio.timeout(timeout_s):
-                while self._open:
-                    await asyncio.shield(next(iter(self._open.values())).ended)
+                while going := [run for run in self._open.values() if not run.log.finished]:
+                    await asyncio.shield(going[0].ended)
         except TimeoutError:
             _log.warning("ending %d runs that did not finish in time", len(self._open))
-        ending = list(self._open.values())
-        for run in ending:
+        for run in self._open.values():
             run.stop(SHUTTING_DOWN)
         deadline = asyncio.get_running_loop().time() + _FLUSH_S
-        everyone = (*ending, *self._finished.values())
-        while any(run.readers or not run.log.finished for run in everyone):
+        while self._read or not all(run.log.finished for run in self._open.values()):
             if asyncio.get_running_loop().time() > deadline:
                 break
             await asyncio.sleep(0.02)
+        for read in self._read:  # those that another process works on
+            read.log.hang_up()
+
+    async def _known(self, ask: Ask, key: IdempotencyKey, known: KnownKey) -> Run:
+        """Return the run that a key is bound to, or the one that takes its place."""
+        if known.fingerprint != key.fingerprint:
+            raise _reused()
+        if known.run_id not in self._open:
+            stored = await self._stored(known.run_id, ask.owner)
+            if stored.state in RETRYABLE and stored.code != CANCELLED.code:
+                return await self._begin(ask_of(stored), key, stored)
+        return await self.find(known.run_id, ask.owner)
+
+    async def _begin(
+        self, ask: Ask, key: IdempotencyKey | None, retried: StoredRun | None = None
+    ) -> Run:
+        self._admit()
+        self._opening += 1
+        try:
+            order = await self._intake.order(ask, self._tools.catalog(), key, retried)
+            taken = await self.journal.open(order.opening)
+        finally:
+            self._opening -= 1
+        if taken:
+            if key and taken.fingerprint not in (None, key.fingerprint):
+                raise _reused()
+            return await self.find(taken.run_id, ask.owner)
+        run, trail = self._workshop.begin(order)
+        self._open[run.id] = run
+        trail.saved.add_done_callback(lambda _: self._open.pop(run.id))
+        return run
+
+    async def _stored(self, run_id: str, owner: str) -> StoredRun:
+        stored = await self._tables.get(owner, run_id)
+        if stored is None:
+            raise RequestError(404, "run_not_found", "There is no such run.")
+        return stored
 
     def _admit(self) -> None:
         if self.draining:
             raise RequestError(
                 503, "draining", "The service is shutting down.", headers={"Retry-After": "5"}
             )
-        if len(self._open) >= self._limits.open_runs:
+        if len(self._open) + self._opening >= self._limits.open_runs:
             raise RequestError(
                 503,
                 "overloaded",
@@ -165,75 +221,8 @@ class Runs:
                 headers={"Retry-After": "2"},
             )
 
-    def _begin(self, ask: Ask, ensemble: Ensemble, catalog: Catalog) -> Run:
-        tools, run_id = self._tools, new_id("run")
-        agents = tuple(agent.name for agent in ensemble.agents)
-        workflow = tools.telemetry.start_workflow(
-            ensemble.name,
-            run_id=run_id,
-            conversation_id=ask.conversation_id,
-            config_hash=ensemble.config_hash,
-            agents=agents,
-            parent=current_request(),
-        )
-        bind_log(run_id=run_id, conversation_id=ask.conversation_id)
-        timeout_s = min(ensemble.timeout_s, ask.timeout_s or ensemble.timeout_s)
-        kit = Kit(
-            client=tools.client,
-            ensemble=ensemble,
-            keys=tools.keys,
-            prices=catalog.prices,
-            budget=tools.budget,
-            workflow=workflow,
-            deadline=asyncio.get_running_loop().time() + timeout_s,
-        )
-        run = Run(run_id, ask, ensemble, workflow, self._limits.detach_grace_s)
-        run.log.append(RunStarted(run_id, run.trace_id, ensemble.name, agents))
-        self._open[run_id] = run
 
-        def ended(run: Run, final: RunFinished | RunFailed) -> None:
-            self._account(run, final, workflow)
-            self._keep(run)
-
-        strategy = STRATEGIES[ensemble.strategy]
-        run.begin(strategy.run(ask, kit, run.emit), kit, timeout_s, ended)
-        return run
-
-    def _keep(self, run: Run) -> None:
-        """Move a run from the open to the finished ones, and make room for it."""
-        del self._open[run.id]
-        self._finished[run.id] = run
-        self._finished_bytes += run.size_bytes
-        asyncio.get_running_loop().call_later(self._limits.retention_s, self._expire, run.id)
-        while self._finished_bytes > self._limits.log_bytes:
-            self._expire(next(iter(self._finished)))
-        run.ended.set_result(None)
-
-    def _account(self, run: Run, final: RunFinished | RunFailed, workflow: Workflow) -> None:
-        outcome, error_type = "completed", None
-        if isinstance(final, RunFailed):
-            outcome = "cancelled" if final.code in CANCELLED_CODES else "failed"
-            error_type = final.code
-        workflow.finish(
-            outcome,
-            error_type=error_type if outcome == "failed" else None,
-            message=final.message if isinstance(final, RunFailed) else "",
-            input_tokens=final.usage.input_tokens,
-            output_tokens=final.usage.output_tokens,
-            cost_usd=final.cost,
-        )
-        fields = {"outcome": outcome, "ensemble": run.ensemble.name, "elapsed_ms": final.elapsed_ms}
-        if error_type:
-            fields["error_type"] = error_type
-        _log.info("run %s", outcome, extra=fields)
-
-    def _expire(self, run_id: str) -> None:
-        run = self._finished.pop(run_id, None)
-        if run is None:
-            return
-        self._finished_bytes -= run.size_bytes
-        if run.idempotency_key:
-            del self._by_key[run.ask.owner, run.idempotency_key]
-        self._expired[run_id] = run.ask.owner
-        while len(self._expired) > _REMEMBERED_IDS:
-            self._expired.popitem(last=False)
+def _reused() -> RequestError:
+    return RequestError(
+        422, "idempotency_key_reused", "This Idempotency-Key came with another body."
+    )

@@ -9,11 +9,12 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from service.errors import StorageUnavailable
+from telemetry import Unavailable
 
 # What `reading` one of these may raise: a driver's error, or a connection's.
 FOREIGN = (SQLAlchemyError, OSError)
 
-_SENTENCES = {
+_SENTENCES: Mapping[Unavailable, str] = {
     "locked": "The database is locked by another program.",
     "down": "The database cannot be reached.",
     "slow": "The database did not answer in time.",
@@ -22,7 +23,7 @@ _SENTENCES = {
 }
 
 # Source: https://www.sqlite.org/rescode.html
-_SQLITE: Mapping[int, str] = {
+_SQLITE: Mapping[int, Unavailable] = {
     sqlite3.SQLITE_BUSY: "locked",
     sqlite3.SQLITE_LOCKED: "locked",
     sqlite3.SQLITE_PROTOCOL: "locked",
@@ -37,7 +38,7 @@ _SQLITE: Mapping[int, str] = {
 }
 
 # The longest that fits. Source: https://www.postgresql.org/docs/16/errcodes-appendix.html
-_POSTGRESQL: Mapping[str, str] = {
+_POSTGRESQL: Mapping[str, Unavailable] = {
     "08": "down",  # connection exceptions
     "25006": "down",  # the server takes no writes: a standby
     "28": "down",  # authorization
@@ -74,12 +75,12 @@ def unavailable(error: BaseException) -> StorageUnavailable | None:
     return None if reason is None else refused(reason)
 
 
-def refused(reason: str) -> StorageUnavailable:
+def refused(reason: Unavailable) -> StorageUnavailable:
     """Return the error for one of the known reasons."""
     return StorageUnavailable(_SENTENCES[reason], reason=reason)
 
 
-def _reason(error: BaseException) -> str | None:
+def _reason(error: BaseException) -> Unavailable | None:
     if isinstance(error, PoolTimeout | TimeoutError):
         return "slow"
     if isinstance(error, OSError):
@@ -96,7 +97,7 @@ def _reason(error: BaseException) -> str | None:
     return "down" if error.connection_invalidated or "connection is closed" in str(error) else None
 
 
-def _of_sqlite_message(message: str) -> str | None:
+def _of_sqlite_message(message: str) -> Unavailable | None:
     # SQLITE_ERROR is the code of every mistake in a statement.
     return "schema" if message.startswith(("no such table", "no such column")) else None
 

@@ -78,7 +78,7 @@ class Ending:
     answer: str
     usage: Usage
     cost_usd: float | None
-    elapsed_ms: float
+    elapsed_ms: float | None
     ended_at: datetime
     last_seq: int
     events_expire_at: datetime

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,12 @@ class Address:
     dialect: Dialect
     path: Path = Path()
     dsn: str = field(default="", repr=False)
+
+    @property
+    def identity(self) -> str:
+        """A short name of the database, the same whatever the password."""
+        place = str(self.path) if self.dialect == "sqlite" else make_url(self.dsn).set(password="")
+        return hashlib.sha256(str(place).encode()).hexdigest()[:12]
 
 
 def parse_url(text: str) -> Address:

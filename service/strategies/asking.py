@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from itertools import count
 
 from service.domain import AgentReport, Ask, Message, Usage, add_costs
 from service.ensembles import Agent
 from service.errors import UpstreamError
 from service.events import AgentRetrying
+from service.llm.context import trimmed
 from service.llm.protocol import Call, Reply
 from service.llm.receive import OnText
 from service.llm.resilience import retry_delay_s
@@ -57,6 +59,7 @@ class Asking:
         self._on_text = on_text
         outcome = "failed"  # unless we learn better: a bug is neither of the below
         try:
+            await self._fit_context()
             await self._try_models()
             self.answered = True
             outcome = "answered"
@@ -108,6 +111,7 @@ class Asking:
             first_token_ms=None if first is None else round(first * 1000, 1),
             finish_reason=self._reply.finish_reason,
             partial=not self.answered,
+            config_hash=self.agent.config_hash,
         )
 
     async def _forward(self, text: str) -> None:
@@ -115,6 +119,20 @@ class Asking:
             self._first_token = self._loop.time()
         if self._on_text is not None:
             await self._on_text(text)
+
+    async def _fit_context(self) -> None:
+        """Leave out the oldest exchanges for which the model has no room beside its answer."""
+        room = self.agent.context_tokens - self._max_tokens
+        counting = partial(self._kit.tokens.count, model=self.agent.model, parent=self._operation)
+        kept = await trimmed(self._messages, room, counting)
+        dropped = len(self._messages) - len(kept)
+        if dropped:
+            self._operation.context_trimmed(dropped)
+            self._messages = kept
+
+    @property
+    def _max_tokens(self) -> int:
+        return min(self.agent.max_tokens, self._ask.max_tokens or self.agent.max_tokens)
 
     async def _try_models(self) -> None:
         models = (self.agent.model, *self.agent.fallbacks)
@@ -182,7 +200,7 @@ class Asking:
             base_url=agent.base_url,
             provider=agent.provider,
             messages=self._messages,
-            max_tokens=min(agent.max_tokens, self._ask.max_tokens or agent.max_tokens),
+            max_tokens=self._max_tokens,
             key=self._kit.keys(agent),
             key_name=agent.key_env or "LLM_KEY (or OPENAI_API_KEY, GROQ_API_KEY)",
             temperature=agent.temperature,

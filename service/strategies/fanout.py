@@ -7,29 +7,35 @@ from collections.abc import Sequence
 from functools import partial
 
 from service.domain import Ask
+from service.ensembles import Agent
 from service.errors import RunError, UpstreamError
 from service.events import AgentDelta, AgentFailed, AgentFinished, AgentSkipped, AgentStarted
 from service.strategies.asking import Asking
-from service.strategies.kit import Emit, Kit
+from service.strategies.kit import Emit, Kit, Landed, Said
 
 
-async def ask_all(ask: Ask, kit: Kit, emit: Emit) -> list[Asking]:
+async def ask_all(ask: Ask, kit: Kit, emit: Emit) -> list[Said]:
     """Return what the ensemble's agents said, in the ensemble's order: answers, and partial
-    texts of stragglers that were cut off.
+    texts of stragglers that were cut off. Whose answer has landed is not asked.
 
     One agent's failure is reported and survived. Raises RunError when fewer than `min_answers`
     came, with every agent's reason.
     """
+    everyone = [
+        _landed(agent, kit) or Asking(kit, agent, ask, ask.messages, emit)
+        for agent in kit.ensemble.agents
+    ]
     async with asyncio.TaskGroup() as group:
         tasks = {}
-        for agent in kit.ensemble.agents:
-            asking = Asking(kit, agent, ask, ask.messages, emit)
-            tasks[group.create_task(_ask(asking, ask, emit))] = asking
+        for each in everyone:
+            if isinstance(each, Asking):
+                tasks[group.create_task(_ask(each, ask, emit))] = each
+            else:
+                await emit(AgentFinished(each.agent.name, each.report()))
         pending = await _until_enough(tasks, kit)
         for task in pending:
             tasks[task].skipped = True
             task.cancel()
-    everyone = list(tasks.values())
     for each in everyone:
         if each.skipped and not each.answered:
             await _report_skipped(each, kit, emit)
@@ -37,6 +43,11 @@ async def ask_all(ask: Ask, kit: Kit, emit: Emit) -> list[Asking]:
     if sum(asking.answered for asking in everyone) < kit.ensemble.min_answers:
         raise _too_few(kit, everyone)
     return [each for each in everyone if each.answered or (each.skipped and each.text.strip())]
+
+
+def _landed(agent: Agent, kit: Kit) -> Landed | None:
+    report = kit.landed.get(agent.name)
+    return Landed(agent, report) if report else None
 
 
 async def _ask(asking: Asking, ask: Ask, emit: Emit) -> None:
@@ -63,6 +74,7 @@ async def _until_enough(
     Returns the tasks of the stragglers.
     """
     grace_s, loop = kit.ensemble.straggler_grace_s, asyncio.get_running_loop()
+    landed = len(kit.ensemble.agents) - len(tasks)
     pending = set(tasks)
     give_up_at: float | None = None
     while pending:
@@ -72,13 +84,13 @@ async def _until_enough(
         )
         if not done or kit.over_cost:
             break
-        answers = sum(tasks[task].answered for task in tasks)
+        answers = landed + sum(tasks[task].answered for task in tasks)
         if give_up_at is None and grace_s is not None and answers >= kit.ensemble.min_answers:
             give_up_at = loop.time() + grace_s
     return pending
 
 
-async def _report_skipped(asking: Asking, kit: Kit, emit: Emit) -> None:
+async def _report_skipped(asking: Said, kit: Kit, emit: Emit) -> None:
     name, report = asking.agent.name, asking.report()
     if kit.over_cost:
         code = "cost_cap"
@@ -91,7 +103,7 @@ async def _report_skipped(asking: Asking, kit: Kit, emit: Emit) -> None:
     await emit(AgentSkipped(name, code, why, report))
 
 
-def _too_few(kit: Kit, everyone: Sequence[Asking]) -> RunError:
+def _too_few(kit: Kit, everyone: Sequence[Said]) -> RunError:
     answered = sum(asking.answered for asking in everyone)
     reasons = "; ".join(
         f"{each.agent.name}: {each.error.message if each.error else 'it was cut off.'}"
@@ -105,6 +117,6 @@ def _too_few(kit: Kit, everyone: Sequence[Asking]) -> RunError:
     )
 
 
-def best_single(answers: Sequence[Asking]) -> Asking:
+def best_single(answers: Sequence[Said]) -> Said:
     """Return the answer to fall back on: a whole one before a partial one, then by order."""
     return min(answers, key=lambda each: not each.answered)

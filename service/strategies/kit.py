@@ -3,18 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from service.domain import AgentReport, Answer, Ask, Price, Usage, add_costs
 from service.ensembles import Agent, Ensemble
-from service.errors import RunError
+from service.errors import RunError, UpstreamError
 from service.events import Event
 from service.llm.client import LLMClient
 from service.llm.resilience import RetryBudget
+from service.llm.tokens import TokenCounter
 from telemetry import Workflow
 
 Emit = Callable[[Event], Awaitable[None]]
+
+
+class Said(Protocol):
+    """What an agent said, or has to say so far."""
+
+    agent: Agent
+    answered: bool
+    skipped: bool
+    error: UpstreamError | None
+
+    @property
+    def text(self) -> str: ...
+    def report(self) -> AgentReport: ...
+
+
+class Landed:
+    """An answer that is there already: nobody is asked, and nothing is paid again."""
+
+    def __init__(self, agent: Agent, report: AgentReport) -> None:
+        self.agent = agent
+        self.answered = True
+        self.skipped = False
+        self.error: UpstreamError | None = None
+        cost = None if report.cost is None else 0.0
+        self._report = replace(report, usage=Usage(), cost=cost, reused=True)
+
+    @property
+    def text(self) -> str:
+        return self._report.text
+
+    def report(self) -> AgentReport:
+        """Return how the work went then, and what it costs now."""
+        return self._report
 
 
 class Work(Protocol):
@@ -29,7 +63,10 @@ class Work(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Kit:
-    """One run's tools. `deadline` is in the event loop's time; `keys` finds an agent's secret."""
+    """One run's tools. `deadline` is in the event loop's time; `keys` finds an agent's secret.
+
+    `landed` are answers that agents gave to an earlier run of the same question, by their name.
+    """
 
     client: LLMClient
     ensemble: Ensemble
@@ -38,6 +75,8 @@ class Kit:
     budget: RetryBudget
     workflow: Workflow
     deadline: float
+    tokens: TokenCounter = field(default_factory=TokenCounter)
+    landed: Mapping[str, AgentReport] = field(default_factory=dict)
     asked: list[Work] = field(default_factory=list)
 
     @property

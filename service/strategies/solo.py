@@ -7,17 +7,22 @@ from service.ensembles import Ensemble
 from service.errors import RunError, UpstreamError
 from service.events import AgentFailed, AgentFinished, AgentStarted, AnswerDelta
 from service.strategies.asking import Asking
-from service.strategies.kit import Emit, Kit, Strategy
+from service.strategies.kit import Emit, Kit, Landed, Strategy
 
 
 async def solo(ask: Ask, kit: Kit, emit: Emit) -> Answer:
-    """Ask the one agent. Raises RunError with its reason when it fails."""
+    """Ask the one agent, unless its answer has landed. Raises RunError with why it failed."""
     (agent,) = kit.ensemble.agents
 
     async def forward(text: str) -> None:
         kit.workflow.first_output()
         await emit(AnswerDelta(agent.name, text))
 
+    if report := kit.landed.get(agent.name):
+        landed = Landed(agent, report)
+        await emit(AgentFinished(agent.name, landed.report()))
+        await forward(landed.text)
+        return Answer(source=agent.name, answered_by=agent.name, usage=kit.usage, cost=kit.cost)
     asking = Asking(kit, agent, ask, ask.messages, emit)
     await emit(AgentStarted(agent.name, agent.model))
     try:

@@ -10,7 +10,7 @@ from service.errors import RunError, UpstreamError
 from service.events import AgentFailed, AnswerDelta, CombineStarted
 from service.strategies.asking import Asking
 from service.strategies.fanout import ask_all, best_single
-from service.strategies.kit import Emit, Kit, Strategy
+from service.strategies.kit import Emit, Kit, Said, Strategy
 
 
 async def synthesize(ask: Ask, kit: Kit, emit: Emit) -> Answer:
@@ -50,7 +50,7 @@ async def synthesize(ask: Ask, kit: Kit, emit: Emit) -> Answer:
     )
 
 
-def combining_messages(ask: Ask, answers: Sequence[Asking]) -> list[Message]:
+def combining_messages(ask: Ask, answers: Sequence[Said]) -> list[Message]:
     """Return the conversation with its last question followed by what the agents said to it."""
     parts = [f"Question:\n{ask.question}", "Answers of the assistants:"]
     for each in answers:

@@ -38,18 +38,22 @@ def usage_json(usage: Usage) -> dict[str, Any]:
 
 
 def report_json(report: AgentReport) -> dict[str, Any]:
-    """Return an agent's account without its text: usage, cost in US dollars, times in ms."""
-    return {
+    """Return an agent's account without its text: usage, cost in US dollars, times in ms.
+
+    `reused` only when it is so: then the times are those of the run that was paid.
+    """
+    account: dict[str, Any] = {
         "usage": usage_json(report.usage),
         "cost": report.cost,
         "elapsed_ms": report.elapsed_ms,
         "first_token_ms": report.first_token_ms,
     }
+    return {**account, "reused": True} if report.reused else account
 
 
 def encoder(run: Run) -> Encode:
     """Return a function that writes one event of `run` as the face has it."""
-    ids = {"message_id": run.ask.message_id, "conversation_id": run.ask.conversation_id}
+    ids = {"message_id": run.message_id, "conversation_id": run.conversation_id}
     opening = json.dumps(ids)[:-1]
 
     def encode(seq: int, event: Event) -> str:

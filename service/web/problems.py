@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from quart import Quart, Response
 from werkzeug.exceptions import HTTPException
 
-from service.errors import RequestError
-from telemetry import current_request
+from service.errors import RequestError, StorageUnavailable
+from telemetry import Telemetry, current_request
 
 _log = logging.getLogger(__name__)
 
@@ -25,8 +26,15 @@ _HTTP: Mapping[int, tuple[str, str]] = {
 }
 
 
-def install(app: Quart) -> None:
+def install(app: Quart, telemetry: Telemetry) -> None:
     """Let every error of `app` leave in the contract's shape."""
+
+    async def of_storage(error: StorageUnavailable) -> Response:
+        telemetry.store_rejected(error.reason)
+        headers = {"Retry-After": str(math.ceil(error.retry_after_s))}
+        return problem(503, error.code, error.message, headers=headers)
+
+    app.register_error_handler(StorageUnavailable, of_storage)
     app.register_error_handler(RequestError, _of_request)
     app.register_error_handler(HTTPException, _of_http)
     app.register_error_handler(Exception, _of_bug)

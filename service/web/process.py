@@ -37,6 +37,7 @@ class ProcessRequest(Body):
             max_tokens=self.max_tokens,
             timeout_s=self.timeout_s,
             owner=owner(),
+            continues=self.conversation_id is not None,
         )
 
 
@@ -46,7 +47,7 @@ def install(app: Quart, runs: Runs) -> None:
     @app.post("/api/process")
     async def process() -> Response:
         if request.headers.get("Last-Event-ID"):
-            return reattach(runs)
+            return await reattach(runs)
         body = await read_body(ProcessRequest)
-        run = runs.start(body.to_ask(), idempotency_key(body))
+        run = await runs.start(body.to_ask(), idempotency_key(body))
         return sse.stream(runs, run, encoder(run))

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, V
 from quart import request
 
 from service.errors import FieldError, RequestError
-from service.runs.runs import IdempotencyKey
+from service.runs.limits import IdempotencyKey
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _POSITION = re.compile(r"(?P<run>[A-Za-z0-9_]{1,64})-(?P<seq>\d{1,9})")

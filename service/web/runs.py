@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from quart import Quart, Response, jsonify, request
@@ -10,32 +11,45 @@ from service.errors import RequestError
 from service.runs.record import AgentRecord, record
 from service.runs.run import Run
 from service.runs.runs import Runs
+from service.store.records import AgentAnswer, StoredRun
+from service.store.run_tables import Runs as RunTables
 from service.web import sse
 from service.web.event_json import encoder, report_json, usage_json
 from service.web.requests import owner, position
 
 
-def install(app: Quart, runs: Runs) -> None:
+def install(app: Quart, runs: Runs, tables: RunTables) -> None:
     """Add the resource to `app`."""
+
+    async def shown(found: Run | StoredRun) -> Response:
+        if isinstance(found, Run):
+            return _response(found, _live(found))
+        return _response(found, _kept(found, await tables.answers(found.owner, found.id)))
 
     @app.get("/api/runs/<run_id>")
     async def show_run(run_id: str) -> Response:
-        return _shown(runs.get(run_id, owner()))
+        return await shown(await runs.look(run_id, owner()))
 
     @app.get("/api/runs/<run_id>/events")
     async def run_events(run_id: str) -> Response:
         if request.headers.get("Last-Event-ID"):
-            return reattach(runs, run_id)
-        return _follow(runs, runs.get(run_id, owner()), _starting_after())
+            return await reattach(runs, run_id)
+        return _follow(runs, await runs.find(run_id, owner()), _starting_after())
 
     @app.post("/api/runs/<run_id>/cancel")
     async def cancel_run(run_id: str) -> Response:
-        run = runs.get(run_id, owner())
-        await runs.cancel(run)
-        return _shown(run)
+        found = await runs.look(run_id, owner())
+        if isinstance(found, Run):
+            await runs.cancel(found)
+        return await shown(found)
+
+    @app.post("/api/runs/<run_id>/retry")
+    async def retry_run(run_id: str) -> Response:
+        run = await runs.retry(run_id, owner())
+        return sse.stream(runs, run, encoder(run))
 
 
-def reattach(runs: Runs, run_id: str | None = None) -> Response:
+async def reattach(runs: Runs, run_id: str | None = None) -> Response:
     """Return the rest of the run that the request's `Last-Event-ID` names.
 
     Raises RequestError when the header is malformed, or names another run than `run_id`.
@@ -45,7 +59,7 @@ def reattach(runs: Runs, run_id: str | None = None) -> Response:
         raise RequestError(
             400, "bad_last_event_id", "Last-Event-ID belongs to another run than the address."
         )
-    run = runs.get(named, owner())
+    run = await runs.find(named, owner())
     if run.log.finished and seq >= len(run.log) and _from_event_source():
         # 204 is how a browser's EventSource is told to stop reconnecting.
         # Source: WHATWG HTML, server-sent-events.html#processing-model-2
@@ -57,10 +71,13 @@ def reattach(runs: Runs, run_id: str | None = None) -> Response:
 
 
 def _follow(runs: Runs, run: Run, after: int) -> Response:
-    if after > len(run.log):
-        raise RequestError(
-            400, "bad_position", f"The run has only {len(run.log)} events so far, not {after}."
-        )
+    count = len(run.log)
+    if after > count and run.is_complete:
+        if not run.was_interrupted:
+            raise RequestError(
+                400, "bad_position", f"The run has only {count} events so far, not {after}."
+            )
+        after = count - 1  # the machine failed: more was shown than is left, and the end is new
     runs.note_resumed(run)
     return sse.stream(runs, run, encoder(run), after)
 
@@ -76,28 +93,53 @@ def _starting_after() -> int:
     return int(value)
 
 
-def _shown(run: Run) -> Response:
+def _live(run: Run) -> dict[str, Any]:
+    """Return a run as its events tell it."""
     now = record(run.log.after(0))
-    shown: dict[str, Any] = {
-        "run_id": run.id,
-        "message_id": run.ask.message_id,
-        "conversation_id": run.ask.conversation_id,
-        "ensemble": run.ensemble.name,
-        "config_hash": run.ensemble.config_hash,
-        "trace_id": run.trace_id,
+    return {
         "state": now.state,
-        "created_at": run.created_at.isoformat(timespec="milliseconds"),
-        "elapsed_ms": now.elapsed_ms if now.elapsed_ms is not None else run.elapsed_ms(),
+        "elapsed_ms": run.elapsed_ms if now.state == "running" else now.elapsed_ms,
         "events": len(run.log),
         "agents": [_agent(agent) for agent in now.agents.values()],
         "usage": usage_json(now.usage),
         "cost": now.cost,
         "answer": now.answer,
+        **({"degraded": True, "answered_by": now.answered_by} if now.degraded else {}),
+        **({"code": now.code, "message": now.message} if now.code else {}),
     }
-    if now.degraded:
-        shown |= {"degraded": True, "answered_by": now.answered_by}
-    if now.code:
-        shown |= {"code": now.code, "message": now.message}
+
+
+def _kept(run: StoredRun, answers: Sequence[AgentAnswer]) -> dict[str, Any]:
+    """Return a run whose events are gone as what is kept of it tells."""
+    return {
+        "state": run.state,
+        "elapsed_ms": run.elapsed_ms,
+        "events": run.last_seq,
+        "agents": [
+            _agent(AgentRecord(each.agent, each.state, 0, each.code, each.error, each.report))
+            for each in answers
+        ],
+        "usage": usage_json(run.usage),
+        "cost": run.cost_usd,
+        "answer": run.answer,
+        **({"degraded": True, "answered_by": run.answered_by} if run.degraded else {}),
+        **({"code": run.code, "message": run.error} if run.code else {}),
+    }
+
+
+def _response(run: Run | StoredRun, state: Mapping[str, Any]) -> Response:
+    ensemble = run.ensemble_name if isinstance(run, Run) else run.ensemble
+    shown: dict[str, Any] = {
+        "run_id": run.id,
+        "message_id": run.message_id,
+        "conversation_id": run.conversation_id,
+        "ensemble": ensemble,
+        "config_hash": run.config_hash,
+        "trace_id": run.trace_id,
+        "created_at": run.created_at.isoformat(timespec="milliseconds"),
+        **({"retry_of": run.retry_of} if run.retry_of else {}),
+        **state,
+    }
     response = jsonify(shown)
     response.headers.update(sse.run_headers(run))
     return response

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from quart import Response
 
@@ -10,31 +11,51 @@ from service.events import Event
 from service.runs.log import Silence
 from service.runs.run import Run
 from service.runs.runs import Runs
+from service.store.records import StoredRun
 
+# Writes event number `seq` as the face has it; "" for one that the face does not show.
 Encode = Callable[[int, Event], str]
 
-KEEP_ALIVE = b": keep-alive\n\n"
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a stream is apart from its events. `keep_alive` is sent in silence, b"" for nothing."""
+
+    content_type: str
+    keep_alive: bytes
+
+
+EVENT_STREAM = Form("text/event-stream", b": keep-alive\n\n")
 _BLOCK_BYTES = 65_536
-HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+HEADERS = {
+    "Cache-Control": "no-cache",
+    "X-Accel-Buffering": "no",
+    # Model output must not pass for a page. Chromium also holds text back to look at its kind.
+    "X-Content-Type-Options": "nosniff",
+}
 
 
-def stream(runs: Runs, run: Run, encode: Encode, after: int = 0) -> Response:
+def stream(
+    runs: Runs, run: Run, encode: Encode, after: int = 0, form: Form = EVENT_STREAM
+) -> Response:
     """Return the response that follows `run` from behind event `after` to its end."""
     response = Response(
-        _body(runs, run, encode, after),
+        _body(runs, run, encode, after, form),
         headers={**HEADERS, **run_headers(run)},
-        content_type="text/event-stream",
+        content_type=form.content_type,
     )
     response.timeout = None  # Quart would cut the body after 60 s
     return response
 
 
-def run_headers(run: Run) -> dict[str, str]:
+def run_headers(run: Run | StoredRun) -> dict[str, str]:
     """Return the headers of every response that belongs to a run."""
-    return {"X-Run-Id": run.id, "X-Conversation-Id": run.ask.conversation_id}
+    return {"X-Run-Id": run.id, "X-Conversation-Id": run.conversation_id}
 
 
-async def _body(runs: Runs, run: Run, encode: Encode, after: int) -> AsyncGenerator[bytes, None]:
+async def _body(
+    runs: Runs, run: Run, encode: Encode, after: int, form: Form
+) -> AsyncGenerator[bytes, None]:
     with runs.reading(run, after) as reader:
         while True:
             seq = reader.seq
@@ -42,7 +63,7 @@ async def _body(runs: Runs, run: Run, encode: Encode, after: int) -> AsyncGenera
             if events is Silence.END:
                 return
             if events is Silence.KEEP_ALIVE:
-                yield KEEP_ALIVE
+                yield form.keep_alive
                 continue
             for block in _blocks(encode, seq, events):
                 yield block
@@ -52,7 +73,8 @@ def _blocks(encode: Encode, seq: int, events: Sequence[Event]) -> Iterator[bytes
     """Write what follows event `seq`, a bounded piece at a time.
 
     In one piece, a long replay would be a single send, whose deadline a client that reads
-    slowly but steadily would miss.
+    slowly but steadily would miss. An empty piece is none on the wire, but the first one lets
+    the head of the response go out.
     """
     texts: list[str] = []
     size = 0

@@ -1,0 +1,114 @@
+"""Makes an order of a question: who answers, what was said before, what there is already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from service.domain import AgentReport, Ask, Message
+from service.ensembles import Catalog, Ensemble
+from service.errors import FieldError, RequestError
+from service.ids import new_id
+from service.runs.context import in_context
+from service.runs.limits import IdempotencyKey, Limits
+from service.runs.workshop import Order
+from service.store.records import NewKey, Opening, StoredRun
+from service.store.run_tables import Runs as RunTables
+from telemetry import current_request
+
+# What is worth asking again: a run that was stopped on purpose is too, but only when told to.
+RETRYABLE = frozenset({"failed", "interrupted", "cancelled"})
+
+
+class Intake:
+    """Prepares runs, up to the point where they can be committed."""
+
+    def __init__(self, tables: RunTables, limits: Limits, worker_id: str) -> None:
+        self._tables = tables
+        self._limits = limits
+        self._worker_id = worker_id
+
+    async def order(
+        self,
+        ask: Ask,
+        catalog: Catalog,
+        key: IdempotencyKey | None = None,
+        retried: StoredRun | None = None,
+    ) -> Order:
+        """Return the order for `ask`, which takes the place of the run `retried`.
+
+        Raises RequestError 400 for an unknown ensemble, and StorageUnavailable.
+        """
+        ensemble = _ensemble(ask.ensemble, catalog)
+        exchanges, before = self._limits.exchanges, retried.id if retried else None
+        ask, brought = await in_context(ask, self._tables, exchanges, before)
+        now = datetime.now(UTC)
+        keyed_s = self._limits.idempotency_s if key else 0.0
+        opening = Opening(
+            run_id=new_id("run"),
+            worker_id=self._worker_id,
+            ask=ask,
+            ensemble=ensemble.name,
+            config_hash=ensemble.config_hash,
+            config=_config(ensemble),
+            trace_id=request.trace_id if (request := current_request()) else "",
+            created_at=now,
+            brought=brought,
+            key=self._new_key(key, now, retried) if key else None,
+            retry_of=retried.id if retried else None,
+        )
+        return Order(
+            opening=opening,
+            ensemble=ensemble,
+            catalog=catalog,
+            kept=timedelta(seconds=max(self._limits.retention_s, keyed_s)),
+            landed=await self._landed(ensemble, retried) if retried else {},
+        )
+
+    def _new_key(self, key: IdempotencyKey, now: datetime, retried: StoredRun | None) -> NewKey:
+        return NewKey(
+            key=key.key,
+            fingerprint=key.fingerprint,
+            expires_at=now + timedelta(seconds=self._limits.idempotency_s),
+            replaces=retried.id if retried else None,
+        )
+
+    async def _landed(self, ensemble: Ensemble, run: StoredRun) -> Mapping[str, AgentReport]:
+        """Return the answers of agents that are set up as they were in `run`."""
+        answers = await self._tables.answers(run.owner, run.id)
+        setups = {agent.name: agent.config_hash for agent in ensemble.agents}
+        return {
+            answer.agent: answer.report
+            for answer in answers
+            if answer.state == "answered" and setups.get(answer.agent) == answer.config_hash
+        }
+
+
+def ask_of(run: StoredRun) -> Ask:
+    """Return the question of a stored run, to be asked again."""
+    return Ask(
+        messages=(Message("user", run.question),),
+        message_id=run.message_id,
+        conversation_id=run.conversation_id,
+        ensemble=run.ensemble,
+        stream_agents=run.stream_agents,
+        max_tokens=run.max_tokens,
+        timeout_s=run.timeout_s,
+        owner=run.owner,
+        continues=True,
+    )
+
+
+def _ensemble(name: str, catalog: Catalog) -> Ensemble:
+    ensemble = catalog.ensembles.get(name or catalog.default)
+    if ensemble is None:
+        there_are = ", ".join(sorted(catalog.ensembles))
+        fault = FieldError("ensemble", f"there is no such ensemble; there are: {there_are}")
+        raise RequestError(400, "unknown_ensemble", f"Ensemble: {fault.message}.", [fault])
+    return ensemble
+
+
+def _config(ensemble: Ensemble) -> str:
+    return msgspec.json.encode(ensemble).decode()

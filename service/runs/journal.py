@@ -1,0 +1,221 @@
+"""Commits what happens in the runs of this process: all of them together, every quarter second.
+
+A run's question is committed before anything is asked, its end before anybody is told of it, an
+agent's answer when it lands; the rest when its time has come. Nobody waits for the database but
+who opens or ends a run, and those not longer than its time limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+from typing import Protocol
+
+from service.errors import StorageUnavailable
+from service.events import Event
+from service.pace import Pace
+from service.runs.batches import is_empty, of_run, runs_of, together
+from service.runs.log import RunLog
+from service.runs.spool import Spool
+from service.runs.trail import Trail
+from service.store.records import AgentAnswer, Batch, Ending, Opening, Taken
+
+_log = logging.getLogger(__name__)
+
+COMMIT_EVERY_S = 0.25
+_LANDED_S = 0.03  # agents' answers wait this long for one another
+_RETRY_S = 0.5
+_END_S = 2.0  # a reader waits no longer than this to be told of the end
+
+
+class Tables(Protocol):
+    """Where batches go; `service.store` has it."""
+
+    async def write(self, batch: Batch) -> dict[str, Taken]: ...
+
+
+class Journal:
+    """The one writer of this process. `keep()` has to run for anything to be committed.
+
+    `failing` is why the last commit did not come about; new questions are refused with it.
+    """
+
+    def __init__(self, tables: Tables, spool: Spool, pace: Pace, timeout_s: float) -> None:
+        self.failing: StorageUnavailable | None = None
+        self._tables = tables
+        self._spool = spool
+        self._pace = pace
+        self._timeout_s = timeout_s
+        self._pending = Batch()
+        self._askers: dict[str, asyncio.Future[Taken | None]] = {}  # who waits for an opening
+        self._trails: dict[str, Trail] = {}
+        self._new: list[Trail] = []
+        self._due = math.inf
+        self._waker: asyncio.Future[None] | None = None
+
+    async def open(self, opening: Opening) -> Taken | None:
+        """Commit a question; return the run that has its place already, if there is one.
+
+        Raises StorageUnavailable within the time limit, and then the run was never there.
+        """
+        if self.failing:
+            raise self.failing
+        asker: asyncio.Future[Taken | None] = asyncio.get_running_loop().create_future()
+        self._askers[opening.run_id] = asker
+        self._pending.openings.append(opening)
+        self._want(self._pace.window_s)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await asker
+        except TimeoutError:
+            raise StorageUnavailable("The database takes too long.") from None
+
+    def follow(self, run_id: str, owner: str, log: RunLog) -> Trail:
+        """Keep what is appended to the log of a run that has been opened."""
+        trail = Trail(run_id, owner, log, self._noted, self.secure)
+        self._trails[run_id] = trail
+        log.keeper = trail
+        return trail
+
+    def land(self, answer: AgentAnswer) -> None:
+        """Commit an agent's answer soon."""
+        self._pending.answers.append(answer)
+        self._want(_LANDED_S)
+
+    async def end(self, trail: Trail, final: Event, ending: Ending) -> None:
+        """Commit a run's end, the final event included.
+
+        Returns when it is committed, or without that when the database is in trouble.
+        """
+        self.secure()
+        self._spool.write([trail.add([final])])
+        self._pending.endings.append(ending)
+        self._want(self._pace.window_s)
+        if not self.failing:
+            await asyncio.wait([trail.saved], timeout=_END_S)
+
+    def secure(self) -> None:
+        """Note everything new in the spool, before anybody sees it."""
+        new = [spooled for trail in self._new if (spooled := trail.take_new())]
+        self._new.clear()
+        if new:
+            self._spool.write(new)
+
+    async def keep(self) -> None:
+        """Commit until cancelled."""
+        while True:
+            await self._wait()
+            await self._commit()
+
+    async def settle(self, timeout_s: float) -> bool:
+        """Wait until nothing is left to commit; return whether that came about."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self._trails or not is_empty(self._pending):
+                    await asyncio.sleep(0.01)
+        return not self._trails and is_empty(self._pending)
+
+    def _noted(self, trail: Trail) -> None:
+        self._new.append(trail)
+        self._want(COMMIT_EVERY_S)
+
+    def _want(self, within_s: float) -> None:
+        """See to it that a commit begins within `within_s`, unless the database is in trouble."""
+        due = asyncio.get_running_loop().time() + within_s
+        if self.failing or due >= self._due:
+            return
+        self._due = due
+        if self._waker and not self._waker.done():
+            self._waker.set_result(None)
+
+    async def _wait(self) -> None:
+        loop = asyncio.get_running_loop()
+        while (left_s := self._due - loop.time()) > 0:
+            self._waker = loop.create_future()
+            await asyncio.wait([self._waker], timeout=None if left_s == math.inf else left_s)
+        self._due = math.inf
+
+    def _take(self) -> Batch:
+        self.secure()
+        self._spool.turn()
+        batch, self._pending = self._pending, Batch()
+        segments = (trail.segment() for trail in self._trails.values())
+        batch.segments += [segment for segment in segments if segment]
+        return batch
+
+    async def _commit(self) -> None:
+        batch = self._take()
+        try:
+            taken = await self._tables.write(batch)
+        except StorageUnavailable as error:
+            self._put_back(batch, error)
+        except Exception as error:  # noqa: BLE001  (whatever it is, it must not stop the others)
+            await self._commit_apart(batch, error)
+        else:
+            self._committed(batch, taken)
+        if self.failing is None:
+            self._spool.committed()
+
+    async def _commit_apart(self, batch: Batch, error: Exception) -> None:
+        """Commit each run by itself, since one of them cannot be: only that one is given up."""
+        run_ids = runs_of(batch)
+        if len(run_ids) == 1:
+            self._give_up(batch, error)
+            return
+        for done, run_id in enumerate(run_ids):
+            part = of_run(batch, run_id)
+            try:
+                self._committed(part, await self._tables.write(part))
+            except StorageUnavailable as trouble:
+                for late in run_ids[done:]:
+                    self._put_back(of_run(batch, late), trouble)
+                return
+            except Exception as fault:  # noqa: BLE001  (as above)
+                self._give_up(part, fault)
+
+    def _committed(self, batch: Batch, taken: dict[str, Taken]) -> None:
+        if self.failing:
+            _log.warning("the database is back")
+            self.failing = None
+        for opening in batch.openings:
+            asker = self._askers.pop(opening.run_id)
+            if not asker.done():
+                asker.set_result(taken.get(opening.run_id))
+            elif opening.run_id not in taken:  # who asked has left, or was told that it failed
+                self._pending.dropped.append(opening.run_id)
+        for ending in batch.endings:
+            self._let_go(ending.run_id)
+        if not is_empty(self._pending):
+            self._want(COMMIT_EVERY_S)
+
+    def _put_back(self, batch: Batch, error: StorageUnavailable) -> None:
+        """Keep `batch` for the next attempt, but for the questions: who asked them is refused."""
+        if not self.failing:
+            _log.warning("cannot commit, new questions are refused: %s", error)
+        self.failing = error
+        self._refuse(batch, error)
+        self._refuse(self._pending, error)
+        # Whether they are in the database is not known.
+        batch.dropped += [opening.run_id for opening in batch.openings]
+        batch.openings, self._pending.openings = [], []
+        self._pending = together(batch, self._pending)
+        self._due = asyncio.get_running_loop().time() + _RETRY_S
+
+    def _give_up(self, batch: Batch, error: Exception) -> None:
+        _log.error("a run cannot be stored, which is a bug", exc_info=error)
+        self._refuse(batch, error)
+        for ending in batch.endings:
+            self._let_go(ending.run_id)
+
+    def _refuse(self, batch: Batch, error: Exception) -> None:
+        for opening in batch.openings:
+            asker = self._askers.pop(opening.run_id)
+            if not asker.done():
+                asker.set_exception(error)
+
+    def _let_go(self, run_id: str) -> None:
+        trail = self._trails.pop(run_id, None)
+        if trail:
+            trail.saved.set_result(None)

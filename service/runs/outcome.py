@@ -1,0 +1,81 @@
+"""What is written of a run besides its events: its end, and what each agent said. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from service.domain import AgentReport
+from service.events import (
+    AgentFailed,
+    AgentFinished,
+    AgentSkipped,
+    Event,
+    RunFailed,
+    RunFinished,
+)
+from service.runs.record import record, state_of
+from service.store.records import AgentAnswer, Ending
+
+_STATES: Mapping[type[Event], str] = {
+    AgentFinished: "answered",
+    AgentFailed: "failed",
+    AgentSkipped: "skipped",
+}
+
+
+def ending_of(
+    run_id: str, owner: str, events: Sequence[Event], ended_at: datetime, kept_for: timedelta
+) -> Ending:
+    """Return the end of a run whose events, the final one included, are `events`."""
+    run = record(events)
+    return Ending(
+        run_id=run_id,
+        owner=owner,
+        state=run.state,
+        answer=run.answer,
+        usage=run.usage,
+        cost_usd=run.cost,
+        elapsed_ms=run.elapsed_ms,
+        ended_at=ended_at,
+        last_seq=len(events),
+        events_expire_at=ended_at + kept_for,
+        degraded=run.degraded,
+        answered_by=run.answered_by,
+        code=run.code,
+        error=run.message,
+    )
+
+
+def answer_of(run_id: str, owner: str, event: Event) -> AgentAnswer | None:
+    """Return what `event` says of an agent that has ended; None when it is about something else."""
+    state = _STATES.get(type(event))
+    if state is None:  # nearly all of them
+        return None
+    assert isinstance(event, AgentFinished | AgentFailed | AgentSkipped)  # noqa: S101  (_STATES)
+    answer = _answer(run_id, owner, event.report, state)
+    if isinstance(event, AgentFinished):
+        return answer
+    return replace(answer, code=event.code, error=event.message)
+
+
+def last_answers(run_id: str, owner: str, final: Event) -> Iterator[AgentAnswer]:
+    """Yield what the final event says of agents that no other event accounts for."""
+    if isinstance(final, RunFinished) and final.combiner and not final.combiner.partial:
+        yield _answer(run_id, owner, final.combiner, "answered")
+    elif isinstance(final, RunFailed):
+        for report in final.unfinished:
+            yield _answer(run_id, owner, report, state_of(final))
+
+
+def _answer(run_id: str, owner: str, report: AgentReport, state: str) -> AgentAnswer:
+    return AgentAnswer(
+        run_id=run_id,
+        owner=owner,
+        agent=report.agent,
+        state=state,
+        report=report,
+        config_hash=report.config_hash,
+        created_at=datetime.now(UTC),
+    )

@@ -1,0 +1,150 @@
+"""Makes runs and sets them to work."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from service.domain import AgentReport
+from service.ensembles import Agent, Catalog, Ensemble
+from service.events import Event, RunFailed, RunFinished, RunStarted
+from service.llm.client import LLMClient
+from service.llm.resilience import RetryBudget
+from service.pace import Pace
+from service.runs.journal import Journal
+from service.runs.log import RunLog
+from service.runs.outcome import answer_of, ending_of, last_answers
+from service.runs.record import state_of
+from service.runs.run import LiveRun, Run
+from service.runs.trail import Trail
+from service.store.records import Opening
+from service.strategies import STRATEGIES, Kit
+from telemetry import Telemetry, Workflow, bind_log, current_request
+
+_log = logging.getLogger("service.run")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """What runs are made with. `catalog` is asked anew for each run: the file may have changed."""
+
+    catalog: Callable[[], Catalog]
+    client: LLMClient
+    keys: Callable[[Agent], str | None]
+    budget: RetryBudget
+    telemetry: Telemetry
+    pace: Pace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A run to be made: its question as it was committed, and what it is answered with.
+
+    `landed` are agents' answers that are there already; `kept` is how long its events are.
+    """
+
+    opening: Opening
+    ensemble: Ensemble
+    catalog: Catalog
+    kept: timedelta
+    landed: Mapping[str, AgentReport] = field(default_factory=dict)
+
+
+class Workshop:
+    """Begins runs whose question has been committed."""
+
+    def __init__(self, tools: Tools, journal: Journal, grace_s: float) -> None:
+        self._tools = tools
+        self._journal = journal
+        self._grace_s = grace_s
+
+    def begin(self, order: Order) -> tuple[LiveRun, Trail]:
+        """Set a run to work and return it with what keeps it."""
+        opening, ensemble, ask = order.opening, order.ensemble, order.opening.ask
+        agents = tuple(agent.name for agent in ensemble.agents)
+        workflow = self._tools.telemetry.start_workflow(
+            ensemble.name,
+            run_id=opening.run_id,
+            conversation_id=ask.conversation_id,
+            config_hash=ensemble.config_hash,
+            agents=agents,
+            parent=current_request(),
+        )
+        bind_log(run_id=opening.run_id, conversation_id=ask.conversation_id)
+        timeout_s = min(ensemble.timeout_s, ask.timeout_s or ensemble.timeout_s)
+        kit = self._kit(order, workflow, timeout_s)
+        run = LiveRun(_known(order, workflow), kit, self._grace_s)
+        trail = self._journal.follow(run.id, run.owner, run.log)
+        run.log.append(RunStarted(run.id, run.trace_id, ensemble.name, agents))
+
+        async def emit(event: Event) -> None:
+            run.log.append(event)
+            answer = answer_of(run.id, run.owner, event)
+            if answer:
+                self._journal.land(answer)
+
+        async def conclude(final: RunFinished | RunFailed) -> None:
+            await self._commit_end(run, trail, final, order.kept)
+            self._account(run, final)
+
+        strategy = STRATEGIES[ensemble.strategy]
+        run.begin(strategy.run(ask, kit, emit), timeout_s, conclude)
+        return run, trail
+
+    def _kit(self, order: Order, workflow: Workflow, timeout_s: float) -> Kit:
+        tools = self._tools
+        return Kit(
+            client=tools.client,
+            ensemble=order.ensemble,
+            keys=tools.keys,
+            prices=order.catalog.prices,
+            budget=tools.budget,
+            workflow=workflow,
+            deadline=asyncio.get_running_loop().time() + timeout_s,
+            landed=order.landed,
+        )
+
+    async def _commit_end(
+        self, run: LiveRun, trail: Trail, final: RunFinished | RunFailed, kept: timedelta
+    ) -> None:
+        events = [*run.log.after(0), final]
+        for answer in last_answers(run.id, run.owner, final):
+            self._journal.land(answer)
+        ending = ending_of(run.id, run.owner, events, datetime.now(UTC), kept)
+        await self._journal.end(trail, final, ending)
+
+    def _account(self, run: LiveRun, final: RunFinished | RunFailed) -> None:
+        outcome = state_of(final)
+        failure = final if isinstance(final, RunFailed) else None
+        error_type = failure.code if failure and outcome == "failed" else None
+        run.workflow.finish(
+            outcome,
+            error_type=error_type,
+            message=failure.message if failure else "",
+            input_tokens=final.usage.input_tokens,
+            output_tokens=final.usage.output_tokens,
+            cost_usd=final.cost,
+        )
+        fields = {"outcome": outcome, "ensemble": run.ensemble_name, "elapsed_ms": final.elapsed_ms}
+        if failure:
+            fields["error_type"] = failure.code
+        _log.info("run %s", outcome, extra=fields)
+
+
+def _known(order: Order, workflow: Workflow) -> Run:
+    opening = order.opening
+    return Run(
+        id=opening.run_id,
+        owner=opening.ask.owner,
+        message_id=opening.ask.message_id,
+        conversation_id=opening.ask.conversation_id,
+        ensemble_name=order.ensemble.name,
+        config_hash=order.ensemble.config_hash,
+        trace_id=workflow.trace_id,
+        created_at=opening.created_at,
+        retry_of=opening.retry_of,
+        log=RunLog(),
+    )

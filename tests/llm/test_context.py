@@ -1,0 +1,111 @@
+"""What a model is told of a conversation: the system, the question, and the latest that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from service.domain import Message
+from service.llm.context import MESSAGE_TOKENS, fit, most_tokens, trimmed
+
+
+def _talk(text: str) -> list[Message]:
+    """Return a message for each word: s1 is the system's, u1 the user's, a1 the model's."""
+    roles = {"s": "system", "u": "user", "a": "assistant"}
+    return [Message(roles[word[0]], word) for word in text.split()]  # type: ignore[arg-type]
+
+
+def _fits(talk: str, room: int) -> str:
+    """Return who is left when each message is one token and what surrounds it."""
+    messages = _talk(talk)
+    left = fit(messages, [1] * len(messages), room * (1 + MESSAGE_TOKENS))
+    return " ".join(message.content for message in left)
+
+
+@pytest.mark.parametrize(
+    ("talk", "room", "left"),
+    [
+        ("s1 u1 a1 u2 a2 u3", 6, "s1 u1 a1 u2 a2 u3"),
+        ("s1 u1 a1 u2 a2 u3", 5, "s1 u2 a2 u3"),
+        ("s1 u1 a1 u2 a2 u3", 4, "s1 u2 a2 u3"),
+        ("s1 u1 a1 u2 a2 u3", 3, "s1 u3"),
+        ("u1 a1 u2 a2 u3", 3, "u2 a2 u3"),
+        ("u1", 1, "u1"),
+    ],
+)
+def test_the_oldest_exchanges_go_first_and_each_goes_whole(talk: str, room: int, left: str) -> None:
+    assert _fits(talk, room) == left
+
+
+@pytest.mark.parametrize("room", [2, 1, 0, -1])
+def test_the_system_and_the_question_stay_even_when_they_are_too_long(room: int) -> None:
+    assert _fits("s1 u1 a1 u2", room) == "s1 u2"
+
+
+def test_a_question_asked_in_several_messages_is_one_exchange() -> None:
+    assert _fits("u1 u2 a2 u3 a3 u4", 5) == "u3 a3 u4"
+
+
+def test_an_answer_in_several_messages_belongs_to_its_question() -> None:
+    assert _fits("u1 a1 a2 u3 a3 u4", 5) == "u3 a3 u4"
+
+
+def test_an_answer_that_nobody_asked_for_is_an_exchange_of_its_own() -> None:
+    assert _fits("a1 u2 a2 u3", 3) == "u2 a2 u3"
+
+
+def test_what_the_system_says_midway_stays_where_it_is() -> None:
+    assert _fits("u1 a1 s2 u3 a3 u4", 4) == "s2 u3 a3 u4"
+
+
+def test_nothing_older_is_kept_than_the_first_exchange_that_does_not_fit() -> None:
+    messages = _talk("u1 a1 u2 a2 u3")
+    left = fit(messages, [1, 1, 100, 1, 1], 50)
+    assert [message.content for message in left] == ["u3"]
+
+
+def test_the_room_is_used_to_the_last_token() -> None:
+    messages = _talk("u1 a1 u2")
+    needed = 10 + 20 + 30 + 3 * MESSAGE_TOKENS
+    assert fit(messages, [10, 20, 30], needed) == messages
+    assert fit(messages, [10, 20, 30], needed - 1) == messages[-1:]
+
+
+# --- when counting is worth it ---
+
+
+class Counting:
+    """Counts a token for each character, and its calls."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    async def __call__(self, texts: Sequence[str]) -> Sequence[int]:
+        self.calls += 1
+        return [len(text) for text in texts]
+
+
+@pytest.mark.parametrize("talk", ["u1", "s1 u1"])
+async def test_a_question_without_history_is_never_counted_however_long(talk: str) -> None:
+    count, messages = Counting(), _talk(talk)
+    assert await trimmed(messages, -1, count) is messages
+    assert count.calls == 0
+
+
+async def test_a_conversation_that_fits_by_its_bytes_is_not_counted() -> None:
+    count, messages = Counting(), _talk("s1 u1 a1 u2")
+    assert await trimmed(messages, most_tokens(messages), count) is messages
+    assert count.calls == 0
+
+
+async def test_a_conversation_that_may_be_too_long_is_counted_once_and_trimmed() -> None:
+    count, messages = Counting(), _talk("s1 u1 a1 u2")
+    assert await trimmed(messages, most_tokens(messages) - 1, count) == _talk("s1 u2")
+    assert count.calls == 1
+
+
+@pytest.mark.parametrize("text", ["plain", "naïve", "空は青い", "😀", "\ud800"])
+def test_no_text_has_more_tokens_than_its_bytes(text: str) -> None:
+    bytes_ = len(text.encode("utf-8", "surrogatepass"))
+    assert most_tokens([Message("user", text)]) == bytes_ + MESSAGE_TOKENS

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from service.domain import Price
 from service.ensembles_tables import AgentTable, EnsembleTable, File
-from service.model_families import family_of
+from service.model_families import smallest_context
 from service.toml_lines import line_of, syntax_fault
 
 
@@ -200,16 +200,11 @@ def _agent(name: str, table: AgentTable, defaults: AgentDefaults) -> Agent:
         base_url=base_url,
         provider=table.provider or _PROVIDERS.get(_host(base_url), "openai_compatible"),
         max_tokens=table.max_tokens or defaults.max_tokens,
-        context_tokens=table.context_tokens or _context_tokens(model, *table.fallbacks),
+        context_tokens=table.context_tokens or smallest_context([model, *table.fallbacks]),
         fallbacks=tuple(table.fallbacks),
         **fields,
     )
     return replace(agent, config_hash=_hash(agent))
-
-
-def _context_tokens(*models: str) -> int:
-    """Return what all of them take: a conversation is cut once, whoever answers in the end."""
-    return min(family_of(model).context_tokens for model in models)
 
 
 def _host(url: str) -> str:

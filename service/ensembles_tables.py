@@ -29,6 +29,7 @@ class AgentTable(_Table):
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, gt=0, le=1)
     max_tokens: int | None = Field(default=None, ge=1)
+    context_tokens: int | None = Field(default=None, ge=1)
     stream: bool = True
     first_token_timeout_s: Seconds = 30
     idle_timeout_s: Seconds = 20

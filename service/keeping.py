@@ -33,7 +33,13 @@ class Keeping:
         self._store = store
         self._worker_id = worker_id
         self._spool = Spool(folder, worker_id)
-        self._journal = Journal(store.journal, self._spool, tools.pace, settings.store_timeout_s)
+        self._journal = Journal(
+            store.journal,
+            self._spool,
+            tools.pace,
+            settings.store_timeout_s,
+            tools.telemetry.journal,
+        )
         self.runs = Runs(tools, _limits(settings), store.runs, self._journal, worker_id)
         retention_s = settings.run_retention_s
         recovery = Recovery(store, folder, worker_id, retention_s, tools.telemetry)

@@ -47,6 +47,12 @@ class StoreOperation(Operation):
         super().__init__(recorder, name, parent, attributes, SpanKind.CLIENT)
         self._labels = system, name
 
+    def __enter__(self) -> "StoreOperation":
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        self.finish(getattr(error, "reason", None) or (type(error).__name__ if error else None))
+
     def finish(self, error_type: str | None = None) -> None:
         """End the operation; only the first call counts.
 

@@ -19,8 +19,6 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_TIMEOUT_S: Final = 0.1  # connecting included
-_REST_S: Final = 10.0
 _KEPT_S: Final = 7 * 86_400
 _MOST_CONNECTIONS: Final = 8
 _MOST_DIGITS: Final = 9
@@ -29,19 +27,26 @@ _FAILURES = (RedisError, OSError, EOFError, ValueError, TimeoutError)
 
 
 class RedisCounts:
-    """Counts by key. Whatever is wrong with Redis, less is known and nothing else happens."""
+    """Counts by key. Whatever is wrong with Redis, less is known and nothing else happens.
 
-    def __init__(self, url: str, telemetry: Telemetry) -> None:
+    It has `timeout_s` for an answer, connecting included; after a failure it is left alone
+    for `rest_s`.
+    """
+
+    def __init__(
+        self, url: str, telemetry: Telemetry, *, timeout_s: float = 0.1, rest_s: float = 10.0
+    ) -> None:
         """Connect when first asked. Raises ValueError when `url` is not one of Redis'."""
         if password := urlsplit(url).password:
             register_secret(unquote(password))
         self._telemetry = telemetry
-        self._reading = _Outage("read")
-        self._writing = _Outage("written")  # apart: a full or a read-only Redis can be read
+        self._timeout_s = timeout_s
+        self._reading = _Outage("read", rest_s)
+        self._writing = _Outage("written", rest_s)  # apart: a full or a read-only Redis can be read
         pool = BlockingConnectionPool.from_url(
             url,
             max_connections=_MOST_CONNECTIONS,
-            timeout=_TIMEOUT_S,
+            timeout=timeout_s,
             protocol=2,
             driver_info=None,  # one round trip less for each new connection
             retry=Retry(NoBackoff(), 0),
@@ -76,7 +81,7 @@ class RedisCounts:
         operation = self._telemetry.store_operation("count_tokens", system="redis", parent=parent)
         error_type: str | None = "cancelled"
         try:
-            async with asyncio.timeout(_TIMEOUT_S):
+            async with asyncio.timeout(self._timeout_s):
                 answer = await work()
             error_type = None
         except _FAILURES as error:
@@ -95,8 +100,9 @@ class _Outage:
     The log says once that it began and once that it is over.
     """
 
-    def __init__(self, done: str) -> None:
+    def __init__(self, done: str, rest_s: float) -> None:
         self._done = done
+        self._rest_s = rest_s
         self._until = 0.0  # in the event loop's time
         self._is_on = False
 
@@ -105,10 +111,10 @@ class _Outage:
         return self._is_on and asyncio.get_running_loop().time() < self._until
 
     def begin(self, error: Exception) -> None:
-        self._until = asyncio.get_running_loop().time() + _REST_S
+        self._until = asyncio.get_running_loop().time() + self._rest_s
         if not self._is_on:
             self._is_on = True
-            why = str(error) or f"no answer within {_TIMEOUT_S} s"
+            why = str(error) or "it did not answer in time"
             _log.warning("token counts cannot be %s in Redis: %s", self._done, why)
 
     def end(self) -> None:

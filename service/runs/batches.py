@@ -40,3 +40,8 @@ def runs_of(batch: Batch) -> list[str]:
         *batch.endings,
     ]
     return list(dict.fromkeys([*(row.run_id for row in rows), *batch.dropped]))
+
+
+def events_in(batch: Batch) -> int:
+    """Return how many events `batch` holds."""
+    return sum(each.last_seq - each.first_seq + 1 for each in batch.segments)

@@ -16,11 +16,13 @@ from typing import Protocol
 from service.errors import StorageUnavailable
 from service.events import Event
 from service.pace import Pace
-from service.runs.batches import is_empty, of_run, runs_of, together
+from service.runs.batches import events_in, is_empty, of_run, runs_of, together
 from service.runs.log import RunLog
 from service.runs.spool import Spool
 from service.runs.trail import Trail
 from service.store.records import AgentAnswer, Batch, Ending, Opening, Taken
+from telemetry import JournalMetrics, StoreOperation, Workflow
+from telemetry.store import StoreOperationName
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +36,9 @@ class Tables(Protocol):
     """Where batches go; `service.store` has it."""
 
     async def write(self, batch: Batch) -> dict[str, Taken]: ...
+    def operation(
+        self, name: StoreOperationName, parent: Workflow | None = None
+    ) -> StoreOperation: ...
 
 
 class Journal:
@@ -42,12 +47,16 @@ class Journal:
     `failing` is why the last commit did not come about; new questions are refused with it.
     """
 
-    def __init__(self, tables: Tables, spool: Spool, pace: Pace, timeout_s: float) -> None:
+    def __init__(
+        self, tables: Tables, spool: Spool, pace: Pace, timeout_s: float, metrics: JournalMetrics
+    ) -> None:
         self.failing: StorageUnavailable | None = None
         self._tables = tables
         self._spool = spool
         self._pace = pace
         self._timeout_s = timeout_s
+        self._metrics = metrics
+        self._waiting_since: float | None = None  # what is not committed
         self._pending = Batch()
         self._askers: dict[str, asyncio.Future[Taken | None]] = {}  # who waits for an opening
         self._trails: dict[str, Trail] = {}
@@ -66,11 +75,12 @@ class Journal:
         self._askers[opening.run_id] = asker
         self._pending.openings.append(opening)
         self._want(self._pace.window_s)
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                return await asker
-        except TimeoutError:
-            raise StorageUnavailable("The database takes too long.") from None
+        with self._tables.operation("open_run"):
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    return await asker
+            except TimeoutError:
+                raise StorageUnavailable("The database takes too long.") from None
 
     def follow(self, run_id: str, owner: str, log: RunLog) -> Trail:
         """Keep what is appended to the log of a run that has been opened."""
@@ -84,7 +94,7 @@ class Journal:
         self._pending.answers.append(answer)
         self._want(_LANDED_S)
 
-    async def end(self, trail: Trail, final: Event, ending: Ending) -> None:
+    async def end(self, trail: Trail, final: Event, ending: Ending, workflow: Workflow) -> None:
         """Commit a run's end, the final event included.
 
         Returns when it is committed, or without that when the database is in trouble.
@@ -94,7 +104,10 @@ class Journal:
         self._pending.endings.append(ending)
         self._want(self._pace.window_s)
         if not self.failing:
-            await asyncio.wait([trail.saved], timeout=_END_S)
+            with self._tables.operation("end_run", workflow) as operation:
+                _, waiting = await asyncio.wait([trail.saved], timeout=_END_S)
+                if waiting:
+                    operation.finish("slow")
 
     def secure(self) -> None:
         """Note everything new in the spool, before anybody sees it."""
@@ -108,6 +121,10 @@ class Journal:
         while True:
             await self._wait()
             await self._commit()
+
+    def probe(self) -> None:
+        """Find out whether commits come about, since something else did not."""
+        self._want(0)
 
     async def settle(self, timeout_s: float) -> bool:
         """Wait until nothing is left to commit; return whether that came about."""
@@ -123,7 +140,10 @@ class Journal:
 
     def _want(self, within_s: float) -> None:
         """See to it that a commit begins within `within_s`, unless the database is in trouble."""
-        due = asyncio.get_running_loop().time() + within_s
+        now = asyncio.get_running_loop().time()
+        due = now + within_s
+        if self._waiting_since is None:
+            self._waiting_since = now
         if self.failing or due >= self._due:
             return
         self._due = due
@@ -146,7 +166,10 @@ class Journal:
         return batch
 
     async def _commit(self) -> None:
+        now = asyncio.get_running_loop().time
+        since, self._waiting_since = self._waiting_since or now(), None
         batch = self._take()
+        self._metrics.pending(events_in(batch), now() - since)
         try:
             taken = await self._tables.write(batch)
         except StorageUnavailable as error:
@@ -155,8 +178,13 @@ class Journal:
             await self._commit_apart(batch, error)
         else:
             self._committed(batch, taken)
-        if self.failing is None:
+        if self.failing:
+            self._metrics.failed(self.failing.reason)
+            self._waiting_since = since
+        else:
             self._spool.committed()
+            self._metrics.committed(now() - since)
+            self._metrics.pending(0, 0)
 
     async def _commit_apart(self, batch: Batch, error: Exception) -> None:
         """Commit each run by itself, since one of them cannot be: only that one is given up."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextvars import Context
 from datetime import UTC, datetime, timedelta
 
 from service.errors import RequestError, StorageUnavailable
@@ -84,7 +85,9 @@ class Mirror(Run):
         super().attach()
         if self._following is None and not self.log.finished:
             self._shelf.joined(self)
-            self._following = asyncio.get_running_loop().create_task(self._follow())
+            # Of no request: it reads for all who are here, and goes on when the first has left.
+            loop = asyncio.get_running_loop()
+            self._following = loop.create_task(self._follow(), context=Context())
 
     def detach(self) -> None:
         """Note that a reader left, and stop following after the last."""

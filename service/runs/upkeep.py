@@ -46,6 +46,7 @@ class Upkeep:
                 await self._round(asyncio.get_running_loop().time())
             except StorageUnavailable as error:
                 _log.debug("upkeep has to wait: %s", error)
+                self._runs.journal.probe()
             except Exception:  # noqa: BLE001  (the edge of the task)
                 _log.exception("upkeep failed for a reason that is a bug")
 

@@ -114,7 +114,7 @@ class Workshop:
         for answer in last_answers(run.id, run.owner, final):
             self._journal.land(answer)
         ending = ending_of(run.id, run.owner, events, datetime.now(UTC), kept)
-        await self._journal.end(trail, final, ending)
+        await self._journal.end(trail, final, ending, run.workflow)
 
     def _account(self, run: LiveRun, final: RunFinished | RunFailed) -> None:
         outcome = state_of(final)

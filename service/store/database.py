@@ -15,6 +15,8 @@ from service.store.engines import open_engines
 from service.store.failures import FOREIGN, is_worth_repeating, refused, unavailable
 from service.store.revisions import applied_revision, fault
 from service.store.urls import Dialect, parse_url
+from telemetry import StoreOperation, Telemetry, TelemetryConfig, Workflow
+from telemetry.store import StoreOperationName
 
 _CHECKPOINT_WAITS_MS = 200
 
@@ -30,7 +32,10 @@ class Database:
     Work may be begun a second time, after a deadlock or on a connection that turned out dead.
     """
 
-    def __init__(self, url: str, *, timeout_s: float = 4.0) -> None:
+    def __init__(
+        self, url: str, *, timeout_s: float = 4.0, telemetry: Telemetry | None = None
+    ) -> None:
+        self._telemetry = telemetry or Telemetry(TelemetryConfig())
         self._engines = open_engines(parse_url(url), timeout_s)
         self._timeout_s = timeout_s
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -40,19 +45,25 @@ class Database:
     def dialect(self) -> Dialect:
         return self._engines.dialect
 
-    async def read(self, work: Work[T]) -> T:
+    def operation(self, name: StoreOperationName, parent: Workflow | None = None) -> StoreOperation:
+        """Start to measure something; its span is below `parent`, else the current request's."""
+        return self._telemetry.store_operation(name, system=self.dialect, parent=parent)
+
+    async def read(self, work: Work[T], operation: StoreOperationName = "read_run") -> T:
         """Return what `work` returns; all that it sees is of one moment.
 
         Raises StorageUnavailable.
         """
-        return await self._run(self._engines.reading, work)
+        with self.operation(operation):
+            return await self._run(self._engines.reading, work)
 
-    async def write(self, work: Work[T]) -> T:
+    async def write(self, work: Work[T], operation: StoreOperationName = "maintain") -> T:
         """Return what `work` returns once its changes are committed, all of them or none.
 
         Raises StorageUnavailable; after one for slowness the changes may still be made.
         """
-        return await self._run(self._engines.writing, work)
+        with self.operation(operation):
+            return await self._run(self._engines.writing, work)
 
     async def checkpoint(self) -> None:
         """Empty SQLite's log into its file, so that what was deleted is gone from both.

@@ -18,6 +18,8 @@ from service.store.claims import Claims, admit
 from service.store.database import Database
 from service.store.records import Batch, KnownKey, NewKey, Opening, Segment, Taken
 from service.store.run_rows import answer_row, ending_row, run_row
+from telemetry import StoreOperation, Workflow
+from telemetry.store import StoreOperationName
 
 _TITLE_CHARS = 80
 
@@ -32,6 +34,10 @@ class Journal:
         self._database = database
         self._inserts = sql.Inserts(database.dialect)
 
+    def operation(self, name: StoreOperationName, parent: Workflow | None = None) -> StoreOperation:
+        """Start to measure what somebody waits for while a batch is gathered and written."""
+        return self._database.operation(name, parent)
+
     async def write(self, batch: Batch) -> dict[str, Taken]:
         """Commit the batch; return the openings that came too late, by run id.
 
@@ -41,7 +47,7 @@ class Journal:
         Raises StorageUnavailable when nothing can be written now, and any other database error
         as it is: then this very batch can never be committed, and the caller may split it.
         """
-        return await self._database.write(partial(self._write, batch))
+        return await self._database.write(partial(self._write, batch), "commit")
 
     async def _write(self, batch: Batch, connection: AsyncConnection) -> dict[str, Taken]:
         taken: dict[str, Taken] = {}

@@ -15,6 +15,7 @@ from service.store.records import AgentAnswer, KnownKey, Segment, StoredRun
 from service.store.run_rows import ANSWER_COLUMNS, RUN_COLUMNS, agent_answer, stored_run
 from service.store.schema import agent_answers, idempotency_keys, messages, runs, segments, signals
 from service.store.scope import Scope
+from telemetry.store import StoreOperationName
 
 
 class Runs:
@@ -36,7 +37,7 @@ class Runs:
             .where(segments.c.run_id == run_id, segments.c.last_seq > after)
             .order_by(segments.c.first_seq)
         )
-        return [_segment(row) for row in await self._rows(statement)]
+        return [_segment(row) for row in await self._rows(statement, "read_events")]
 
     async def answers(self, owner: str, run_id: str) -> list[AgentAnswer]:
         """Return how the run's agents ended, first come first."""
@@ -79,7 +80,8 @@ class Runs:
         )
         if before is not None:
             statement = statement.where(runs.c.id < before)
-        return [stored_run(row) for row in reversed(await self._rows(statement))]
+        rows = await self._rows(statement, "read_conversation")
+        return [stored_run(row) for row in reversed(rows)]
 
     async def brought(self, owner: str, conversation_id: str) -> list[Message]:
         """Return the turns that the caller brought along when the conversation began."""
@@ -89,7 +91,8 @@ class Runs:
             .where(messages.c.conversation_id == conversation_id)
             .order_by(messages.c.position)
         )
-        return [Message(row.role, row.content) for row in await self._rows(statement)]
+        rows = await self._rows(statement, "read_conversation")
+        return [Message(row.role, row.content) for row in rows]
 
     async def ask_to_stop(self, owner: str, run_id: str) -> None:
         """Ask the worker that has the run to stop it; nothing when it is not running."""
@@ -99,11 +102,11 @@ class Runs:
         """Tell the worker that has the run that somebody reads it; nothing when it has ended."""
         await self._database.write(partial(_signal, Scope(owner), run_id, {"watched_until": until}))
 
-    async def _rows(self, statement: Any) -> Any:
+    async def _rows(self, statement: Any, operation: StoreOperationName = "read_run") -> Any:
         async def work(connection: AsyncConnection) -> Any:
             return (await connection.execute(statement)).all()
 
-        return await self._database.read(work)
+        return await self._database.read(work, operation)
 
 
 def _segment(row: Row[Any]) -> Segment:

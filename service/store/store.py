@@ -25,12 +25,12 @@ class Store:
         await self.database.close()
 
 
-def open_store(settings: Settings, _telemetry: Telemetry) -> Store:
+def open_store(settings: Settings, telemetry: Telemetry) -> Store:
     """Return the store of the configured database, which is not connected to before it is used.
 
     Raises SettingsError when the address cannot be read.
     """
-    database = Database(settings.database, timeout_s=settings.store_timeout_s)
+    database = Database(settings.database, timeout_s=settings.store_timeout_s, telemetry=telemetry)
     return Store(
         database=database,
         journal=Journal(database),

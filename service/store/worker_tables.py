@@ -81,7 +81,7 @@ class Workers:
             rows: Sequence[Row[Any]] = (await connection.execute(statement)).all()
             return rows
 
-        return await self._database.read(work)
+        return await self._database.read(work, "maintain")
 
     async def _change(self, statement: Delete) -> None:
         async def work(connection: AsyncConnection) -> None:

@@ -17,8 +17,12 @@ def install(app: Quart, runs: Runs, telemetry: Telemetry) -> None:
 
     @app.get("/health")
     async def health() -> Response:
-        checks = {"accepting": "draining" if runs.draining else "ok"}
-        status = "degraded" if runs.draining else "ok"
+        trouble = runs.journal.failing
+        checks = {
+            "accepting": "draining" if runs.draining else "ok",
+            "store": trouble.message if trouble else "ok",
+        }
+        status = "ok" if set(checks.values()) == {"ok"} else "degraded"
         return jsonify({"status": status, "version": VERSION, "checks": checks})
 
     @app.get("/health/live")

@@ -62,11 +62,13 @@ def create_app(
     *,
     transport: httpx.AsyncBaseTransport | None = None,
     telemetry: Telemetry | None = None,
+    store: Store | None = None,
 ) -> Services:
     """Return the service for `settings`.
 
     `variables` is where agents' keys are found (`key_env`). Tests hand in a `transport` that plays
-    the models' servers, and a `telemetry` that remembers its spans. Raises EnsemblesError.
+    the models' servers, and a `telemetry` that remembers its spans; measurements, a `store` that
+    keeps nothing. Raises EnsemblesError, and SettingsError for a DATABASE_URL that makes no sense.
     """
     ensembles = open_ensembles(settings)
     telemetry = telemetry or Telemetry(_telemetry_config(settings, variables))
@@ -82,7 +84,7 @@ def create_app(
         telemetry=telemetry,
         pace=pace,
     )
-    store = open_store(settings, telemetry)
+    store = store or open_store(settings, telemetry)
     keeping = Keeping(settings, store, tools)
     quart = _quart(settings, keeping.runs, store, telemetry)
     watch = partial(ensembles.watch, lambda catalog: _label(telemetry, catalog))

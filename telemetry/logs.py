@@ -65,8 +65,8 @@ def configure_logging(*, level: str, json: bool, stream: TextIO | None = None) -
     for earlier in [each for each in root.handlers if isinstance(each, _Handler)]:
         root.removeHandler(earlier)
     root.addHandler(handler)
-    for chatty in ("httpx", "httpcore", "asyncio", "urllib3"):
-        # Each writes a line per request or more.
+    for chatty in ("httpx", "httpcore", "asyncio", "urllib3", "alembic"):
+        # Each writes a line per request or more; the last one several at every start.
         logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
 
 

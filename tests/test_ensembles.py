@@ -51,6 +51,8 @@ def _complaint(text: str) -> str:
         ('"gpt-4o"', '"gpt-4o"\ntop_p = 0', "6: agents.two.top_p: input should be greater"),
         ('"gpt-4o"', '"gpt-4o"\nmax_tokens = 0', "6: agents.two.max_tokens: input should be"),
         ('"gpt-4o"', '"gpt-4o"\nmax_tokens = true', "6: agents.two.max_tokens: input should be"),
+        ('"gpt-4o"', '"gpt-4o"\ncontext_tokens = 0', "6: agents.two.context_tokens: input"),
+        ('"gpt-4o"', '"gpt-4o"\ncontext_tokens = 99', "6: agents.two.context_tokens: 100 of max"),
         ('"gpt-4o"', '"gpt-4o"\nretries = 11', "6: agents.two.retries: input should be less"),
         ('"gpt-4o"', '"gpt-4o"\ntimeout_s = 0', "6: agents.two.timeout_s: input should be"),
         ('"gpt-4o"', '"gpt-4o"\ntimeout_s = nan', "6: agents.two.timeout_s: input should be"),
@@ -131,6 +133,20 @@ def test_the_settings_fill_in_what_an_agent_does_not_say() -> None:
 
 def test_what_an_agent_says_counts() -> None:
     assert a_catalog(GOOD).agents["two"].model == "gpt-4o"
+
+
+@pytest.mark.parametrize(
+    ("lines", "tokens"),
+    [
+        ('model = "gpt-4o"', 128_000),
+        ('model = "gpt-4"', 8_192),
+        ('model = "gpt-4o"\nfallbacks = ["gpt-4"]', 8_192),
+        ('model = "gpt-4o"\nfallbacks = ["gpt-4"]\ncontext_tokens = 9000', 9_000),
+        ('model = "of-somebodys-own"', 128_000),
+    ],
+)
+def test_an_agent_takes_what_is_known_of_its_models_unless_told(lines: str, tokens: int) -> None:
+    assert a_catalog(_changed('model = "gpt-4o"', lines)).agents["two"].context_tokens == tokens
 
 
 def test_an_address_loses_its_last_slash() -> None:

@@ -12,6 +12,7 @@ from service.domain import Answer, Ask
 from service.errors import RunError
 from service.llm.client import LLMClient
 from service.llm.resilience import RetryBudget
+from service.llm.tokens import TokenCounter
 from service.pace import Pace
 from service.strategies import STRATEGIES, Kit
 from telemetry import Telemetry, TelemetryConfig
@@ -47,13 +48,15 @@ async def play(
     server: httpx.AsyncBaseTransport | None = None,
     budget: RetryBudget | None = None,
     deadline_s: float = 180.0,
+    tokens: TokenCounter | None = None,
+    telemetry: Telemetry | None = None,
     outcome: Outcome | None = None,
     **ensemble: Any,
 ) -> Outcome:
     """Let an ensemble answer; a RunError is part of the outcome."""
     catalog = a_catalog(an_ensemble_file(agents, combiner, prices, **ensemble))
     outcome = outcome or Outcome(server=Recording(server))
-    telemetry = Telemetry(TelemetryConfig())
+    telemetry = telemetry or Telemetry(TelemetryConfig())
     async with httpx.AsyncClient(transport=outcome.server, timeout=None) as http:
         outcome.kit = Kit(
             client=LLMClient(http, Pace(), key_needed=False),
@@ -70,6 +73,7 @@ async def play(
                 parent=None,
             ),
             deadline=now() + deadline_s,
+            tokens=tokens or TokenCounter(),
         )
         strategy = STRATEGIES[outcome.kit.ensemble.strategy]
         try:

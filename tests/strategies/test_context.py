@@ -1,0 +1,180 @@
+"""Each agent hears as much of the conversation as its own model takes, and the question always."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from service.domain import Ask, Message
+from service.events import AgentFinished
+from service.llm.token_cache import RedisCounts
+from service.llm.tokens import TokenCounter
+from telemetry import AgentOperation, Telemetry
+from tests.core_kit import an_ask, model
+from tests.strategies.kit import Outcome, play
+from tests.telemetry.conftest import Capture, capturing
+
+TURN = "word " * 100  # 100 tokens, 500 bytes
+QUESTION = "Why is the sky blue?"
+
+
+class Watched(TokenCounter):
+    """Notes what it has to count."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    async def count(
+        self, texts: Sequence[str], model: str, parent: AgentOperation | None = None
+    ) -> list[int]:
+        self.asked += texts
+        return await super().count(texts, model, parent)
+
+
+def _ask(exchanges: int, turn: str = TURN) -> Ask:
+    said: list[Message] = []
+    for n in range(exchanges):
+        said += [Message("user", f"u{n} {turn}"), Message("assistant", f"a{n} {turn}")]
+    return an_ask(messages=(*said, Message("user", QUESTION)))
+
+
+def _agent(name: str, context_tokens: int | None = None, **fields: Any) -> dict[str, Any]:
+    window = {} if context_tokens is None else {"context_tokens": context_tokens}
+    return {"model": model(name), "max_tokens": 10, **window, **fields}
+
+
+def _heard(told: Outcome, name: str) -> list[str]:
+    """Return how each message begins that model `name` was sent last."""
+    asked = [each for each in told.server.asked if each["model"].partition("?")[0] == name]
+    return [message["content"].split()[0] for message in asked[-1]["messages"]]
+
+
+async def _solo(agent: Mapping[str, Any], ask: Ask, **more: Any) -> Outcome:
+    return await play({"a": agent}, None, ask=ask, **more)
+
+
+async def test_an_agent_hears_the_whole_conversation_when_its_model_takes_it() -> None:
+    told = await _solo(_agent("gpt-4o", 10_000), _ask(2))
+    assert _heard(told, "gpt-4o") == ["u0", "a0", "u1", "a1", "Why"]
+
+
+async def test_the_oldest_exchanges_are_left_out_for_a_model_that_takes_less() -> None:
+    told = await _solo(_agent("gpt-4o", 250), _ask(3))
+    assert _heard(told, "gpt-4o") == ["u2", "a2", "Why"]
+
+
+async def test_each_agent_hears_what_its_own_model_takes() -> None:
+    agents = {"wide": _agent("gpt-4o", 10_000), "narrow": _agent("gpt-4o-mini", 250)}
+    told = await play(agents, _agent("combine"), ask=_ask(2))
+    assert _heard(told, "gpt-4o") == ["u0", "a0", "u1", "a1", "Why"]
+    assert _heard(told, "gpt-4o-mini") == ["u1", "a1", "Why"]
+
+
+async def test_the_prompt_stays_and_takes_its_room() -> None:
+    agent = _agent("gpt-4o", 250, prompt="Prompt " * 50)
+    told = await _solo(agent, _ask(2))
+    assert _heard(told, "gpt-4o") == ["Prompt", "Why"]
+
+
+async def test_the_answer_has_its_room() -> None:
+    told = await _solo(_agent("gpt-4o", 460, max_tokens=10), _ask(2))
+    assert _heard(told, "gpt-4o") == ["u0", "a0", "u1", "a1", "Why"]
+    told = await _solo(_agent("gpt-4o", 460, max_tokens=100), _ask(2))
+    assert _heard(told, "gpt-4o") == ["u1", "a1", "Why"]
+
+
+async def test_a_question_that_is_too_long_is_asked_all_the_same() -> None:
+    agent = _agent("gpt-4o", 20)
+    ask = an_ask(messages=(Message("user", "Hm"), Message("assistant", "Yes?"), _long_question()))
+    told = await _solo(agent, ask)
+    assert _heard(told, "gpt-4o") == ["word"]
+
+
+def _long_question() -> Message:
+    return Message("user", TURN)
+
+
+async def test_the_combiner_leaves_out_history_and_keeps_every_answer_whole() -> None:
+    agents = {name: _agent(name, 10_000) for name in ("one", "two")}
+    told = await play(agents, _agent("gpt-4o", 180), ask=_ask(2))
+    assert _heard(told, "gpt-4o") == ["Question:"]
+    said = told.server.last_message("gpt-4o")
+    answers = [event.report.text.strip() for event in told.of(AgentFinished)[:2]]
+    assert len(answers) == 2
+    assert all(answer in said for answer in answers)
+
+
+async def test_a_fallback_hears_what_the_smallest_of_the_models_takes() -> None:
+    first = model("gpt-4", fault="status", status=500)
+    agent = {"model": first, "fallbacks": [model("gpt-4o")], "max_tokens": 10, "retries": 0}
+    told = await _solo(agent, _ask(20, TURN * 4))  # 16,000 tokens; gpt-4 takes 8,192
+    assert len(_heard(told, "gpt-4")) < 41
+    assert _heard(told, "gpt-4o") == _heard(told, "gpt-4")
+
+
+async def test_a_call_that_is_asked_again_is_counted_once() -> None:
+    tokens = Watched()
+    agent = _agent("x", 250, model=model("gpt-4o", fault="status", status=503, times=1))
+    told = await _solo(agent, _ask(2), tokens=tokens)
+    assert len(told.server.asked) == 2
+    assert len(tokens.asked) == 5
+
+
+# --- what costs nothing ---
+
+
+@pytest.mark.parametrize("exchanges", [0, 20])
+async def test_a_conversation_of_usual_length_is_not_counted(exchanges: int) -> None:
+    tokens = Watched()
+    agents = {"a": _agent("one"), "b": _agent("two")}
+    await play(agents, _agent("combine"), ask=_ask(exchanges), tokens=tokens)
+    assert tokens.asked == []
+
+
+async def test_a_question_alone_is_never_counted_even_when_it_is_too_long() -> None:
+    tokens = Watched()
+    ask = an_ask(messages=(_long_question(),))
+    await _solo(_agent("one", 20), ask, tokens=tokens)
+    assert tokens.asked == []
+
+
+# --- what telemetry says ---
+
+
+@pytest.fixture
+def capture() -> Capture:
+    seen = capturing()
+    seen.telemetry.set_labels(agents={"a"})
+    return seen
+
+
+async def test_what_was_left_out_is_on_the_agents_span_and_counted(capture: Capture) -> None:
+    await _solo(_agent("gpt-4o", 250), _ask(3), telemetry=capture.telemetry)
+    (event,) = capture.span("invoke_agent a").events
+    assert event.name == "app.context_trimmed"
+    assert event.attributes == {"app.dropped_messages": 4}
+    assert 'fanout_context_trims_total{agent="a"} 1.0' in capture.page()
+
+
+async def test_what_was_said_whole_is_no_event(capture: Capture) -> None:
+    await _solo(_agent("gpt-4o"), _ask(3), telemetry=capture.telemetry)
+    assert not capture.span("invoke_agent a").events
+
+
+def test_counts_are_looked_up_in_redis_below_the_agents_span(
+    redis_url: str, capture: Capture
+) -> None:
+    async def ask(telemetry: Telemetry) -> None:
+        counts = RedisCounts(redis_url, telemetry, timeout_s=5)
+        tokens = TokenCounter(counts)
+        await _solo(_agent("gpt-4o", 250), _ask(3), telemetry=telemetry, tokens=tokens)
+        await tokens.close()
+
+    asyncio.run(ask(capture.telemetry))  # a usual loop: Redis takes real time
+    looked_up = [span for span in capture.spans if span.name == "count_tokens"]
+    assert [capture.parent_name(span) for span in looked_up] == ["invoke_agent a"] * 2
+    assert {span.attributes["db.system.name"] for span in looked_up if span.attributes} == {"redis"}

@@ -80,11 +80,7 @@ class Database:
             _, late = await asyncio.wait(self._tasks, timeout=self._timeout_s)
             for task in late:
                 task.cancel()
-        for engine in (self._engines.writing, self._engines.reading):
-            try:
-                await asyncio.wait_for(engine.dispose(), self._timeout_s)
-            except FOREIGN as error:
-                _log.warning("The database did not take its leave.", exc_info=error)
+        await self._engines.close(self._timeout_s)
 
     async def _run(self, engine: AsyncEngine, work: Work[T]) -> T:
         # A task of its own: a cancelled caller would leave asyncpg's connection half-way.

@@ -5,8 +5,11 @@ Two pools, so that readers never take the connection that a writer needs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakSet
 
 import asyncpg  # type: ignore[import-untyped]  # it has none
 from sqlalchemy import Connection, event
@@ -21,11 +24,22 @@ _BUSY_SHARE = 0.75  # of the time limit: "locked" is to be heard before "too slo
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """The two pools of one database."""
+    """The two pools of one database. `connections` are asyncpg's, for as long as they live."""
 
     dialect: Dialect
     writing: AsyncEngine
     reading: AsyncEngine
+    connections: WeakSet[Any] = field(default_factory=WeakSet)
+
+    async def close(self, timeout_s: float) -> None:
+        """Disconnect, politely for as long as `timeout_s`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self.writing.dispose()
+                await self.reading.dispose()
+        for connection in list(self.connections):
+            if not connection.is_closed():
+                connection.terminate()
 
 
 def open_engines(address: Address, timeout_s: float) -> Engines:
@@ -88,14 +102,18 @@ def _begin(connection: Connection) -> None:
 
 
 def _postgresql(address: Address, timeout_s: float) -> Engines:
+    connections: WeakSet[Any] = WeakSet()
+
     async def connect(**options: Any) -> Any:
-        return await asyncpg.connect(
+        connection = await asyncpg.connect(
             dsn=address.dsn,
             timeout=timeout_s,
             command_timeout=timeout_s,
             server_settings={"application_name": "llm-sse-service"},
             **options,
         )
+        connections.add(connection)
+        return connection
 
     url = "postgresql+asyncpg://"
     options: dict[str, Any] = {
@@ -111,4 +129,4 @@ def _postgresql(address: Address, timeout_s: float) -> Engines:
         execution_options={"isolation_level": "REPEATABLE READ", "postgresql_readonly": True},
         **options,
     )
-    return Engines("postgresql", writing, reading)
+    return Engines("postgresql", writing, reading, connections)

@@ -1,0 +1,200 @@
+"""Work on a database: whole or not at all, within its time, whoever asked for it."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.errors import StorageUnavailable
+from service.store.database import Database
+from service.store.migrate import migrate
+from service.store.schema import workers
+from tests.store.kit import NOW
+
+
+def _add(name: str) -> sa.Insert:
+    return sa.insert(workers).values(id=name, seen_at=NOW)
+
+
+async def _add_worker(connection: AsyncConnection) -> None:
+    await connection.execute(_add("a"))
+
+
+async def _names(connection: AsyncConnection) -> list[str]:
+    return list(await connection.scalars(sa.select(workers.c.id).order_by(workers.c.id)))
+
+
+def _busy(database: Database) -> int:
+    """Return how many connections are in use."""
+    engines = database._engines
+    return sum(each.pool.checkedout() for each in (engines.writing, engines.reading))  # type: ignore[attr-defined]  # QueuePool's
+
+
+async def _idle(database: Database) -> None:
+    while database._tasks or _busy(database):
+        await asyncio.sleep(0.01)
+
+
+async def test_what_fails_midway_changes_nothing(database: Database) -> None:
+    async def work(connection: AsyncConnection) -> None:
+        await connection.execute(_add("a"))
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await database.write(work)
+    assert await database.read(_names) == []
+    assert _busy(database) == 0
+
+
+async def test_reading_cannot_change_anything(database: Database) -> None:
+    with pytest.raises(StorageUnavailable):
+        await database.read(_add_worker)
+    assert await database.read(_names) == []
+
+
+async def test_a_reader_sees_one_moment(database: Database) -> None:
+    async def work(connection: AsyncConnection) -> tuple[list[str], list[str]]:
+        before = await _names(connection)
+        await database.write(_add_worker)
+        return before, await _names(connection)
+
+    assert await database.read(work) == ([], [])
+    assert await database.read(_names) == ["a"]
+
+
+async def test_a_writer_does_not_wait_for_a_reader(database: Database) -> None:
+    reading, end = asyncio.Event(), asyncio.Event()
+
+    async def slow(connection: AsyncConnection) -> None:
+        await _names(connection)
+        reading.set()
+        await end.wait()
+
+    readers = [asyncio.create_task(database.read(slow)) for _ in range(2)]
+    await reading.wait()
+    await database.write(_add_worker)
+    end.set()
+    await asyncio.gather(*readers)
+
+
+async def test_a_mistake_in_a_statement_is_a_bug(database: Database) -> None:
+    with pytest.raises(DBAPIError):
+        await database.read(lambda connection: connection.execute(sa.text("SELEC 1")))
+
+
+async def test_a_broken_constraint_is_a_bug(database: Database) -> None:
+    await database.write(_add_worker)
+    with pytest.raises(DBAPIError):
+        await database.write(_add_worker)
+    assert await database.read(_names) == ["a"]
+
+
+# --- callers that go ---
+
+
+async def test_a_cancelled_caller_leaves_the_work_to_end(database: Database) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def work(connection: AsyncConnection) -> None:
+        await connection.execute(_add("a"))
+        begun.set()
+        await go_on.wait()
+
+    caller = asyncio.create_task(database.write(work))
+    await begun.wait()
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    go_on.set()
+    await _idle(database)
+    assert await database.read(_names) == ["a"]
+
+
+async def test_callers_cancelled_at_any_moment_leak_no_connection(database: Database) -> None:
+    for number in range(60):
+        work = database.write if number % 2 else database.read
+        caller = asyncio.create_task(work(_names))
+        for _ in range(number % 12):
+            await asyncio.sleep(0)
+        caller.cancel()
+    await _idle(database)
+    assert await database.read(_names) == []
+
+
+async def test_slow_work_is_given_up_by_its_caller_and_ends(ready_url: str) -> None:
+    database = Database(ready_url, timeout_s=0.3)
+    await database.read(_names)
+    go_on = asyncio.Event()
+
+    async def work(connection: AsyncConnection) -> None:
+        await connection.execute(_add("a"))
+        await go_on.wait()
+
+    with pytest.raises(StorageUnavailable) as caught:
+        await database.write(work)
+    assert caught.value.reason == "slow"
+    go_on.set()
+    await _idle(database)
+    assert await database.read(_names) == ["a"]
+    await database.close()
+
+
+async def test_more_readers_than_connections_wait_their_turn(database: Database) -> None:
+    assert await asyncio.gather(*(database.read(_names) for _ in range(40))) == [[]] * 40
+    assert _busy(database) == 0
+
+
+async def test_who_waits_too_long_for_a_connection_is_told_so(ready_url: str) -> None:
+    database = Database(ready_url, timeout_s=0.3)
+    end = asyncio.Event()
+    readers = [
+        asyncio.create_task(database.read(lambda _connection: end.wait())) for _ in range(20)
+    ]
+    results = await asyncio.gather(*readers, return_exceptions=True)
+    assert {type(result) for result in results} == {StorageUnavailable}
+    end.set()
+    await _idle(database)
+    assert await database.read(_names) == []
+    await database.close()
+
+
+async def test_closing_lets_work_end(ready_url: str) -> None:
+    database = Database(ready_url)
+    caller = asyncio.create_task(database.write(_add_worker))
+    await asyncio.sleep(0)
+    await database.close()
+    await caller
+    again = Database(ready_url)
+    assert await again.read(_names) == ["a"]
+    await again.close()
+
+
+# --- tables ---
+
+
+async def test_a_database_without_tables_is_refused_until_it_has_them(database_url: str) -> None:
+    database = Database(database_url)
+    for _ in range(2):
+        with pytest.raises(StorageUnavailable, match="run `python -m service migrate`") as caught:
+            await database.read(_names)
+        assert caught.value.reason == "schema"
+    await migrate(database_url)
+    assert await database.read(_names) == []
+    await database.close()
+
+
+async def test_times_are_in_utc_on_both_sides(database: Database) -> None:
+    await database.write(_add_worker)
+    before = sa.select(workers.c.id).where(workers.c.seen_at < NOW + timedelta(microseconds=1))
+    after = sa.select(workers.c.id).where(workers.c.seen_at < NOW)
+
+    async def work(connection: AsyncConnection) -> tuple[object, ...]:
+        seen = await connection.scalar(sa.select(workers.c.seen_at))
+        return seen, await connection.scalar(before), await connection.scalar(after)
+
+    assert await database.read(work) == (NOW, "a", None)

@@ -17,6 +17,7 @@ from service.keeping import Keeping
 from service.llm.client import LLMClient
 from service.llm.mock import MockTransport
 from service.llm.resilience import RetryBudget
+from service.llm.tokens import open_counter
 from service.llm.transport import UpstreamTransport
 from service.pace import Pace
 from service.runs.runs import Runs
@@ -83,6 +84,7 @@ def create_app(
         budget=RetryBudget(),
         telemetry=telemetry,
         pace=pace,
+        tokens=open_counter(settings.redis, telemetry),
     )
     store = store or open_store(settings, telemetry)
     keeping = Keeping(settings, store, tools)
@@ -93,6 +95,7 @@ def create_app(
     @quart.after_serving
     async def end() -> None:
         await http.aclose()
+        await tools.tokens.close()
         await asyncio.to_thread(telemetry.shutdown)
 
     return Services(

@@ -31,6 +31,7 @@ from service.settings import (
 )
 from service.sockets import allow_many_files, base_url, listen
 from service.store.migrate import check, migrate
+from service.store.urls import parse_url
 from service.supervisor import Supervisor
 from service.version import VERSION
 from telemetry import TelemetryError, check_otel_variables, configure_logging
@@ -176,7 +177,8 @@ def _mock(options: argparse.Namespace) -> int:
 
 def _check(_options: argparse.Namespace) -> int:
     settings, variables, catalog = _load({})
-    print(f"{settings.ensembles_file} is good.")  # noqa: T201
+    database = parse_url(settings.database).shown
+    print(f"{settings.ensembles_file} is good.\nThe database: {database}")  # noqa: T201
     for ensemble in catalog.ensembles.values():
         mark = " (default)" if ensemble.name == catalog.default else ""
         print(f"\n{ensemble.name}{mark}: {ensemble.strategy}")  # noqa: T201
@@ -207,7 +209,8 @@ def _announce(
     many = f" with {settings.workers} workers" if settings.workers > 1 else ""
     print(  # noqa: T201
         f"LLM SSE Service {VERSION} on {url}{many}\n"
-        f"Answers come from {answers}\n\n"
+        f"Answers come from {answers}\n"
+        f"Conversations are kept in {parse_url(settings.database).shown}\n\n"
         f'  curl -N -X POST {url}/api/process -H "Content-Type: application/json" \\\n'
         f"""    -d '{{"message":"Explain gravity like I am 5", "message_id":"message_123"}}'\n""",
         flush=True,

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -15,6 +15,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 OPENAI_URL = "https://api.openai.com/v1"
 GROQ_URL = "https://api.groq.com/openai/v1"
+
+_REDIS_SCHEMES = frozenset({"redis", "rediss", "unix"})
 
 # Settings of the family that this version takes no notice of: saying so beats silence.
 WITHOUT_EFFECT = frozenset(
@@ -83,7 +85,9 @@ class Settings(BaseSettings):
     store_timeout_s: float = Field(default=4, gt=0)
     spool_dir: Path = Path("data/spool")
     redis_url: SecretStr | None = None
-    redis_addr: str | None = None
+    redis_addr: str | None = Field(
+        default=None, pattern=r"^(\[[0-9a-fA-F:]+\]|[^\s/:@]+)(:\d{1,5})?$"
+    )
     redis_password: SecretStr | None = None
 
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
@@ -96,6 +100,18 @@ class Settings(BaseSettings):
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, value: SecretStr | None) -> SecretStr | None:
+        parts = urlsplit(value.get_secret_value()) if value else None
+        try:
+            readable = parts is None or (parts.scheme in _REDIS_SCHEMES and parts.port != 0)
+        except ValueError:
+            readable = False
+        if not readable:
+            raise ValueError("must look like redis://:password@host:6379/0")
+        return value
 
     @model_validator(mode="after")
     def _address_is_readable(self) -> Settings:

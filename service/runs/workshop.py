@@ -13,6 +13,7 @@ from service.ensembles import Agent, Catalog, Ensemble
 from service.events import Event, RunFailed, RunFinished, RunStarted
 from service.llm.client import LLMClient
 from service.llm.resilience import RetryBudget
+from service.llm.tokens import TokenCounter
 from service.pace import Pace
 from service.runs.journal import Journal
 from service.runs.log import RunLog
@@ -37,6 +38,7 @@ class Tools:
     budget: RetryBudget
     telemetry: Telemetry
     pace: Pace
+    tokens: TokenCounter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +107,7 @@ class Workshop:
             workflow=workflow,
             deadline=asyncio.get_running_loop().time() + timeout_s,
             landed=order.landed,
+            tokens=tools.tokens,
         )
 
     async def _commit_end(

@@ -34,6 +34,14 @@ class Address:
     dsn: str = field(default="", repr=False)
 
     @property
+    def shown(self) -> str:
+        """Where it is, for people: without user and password."""
+        if self.dialect == "sqlite":
+            return str(self.path)
+        url = make_url(self.dsn)
+        return f"PostgreSQL, {url.host or 'localhost'}:{url.port or 5432}/{url.database or ''}"
+
+    @property
     def identity(self) -> str:
         """A short name of the database, the same whatever the password."""
         place = str(self.path) if self.dialect == "sqlite" else make_url(self.dsn).set(password="")

@@ -1,0 +1,146 @@
+"""Conversations: their list, their turns, their names and their end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.store.database import Database
+from service.store.paging import Slice, count_of, newest_first
+from service.store.records import Conversation, Page, Turn
+from service.store.schema import conversations, messages, runs
+from service.store.scope import Scope
+from service.store.search_fts5 import erase_on_delete, erase_traces
+
+_OF_TURNS = (
+    runs.c.id, runs.c.state, runs.c.question, runs.c.answer, runs.c.error, runs.c.created_at,
+    runs.c.ended_at,
+)  # fmt: skip
+
+
+class Conversations:
+    """Every method raises StorageUnavailable."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, owner: str, conversation_id: str) -> Conversation | None:
+        rows = await self._rows(
+            Scope(owner).select(conversations).where(conversations.c.id == conversation_id)
+        )
+        return _conversation(rows[0]) if rows else None
+
+    async def page(self, owner: str, limit: int, offset: int) -> Page[Conversation]:
+        """Return some of the conversations, the latest updated first, of all that there are."""
+        return await self._database.read(partial(_page, Scope(owner), limit, offset), "list")
+
+    async def turns(self, owner: str, conversation_id: str) -> list[Turn]:
+        """Return what was said: what the caller brought along, then questions and answers."""
+        return await self._database.read(
+            partial(_turns, Scope(owner), conversation_id), "read_conversation"
+        )
+
+    async def running(self, owner: str, conversation_id: str) -> list[str]:
+        """Return the ids of the conversation's runs that have not ended, oldest first."""
+        statement = (
+            Scope(owner)
+            .select(runs, runs.c.id)
+            .where(runs.c.conversation_id == conversation_id, runs.c.state == "running")
+            .order_by(runs.c.id)
+        )
+        return [row.id for row in await self._rows(statement)]
+
+    async def rename(self, owner: str, conversation_id: str, title: str, now: datetime) -> bool:
+        """Give the conversation another title; returns whether there is such a conversation."""
+        statement = (
+            Scope(owner)
+            .update(conversations, title=title, updated_at=now)
+            .where(conversations.c.id == conversation_id)
+        )
+
+        async def work(connection: AsyncConnection) -> bool:
+            return (await connection.execute(statement)).rowcount > 0
+
+        return await self._database.write(work, "change_conversation")
+
+    async def delete(self, owner: str, conversation_id: str) -> bool:
+        """Delete the conversation with all that belongs to it; returns whether there was one.
+
+        In SQLite its words are taken out of the file and its log as well, as far as readers allow.
+        """
+        statement = Scope(owner).delete(conversations).where(conversations.c.id == conversation_id)
+
+        async def work(connection: AsyncConnection) -> bool:
+            await erase_on_delete(connection)
+            return (await connection.execute(statement)).rowcount > 0
+
+        is_gone = await self._database.write(work, "change_conversation")
+        if is_gone:
+            await erase_traces(self._database)
+        return is_gone
+
+    async def _rows(self, statement: Any) -> Any:
+        async def work(connection: AsyncConnection) -> Any:
+            return (await connection.execute(statement)).all()
+
+        return await self._database.read(work, "read_conversation")
+
+
+async def _page(
+    scope: Scope, limit: int, offset: int, connection: AsyncConnection
+) -> Page[Conversation]:
+    total = await count_of(connection, scope, "conversations")
+    order = [conversations.c.updated_at, conversations.c.id]
+    part = Slice(total, limit, offset)
+    # First the ids, which the index alone has, then only what is on the page.
+    passed = await newest_first(connection, scope.select(conversations, *order), order, part)
+    found = await connection.execute(
+        scope.select(conversations).where(conversations.c.id.in_([row.id for row in passed]))
+    )
+    by_id = {row.id: _conversation(row) for row in found}
+    return Page([by_id[row.id] for row in passed], total)
+
+
+async def _turns(scope: Scope, conversation_id: str, connection: AsyncConnection) -> list[Turn]:
+    brought = await connection.execute(
+        scope.select(messages)
+        .where(messages.c.conversation_id == conversation_id)
+        .order_by(messages.c.position)
+    )
+    turns = [Turn(role=row.role, content=row.content, created_at=row.created_at) for row in brought]
+    asked = await connection.execute(
+        scope.select(runs, *_OF_TURNS)
+        .where(runs.c.conversation_id == conversation_id, runs.c.superseded_by.is_(None))
+        .order_by(runs.c.id)
+    )
+    return [*turns, *(turn for row in asked for turn in _exchange(row))]
+
+
+def _exchange(row: Row[Any]) -> Iterator[Turn]:
+    yield Turn(
+        role="user",
+        content=row.question,
+        created_at=row.created_at,
+        run_id=row.id,
+        state=row.state,
+    )
+    if row.answer or row.state in ("failed", "interrupted"):
+        yield Turn(
+            role="assistant",
+            content=row.answer,
+            created_at=row.ended_at or row.created_at,
+            run_id=row.id,
+            state=row.state,
+            error=row.error,
+        )
+
+
+def _conversation(row: Row[Any]) -> Conversation:
+    return Conversation(
+        id=row.id, title=row.title, created_at=row.created_at, updated_at=row.updated_at
+    )

@@ -1,0 +1,63 @@
+"""All of an owner's runs, newest first."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.store.database import Database
+from service.store.paging import Slice, count_of, newest_first
+from service.store.records import Page, StoredRun
+from service.store.run_rows import RUN_COLUMNS, stored_run
+from service.store.schema import runs
+from service.store.scope import Scope
+
+
+class History:
+    """Runs of every state but superseded ones, which `get` finds all the same.
+
+    Every method raises StorageUnavailable.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def page(
+        self, owner: str, limit: int, offset: int, before: str | None = None
+    ) -> Page[StoredRun]:
+        """Return some of the runs, newest first, of all that there are.
+
+        Those after `before`, the id of the last run of a page, take no longer the further they
+        are back; an offset does.
+        """
+        return await self._database.read(
+            partial(_page, Scope(owner), limit, offset, before), "list"
+        )
+
+    async def get(self, owner: str, run_id: str) -> StoredRun | None:
+        statement = Scope(owner).select(runs, *RUN_COLUMNS).where(runs.c.id == run_id)
+
+        async def work(connection: AsyncConnection) -> StoredRun | None:
+            row = (await connection.execute(statement)).one_or_none()
+            return None if row is None else stored_run(row)
+
+        return await self._database.read(work)
+
+
+async def _page(
+    scope: Scope, limit: int, offset: int, before: str | None, connection: AsyncConnection
+) -> Page[StoredRun]:
+    total = await count_of(connection, scope, "runs")
+    # First the ids, which the index alone has, then only what is on the page.
+    ids = scope.select(runs, runs.c.id).where(runs.c.superseded_by.is_(None))
+    if before is None:
+        part = Slice(total, limit, offset)
+        found = [row.id for row in await newest_first(connection, ids, [runs.c.id], part)]
+    else:
+        older = ids.where(runs.c.id < before).order_by(runs.c.id.desc())
+        found = [*(await connection.scalars(older.limit(limit).offset(offset)))]
+    rows = await connection.execute(
+        scope.select(runs, *RUN_COLUMNS).where(runs.c.id.in_(found)).order_by(runs.c.id.desc())
+    )
+    return Page([stored_run(row) for row in rows], total)

@@ -1,0 +1,58 @@
+"""Pages of long lists: how many rows there are without counting them, and a short way to each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import ColumnElement, Row, Select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.store.scope import Scope
+
+# Kept by triggers; there may be several rows, whose sum counts.
+_counts = sa.Table(
+    "counts",
+    sa.MetaData(),
+    sa.Column("owner", sa.Text),
+    sa.Column("runs", sa.BigInteger),
+    sa.Column("conversations", sa.BigInteger),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Rows `offset` and following, `limit` at most, of `total`."""
+
+    total: int
+    limit: int
+    offset: int
+
+
+async def count_of(connection: AsyncConnection, scope: Scope, column: str) -> int:
+    """Return how many `runs` that are not superseded, or `conversations`, the owner has."""
+    statement = scope.select(_counts, sa.func.sum(_counts.c[column]))
+    return int(await connection.scalar(statement) or 0)
+
+
+async def newest_first(
+    connection: AsyncConnection,
+    statement: Select[Any],
+    order: Sequence[ColumnElement[Any]],
+    part: Slice,
+) -> list[Row[Any]]:
+    """Return a part of the statement's rows, those with the highest `order` first.
+
+    Rows that are passed over cost something, too, so it begins from the nearer end.
+    """
+    limit = min(part.limit, part.total - part.offset)
+    if limit <= 0:
+        return []
+    behind = part.total - part.offset - limit
+    if behind < part.offset:
+        upwards = statement.order_by(*order).limit(limit).offset(behind)
+        return [*(await connection.execute(upwards))][::-1]
+    downwards = statement.order_by(*(each.desc() for each in order))
+    return [*(await connection.execute(downwards.limit(limit).offset(part.offset)))]

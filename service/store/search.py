@@ -1,0 +1,71 @@
+"""Finding runs by what their questions and answers say."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.errors import FieldError, RequestError
+from service.store.database import Database
+from service.store.excerpt import excerpt
+from service.store.records import Hit, Page
+from service.store.run_rows import RUN_COLUMNS, stored_run
+from service.store.schema import runs
+from service.store.scope import Scope
+from service.store.search_fts5 import Fts5
+from service.store.search_index import Request, SearchIndex
+from service.store.search_tsvector import Tsvector
+from service.store.websearch import ENGLISH_STOP_WORDS, parse
+
+# `en` finds other forms of a word and passes over stop words; all others find words as they are.
+LANGUAGES = (
+    "simple", "en", "da", "de", "es", "fi", "fr", "hu", "it", "nl", "no", "pt", "ro", "ru", "sv",
+    "tr",
+)  # fmt: skip
+
+
+class Search:
+    """Finds runs that have ended and are not superseded, by their first 50,000 characters."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._index: SearchIndex = Fts5() if database.dialect == "sqlite" else Tsvector()
+
+    async def find(
+        self, owner: str, query: str, lang: str = "en", limit: int = 10, offset: int = 0
+    ) -> Page[Hit]:
+        """Return the runs that match, best first and the newest of equals.
+
+        Only the newest 1,000 that match are ranked and counted. Snippets have their matches
+        between U+0002 and U+0003 and no other control characters.
+        Raises RequestError for a language that is not known, and StorageUnavailable.
+        """
+        if lang not in LANGUAGES:
+            message = f"The language must be one of {', '.join(LANGUAGES)}."
+            raise RequestError(400, "bad_request", message, [FieldError("lang", message)])
+        parsed = parse(query, ENGLISH_STOP_WORDS if lang == "en" else frozenset())
+        if parsed is None:
+            return Page((), 0)
+        request = Request(owner, parsed, is_stemmed=lang == "en")
+        return await self._database.read(partial(self._find, request, limit, offset), "search")
+
+    async def _find(
+        self, request: Request, limit: int, offset: int, connection: AsyncConnection
+    ) -> Page[Hit]:
+        found = await self._index.find(connection, request, limit, offset)
+        statement = (
+            Scope(request.owner)
+            .select(runs, runs.c.number, *RUN_COLUMNS)
+            .where(runs.c.number.in_(found.ranks))
+        )
+        rows = await connection.execute(statement)
+        by_number = {row.number: stored_run(row) for row in rows}
+        texts = {number: (run.question, run.answer) for number, run in by_number.items()}
+        matches = await self._index.matches(connection, request, texts) if texts else {}
+        hits = [
+            Hit(run=by_number[number], rank=rank, snippet=excerpt(texts[number], matches[number]))
+            for number, rank in found.ranks.items()
+            if number in by_number
+        ]
+        return Page(hits, found.total, found.is_capped)

@@ -1,0 +1,145 @@
+# ruff: noqa: S608  # statements put together of parts of this file
+"""Searching in SQLite: FTS5. Source: https://www.sqlite.org/fts5.html"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.errors import StorageUnavailable
+from service.store.database import Database
+from service.store.excerpt import Span
+from service.store.search_index import (
+    ANSWER_WEIGHT,
+    CANDIDATES,
+    QUESTION_WEIGHT,
+    Found,
+    Request,
+    Texts,
+)
+from service.store.websearch import fts5
+
+_INDEXES = ("run_stems", "run_words")
+_CAN_ERASE = sqlite3.sqlite_version_info >= (3, 42)
+_MERGED_PAGES = 300  # in one transaction: some 50 ms
+
+# FTS5 walks from the newest row back, and stops when it has enough.
+_CANDIDATES = f"""
+    SELECT rowid FROM {{index}} WHERE {{index}} MATCH :match
+    ORDER BY rowid DESC LIMIT {CANDIDATES + 1}
+"""
+_RANKED = f"""
+    SELECT rowid AS number, -bm25({{index}}, 0, {QUESTION_WEIGHT}, {ANSWER_WEIGHT}) AS score
+    FROM {{index}} WHERE {{index}} MATCH :match AND rowid >= :oldest
+    ORDER BY score DESC, rowid DESC LIMIT :limit OFFSET :offset
+"""
+_HIGHLIGHTED = """
+    SELECT
+        rowid AS number,
+        highlight({index}, 1, :begin, :end) AS question,
+        highlight({index}, 2, :begin, :end) AS answer
+    FROM {index} WHERE {index} MATCH :match AND rowid IN :numbers
+"""
+
+
+class Fts5:
+    """The tables `run_stems` and `run_words`, which hold the owner as a word."""
+
+    async def find(
+        self, connection: AsyncConnection, request: Request, limit: int, offset: int
+    ) -> Found:
+        match = f"(owner : {_owner_word(request.owner)}) AND ({_expression(request)})"
+        candidates = _statement(_CANDIDATES, request)
+        numbers = (await connection.scalars(candidates, {"match": match})).all()
+        if not numbers:
+            return Found({}, 0, is_capped=False)
+        newest = numbers[:CANDIDATES]
+        values = {"match": match, "oldest": newest[-1], "limit": limit, "offset": offset}
+        rows = await connection.execute(_statement(_RANKED, request), values)
+        return Found(
+            {row.number: row.score for row in rows}, len(newest), len(numbers) > CANDIDATES
+        )
+
+    async def matches(
+        self, connection: AsyncConnection, request: Request, runs: Mapping[int, Texts]
+    ) -> Mapping[int, Sequence[Sequence[Span]]]:
+        statement = _statement(_HIGHLIGHTED, request)
+        mark = secrets.token_hex(8)  # what no text holds
+        rows = await connection.execute(
+            statement.bindparams(sa.bindparam("numbers", expanding=True)),
+            {
+                "match": _expression(request),
+                "numbers": list(runs),
+                "begin": f"{mark}(",
+                "end": f"{mark})",
+            },
+        )
+        return {
+            row.number: [_spans(text.split(mark)) for text in (row.question, row.answer)]
+            for row in rows
+        }
+
+
+async def erase_on_delete(connection: AsyncConnection) -> None:
+    """Have FTS5 take words out when rows are deleted, instead of noting that they are gone."""
+    if connection.dialect.name == "sqlite" and _CAN_ERASE:
+        for index in _INDEXES:
+            await connection.exec_driver_sql(
+                f"INSERT INTO {index} ({index}, rank) VALUES ('secure-delete', 1)"
+            )
+
+
+async def erase_traces(database: Database) -> None:
+    """Take what was deleted out of SQLite's log, and out of the index where it still is.
+
+    As far as that can be done now; what is left goes with the next.
+    """
+    if database.dialect != "sqlite":
+        return
+    with suppress(StorageUnavailable):
+        for index in () if _CAN_ERASE else _INDEXES:
+            pages = -_MERGED_PAGES  # all of the index, from the first step on
+            while await database.write(partial(_merge, index, pages)):
+                pages = _MERGED_PAGES
+        await database.checkpoint()
+
+
+async def _merge(index: str, pages: int, connection: AsyncConnection) -> bool:
+    """Rewrite some of the index without what was deleted; returns whether there may be more."""
+    changes = sa.text("SELECT total_changes()")
+    before = await connection.scalar(changes)
+    merge = sa.text(f"INSERT INTO {index} ({index}, rank) VALUES ('merge', :pages)")
+    await connection.execute(merge, {"pages": pages})
+    after = await connection.scalar(changes)
+    # Source: https://www.sqlite.org/fts5.html#the_merge_command
+    return int(after or 0) - int(before or 0) > 1
+
+
+def _statement(sql: str, request: Request) -> sa.TextClause:
+    return sa.text(sql.format(index="run_stems" if request.is_stemmed else "run_words"))
+
+
+def _expression(request: Request) -> str:
+    return f"{{question answer}} : ({fts5(request.query)})"
+
+
+def _owner_word(owner: str) -> str:
+    """Return the owner as the index has it: a word that nothing folds or stems."""
+    return f"o{owner.encode('utf-8', 'replace').hex()}0"
+
+
+def _spans(pieces: Sequence[str]) -> list[Span]:
+    """Return where matches are; a piece begins with "(" in one, with ")" after one."""
+    spans, place = [], len(pieces[0])
+    for piece in pieces[1:]:
+        end = place + len(piece) - 1
+        if piece[0] == "(":
+            spans.append((place, end))
+        place = end
+    return spans

@@ -1,7 +1,8 @@
 """How many tokens a text is: counted here, and remembered by its hash.
 
-The tables come with the library: nothing is downloaded. They take 65 MB and 50 ms, once per
-process and only when something is counted. What a call really used is for its server to say.
+The tables come with the library: nothing is downloaded. They take 65 MB, and 50 ms in which no
+other thread goes on, once per process and only when something is counted. What a call really
+used is for its server to say.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ class Kit:
     budget: RetryBudget
     workflow: Workflow
     deadline: float
-    tokens: TokenCounter = field(default_factory=TokenCounter)
+    tokens: TokenCounter
     landed: Mapping[str, AgentReport] = field(default_factory=dict)
     asked: list[Work] = field(default_factory=list)
 

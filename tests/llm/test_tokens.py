@@ -156,7 +156,7 @@ async def test_others_learn_nothing_of_a_text_but_its_hash() -> None:
 
 async def test_what_was_not_used_for_longest_is_forgotten_first() -> None:
     shared = Remembering()
-    counter = TokenCounter(shared, limit_bytes=600)  # two texts
+    counter = TokenCounter(shared, limit_bytes=400)  # two texts
     for text in ("one", "two", "one", "three", "one"):
         await counter.count([text], "gpt-4o")
     assert len(shared.asked) == 3

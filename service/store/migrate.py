@@ -104,7 +104,8 @@ def _refusal(error: BaseException, address: Address) -> ServiceError | SettingsE
             return SettingsError(f"DATABASE_URL: {path} is a folder, not a file.")
         if "not a database" in str(error):
             return SettingsError(f"DATABASE_URL: {path} is a file, but not a SQLite database.")
-        if not os.access(path if path.exists() else path.parent, os.W_OK):
+        folder = path.parent
+        if not folder.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
             return SettingsError(f"DATABASE_URL: {path} cannot be written to.")
     return unavailable(error)
 

@@ -76,7 +76,7 @@ def _sqlite(url: URL) -> Address:
             "DATABASE_URL: SQLite needs a file, as in sqlite:///data/service.db; "
             "a database in memory would be another one on each connection"
         )
-    if url.query or url.host:
+    if url.query or url.host or url.username:
         raise SettingsError(
             "DATABASE_URL: a SQLite file has a path only, as in sqlite:////data/a.db"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
+import asyncpg  # type: ignore[import-untyped]  # it has no stubs
 import pytest
 
 from service.store.websearch import (
@@ -181,8 +182,6 @@ _AGREED = (
 
 
 async def test_postgresql_reads_plain_queries_as_we_do(postgres: Postgres) -> None:
-    import asyncpg  # type: ignore[import-untyped]  # it has no stubs
-
     connection = await asyncpg.connect(postgres.url())
     try:
         for text in _AGREED:

@@ -1,0 +1,201 @@
+"""Migrations: up, down and up again on data, once however many do it, never past a newer one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.domain import Message
+from service.errors import StorageUnavailable
+from service.settings import SettingsError
+from service.store.database import Database
+from service.store.journal_tables import Journal
+from service.store.migrate import check, migrate
+from service.store.records import Batch
+from service.store.revisions import FOLDER, revisions
+from service.store.run_tables import Runs
+from service.store.schema import metadata
+from tests.databases import Postgres
+from tests.store.kit import ME, agent_answer, ending, key, opening, segment
+
+# What the migrations make and the schema does not describe.
+_ITS_OWN = ("counts", "run_words", "run_stems")
+
+
+async def test_an_empty_database_is_brought_up_to_date_once(database_url: str) -> None:
+    assert "no tables" in str(await check(database_url))
+    assert await migrate(database_url) == revisions()
+    assert await check(database_url) is None
+    assert await migrate(database_url) == []
+
+
+async def test_of_several_that_migrate_at_once_one_does_it(database_url: str) -> None:
+    results = await asyncio.gather(*(migrate(database_url) for _ in range(4)))
+    assert sorted(results) == [[], [], [], revisions()]
+
+
+async def test_down_and_up_again_leaves_a_database_that_works(database_url: str) -> None:
+    await migrate(database_url)
+    await _store_something(database_url)
+    assert await migrate(database_url, "base") == revisions()[::-1]
+    assert "no tables" in str(await check(database_url))
+    assert await migrate(database_url) == revisions()
+    await _store_something(database_url)
+
+
+async def test_what_is_stored_survives_down_to_the_first_migration_and_up(
+    database_url: str,
+) -> None:
+    await migrate(database_url)
+    run_id = await _store_something(database_url)
+    assert await migrate(database_url, "0001") == revisions()[:0:-1]
+    assert "run `python -m service migrate`" in str(await check(database_url))
+    assert await migrate(database_url) == revisions()[1:]
+    database = Database(database_url)
+    stored = await Runs(database).get(ME, run_id)
+    await database.close()
+    assert stored is not None
+    assert stored.answer == "An answer."
+
+
+async def _store_something(url: str) -> str:
+    database = Database(url)
+    run = opening(key=key(), brought=(Message("user", "a"),))
+    batch = Batch(
+        openings=[run],
+        segments=[segment(run, 1, 2)],
+        answers=[agent_answer(run)],
+        endings=[ending(run)],
+    )
+    await Journal(database).write(batch)
+    await database.close()
+    return run.run_id
+
+
+async def test_a_database_of_a_newer_version_is_left_alone(database_url: str) -> None:
+    await migrate(database_url)
+    await _change(database_url, "UPDATE alembic_version SET version_num = '9999'")
+    assert "by a newer version" in str(await check(database_url))
+    with pytest.raises(StorageUnavailable, match="by a newer version"):
+        await migrate(database_url)
+
+
+async def test_a_migration_that_is_not_there_is_refused(database_url: str) -> None:
+    with pytest.raises(SettingsError, match="There is no migration 0815"):
+        await migrate(database_url, "0815")
+
+
+async def test_a_migration_that_fails_changes_nothing(database_url: str) -> None:
+    await _change(database_url, "CREATE TABLE workers (id text)")  # in the way of the last table
+    with pytest.raises(sa.exc.DBAPIError):
+        await migrate(database_url)
+    assert await _on(database_url, lambda sync: sa.inspect(sync).get_table_names()) == ["workers"]
+
+
+async def test_the_tables_are_as_the_schema_describes_them(ready_url: str) -> None:
+    def compare(connection: Connection) -> list[Any]:
+        options = {"include_name": _is_described, "compare_type": True}
+        return list(
+            compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
+        )
+
+    assert await _on(ready_url, compare) == []
+
+
+def _is_described(name: str | None, _kind: str, parents: Any) -> bool:
+    names = (name or "", parents.get("table_name") or "")
+    return not any(part in each for each in names for part in _ITS_OWN)
+
+
+def test_the_files_are_numbered_in_the_order_of_the_migrations() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(FOLDER))
+    found = ScriptDirectory.from_config(config)
+    assert [each.revision for each in found.walk_revisions()][::-1] == revisions()
+
+
+async def _on(url: str, work: Callable[[Connection], Any]) -> Any:
+    database = Database(url)
+    engine = database._engines.writing
+    async with engine.begin() as connection:
+        result = await connection.run_sync(work)
+    await database.close()
+    return result
+
+
+async def _change(url: str, statement: str) -> None:
+    await _on(url, lambda connection: connection.execute(sa.text(statement)))
+
+
+# --- places where there can be no database ---
+
+
+async def test_the_folder_of_a_new_file_is_made(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/a/b/service.db"
+    assert await migrate(url) == revisions()
+
+
+async def test_a_folder_in_place_of_the_file_is_said(tmp_path: Path) -> None:
+    for act in (migrate, check):
+        with pytest.raises(SettingsError, match="is a folder, not a file"):
+            await act(f"sqlite:///{tmp_path}")
+
+
+async def test_a_file_that_is_no_database_is_said_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "letter.txt"
+    path.write_text("Dear Sir or Madam, " * 100)
+    for act in (migrate, check):
+        with pytest.raises(SettingsError, match="not a SQLite database"):
+            await act(f"sqlite:///{path}")
+    assert path.read_text().startswith("Dear Sir")
+
+
+async def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SettingsError, match="cannot be written to"):
+        await migrate(f"sqlite:///{tmp_path}/file/service.db")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+async def test_a_folder_that_may_not_be_written_to_is_said(tmp_path: Path) -> None:
+    os.chmod(tmp_path, 0o500)
+    with pytest.raises(SettingsError, match="cannot be written to"):
+        await migrate(f"sqlite:///{tmp_path}/service.db")
+
+
+async def test_a_server_that_is_down_is_said(postgres: Postgres) -> None:
+    url = "postgresql://postgres@127.0.0.1:1/nothing"
+    for act in (migrate, check):
+        with pytest.raises(StorageUnavailable) as caught:
+            await act(url)
+        assert caught.value.reason == "down"
+
+
+async def test_a_database_that_is_not_there_is_said(postgres: Postgres) -> None:
+    with pytest.raises(StorageUnavailable):
+        await migrate(postgres.url("nowhere"))
+
+
+async def test_the_file_is_synchronized_at_every_commit_and_overwrites_what_is_deleted(
+    sqlite_ready: str,
+) -> None:
+    database = Database(sqlite_ready)
+
+    async def pragmas(connection: AsyncConnection) -> list[object]:
+        names = ("journal_mode", "synchronous", "foreign_keys", "secure_delete")
+        return [await connection.scalar(sa.text(f"PRAGMA {name}")) for name in names]
+
+    assert await database.write(pragmas) == ["wal", 2, 1, 1]
+    await database.close()

@@ -1,1 +1,158 @@
-"""A run's rows, on both databases: what is written is what is read, by its owner alone."""
+"""One run and what belongs to it: what is written is what is read, by its owner alone."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from service.domain import Message
+from service.store.records import Batch
+from tests.store.kit import (
+    ME,
+    NOW,
+    SOMEBODY_ELSE,
+    Parts,
+    agent_answer,
+    ending,
+    key,
+    opening,
+    segment,
+)
+
+UNTIL = NOW + timedelta(minutes=5)
+
+
+async def _whole(parts: Parts) -> str:
+    """Write a run with everything that belongs to one; return its id."""
+    run = opening(conversation="c", key=key(), brought=(Message("user", "Earlier."),))
+    batch = Batch(
+        openings=[run],
+        segments=[segment(run, 1, 4, b"first"), segment(run, 5, 9, b"second")],
+        answers=[agent_answer(run, "llm-1"), agent_answer(run, "llm-2")],
+        endings=[ending(run)],
+    )
+    await parts.journal.write(batch)
+    return run.run_id
+
+
+READS: dict[str, Callable[[Parts, str, str], Awaitable[Any]]] = {
+    "get": lambda parts, owner, run_id: parts.runs.get(owner, run_id),
+    "segments": lambda parts, owner, run_id: parts.runs.segments(owner, run_id),
+    "answers": lambda parts, owner, run_id: parts.runs.answers(owner, run_id),
+    "key": lambda parts, owner, run_id: parts.runs.key(owner, "key", NOW),
+    "exchanges": lambda parts, owner, run_id: parts.runs.exchanges(owner, "c", 5),
+    "brought": lambda parts, owner, run_id: parts.runs.brought(owner, "c"),
+}
+
+
+@pytest.mark.parametrize("name", READS)
+async def test_only_its_owner_sees_it(parts: Parts, name: str) -> None:
+    run_id = await _whole(parts)
+    assert await READS[name](parts, ME, run_id)
+    assert not await READS[name](parts, SOMEBODY_ELSE, run_id)
+
+
+def test_every_way_to_read_is_tested_for_its_owner(parts: Parts) -> None:
+    public = {name for name in dir(parts.runs) if not name.startswith("_")}
+    assert public == {*READS, "ask_to_stop", "watch"}
+
+
+async def test_segments_begin_with_the_one_that_holds_the_next_event(parts: Parts) -> None:
+    run_id = await _whole(parts)
+    for after, data in ((0, [b"first", b"second"]), (3, [b"first", b"second"]), (4, [b"second"])):
+        found = await parts.runs.segments(ME, run_id, after)
+        assert [each.data for each in found] == data
+    assert await parts.runs.segments(ME, run_id, 9) == []
+
+
+async def test_agents_answers_are_whole(parts: Parts) -> None:
+    run = await parts.opened()
+    told = agent_answer(run)
+    await parts.journal.write(Batch(answers=[told]))
+    assert await parts.runs.answers(ME, run.run_id) == [told]
+
+
+async def test_a_run_has_what_it_was_asked_with(parts: Parts) -> None:
+    run = await parts.opened(retry_of="run_0", trace_id="f" * 32, worker="worker_1")
+    stored = await parts.runs.get(ME, run.run_id)
+    assert stored is not None
+    assert (stored.retry_of, stored.trace_id, stored.worker_id) == ("run_0", "f" * 32, "worker_1")
+    assert (stored.message_id, stored.ensemble, stored.config_hash) == ("message", "fanout", "hash")
+    assert (stored.max_tokens, stored.ended_at, stored.cost_usd) == (None, None, None)
+
+
+# --- exchanges ---
+
+
+async def test_exchanges_are_the_last_answered_ones_oldest_first(parts: Parts) -> None:
+    for number in range(5):
+        await parts.ended(f"answer {number}", conversation="c")
+    found = await parts.runs.exchanges(ME, "c", 3)
+    assert [run.answer for run in found] == ["answer 2", "answer 3", "answer 4"]
+
+
+async def test_exchanges_end_before_a_given_run(parts: Parts) -> None:
+    for number in range(3):
+        await parts.ended(f"answer {number}", conversation="c")
+    last = (await parts.runs.exchanges(ME, "c", 1))[0]
+    found = await parts.runs.exchanges(ME, "c", 5, before=last.id)
+    assert [run.answer for run in found] == ["answer 0", "answer 1"]
+
+
+async def test_what_has_no_answer_is_no_exchange(parts: Parts) -> None:
+    await parts.opened(conversation="c")
+    await parts.ended("", conversation="c")
+    failed = await parts.ended("half of it", conversation="c")
+    assert [run.id for run in await parts.runs.exchanges(ME, "c", 5)] == [failed.run_id]
+
+
+# --- signals ---
+
+
+async def test_a_worker_hears_that_its_run_shall_stop_once(parts: Parts) -> None:
+    run = await parts.opened(worker="w")
+    await parts.runs.ask_to_stop(ME, run.run_id)
+    await parts.runs.ask_to_stop(ME, run.run_id)
+    heard = await parts.workers.signals("w")
+    assert [(each.run_id, each.stop) for each in heard] == [(run.run_id, True)]
+    assert await parts.workers.signals("w") == []
+
+
+async def test_a_worker_hears_of_readers_elsewhere_for_as_long_as_it_asks(parts: Parts) -> None:
+    run = await parts.opened(worker="w")
+    await parts.runs.watch(ME, run.run_id, NOW)
+    await parts.runs.watch(ME, run.run_id, UNTIL)
+    for _ in range(2):
+        heard = await parts.workers.signals("w")
+        assert [(each.stop, each.watched_until) for each in heard] == [(False, UNTIL)]
+
+
+async def test_a_run_that_is_watched_can_be_asked_to_stop(parts: Parts) -> None:
+    run = await parts.opened(worker="w")
+    await parts.runs.watch(ME, run.run_id, UNTIL)
+    await parts.runs.ask_to_stop(ME, run.run_id)
+    heard = await parts.workers.signals("w")
+    assert [(each.stop, each.watched_until) for each in heard] == [(True, UNTIL)]
+
+
+async def test_nobody_hears_of_another_workers_runs(parts: Parts) -> None:
+    run = await parts.opened(worker="w")
+    await parts.runs.ask_to_stop(ME, run.run_id)
+    assert await parts.workers.signals("another") == []
+
+
+async def test_a_run_that_has_ended_gets_no_signals(parts: Parts) -> None:
+    run = await parts.ended(worker="w")
+    await parts.runs.ask_to_stop(ME, run.run_id)
+    await parts.runs.watch(ME, run.run_id, UNTIL)
+    assert await parts.workers.signals("w") == []
+
+
+async def test_nobody_stops_or_watches_anothers_run(parts: Parts) -> None:
+    run = await parts.opened(worker="w")
+    await parts.runs.ask_to_stop(SOMEBODY_ELSE, run.run_id)
+    await parts.runs.watch(SOMEBODY_ELSE, run.run_id, UNTIL)
+    assert await parts.workers.signals("w") == []

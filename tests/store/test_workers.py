@@ -1,0 +1,92 @@
+"""What processes know of each other: who is gone, what it left, and what has expired."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from service.store.database import Database
+from service.store.records import Batch
+from service.store.worker_tables import Workers
+from tests.store.kit import ME, NOW, SOMEBODY_ELSE, Parts, ending, key, opening, segment
+
+LATER = NOW + timedelta(seconds=30)
+
+
+async def test_a_worker_that_is_silent_for_too_long_is_lost(parts: Parts) -> None:
+    await parts.workers.beat("a", NOW)
+    await parts.workers.beat("b", NOW)
+    await parts.workers.beat("b", LATER)
+    assert await parts.workers.lost(LATER, but="me") == ["a"]
+
+
+async def test_a_worker_never_finds_itself_lost(parts: Parts) -> None:
+    await parts.workers.beat("me", NOW)
+    await parts.opened(worker="me")
+    assert await parts.workers.lost(LATER, but="me") == []
+
+
+async def test_a_worker_nobody_ever_heard_of_is_lost_if_it_left_a_run(parts: Parts) -> None:
+    await parts.opened(worker="unheard")
+    await parts.ended(worker="done")
+    assert await parts.workers.lost(NOW, but="me") == ["unheard"]
+
+
+async def test_a_worker_that_is_forgotten_is_not_lost(parts: Parts) -> None:
+    await parts.workers.beat("a", NOW)
+    await parts.workers.forget("a")
+    await parts.workers.forget("never there")
+    assert await parts.workers.lost(LATER, but="me") == []
+
+
+async def test_what_a_worker_left_is_of_every_owner_oldest_first(parts: Parts) -> None:
+    left = [await parts.opened(owner=owner, worker="w") for owner in (ME, SOMEBODY_ELSE)]
+    await parts.opened(worker="another")
+    await parts.ended(worker="w")
+    found = await parts.workers.unfinished("w")
+    assert [(run.id, run.owner) for run in found] == [
+        (run.run_id, run.ask.owner) for run in sorted(left, key=lambda run: run.run_id)
+    ]
+
+
+async def test_expired_events_go_and_the_answer_stays(parts: Parts) -> None:
+    run = opening()
+    told = ending(run, events_expire_at=LATER)
+    await parts.journal.write(Batch([run], segments=[segment(run, 1, 9)], endings=[told]))
+    assert await parts.workers.expire(LATER - timedelta(microseconds=1)) == 0
+    assert await parts.runs.segments(ME, run.run_id)
+    assert await parts.workers.expire(LATER) == 1
+    assert await parts.runs.segments(ME, run.run_id) == []
+    stored = await parts.runs.get(ME, run.run_id)
+    assert stored is not None
+    assert (stored.answer, stored.events_expired) == ("An answer.", True)
+    assert await parts.workers.expire(LATER) == 0
+
+
+async def test_a_run_that_goes_on_does_not_expire(parts: Parts) -> None:
+    await parts.opened()
+    assert await parts.workers.expire(NOW + timedelta(days=9_999)) == 0
+
+
+async def test_expired_keys_go(parts: Parts) -> None:
+    await parts.opened(key=key("old", expires_at=NOW))
+    await parts.opened(key=key("new", expires_at=LATER))
+    await parts.workers.expire(NOW)
+    long_ago = NOW - timedelta(days=1)
+    assert await parts.runs.key(ME, "old", long_ago) is None
+    assert await parts.runs.key(ME, "new", long_ago) is not None
+
+
+@pytest.mark.parametrize("count", [199, 200, 401])
+async def test_any_number_expires_at_once_and_each_once(
+    parts: Parts, ready_url: str, count: int
+) -> None:
+    many = [opening() for _ in range(count)]
+    batch = Batch(many, endings=[ending(run, events_expire_at=NOW) for run in many])
+    await parts.journal.write(batch)
+    other = Database(ready_url, timeout_s=30)
+    expired = await asyncio.gather(parts.workers.expire(NOW), Workers(other).expire(NOW))
+    await other.close()
+    assert sum(expired) == count

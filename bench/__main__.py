@@ -18,7 +18,7 @@ from bench.rows import ROWS
 from bench.table import Line, machine, markdown
 from service.sockets import allow_many_files
 
-_ROW_S = 150.0
+_ROW_S = 200.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

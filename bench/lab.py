@@ -16,6 +16,8 @@ from bench.processes import Process
 
 T = TypeVar("T")
 
+SERVICE = ("service", "serve", "--host", "127.0.0.1", "--port", "0", "--workers", "1")
+
 # A sleep ends late and nothing makes up for it: a paced generator takes longer than its pace.
 _FLOOR_SLACK = 1.15
 
@@ -73,9 +75,15 @@ class Lab:
 
     @asynccontextmanager
     async def service(
-        self, fans: Sequence[Fan], more: Mapping[str, str] | None = None
+        self,
+        fans: Sequence[Fan],
+        more: Mapping[str, str] | None = None,
+        program: Sequence[str] = SERVICE,
     ) -> AsyncIterator[Served]:
-        """Serve `fans` with the mock as upstream; `more` are variables of its environment."""
+        """Serve `fans` with the mock as upstream; `more` are variables of its environment.
+
+        Each has an SQLite file of its own, unless `more` says otherwise.
+        """
         assert self._mock is not None
         host, port = self._mock[1]
         number = len(self.processes)
@@ -87,10 +95,10 @@ class Lab:
             "LLM_KEY": "bench",
             "ENSEMBLES_FILE": str(ensembles),
             "DRAIN_S": "0",
+            "DATABASE_URL": f"sqlite:///data/service-{number}.db",
             **(more or {}),
         }
-        arguments = ["service", "serve", "--host", "127.0.0.1", "--port", "0", "--workers", "1"]
-        process = self._start(f"service-{number}", arguments, variables)
+        process = self._start(f"service-{number}", program, variables)
         try:
             yield Served(process, await process.address())
         finally:
@@ -129,7 +137,7 @@ class Lab:
         finally:
             await process.stop()
 
-    def _start(self, name: str, arguments: list[str], variables: dict[str, str]) -> Process:
+    def _start(self, name: str, arguments: Sequence[str], variables: dict[str, str]) -> Process:
         process = Process(name, arguments, self.folder, variables)
         self.processes.append(process)
         return process

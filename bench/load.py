@@ -77,6 +77,7 @@ class Window:
     tally: Tally
     cpu_s: float
     busy: Busy
+    seconds: float
 
     @property
     def tokens_per_cpu_s(self) -> float:
@@ -137,10 +138,11 @@ class Load:
         tally = self._tally
         assert tally is not None
         meter = Meter(self._server, self._mock)
+        began = perf_counter()
         await self._wait(seconds)
-        used_s, busy = meter.server_cpu_s(), meter.busy()
+        used_s, busy, elapsed_s = meter.server_cpu_s(), meter.busy(), perf_counter() - began
         self._watch(None)
-        return Window(tally, used_s, busy)
+        return Window(tally, used_s, busy, elapsed_s)
 
     def _watch(self, tally: Tally | None) -> None:
         self._tally = tally

@@ -187,8 +187,8 @@ class Redis(Server):
 
 
 @contextlib.contextmanager
-def postgres_server() -> Iterator[Postgres]:
-    """Run a PostgreSQL server of one's own; skips the test where there is none."""
+def postgres_server(**more: str) -> Iterator[Postgres]:
+    """Run a PostgreSQL server of one's own, with `more` settings; skips where there is none."""
     bin_folder = _postgres_bin()
     with _folder("postgres") as folder:
         port, data = _free_port(), folder / "data"
@@ -200,7 +200,7 @@ def postgres_server() -> Iterator[Postgres]:
             capture_output=True,
             **_as_nobody(),
         )
-        settings = [f"--{name}={value}" for name, value in _POSTGRES_SETTINGS.items()]
+        settings = [f"--{name}={value}" for name, value in {**_POSTGRES_SETTINGS, **more}.items()]
         command = [str(bin_folder / "postgres"), "-D", str(data), f"--port={port}", *settings]
         yield from _run(Postgres(folder, command, port))
 

@@ -1,0 +1,92 @@
+"""The service with nothing to keep its runs in: what the store costs is the difference.
+
+A process of its own, `python -m bench.without_store`, configured and served as the service is. No
+database, no journal, no spool; a run's ids, its log and the folding of its end are left as they
+are, since what answers a run needs them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import uvloop
+
+from service.app import Services, create_app
+from service.events import Event
+from service.runs.journal import Journal
+from service.runs.log import RunLog
+from service.runs.trail import Trail
+
+# Private, but the same server as the service's.
+from service.server import _serve
+from service.settings import load_settings
+from service.sockets import allow_many_files, base_url, listen
+from service.store.records import AgentAnswer, Ending, Opening, Taken
+from service.store.store import Store
+from telemetry import Workflow, configure_logging
+
+
+class NoTables:
+    """Every part of a store at once: reads find nothing, writes keep nothing."""
+
+    async def get(self, *_: object) -> None:
+        return None
+
+    def __getattr__(self, name: str) -> Any:
+        return _nothing
+
+
+class NoJournal(Journal):
+    """A journal that keeps nothing, in no time."""
+
+    async def open(self, opening: Opening) -> Taken | None:  # noqa: ARG002
+        return None
+
+    def follow(self, run_id: str, owner: str, log: RunLog) -> Trail:
+        return Trail(run_id, owner, log, lambda _: None, lambda: None)
+
+    def land(self, answer: AgentAnswer) -> None:
+        pass
+
+    async def end(self, trail: Trail, final: Event, ending: Ending, workflow: Workflow) -> None:  # noqa: ARG002
+        trail.saved.set_result(None)
+
+    async def keep(self) -> None:
+        await asyncio.Event().wait()
+
+
+async def _nothing(*_: object) -> Sequence[Any]:
+    return ()
+
+
+def services() -> Services:
+    """Return the service that the environment asks for, without its store."""
+    settings = load_settings(Path(".env")).model_copy(update={"spool_dir": Path(os.devnull)})
+    nothing = cast(Any, NoTables())
+    store = Store(**dict.fromkeys(Store.__dataclass_fields__, nothing))
+    made = create_app(settings, os.environ, store=store)
+    # The journal is not for anybody to choose, so this one has to forget that it is one.
+    made.runs.journal.__class__ = NoJournal
+    return made
+
+
+def main() -> None:
+    """Serve on a free port until SIGTERM, as `service serve` does."""
+    configure_logging(level="INFO", json=False)
+    allow_many_files()
+    made = services()
+    sock = listen("127.0.0.1", 0)
+    print(f"Without a store at {base_url(sock)}", flush=True)
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(made, sock, None, lambda: None))
+
+
+if __name__ == "__main__":
+    main()

@@ -3,6 +3,7 @@
 An operation is a transaction and what it is for, not a statement: a database's own log has those.
 """
 
+from asyncio import CancelledError
 from time import monotonic
 from typing import Literal, get_args
 
@@ -16,7 +17,6 @@ from telemetry.operation import Attributes, Operation, Recorder
 System = Literal["sqlite", "postgresql", "redis"]
 StoreOperationName = Literal[
     "open_run",
-    "write_answer",
     "end_run",
     "commit",
     "read_run",
@@ -51,20 +51,24 @@ class StoreOperation(Operation):
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        self.finish(getattr(error, "reason", None) or (type(error).__name__ if error else None))
+        if isinstance(error, CancelledError):
+            self.finish(cancelled=True)
+        else:
+            reason = getattr(error, "reason", None)
+            self.finish(reason or (type(error).__name__ if error else None))
 
-    def finish(self, error_type: str | None = None) -> None:
-        """End the operation; only the first call counts.
+    def finish(self, error_type: str | None = None, *, cancelled: bool = False) -> None:
+        """End the operation; only the first call counts. Cancelled is that nobody waits any more.
 
         `error_type` says why the store was out of reach (`Unavailable`), or names an exception.
         """
         if self._ended:
             return
         self._ended = True
-        error = error_type or ""
+        error = "" if cancelled else error_type or ""
         duration = self._recorder.metrics.store_duration.child(*self._labels, error)
         self._observe(duration, self._since_start())
-        self._end(error=error, cancelled=False, attributes={})
+        self._end(error=error, cancelled=cancelled, attributes={})
 
 
 def expect(metrics: Metrics) -> None:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from deploy.native.stack import Stack
 from tests.observe.clients import Jaeger, named, tree, until
 from tests.observe.conftest import Traffic
-from tests.served.trees import COMBINE, LLM_1, LLM_2, PROCESS, QUICK
+from tests.served.trees import COMBINE, LLM_1, LLM_2, PROCESS, QUICK, process
 
 
 def test_a_run_is_one_tree_from_the_request_to_the_wire(traffic: Traffic, jaeger: Jaeger) -> None:
     spans = jaeger.until(traffic.well.trace_id, PROCESS)
     root = named(spans, PROCESS)
     assert root.parent_id == ""
-    run = ("invoke_workflow fanout", [LLM_1, LLM_2, COMBINE])
-    assert tree(spans, root) == (PROCESS, [run])
-    assert len(spans) == 1 + 1 + 3 * 3
+    assert tree(spans, root) == process("fanout", LLM_1, LLM_2, COMBINE)
+    assert len(spans) == 1 + 1 + 1 + 3 * 3 + 1
     assert not any(span.is_error or span.links for span in spans)
     by_id = {span.span_id: span for span in spans}
     for span in spans:

@@ -14,7 +14,7 @@ from service.version import VERSION
 from tests.otlp import Protocol, Sink, Span, Trace, assert_sound
 from tests.served.conftest import Told
 from tests.served.processes import Process, announced
-from tests.served.trees import COMBINE, LLM_1, LLM_2, PROCESS, QUICK, Tree, agent, call
+from tests.served.trees import COMBINE, LLM_1, LLM_2, PROCESS, QUICK, agent, call, process
 from tests.served.wire import Api, asking, assert_whole, client_of, events_of, follow
 
 
@@ -62,10 +62,6 @@ async def exporting(exporter: tuple[Process, Sink]) -> AsyncIterator[Exporting]:
         yield Exporting(process, sink, api)
 
 
-def run(name: str, *agents: Tree) -> Tree:
-    return PROCESS, [(f"invoke_workflow {name}", list(agents))]
-
-
 def failed(trace: Trace) -> set[str]:
     """Return the names of the spans that ended in an error."""
     return {span.name for span in trace.spans if span.status == "ERROR"}
@@ -73,7 +69,7 @@ def failed(trace: Trace) -> set[str]:
 
 async def test_a_good_run_arrives_as_one_tree(exporting: Exporting) -> None:
     trace = await exporting.asked()
-    assert trace.tree == run("fanout", LLM_1, LLM_2, COMBINE)
+    assert trace.tree == process("fanout", LLM_1, LLM_2, COMBINE)
     assert failed(trace) == set()
     kinds = {span.name.split()[0]: span.kind for span in trace.spans if span is not trace.root}
     assert trace.root.kind == "SERVER"
@@ -82,15 +78,28 @@ async def test_a_good_run_arrives_as_one_tree(exporting: Exporting) -> None:
         "invoke_agent": "INTERNAL",
         "chat": "CLIENT",
         "POST": "CLIENT",
+        "open_run": "CLIENT",
+        "end_run": "CLIENT",
     }
 
 
 async def test_the_agents_overlap_and_the_combiner_follows(exporting: Exporting) -> None:
     trace = await exporting.asked()
-    one, two, combiner = trace.below(trace.span("invoke_workflow fanout"))
+    one, two, combiner, end = trace.below(trace.span("invoke_workflow fanout"))
     assert two.start_ns < one.end_ns
     assert combiner.name == "invoke_agent llm-combine"
     assert combiner.start_ns >= max(one.end_ns, two.end_ns)
+    assert end.name == "end_run"
+
+
+async def test_the_question_is_durable_before_anybody_is_asked(exporting: Exporting) -> None:
+    trace = await exporting.asked()
+    assert trace.span("open_run").end_ns <= trace.span("invoke_workflow fanout").start_ns
+    for name in ("open_run", "end_run"):
+        assert trace.span(name).attributes == {
+            "db.system.name": "sqlite",
+            "db.operation.name": name,
+        }
 
 
 async def test_its_spans_say_what_was_asked_of_whom_and_what_came_of_it(
@@ -142,7 +151,7 @@ async def test_the_resource_says_which_process_of_which_service_it_was(
 async def test_a_failed_agent_is_an_error_in_a_run_that_is_none(exporting: Exporting) -> None:
     trace = await exporting.asked(ensemble="one-cut")
     bad = agent("bad-cut", call(f"{QUICK}&fault=cut"))
-    assert trace.tree == run("one-cut", bad, LLM_1, COMBINE)
+    assert trace.tree == process("one-cut", bad, LLM_1, COMBINE)
     assert failed(trace) == {"invoke_agent bad-cut", f"chat {QUICK}&fault=cut"}
     for name in failed(trace):
         assert trace.span(name).attributes["error.type"] == "upstream_incomplete"
@@ -262,6 +271,6 @@ async def test_runs_at_once_do_not_mix(exporting: Exporting) -> None:
     for response in responses:
         trace = await exporting.sink.traced(response.headers["x-trace-id"])
         assert_sound(trace)
-        assert trace.tree == run("fanout", LLM_1, LLM_2, COMBINE)
+        assert trace.tree == process("fanout", LLM_1, LLM_2, COMBINE)
         spans += trace.spans
-    assert len({span.span_id for span in spans}) == 5 * 11
+    assert len({span.span_id for span in spans}) == 5 * 13

@@ -19,9 +19,10 @@ from opentelemetry.trace import SpanKind, StatusCode
 from service.app import Services, create_app
 from service.server import _config
 from service.settings import load_settings
+from service.store.migrate import migrate
 from telemetry import Telemetry, TelemetryConfig
 from tests.served.conftest import Told
-from tests.served.trees import COMBINE, LLM_1, LLM_2, PROCESS, QUICK, Tree, agent, call
+from tests.served.trees import COMBINE, LLM_1, LLM_2, PROCESS, QUICK, Tree, agent, call, process
 from tests.served.wire import (
     Api,
     asking,
@@ -82,7 +83,9 @@ async def tracing(
         monkeypatch.setenv(name, value)
     exporter = InMemorySpanExporter()
     telemetry = Telemetry(TelemetryConfig(span_exporter=exporter))
-    services = create_app(load_settings(None), {}, telemetry=telemetry)
+    settings = load_settings(None)
+    await migrate(settings.database)
+    services = create_app(settings, {}, telemetry=telemetry)
     sock = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{sock.getsockname()[1]}"
     config = _config(sock)
@@ -124,9 +127,8 @@ def assert_sound(spans: list[ReadableSpan]) -> None:
 async def test_a_run_is_one_tree_from_the_request_to_the_wire(traced: Traced) -> None:
     response = await traced.api.http.post("/api/process", json=asking())
     root = await traced.ended(PROCESS)
-    tree = ("invoke_workflow fanout", [LLM_1, LLM_2, COMBINE])
-    assert traced.tree(root) == (PROCESS, [tree])
-    assert len(traced.spans) == 1 + 1 + 3 * 3
+    assert traced.tree(root) == process("fanout", LLM_1, LLM_2, COMBINE)
+    assert len(traced.spans) == 1 + 1 + 1 + 3 * 3 + 1
     assert_sound(traced.spans)
     assert root.kind is SpanKind.SERVER
     assert root.context
@@ -175,7 +177,7 @@ async def test_a_failed_agent_is_an_error_and_its_run_is_none(traced: Traced) ->
     await traced.api.ask(ensemble="one-cut")
     root = await traced.ended(PROCESS)
     bad = agent("bad-cut", call(f"{QUICK}&fault=cut"))
-    assert traced.tree(root) == (PROCESS, [("invoke_workflow one-cut", [bad, LLM_1, COMBINE])])
+    assert traced.tree(root) == process("one-cut", bad, LLM_1, COMBINE)
     assert_sound(traced.spans)
     for name in ("invoke_agent bad-cut", f"chat {QUICK}&fault=cut"):
         span = traced.span(name)
@@ -262,12 +264,11 @@ async def test_ten_runs_at_once_do_not_mix_their_trees(traced: Traced) -> None:
     await asyncio.gather(*(traced.api.ask() for _ in range(10)))
 
     async def all_there() -> bool:
-        return len(traced.spans) == 110
+        return len(traced.spans) == 130
 
     await until(all_there)
     for root in [span for span in traced.spans if span.name == PROCESS]:
-        tree = ("invoke_workflow fanout", [LLM_1, LLM_2, COMBINE])
-        assert traced.tree(root) == (PROCESS, [tree])
+        assert traced.tree(root) == process("fanout", LLM_1, LLM_2, COMBINE)
 
 
 async def test_a_bug_is_a_500_in_the_contracts_shape_with_every_header(
@@ -276,7 +277,7 @@ async def test_a_bug_is_a_500_in_the_contracts_shape_with_every_header(
     def broken(*_: object) -> None:
         raise LookupError("a detail that nobody outside may see")
 
-    monkeypatch.setattr(traced.services.runs, "get", broken)
+    monkeypatch.setattr(traced.services.runs, "look", broken)
     response = await traced.api.http.get("/api/runs/x", headers={"X-Request-ID": "mine"})
     assert response.status_code == 500
     assert response.json().keys() == {"error", "code", "request_id", "trace_id"}

@@ -86,7 +86,7 @@ async def a_run(telemetry: Telemetry, parent: RequestInfo | None, outcome: str) 
             agent.context_trimmed(4)
             agent.finish(end, error_type="made-up" if end == "failed" else None, cost_usd=0.1)
     for error in (None, "locked"):
-        telemetry.store_operation("write_answer", system="sqlite", parent=workflow).finish(error)
+        telemetry.store_operation("end_run", system="sqlite", parent=workflow).finish(error)
     workflow.first_output()
     workflow.step_down("llm-2", "timeout")
     workflow.straggler_cut("llm-1", "straggler")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any, get_args
 
 import pytest
@@ -53,9 +54,9 @@ async def test_what_a_request_reads_is_below_it(capture: Capture) -> None:
 
 def test_what_a_run_writes_is_below_it(capture: Capture) -> None:
     workflow = start(capture.telemetry)
-    capture.telemetry.store_operation("write_answer", system="sqlite", parent=workflow).finish()
+    capture.telemetry.store_operation("end_run", system="sqlite", parent=workflow).finish()
     workflow.finish("completed")
-    assert capture.parent_name(capture.span("write_answer")) == "invoke_workflow fanout"
+    assert capture.parent_name(capture.span("end_run")) == "invoke_workflow fanout"
 
 
 async def test_a_named_parent_goes_before_the_request(capture: Capture) -> None:
@@ -85,6 +86,32 @@ def test_an_operation_that_failed_says_why(capture: Capture, reason: Unavailable
     assert (span.attributes or {})["error.type"] == reason
     assert counted(capture.telemetry, "end_run", reason) == 1
     assert counted(capture.telemetry, "end_run") is None
+
+
+class Trouble(Exception):
+    reason = "locked"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"), [(Trouble(), "locked"), (LookupError(), "LookupError"), (None, "")]
+)
+def test_a_block_ends_its_operation(capture: Capture, error: Exception | None, said: str) -> None:
+    with contextlib.suppress(Trouble, LookupError):
+        with capture.telemetry.store_operation("list", system="sqlite"):
+            if error:
+                raise error
+    assert counted(capture.telemetry, "list", said) == 1
+
+
+def test_what_nobody_waits_for_any_more_is_no_error(capture: Capture) -> None:
+    workflow = start(capture.telemetry)
+    with pytest.raises(asyncio.CancelledError):
+        with capture.telemetry.store_operation("list", system="sqlite", parent=workflow):
+            raise asyncio.CancelledError
+    span = capture.span("list")
+    assert span.status.status_code is StatusCode.UNSET
+    assert (span.attributes or {})["app.cancelled"] is True
+    assert counted(capture.telemetry, "list") == 1
 
 
 def test_an_operation_of_the_store_ends_once(capture: Capture) -> None:

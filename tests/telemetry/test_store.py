@@ -96,18 +96,18 @@ class Trouble(Exception):
     ("error", "said"), [(Trouble(), "locked"), (LookupError(), "LookupError"), (None, "")]
 )
 def test_a_block_ends_its_operation(capture: Capture, error: Exception | None, said: str) -> None:
-    with contextlib.suppress(Trouble, LookupError):
-        with capture.telemetry.store_operation("list", system="sqlite"):
-            if error:
-                raise error
+    operation = capture.telemetry.store_operation("list", system="sqlite")
+    with contextlib.suppress(Trouble, LookupError), operation:
+        if error:
+            raise error
     assert counted(capture.telemetry, "list", said) == 1
 
 
 def test_what_nobody_waits_for_any_more_is_no_error(capture: Capture) -> None:
     workflow = start(capture.telemetry)
-    with pytest.raises(asyncio.CancelledError):
-        with capture.telemetry.store_operation("list", system="sqlite", parent=workflow):
-            raise asyncio.CancelledError
+    operation = capture.telemetry.store_operation("list", system="sqlite", parent=workflow)
+    with pytest.raises(asyncio.CancelledError), operation:
+        raise asyncio.CancelledError
     span = capture.span("list")
     assert span.status.status_code is StatusCode.UNSET
     assert (span.attributes or {})["app.cancelled"] is True

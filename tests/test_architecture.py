@@ -127,6 +127,54 @@ def test_only_the_llm_floor_and_the_composition_root_know_the_http_client() -> N
         assert knows <= {"service.llm", "service.app", "telemetry"}
 
 
+def test_only_the_store_knows_the_database() -> None:
+    for library in ("sqlalchemy", "aiosqlite", "asyncpg", "alembic"):
+        knows = {
+            _area(name)
+            for name in MODULES
+            if library in {each.split(".")[0] for each in _imports(name)}
+        }
+        assert knows <= {"service.store"}
+
+
+# --- owners ---
+
+# Who may make a statement that `Scope` has not narrowed to one owner, and why.
+UNSCOPED = {
+    "service.store.scope": "it is what narrows the others",
+    "service.store.schema": "the conditions of its indexes",
+    "service.store.journal_statements": "each row names its owner; many owners' in one commit",
+    "service.store.worker_tables": "the service's own view of all runs",
+    "service.store.revisions": "the version of the tables is nobody's",
+    "service.store.migrate": "a lock is nobody's",
+    "service.store.database": "a PRAGMA is nobody's",
+    "service.store.engines": "BEGIN is nobody's",
+    "service.store.search_fts5": "the owner is a term of every search; the index's upkeep",
+    "service.store.search_tsvector": "the owner is a condition of every search",
+}
+_SQLALCHEMY = {"sa", "sqlalchemy", "sqlite", "postgresql"}
+_MAKES = {"select", "insert", "update", "delete", "text", "exec_driver_sql"}
+
+
+def _makes_statements(module: str) -> bool:
+    """Whether it calls `sa.select` and the like, or hands SQL to a connection as it is."""
+    calls = [node.func for node in ast.walk(_tree(module)) if isinstance(node, ast.Call)]
+    named = {call.id for call in calls if isinstance(call, ast.Name)}
+    of_a_library = {
+        call.attr
+        for call in calls
+        if isinstance(call, ast.Attribute)
+        and (call.attr == "exec_driver_sql" or ast.unparse(call.value) in _SQLALCHEMY)
+    }
+    return bool(_MAKES & (named | of_a_library))
+
+
+def test_statements_without_an_owner_are_made_in_known_places_only() -> None:
+    store = [name for name in MODULES if _area(name) == "service.store"]
+    made = {name for name in store if _makes_statements(name) and ".migrations." not in name}
+    assert made == set(UNSCOPED)
+
+
 # --- size ---
 
 

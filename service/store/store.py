@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from service.settings import Settings
+from service.store.conversations import Conversations
 from service.store.database import Database
+from service.store.history import History
 from service.store.journal_tables import Journal
 from service.store.run_tables import Runs
+from service.store.search import Search
 from service.store.worker_tables import Workers
 from telemetry import Telemetry
 
@@ -20,6 +23,9 @@ class Store:
     journal: Journal
     runs: Runs
     workers: Workers
+    conversations: Conversations
+    history: History
+    search: Search
 
     async def close(self) -> None:
         await self.database.close()
@@ -36,4 +42,7 @@ def open_store(settings: Settings, telemetry: Telemetry) -> Store:
         journal=Journal(database),
         runs=Runs(database),
         workers=Workers(database),
+        conversations=Conversations(database),
+        history=History(database),
+        search=Search(database),
     )

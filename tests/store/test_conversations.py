@@ -1,0 +1,200 @@
+"""Conversations: their list, turns and titles, and that nothing of a deleted one is left."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.domain import Message
+from service.store.conversations import Conversations
+from service.store.database import Database
+from service.store.journal_tables import Journal
+from service.store.records import Batch
+from service.store.schema import metadata
+from tests.store.kit import (
+    ME,
+    NOW,
+    SOMEBODY_ELSE,
+    Parts,
+    agent_answer,
+    ending,
+    key,
+    opening,
+    segment,
+)
+
+
+@pytest.fixture
+def conversations(parts: Parts) -> Conversations:
+    return Conversations(parts.database)
+
+
+async def test_a_conversation_is_called_after_its_first_question(
+    parts: Parts, conversations: Conversations
+) -> None:
+    await parts.opened("What is gravity?\nIn short.", conversation="conv_a")
+    found = await conversations.get(ME, "conv_a")
+    assert found is not None
+    assert (found.id, found.title) == ("conv_a", "What is gravity?")
+    assert found.created_at == found.updated_at == NOW
+
+
+async def test_an_unknown_conversation_is_none(conversations: Conversations) -> None:
+    assert await conversations.get(ME, "conv_unknown") is None
+    assert await conversations.turns(ME, "conv_unknown") == []
+    assert await conversations.running(ME, "conv_unknown") == []
+    assert not await conversations.rename(ME, "conv_unknown", "Title", NOW)
+    assert not await conversations.delete(ME, "conv_unknown")
+
+
+async def test_the_list_has_the_latest_updated_first(
+    parts: Parts, conversations: Conversations
+) -> None:
+    for number in range(7):
+        created_at = NOW + timedelta(minutes=number)
+        await parts.opened(conversation=f"conv_{number}", created_at=created_at)
+    await conversations.rename(ME, "conv_3", "Renamed", NOW + timedelta(hours=1))
+    whole = [f"conv_{number}" for number in (3, 6, 5, 4, 2, 1, 0)]
+    for limit in (2, 3, 10):
+        for offset in range(9):
+            page = await conversations.page(ME, limit, offset)
+            assert [each.id for each in page.items] == whole[offset : offset + limit]
+            assert page.total == 7
+    assert (await conversations.page(ME, 1, 0)).items[0].title == "Renamed"
+
+
+async def test_turns_are_what_was_brought_then_questions_and_answers(
+    parts: Parts, conversations: Conversations
+) -> None:
+    brought = (Message("user", "Hello."), Message("assistant", "Hello!"))
+    first = await parts.ended("It pulls.", run_id="run_1", conversation="conv_a", brought=brought)
+    failed = opening("And why?", run_id="run_2", conversation="conv_a")
+    await parts.journal.write(
+        Batch(
+            openings=[failed], endings=[ending(failed, state="failed", answer="", error="Sorry.")]
+        )
+    )
+    stopped = opening("How?", run_id="run_3", conversation="conv_a")
+    await parts.journal.write(
+        Batch(openings=[stopped], endings=[ending(stopped, state="cancelled", answer="")])
+    )
+    running = await parts.opened("When?", run_id="run_4", conversation="conv_a")
+    turns = await conversations.turns(ME, "conv_a")
+    assert [(turn.role, turn.content, turn.run_id, turn.state) for turn in turns] == [
+        ("user", "Hello.", None, None),
+        ("assistant", "Hello!", None, None),
+        ("user", "What?", first.run_id, "completed"),
+        ("assistant", "It pulls.", first.run_id, "completed"),
+        ("user", "And why?", failed.run_id, "failed"),
+        ("assistant", "", failed.run_id, "failed"),
+        ("user", "How?", stopped.run_id, "cancelled"),
+        ("user", "When?", running.run_id, "running"),
+    ]
+    assert turns[5].error == "Sorry."
+    assert turns[3].created_at == NOW + timedelta(seconds=1)
+    assert await conversations.running(ME, "conv_a") == [running.run_id]
+
+
+async def test_a_retried_exchange_appears_once(parts: Parts, conversations: Conversations) -> None:
+    first = await parts.ended("Half an", run_id="run_1", conversation="conv_a")
+    again = opening(run_id="run_2", conversation="conv_a", retry_of=first.run_id)
+    await parts.journal.write(Batch(openings=[again], endings=[ending(again, answer="Whole.")]))
+    turns = await conversations.turns(ME, "conv_a")
+    assert [turn.content for turn in turns] == ["What?", "Whole."]
+
+
+async def test_a_title_may_be_any_text(parts: Parts, conversations: Conversations) -> None:
+    await parts.opened(conversation="conv_a")
+    assert await conversations.rename(ME, "conv_a", "A \0 \ud800 Ünïcode \N{ROCKET}", NOW)
+    found = await conversations.get(ME, "conv_a")
+    assert found is not None
+    assert found.title == "A \ufffd \ufffd Ünïcode \N{ROCKET}"
+
+
+async def test_somebody_else_sees_and_changes_nothing(
+    parts: Parts, conversations: Conversations
+) -> None:
+    await parts.opened("Mine?", conversation="conv_a")
+    assert await conversations.get(SOMEBODY_ELSE, "conv_a") is None
+    assert (await conversations.page(SOMEBODY_ELSE, 10, 0)).total == 0
+    assert await conversations.turns(SOMEBODY_ELSE, "conv_a") == []
+    assert await conversations.running(SOMEBODY_ELSE, "conv_a") == []
+    assert not await conversations.rename(SOMEBODY_ELSE, "conv_a", "Theirs", NOW)
+    assert not await conversations.delete(SOMEBODY_ELSE, "conv_a")
+    found = await conversations.get(ME, "conv_a")
+    assert found is not None
+    assert found.title == "Mine?"
+
+
+async def test_two_owners_may_have_conversations_of_the_same_name(
+    parts: Parts, conversations: Conversations
+) -> None:
+    await parts.opened("Mine?", conversation="conv_a")
+    await parts.opened("Theirs?", conversation="conv_a", owner=SOMEBODY_ELSE)
+    assert await conversations.delete(ME, "conv_a")
+    assert [turn.content for turn in await conversations.turns(SOMEBODY_ELSE, "conv_a")] == [
+        "Theirs?"
+    ]
+
+
+# --- deleting ---
+
+
+async def _write_everything(journal: Journal, secret: str) -> None:
+    """Store a conversation that says `secret` wherever a conversation can say something."""
+    brought = [Message("user", f"{secret} brought")]
+    run = opening(f"{secret} question", conversation="conv_gone", brought=brought, key=key())
+    answer = replace(agent_answer(run, text=f"{secret} agent"), error=f"{secret} error")
+    events = segment(run, 1, 2, f"[{secret}]\n".encode())
+    await journal.write(Batch(openings=[run], answers=[answer], segments=[events]))
+    await journal.write(Batch(endings=[ending(run, answer=f"{secret} answer")]))
+
+
+async def _rows(database: Database) -> dict[str, int]:
+    tables = [name for name in metadata.tables if name not in ("configs", "workers")]
+
+    async def work(connection: AsyncConnection) -> dict[str, int]:
+        found = {}
+        for name in [*tables, "run_words"]:
+            found[name] = await connection.scalar(sa.text(f"SELECT count(*) FROM {name}"))
+        return found
+
+    return await database.read(work)
+
+
+async def test_deleting_a_conversation_deletes_all_of_it(
+    parts: Parts, conversations: Conversations
+) -> None:
+    await _write_everything(parts.journal, "xylophonist")
+    assert await conversations.delete(ME, "conv_gone")
+    assert not any((await _rows(parts.database)).values())
+    assert not await conversations.delete(ME, "conv_gone")
+
+
+@pytest.mark.parametrize("others", [0, 200])
+async def test_a_deleted_conversation_is_not_in_sqlites_files_any_more(
+    sqlite_ready: str, tmp_path: Path, others: int
+) -> None:
+    database = Database(sqlite_ready)
+    journal, conversations = Journal(database), Conversations(database)
+    runs = [opening(f"xylograph {number}") for number in range(others)]
+    ends = [ending(run, answer="xylem and others") for run in runs]
+    await journal.write(Batch(openings=runs[: others // 2], endings=ends[: others // 2]))
+    await _write_everything(journal, "xylophonist")
+    await journal.write(Batch(openings=runs[others // 2 :], endings=ends[others // 2 :]))
+    try:
+        assert b"phonist" in _on_disk(tmp_path)
+        assert await conversations.delete(ME, "conv_gone")
+        # Without the beginning, which an index shares among its words.
+        assert b"phonist" not in _on_disk(tmp_path)
+    finally:
+        await database.close()
+
+
+def _on_disk(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.glob("service.db*"))

@@ -1,0 +1,187 @@
+"""An owner's runs, newest first; the counts are those of the rows, whatever happened to them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.store.conversations import Conversations
+from service.store.history import History
+from service.store.migrate import migrate
+from service.store.records import Batch, Opening
+from service.store.search import Search
+from tests.store.kit import ME, SOMEBODY_ELSE, Parts, ending, opening
+
+
+@pytest.fixture
+def history(parts: Parts) -> History:
+    return History(parts.database)
+
+
+async def asked(parts: Parts, count: int, owner: str = ME) -> list[Opening]:
+    """Store runs that have ended, the newest last."""
+    runs = [
+        opening(f"Question {number}?", run_id=f"run_{owner}_{number:03}", owner=owner)
+        for number in range(count)
+    ]
+    await parts.journal.write(Batch(openings=runs, endings=[ending(run) for run in runs]))
+    return runs
+
+
+async def ids(history: History, limit: int, offset: int, before: str | None = None) -> list[str]:
+    page = await history.page(ME, limit, offset, before)
+    return [run.id for run in page.items]
+
+
+async def test_a_page_is_of_the_newest_runs_first(parts: Parts, history: History) -> None:
+    runs = await asked(parts, 3)
+    page = await history.page(ME, 10, 0)
+    assert [run.id for run in page.items] == [run.run_id for run in reversed(runs)]
+    assert page.total == 3
+    newest = page.items[0]
+    assert (newest.question, newest.answer, newest.state) == (
+        "Question 2?",
+        "An answer.",
+        "completed",
+    )
+    assert await parts.runs.get(ME, newest.id) == newest
+
+
+async def test_pages_make_up_the_whole_from_both_ends(parts: Parts, history: History) -> None:
+    runs = await asked(parts, 11)
+    whole = [run.run_id for run in reversed(runs)]
+    for limit in (1, 3, 4, 11, 20):
+        for offset in range(14):
+            assert await ids(history, limit, offset) == whole[offset : offset + limit]
+
+
+async def test_a_page_can_begin_after_a_run(parts: Parts, history: History) -> None:
+    runs = await asked(parts, 7)
+    whole = [run.run_id for run in reversed(runs)]
+    assert await ids(history, 3, 0, before=whole[2]) == whole[3:6]
+    assert await ids(history, 3, 1, before=whole[2]) == whole[4:7]
+    assert await ids(history, 3, 0, before=whole[-1]) == []
+    assert (await history.page(ME, 3, 0, before=whole[2])).total == 7
+
+
+async def test_a_running_run_is_in_the_history(parts: Parts, history: History) -> None:
+    run = await parts.opened("Still thinking?")
+    page = await history.page(ME, 10, 0)
+    assert [(each.id, each.state) for each in page.items] == [(run.run_id, "running")]
+
+
+async def test_a_retried_run_leaves_the_list_but_can_still_be_read(
+    parts: Parts, history: History
+) -> None:
+    first = await parts.ended()
+    again = replace(opening(), retry_of=first.run_id)
+    await parts.journal.write(Batch(openings=[again], endings=[ending(again)]))
+    page = await history.page(ME, 10, 0)
+    assert [run.id for run in page.items] == [again.run_id]
+    assert page.total == 1
+    superseded = await history.get(ME, first.run_id)
+    assert superseded is not None
+    assert superseded.superseded_by == again.run_id
+
+
+async def test_somebody_else_sees_nothing(parts: Parts, history: History) -> None:
+    [run] = await asked(parts, 1)
+    assert await history.get(SOMEBODY_ELSE, run.run_id) is None
+    page = await history.page(SOMEBODY_ELSE, 10, 0)
+    assert (list(page.items), page.total) == ([], 0)
+    page = await history.page(SOMEBODY_ELSE, 10, 0, before="z")
+    assert (list(page.items), page.total) == ([], 0)
+
+
+async def test_an_unknown_run_is_none(history: History) -> None:
+    assert await history.get(ME, "run_unknown") is None
+
+
+# --- the counts ---
+
+
+async def _counts_and_rows(connection: AsyncConnection) -> list[list[tuple[object, ...]]]:
+    counted = """
+        SELECT owner, sum(runs), sum(conversations) FROM counts
+        GROUP BY owner HAVING sum(runs) > 0 OR sum(conversations) > 0
+        ORDER BY owner
+    """
+    there = """
+        SELECT
+            owner,
+            (SELECT count(*) FROM runs WHERE owner = conversations.owner AND superseded_by IS NULL),
+            count(*)
+        FROM conversations GROUP BY owner ORDER BY owner
+    """
+    return [
+        [tuple(row) for row in await connection.execute(sa.text(sql))] for sql in (counted, there)
+    ]
+
+
+async def assert_counts_are_right(parts: Parts) -> None:
+    counted, there = await parts.database.read(_counts_and_rows)
+    assert counted == there
+
+
+async def test_the_counts_follow_whatever_happens_to_the_rows(parts: Parts) -> None:
+    mine, theirs = await asked(parts, 5), await asked(parts, 3, SOMEBODY_ELSE)
+    await assert_counts_are_right(parts)
+    await parts.journal.write(Batch(openings=mine))  # written once more
+    await assert_counts_are_right(parts)
+    again = replace(opening(), retry_of=mine[0].run_id)
+    lost = replace(opening(), retry_of=mine[0].run_id)
+    taken = await parts.journal.write(Batch(openings=[again, lost]))
+    assert list(taken) == [lost.run_id]
+    await assert_counts_are_right(parts)
+    await parts.journal.write(Batch(dropped=[again.run_id]))
+    await assert_counts_are_right(parts)
+    conversations = Conversations(parts.database)
+    assert await conversations.delete(ME, mine[1].ask.conversation_id)
+    assert await conversations.delete(SOMEBODY_ELSE, theirs[0].ask.conversation_id)
+    assert not await conversations.delete(SOMEBODY_ELSE, mine[2].ask.conversation_id)
+    await assert_counts_are_right(parts)
+    counted, _ = await parts.database.read(_counts_and_rows)
+    assert [row[0] for row in counted] == [ME, SOMEBODY_ELSE]
+
+
+async def test_a_superseded_run_is_not_counted_off_twice(parts: Parts) -> None:
+    first = await parts.ended()
+    again = replace(opening(conversation=first.ask.conversation_id), retry_of=first.run_id)
+    await parts.journal.write(Batch(openings=[again], endings=[ending(again)]))
+    await assert_counts_are_right(parts)
+    await Conversations(parts.database).delete(ME, first.ask.conversation_id)
+    await assert_counts_are_right(parts)
+    assert (await History(parts.database).page(ME, 1, 0)).total == 0
+
+
+async def test_the_counts_are_right_when_many_write_at_once(parts: Parts) -> None:
+    async def write(number: int) -> None:
+        for turn in range(20):
+            run = opening(conversation=f"conv_{number}_{turn % 7}")
+            await parts.journal.write(Batch(openings=[run], endings=[ending(run)]))
+        await Conversations(parts.database).delete(ME, f"conv_{number}_0")
+
+    await asyncio.gather(*(write(number) for number in range(8)))
+    await assert_counts_are_right(parts)
+
+
+async def test_migrating_down_and_up_counts_and_indexes_what_is_there(
+    parts: Parts, ready_url: str
+) -> None:
+    runs = await asked(parts, 4)
+    again = replace(opening(), retry_of=runs[0].run_id)
+    await parts.journal.write(Batch(openings=[again]))
+    await migrate(ready_url, "0001")
+    await parts.journal.write(Batch(endings=[ending(again, answer="Changed.")]))
+    assert await migrate(ready_url) == ["0002", "0003"]
+    await assert_counts_are_right(parts)
+    search = Search(parts.database)
+    assert (await search.find(ME, "question answer")).total == 3
+    assert (await search.find(ME, "changed", "simple")).total == 1
+    await Conversations(parts.database).delete(ME, runs[1].ask.conversation_id)
+    await assert_counts_are_right(parts)
+    assert (await search.find(ME, "question answer")).total == 2

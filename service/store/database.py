@@ -40,6 +40,7 @@ class Database:
         self._timeout_s = timeout_s
         self._tasks: set[asyncio.Task[Any]] = set()
         self._schema_is_known = False
+        self._in_trouble: set[AsyncEngine] = set()
 
     @property
     def dialect(self) -> Dialect:
@@ -89,7 +90,9 @@ class Database:
         task.add_done_callback(self._forget)
         done, _ = await asyncio.wait({task}, timeout=self._timeout_s)
         if not done:
-            raise refused("slow")
+            refusal = refused("slow")
+            self._note(engine, refusal)
+            raise refusal
         return task.result()
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
@@ -102,16 +105,36 @@ class Database:
     async def _repeat(self, engine: AsyncEngine, work: Work[T]) -> T:
         try:
             try:
-                return await self._transaction(engine, work)
+                result = await self._transaction(engine, work)
             except FOREIGN as error:
                 if not is_worth_repeating(error):
                     raise
-                return await self._transaction(engine, work)
+                result = await self._transaction(engine, work)
         except FOREIGN as error:
             refusal = unavailable(error)
             if refusal is None:
                 raise
+            self._note(engine, refusal, error)
             raise refusal from error
+        self._note(engine, None)
+        return result
+
+    def _note(
+        self,
+        engine: AsyncEngine,
+        refusal: StorageUnavailable | None,
+        error: Exception | None = None,
+    ) -> None:
+        """Say in the log when trouble begins, with the driver's own words, and when it is over."""
+        what = "writing" if engine is self._engines.writing else "reading"
+        if refusal is None:
+            if engine in self._in_trouble:
+                self._in_trouble.discard(engine)
+                _log.warning("%s works again", what)
+        elif engine not in self._in_trouble:
+            self._in_trouble.add(engine)
+            cause = getattr(error, "orig", None) or error or "no answer"
+            _log.warning("%s does not work: %s (%s)", what, refusal, cause)
 
     async def _transaction(self, engine: AsyncEngine, work: Work[T]) -> T:
         connection = await engine.connect()

@@ -55,6 +55,7 @@ def _sqlite(address: Address, timeout_s: float) -> Engines:
     options: dict[str, Any] = {
         "pool_timeout": timeout_s,
         "max_overflow": 0,
+        "hide_parameters": True,  # an error is logged with its statement, not with what users say
         # The driver begins no transaction of its own: BEGIN is ours, below.
         "connect_args": {"timeout": timeout_s * _BUSY_SHARE, "isolation_level": None},
     }
@@ -119,6 +120,7 @@ def _postgresql(address: Address, timeout_s: float) -> Engines:
     options: dict[str, Any] = {
         "pool_timeout": timeout_s,
         "max_overflow": 0,
+        "hide_parameters": True,
         "connect_args": {"async_creator_fn": connect},
     }
     writing = create_async_engine(url, pool_size=_POSTGRES_WRITERS, **options)

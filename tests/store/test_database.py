@@ -94,6 +94,15 @@ async def test_a_broken_constraint_is_a_bug(database: Database) -> None:
     assert await database.read(_names) == ["a"]
 
 
+async def test_a_bug_does_not_repeat_what_users_said(database: Database) -> None:
+    async def work(connection: AsyncConnection) -> None:
+        await connection.execute(sa.insert(workers), [{"id": "my secret"}])
+
+    with pytest.raises(DBAPIError) as caught:
+        await database.write(work)
+    assert "my secret" not in str(caught.value)
+
+
 # --- callers that go ---
 
 

@@ -77,7 +77,7 @@ def _locked(path: str) -> Iterator[None]:
 
 
 async def test_a_locked_file_can_be_read_and_is_written_to_once_it_is_free(
-    sqlite_ready: str,
+    sqlite_ready: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = sqlite_ready.removeprefix("sqlite:///")
     database = Database(sqlite_ready, timeout_s=TIMEOUT_S)
@@ -87,6 +87,11 @@ async def test_a_locked_file_can_be_read_and_is_written_to_once_it_is_free(
         assert await database.read(_count) == 0
     await _healed(database)
     assert await database.read(_count) == 1
+    # Once each, however often somebody tried.
+    assert [record.getMessage() for record in caplog.records if "work" in record.getMessage()] == [
+        "writing does not work: The database is locked by another program. (database is locked)",
+        "writing works again",
+    ]
     await database.close()
 
 

@@ -51,13 +51,15 @@ def test_a_run_is_shown_as_a_tree_with_bars_and_figures(
     assert done.returncode == 0, done.stderr
     head, totals, _, *lines = done.stdout.splitlines()
     assert head == f"Trace {traffic.well.trace_id}"
-    assert re.fullmatch(r"llm-sse-service, [\d.]+ m?s, 11 spans", totals)
+    assert re.fullmatch(r"llm-sse-service, [\d.]+ m?s, 13 spans", totals)
     names = [line[:40].rstrip() for line in lines if "◆" not in line]
-    assert names[:3] == [PROCESS, "└ invoke_workflow fanout", "  ├ invoke_agent llm-1"]
-    assert names[3].startswith("  │ └ chat mock?tokens=20&first_ms=5")
+    assert names[:3] == [PROCESS, "├ open_run", "└ invoke_workflow fanout"]
+    assert names[3] == "  ├ invoke_agent llm-1"
+    assert names[4].startswith("  │ └ chat mock?tokens=20&first_ms=5")
+    assert names[-1] == "  └ end_run"
     assert re.search(r"█▕ 200$", lines[0])
-    assert re.search(r"█ *▕ completed, \d+ tokens in, 70 out$", lines[1])
-    assert "app.first_output" in lines[2]
+    assert re.search(r"█ *▕ completed, \d+ tokens in, 70 out$", lines[2])
+    assert "app.first_output" in lines[3]
 
 
 def test_what_went_wrong_stands_beside_the_span(

@@ -1,0 +1,42 @@
+"""One of every event."""
+
+from __future__ import annotations
+
+from service.domain import AgentReport, Usage
+from service.events import (
+    AgentDelta,
+    AgentFailed,
+    AgentFinished,
+    AgentRetrying,
+    AgentSkipped,
+    AgentStarted,
+    AnswerDelta,
+    CombineStarted,
+    Event,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+)
+
+REPORT = AgentReport(
+    agent="a",
+    model="m",
+    text="said",
+    usage=Usage(1, 2),
+    cost=None,
+    elapsed_ms=1.0,
+    first_token_ms=None,
+)
+SAMPLES: list[Event] = [
+    RunStarted("run_1", "0" * 32, "fanout", ("a",)),
+    AgentStarted("a", "m"),
+    AgentDelta("a", "text"),
+    AgentFinished("a", REPORT),
+    AgentFailed("a", "code", "Why.", REPORT),
+    AgentSkipped("a", "code", "Why.", REPORT),
+    AgentRetrying("a", "code", "Why.", "gpt-4o", 1, 2.0),
+    CombineStarted("c", ("a",)),
+    AnswerDelta("c", "text"),
+    RunFinished("c", Usage(1, 2), None, 3.0, "c"),
+    RunFailed("c", "code", "Why.", False, Usage(1, 2), None, 3.0),
+]

@@ -73,8 +73,7 @@ def _blocks(encode: Encode, seq: int, events: Sequence[Event]) -> Iterator[bytes
     """Write what follows event `seq`, a bounded piece at a time.
 
     In one piece, a long replay would be a single send, whose deadline a client that reads
-    slowly but steadily would miss. An empty piece is none on the wire, but the first one lets
-    the head of the response go out.
+    slowly but steadily would miss.
     """
     texts: list[str] = []
     size = 0
@@ -85,5 +84,5 @@ def _blocks(encode: Encode, seq: int, events: Sequence[Event]) -> Iterator[bytes
         if size >= _BLOCK_BYTES:
             yield "".join(texts).encode()
             texts, size = [], 0
-    if texts:
+    if size:
         yield "".join(texts).encode()

@@ -1,0 +1,117 @@
+"""`/api/conversations`: list them, read one, rename it, delete it, take it along."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import StringConstraints
+from quart import Quart, Response, jsonify, request
+
+from service.errors import RequestError
+from service.runs.runs import Runs
+from service.store.conversations import Conversations
+from service.store.records import Conversation, Turn
+from service.web.export import file_name, markdown
+from service.web.history import paged, written
+from service.web.query import may_be_id, one_of, page
+from service.web.requests import Body, Text, owner, read_body
+
+
+class Renaming(Body):
+    """What a client sends to rename a conversation."""
+
+    title: Annotated[Text, StringConstraints(max_length=200)]
+
+
+def install(app: Quart, runs: Runs, conversations: Conversations) -> None:
+    """Add the resource to `app`."""
+
+    async def found(conversation_id: str) -> Conversation:
+        if may_be_id(conversation_id):
+            conversation = await conversations.get(owner(), conversation_id)
+            if conversation is not None:
+                return conversation
+        raise _missing()
+
+    @app.get("/api/conversations")
+    async def list_conversations() -> Response:
+        limit, offset = page()
+        some = await conversations.page(owner(), limit, offset)
+        items = [_shown(each) for each in some.items]
+        return jsonify({"items": items, **paged(some, limit, offset)})
+
+    @app.get("/api/conversations/<conversation_id>")
+    async def show_conversation(conversation_id: str) -> Response:
+        conversation = await found(conversation_id)
+        return jsonify(_whole(conversation, await conversations.turns(owner(), conversation_id)))
+
+    @app.patch("/api/conversations/<conversation_id>")
+    async def rename_conversation(conversation_id: str) -> Response:
+        body = await read_body(Renaming)
+        await found(conversation_id)
+        await conversations.rename(owner(), conversation_id, body.title, datetime.now(UTC))
+        return jsonify(_shown(await found(conversation_id)))
+
+    @app.delete("/api/conversations/<conversation_id>")
+    async def delete_conversation(conversation_id: str) -> Response:
+        await found(conversation_id)
+        running = await conversations.running(owner(), conversation_id)
+        await runs.stop_all(owner(), running)
+        if not await conversations.delete(owner(), conversation_id):
+            raise _missing()
+        return _no_content()
+
+    @app.get("/api/conversations/<conversation_id>/export")
+    async def export_conversation(conversation_id: str) -> Response:
+        conversation, form = await found(conversation_id), _wanted_form()
+        turns = await conversations.turns(owner(), conversation_id)
+        if form == "markdown":
+            kind = "text/markdown; charset=utf-8"
+            response = Response(markdown(conversation, turns), content_type=kind)
+        else:
+            response = jsonify(_whole(conversation, turns))
+        name = file_name(conversation, "md" if form == "markdown" else "json")
+        response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+        return response
+
+
+def _wanted_form() -> str:
+    asked = request.accept_mimetypes.best_match(["application/json", "text/markdown"])
+    default = "markdown" if asked == "text/markdown" else "json"
+    return one_of("format", ("json", "markdown"), default)
+
+
+def _shown(conversation: Conversation) -> dict[str, Any]:
+    return {
+        "id": conversation.id,
+        "title": conversation.title,
+        "created_at": written(conversation.created_at),
+        "updated_at": written(conversation.updated_at),
+    }
+
+
+def _whole(conversation: Conversation, turns: Sequence[Turn]) -> dict[str, Any]:
+    return {**_shown(conversation), "messages": [_message(turn) for turn in turns]}
+
+
+def _message(turn: Turn) -> dict[str, Any]:
+    return {
+        "role": turn.role,
+        "content": turn.content,
+        "created_at": written(turn.created_at),
+        **({"run_id": turn.run_id, "status": turn.state} if turn.run_id else {}),
+        **({"error": turn.error} if turn.error else {}),
+    }
+
+
+def _missing() -> RequestError:
+    return RequestError(404, "conversation_not_found", "There is no such conversation.")
+
+
+def _no_content() -> Response:
+    response = Response(status=204)
+    for name in ("Content-Type", "Content-Length"):  # there is none to describe
+        response.headers.remove(name)
+    return response

@@ -1,0 +1,53 @@
+"""A conversation as a Markdown file, and what such a file is called. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+
+from service.store.records import Conversation, Turn
+
+_LINE_END = re.compile(r"\r\n|\r|\n")  # Source: CommonMark 0.31, 2.1
+_MARKUP = re.compile(r"([\\`*_\[\]<>&#|~$])")
+_SPEAKERS = {"user": "Question", "assistant": "Answer"}
+_NAME_CHARS = 60
+
+
+def markdown(conversation: Conversation, turns: Sequence[Turn]) -> str:
+    """Return the conversation to read: a heading for each turn, what was said as a quotation.
+
+    Inside a quotation a text keeps its own markup, and cannot pass for a part of the document.
+    """
+    dates = f"Begun {_when(conversation.created_at)}, last changed {_when(conversation.updated_at)}"
+    parts = [f"# {_plain(conversation.title)}", dates, *(_section(turn) for turn in turns)]
+    return "\n\n".join(parts) + "\n"
+
+
+def file_name(conversation: Conversation, extension: str) -> str:
+    """Return a name of ASCII letters, digits and hyphens, from title and date."""
+    words = re.sub(r"[^A-Za-z0-9]+", "-", conversation.title)[:_NAME_CHARS].strip("-").lower()
+    return f"{words or 'conversation'}-{conversation.created_at:%Y-%m-%d}.{extension}"
+
+
+def _section(turn: Turn) -> str:
+    speaker = _SPEAKERS.get(turn.role, turn.role.capitalize())
+    parts = [f"## {speaker}, {_when(turn.created_at)}"]
+    if turn.content:
+        parts.append(_quoted(turn.content))
+    if turn.role == "assistant" and turn.state not in (None, "completed"):
+        parts.append(_plain(f"({turn.state}: {turn.error})" if turn.error else f"({turn.state})"))
+    return "\n\n".join(parts)
+
+
+def _quoted(text: str) -> str:
+    return "\n".join(f"> {line}" if line else ">" for line in _LINE_END.split(text))
+
+
+def _plain(text: str) -> str:
+    """Return a text of somebody's as one line without markup."""
+    return _MARKUP.sub(r"\\\1", " ".join(text.split()))
+
+
+def _when(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,125 @@
+"""Face C, `/history` and `/search`: what was asked and answered, by time and by its words."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from html import escape
+from typing import Any
+
+from quart import Quart, Response, jsonify, request
+
+from service.errors import RequestError
+from service.runs.record import record
+from service.runs.run import Run
+from service.runs.runs import Runs
+from service.store.excerpt import MARK, UNMARK
+from service.store.records import AgentAnswer, Page, StoredRun
+from service.store.search import LANGUAGES
+from service.store.store import Store
+from service.web.event_json import report_json, usage_json
+from service.web.query import may_be_id, one_of, page, refused, text
+from service.web.requests import owner
+
+_QUERY_CHARS = 1000
+_MARKED = re.compile(f"{MARK}([^{MARK}{UNMARK}]*){UNMARK}")
+
+
+def install(app: Quart, runs: Runs, store: Store) -> None:
+    """Add the pages to `app`."""
+
+    @app.get("/history")
+    async def history() -> Response:
+        limit, offset = page()
+        found = await store.history.page(owner(), limit, offset, _before())
+        items = [await _item(runs, run) for run in found.items]
+        return jsonify({"items": items, **paged(found, limit, offset)})
+
+    @app.get("/history/<run_id>")
+    async def history_item(run_id: str) -> Response:
+        run = await store.history.get(owner(), run_id) if may_be_id(run_id) else None
+        if run is None:
+            raise RequestError(404, "run_not_found", "There is no such run.")
+        answers = await store.runs.answers(run.owner, run.id)
+        agents = [_agent(each) for each in answers]
+        return jsonify({**await _item(runs, run), "agents": agents})
+
+    @app.get("/search")
+    async def search() -> Response:
+        limit, offset = page()
+        query, lang = text("query", _QUERY_CHARS), one_of("lang", LANGUAGES, "en")
+        found = await store.search.find(owner(), query, lang, limit, offset)
+        items = [
+            {**await _item(runs, hit.run), "rank": hit.rank, "snippet": marked(hit.snippet)}
+            for hit in found.items
+        ]
+        return jsonify({"items": items, **paged(found, limit, offset)})
+
+
+def paged(found: Page[Any], limit: int, offset: int) -> dict[str, Any]:
+    """Return what a page says beside its items."""
+    shown: dict[str, Any] = {"total": found.total, "limit": limit, "offset": offset}
+    return {**shown, "total_is_capped": True} if found.is_capped else shown
+
+
+def marked(snippet: str) -> str:
+    """Return a snippet as HTML: its text escaped, what matched inside <mark>."""
+    html = _MARKED.sub(r"<mark>\1</mark>", escape(snippet))
+    return html.replace(MARK, "").replace(UNMARK, "")
+
+
+def written(moment: datetime) -> str:
+    """Return a time as ISO 8601 has it, to the millisecond."""
+    return moment.isoformat(timespec="milliseconds")
+
+
+def _before() -> str | None:
+    run_id = request.args.get("before")
+    if run_id is not None and not may_be_id(run_id):
+        raise refused("before", "must be the id of a run")
+    return run_id
+
+
+async def _item(runs: Runs, run: StoredRun) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "prompt": run.question,
+        "response": await _response(runs, run),
+        "status": run.state,
+        "created_at": written(run.created_at),
+        "conversation_id": run.conversation_id,
+        "message_id": run.message_id,
+        "ensemble": run.ensemble,
+        "trace_id": run.trace_id,
+        "usage": usage_json(run.usage),
+        "cost": run.cost_usd,
+        "elapsed_ms": run.elapsed_ms,
+        **({"code": run.code, "error": run.error} if run.code else {}),
+        **({"degraded": True, "answered_by": run.answered_by} if run.degraded else {}),
+        **({"retry_of": run.retry_of} if run.retry_of else {}),
+        **({"superseded_by": run.superseded_by} if run.superseded_by else {}),
+    }
+
+
+async def _response(runs: Runs, run: StoredRun) -> str:
+    """Return the answer: of a run that goes on, what there is so far."""
+    if run.state != "running":
+        return run.answer
+    try:
+        found = await runs.look(run.id, run.owner)
+    except RequestError:  # deleted a moment ago
+        return run.answer
+    return record(found.log.after(0)).answer if isinstance(found, Run) else found.answer
+
+
+def _agent(answer: AgentAnswer) -> dict[str, Any]:
+    report = answer.report
+    return {
+        "name": answer.agent,
+        "state": answer.state,
+        **({"code": answer.code, "error": answer.error} if answer.code else {}),
+        "model": report.model,
+        **report_json(report),
+        "answer": report.text,
+        "partial": report.partial,
+    }

@@ -73,10 +73,14 @@ class Conversations:
 
         In SQLite its words are taken out of the file and its log as well, as far as readers allow.
         """
-        statement = Scope(owner).delete(conversations).where(conversations.c.id == conversation_id)
+        scope = Scope(owner)
+        statement = scope.delete(conversations).where(conversations.c.id == conversation_id)
+        # Locked first, in the journal's order: who takes the conversation first waits in a circle.
+        its_runs = scope.select(runs, runs.c.id).where(runs.c.conversation_id == conversation_id)
 
         async def work(connection: AsyncConnection) -> bool:
             await erase_on_delete(connection)
+            await connection.execute(its_runs.order_by(runs.c.id).with_for_update())
             return (await connection.execute(statement)).rowcount > 0
 
         is_gone = await self._database.write(work, "change_conversation")

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain import Message, Usage
+from service.store.conversations import Conversations
 from service.store.database import Database
 from service.store.journal_tables import Journal
 from service.store.records import Batch, Taken
@@ -344,3 +345,26 @@ async def test_workers_that_write_at_once_do_not_stand_in_each_others_way(
         await each.close()
     assert await _count(parts.database, runs) == 150
     assert await _count(parts.database, conversations) == 5
+
+
+async def test_a_conversation_that_is_deleted_while_it_is_written_to_hurts_nothing_else(
+    ready_url: str, parts: Parts
+) -> None:
+    other = Database(ready_url, timeout_s=30)
+    users = Conversations(other)
+    kept = await parts.opened(conversation="kept")
+    for round_ in range(1, 30):
+        lost = [await parts.opened(conversation="lost") for _ in range(3)]
+        both = [kept, *lost]
+        batch = Batch(
+            segments=[segment(run, round_, round_) for run in both],
+            answers=[agent_answer(run) for run in lost],
+            endings=[ending(run) for run in lost],
+        )
+        written, deleted = await asyncio.gather(
+            parts.journal.write(batch), users.delete(ME, "lost")
+        )
+        assert (written, deleted) == ({}, True)
+        assert len(await parts.runs.segments(ME, kept.run_id)) == round_
+    await other.close()
+    assert await _count(parts.database, runs) == 1

@@ -13,7 +13,7 @@ from tests.served.recorder import Recorder
 
 
 def _agent(name: str, options: str) -> Table:
-    return {"model": f"{name}?{options}", "max_tokens": 1_000_000, "retries": 0}
+    return {"model": f"{name}?{options}", "max_tokens": 7000, "retries": 0}
 
 
 _AGENTS: Mapping[str, Table] = {
@@ -23,6 +23,7 @@ _AGENTS: Mapping[str, Table] = {
         _agent("two", "tokens=12&first_ms=10&gap_ms=4"),
         _agent("joiner", "tokens=25&first_ms=5&gap_ms=6"),
         _agent("steady", "tokens=100&first_ms=5&gap_ms=10"),
+        _agent("long", "tokens=500&first_ms=5&gap_ms=10"),
         _agent("endless", "tokens=6000&first_ms=5&gap_ms=10"),
         _agent("hung", "fault=hang"),
         _agent("hung-once", "tokens=12&first_ms=5&gap_ms=2&fault=hang&times=1"),
@@ -36,6 +37,7 @@ _AGENTS: Mapping[str, Table] = {
 _ENSEMBLES: Mapping[str, Table] = {
     "fanout": {"agents": ["one", "two"], "combiner": "joiner"},
     "steady": {"agents": ["one", "two"], "combiner": "steady"},
+    "long": {"agents": ["one", "two"], "combiner": "long"},
     "endless": {"agents": ["one", "two"], "combiner": "endless"},
     "hanging-once": {"agents": ["one", "hung-once"], "combiner": "joiner"},
     "failing-once": {"agents": ["one", "failing-once"], "combiner": "joiner", "min_answers": 2},

@@ -141,7 +141,8 @@ async def check(api: Api, question: Question) -> None:
 
 async def check_attempt(api: Api, attempt: Attempt, question: str) -> None:
     shown = await api.ended(attempt.run_id)
-    assert shown["question"] == question
+    asked = await api.http.get(f"/history/{attempt.run_id}")
+    assert asked.json()["prompt"] == question
     seen = len(attempt.events)
     headers = {"Last-Event-ID": f"{attempt.run_id}-{seen}"} if seen else None
     rest = await api.replayed(attempt.run_id, headers=headers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -13,11 +14,11 @@ from tests.served.processes import Process
 from tests.served.test_restart import raw
 from tests.served.wire import (
     Api,
+    Event,
     answer_of,
     asking,
     assert_whole,
     client_of,
-    events_of,
     follow,
     until,
 )
@@ -40,12 +41,13 @@ async def everywhere(service: Process) -> AsyncIterator[list[Api]]:
 async def test_any_worker_follows_a_run_of_another_one_live(installation: Installation) -> None:
     service = installation.serve("--workers", "2")
     async with everywhere(service) as clients, clients[0].asked(ensemble="steady") as response:
-        run_id = response.headers["x-run-id"]
+        run_id, events = response.headers["x-run-id"], follow(response)
+        whole = [await anext(events) for _ in clients]
         readers = [
             asyncio.create_task(api.replayed(run_id, f"?starting_after={after}"))
-            for after, api in enumerate(clients[1:], start=1)
+            for after, api in enumerate(clients, start=1)
         ]
-        whole = [event async for event in follow(response)]
+        whole += [event async for event in events]
         for after, reader in enumerate(readers, start=1):
             assert raw(await reader) == raw(whole[after:])
     assert_whole(whole)
@@ -81,16 +83,16 @@ async def test_any_worker_cancels_a_run(installation: Installation) -> None:
 async def test_a_run_followed_only_from_another_worker_is_not_abandoned(
     installation: Installation,
 ) -> None:
-    service = installation.serve("--workers", "2", DETACH_GRACE_S="0.2")
+    service = installation.serve("--workers", "2", DETACH_GRACE_S="2")
+
+    async def followed(asker: Api, reader: Api) -> list[Event]:
+        """Ask for five seconds of answer, leave at once, and let `reader` read it."""
+        run_id = await asker.started(ensemble="long")
+        return await reader.replayed(run_id)
+
     async with everywhere(service) as clients:
-        for api in clients[1:5]:
-            async with clients[0].asked(ensemble="steady") as response:
-                first = await anext(follow(response))
-                read = api.http.stream("GET", f"/api/runs/{first.run_id}/events")
-                other = await read.__aenter__()
-            # The asker has left; this reader is all there is.
-            whole = events_of(await other.aread())
-            await read.__aexit__(None, None, None)
+        pairs = itertools.pairwise(clients)
+        for whole in await asyncio.gather(*(followed(*pair) for pair in pairs)):
             assert_whole(whole)
             assert whole[-1].data["status"] == "Completed", whole[-1]
 

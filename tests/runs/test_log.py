@@ -7,17 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from service.domain import AgentReport, Usage
-from service.events import (
-    AgentDelta,
-    AgentFailed,
-    AgentFinished,
-    AgentSkipped,
-    AnswerDelta,
-    Event,
-    RunFailed,
-    RunFinished,
-)
+from service.domain import Usage
+from service.events import AnswerDelta, Event, RunFailed, RunFinished
 from service.pace import Pace
 from service.runs.log import Reader, RunLog, Silence
 from tests.core_kit import now
@@ -54,34 +45,43 @@ def test_nothing_follows_a_final_event(final: Event) -> None:
     assert log.finished
 
 
-def _report(text: str) -> AgentReport:
-    return AgentReport(
-        agent="a",
-        model="m",
-        text=text,
-        usage=Usage(),
-        cost=None,
-        elapsed_ms=1.0,
-        first_token_ms=None,
-    )
+class _Noting:
+    """A keeper that notes how much it was told of, and how much had been told of when it had to
+    make it safe.
+    """
+
+    def __init__(self) -> None:
+        self.noted = 0
+        self.secured: list[int] = []
+
+    def note(self) -> None:
+        self.noted += 1
+
+    def secure(self) -> None:
+        self.secured.append(self.noted)
 
 
-@pytest.mark.parametrize(
-    "event",
-    [
-        AnswerDelta("a", "x" * 5_000),
-        AgentDelta("a", "x" * 5_000),
-        AgentFinished("a", _report("x" * 5_000)),
-        AgentFailed("a", "c", "m", _report("x" * 5_000)),
-        AgentSkipped("a", "c", "m", _report("x" * 5_000)),
-        RunFinished("a", Usage(), None, 1.0, "a", combiner=_report("x" * 5_000)),
-    ],
-    ids=lambda event: event.type,
-)
-def test_a_logs_size_counts_every_text_in_it(event: Event) -> None:
-    log = RunLog()
-    log.append(event)
-    assert log.size_bytes > 5_000
+async def test_a_keeper_makes_safe_what_a_reader_is_about_to_see() -> None:
+    log, keeper = RunLog(), _Noting()
+    log.keeper = keeper
+    log.append(_text("a"))
+    log.append(_text("b"))
+    assert (keeper.noted, keeper.secured) == (2, [])
+    await _reader(log).take()
+    assert keeper.secured == [2]
+
+
+async def test_a_log_that_was_hung_up_lets_its_readers_go_with_what_there_is() -> None:
+    log = RunLog([_text("a")])
+    reader = _reader(log)
+    waiting = _reader(log, after=1)
+    taking = asyncio.create_task(waiting.take())
+    await asyncio.sleep(0)
+    log.hang_up()
+    assert await taking is Silence.END
+    assert await reader.take() == [_text("a")]
+    assert await reader.take() is Silence.END
+    assert not log.finished
 
 
 # --- readers ---

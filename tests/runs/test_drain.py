@@ -1,0 +1,59 @@
+"""A process that is to end: no new runs, an end for each that goes on, and its readers told."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from service.errors import RequestError
+from service.events import RunFinished
+from tests.core_kit import model, now
+from tests.runs.kit import FOREVER, LONG, ended, failed, service
+
+
+async def test_draining_refuses_new_runs_with_a_time_to_come_back() -> None:
+    async with service() as it:
+        await it.runs.drain(0)
+        with pytest.raises(RequestError) as caught:
+            await it.start()
+    error = caught.value
+    assert (error.status, error.code) == (503, "draining")
+    assert int(error.headers["Retry-After"]) > 0
+
+
+async def test_a_run_may_finish_within_the_drain() -> None:
+    agents = {"a": {"model": model(first_ms=9_000)}}
+    async with service(agents) as it:
+        run = await it.start()
+        reading = asyncio.create_task(it.read(run))
+        await it.runs.drain(20)
+        assert isinstance(await ended(run), RunFinished)
+        assert (await reading)[-1].final
+        assert now() < 10
+
+
+async def test_a_run_that_does_not_finish_is_ended_and_its_reader_told() -> None:
+    async with service(FOREVER, **LONG) as it:
+        run = await it.start()
+        reading = asyncio.create_task(it.read(run))
+        await it.runs.drain(20)
+        assert (await failed(run)).code == "shutting_down"
+        assert (await reading)[-1].final
+        assert it.upstream_calls == 0
+
+
+async def test_after_a_drain_every_run_has_ended_even_if_nobody_reads_it() -> None:
+    async with service(FOREVER, **LONG) as it:
+        run = await it.start()
+        await asyncio.sleep(1)
+        await it.runs.drain(0)
+        assert run.log.finished
+        assert run.ended.done()
+
+
+async def test_a_drain_does_not_wait_for_ever_for_a_reader_that_takes_nothing() -> None:
+    async with service(FOREVER, **LONG) as it:
+        with it.runs.reading(await it.start()):
+            await it.runs.drain(1)
+    assert now() < 10

@@ -192,8 +192,10 @@ async def service(
         with TemporaryDirectory() as folder:
             made = _process(tools, recording, _limits(limits), beside, Path(folder))
             async with kept(made):
-                yield made
-                await made.runs.drain(0)
+                try:
+                    yield made
+                finally:
+                    await made.runs.drain(0)
 
 
 @asynccontextmanager

@@ -1,0 +1,206 @@
+"""Asking again: what was answered is not paid twice, and the new run takes the old one's place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from service.domain import Message
+from service.errors import RequestError
+from service.events import AgentFinished, RunFinished
+from service.runs.run import LiveRun, Run
+from tests.core_kit import an_ask, model
+from tests.runs.kit import COMBINER, FOREVER, LONG, NEVER_ENDING, Service, saying, service
+
+SLOW: dict[str, Any] = {"model": NEVER_ENDING, "idle_timeout_s": 80_000, "timeout_s": 80_000}
+HALF: dict[str, Any] = {"a": {"model": model("a")}, "b": SLOW}
+WHOLE: dict[str, Any] = {"a": {"model": model("a")}, "b": {"model": model("b")}}
+PRICED = {"prices": [model("a"), model("b"), COMBINER["model"]]}
+
+
+async def _retried(by: Service, run: Run) -> LiveRun:
+    """Retry `run` and read the new one to its end."""
+    again = await by.runs.retry(run.id, run.owner)
+    assert isinstance(again, LiveRun)
+    await by.read(again)
+    await by.journal.settle(30)
+    return again
+
+
+async def _refusal(by: Service, run_id: str, owner: str = "anonymous") -> RequestError:
+    with pytest.raises(RequestError) as caught:
+        await by.runs.retry(run_id, owner)
+    return caught.value
+
+
+# --- what is asked ---
+
+
+async def test_only_what_is_missing_is_asked() -> None:
+    async with service(HALF, timeout_s=40) as one, service(WHOLE, beside=one) as other:
+        await _retried(other, await one.finish())
+        assert sorted(other.server.asked_models()) == ["b", "combine"]
+
+
+async def test_the_combiner_is_told_the_answers_that_had_landed() -> None:
+    async with service(HALF, timeout_s=40) as one, service(WHOLE, beside=one) as other:
+        first = await one.finish()
+        landed = (await one.answers(first))["a"].report.text
+        await _retried(other, first)
+        assert landed in other.server.last_message("combine")
+
+
+async def test_an_answer_that_had_landed_is_told_as_reused() -> None:
+    async with service(HALF, timeout_s=40) as one, service(WHOLE, beside=one) as other:
+        again = await _retried(other, await one.finish())
+    reports = [each.report for each in again.log.after(0) if isinstance(each, AgentFinished)]
+    assert {report.agent: report.reused for report in reports} == {"a": True, "b": False}
+
+
+async def test_an_agent_that_is_set_up_otherwise_is_asked_anew() -> None:
+    changed = {**WHOLE, "a": {"model": model("a"), "temperature": 0.5}}
+    async with service(HALF, timeout_s=40) as one, service(changed, beside=one) as other:
+        await _retried(other, await one.finish())
+        assert sorted(other.server.asked_models()) == ["a", "b", "combine"]
+
+
+async def test_an_agent_that_failed_is_asked_anew() -> None:
+    agents = {**HALF, "c": {"model": model("c", fault="status", status=400)}}
+    async with service(agents, timeout_s=40) as one, service(agents, beside=one) as other:
+        await _retried(other, await one.finish())
+        assert sorted(other.server.asked_models()) == ["c", "never"]
+
+
+async def test_it_is_asked_with_what_was_said_before_it() -> None:
+    async with service(HALF, timeout_s=40) as one, service(WHOLE, beside=one) as other:
+        await other.finish(saying("First?"))
+        second = await one.finish(saying("Second?", continues=True))
+        await other.finish(saying("Third?", continues=True))
+        await _retried(other, second)
+        asked = [each["messages"] for each in other.server.asked if each["model"] == model("b")]
+    contents = [message["content"] for message in asked[-1]]
+    assert contents[0] == "First?"
+    assert contents[-1] == "Second?"
+    assert "Third?" not in contents
+
+
+async def test_it_is_asked_with_the_turns_that_were_brought() -> None:
+    brought = (Message("user", "Q1"), Message("assistant", "A1"))
+    ask = an_ask(messages=(*brought, Message("user", "Q2")), continues=True)
+    async with service(HALF, timeout_s=40) as one, service(WHOLE, beside=one) as other:
+        await _retried(other, await one.finish(ask))
+        asked = next(each for each in other.server.asked if each["model"] == model("b"))
+    assert [message["content"] for message in asked["messages"]] == ["Q1", "A1", "Q2"]
+
+
+async def test_it_is_asked_as_it_was_asked_the_first_time() -> None:
+    ask = an_ask(stream_agents=True, max_tokens=7, timeout_s=30.0)
+    async with service(HALF) as one, service(WHOLE, beside=one) as other:
+        first = await one.finish(ask)
+        again = await other.stored(await _retried(other, first))
+        was = await one.stored(first)
+    for name in ("question", "message_id", "stream_agents", "max_tokens", "timeout_s", "ensemble"):
+        assert getattr(again, name) == getattr(was, name)
+
+
+# --- what it costs ---
+
+
+async def test_a_retry_costs_what_it_spent_itself() -> None:
+    async with (
+        service(HALF, timeout_s=40, **PRICED) as one,
+        service(WHOLE, beside=one, **PRICED) as other,
+    ):
+        first = await one.finish()
+        again = await _retried(other, first)
+        spent = [(await other.answers(again))[name].report for name in ("b", "combine")]
+    final = again.log.after(0)[-1]
+    assert isinstance(final, RunFinished)
+    assert final.cost == pytest.approx(sum(report.cost or 0 for report in spent))
+    assert final.usage == spent[0].usage + spent[1].usage
+    assert (await other.answers(again))["a"].report.cost == 0
+
+
+# --- its place ---
+
+
+async def test_a_retry_takes_the_place_of_its_run() -> None:
+    async with service(HALF, timeout_s=40) as one, service(WHOLE, beside=one) as other:
+        first = await one.finish()
+        again = await _retried(other, first)
+        assert again.conversation_id == first.conversation_id
+        assert again.retry_of == first.id
+        assert (await other.stored(first)).superseded_by == again.id
+        told = await other.memory.runs.exchanges(first.owner, first.conversation_id, 9)
+        assert [run.id for run in told] == [again.id]
+
+
+async def test_the_old_run_can_still_be_read() -> None:
+    async with service(HALF, timeout_s=40) as one, service(WHOLE, beside=one) as other:
+        first = await one.finish()
+        await _retried(other, first)
+        assert await other.read(await other.runs.find(first.id, "anonymous")) == first.log.after(0)
+
+
+async def test_a_retry_of_a_retry_is_asked_after_the_last() -> None:
+    async with service(HALF, timeout_s=40) as it:
+        first = await it.finish()
+        second = await _retried(it, first)
+        third = await _retried(it, first)
+        assert [second.retry_of, third.retry_of] == [first.id, second.id]
+
+
+async def test_a_retry_that_was_made_already_is_returned() -> None:
+    async with service(HALF, timeout_s=40) as one, service(WHOLE, beside=one) as other:
+        first = await one.finish()
+        again = await _retried(other, first)
+        assert (await other.runs.retry(first.id, "anonymous")).id == again.id
+
+
+async def test_a_retry_that_goes_on_is_returned() -> None:
+    async with service(HALF, timeout_s=40) as it:
+        first = await it.finish()
+        again = await it.runs.retry(first.id, "anonymous")
+        assert await it.runs.retry(first.id, "anonymous") is again
+
+
+async def test_a_cancelled_run_can_be_asked_again() -> None:
+    async with service(FOREVER, **LONG) as one, service(beside=one) as other:
+        first = await one.start()
+        await one.runs.cancel(first)
+        await one.journal.settle(30)
+        assert isinstance((await _retried(other, first)).log.after(0)[-1], RunFinished)
+
+
+# --- what cannot be asked again ---
+
+
+async def test_a_complete_run_cannot_be_asked_again() -> None:
+    async with service() as it:
+        error = await _refusal(it, (await it.finish()).id)
+    assert (error.status, error.code) == (409, "run_not_retryable")
+    assert "complete" in error.message
+
+
+async def test_a_run_that_goes_on_cannot_be_asked_again() -> None:
+    async with service(FOREVER, **LONG) as it:
+        error = await _refusal(it, (await it.start()).id)
+    assert (error.status, error.code) == (409, "run_not_retryable")
+    assert "still going on" in error.message
+
+
+async def test_somebody_elses_run_cannot_be_asked_again() -> None:
+    async with service(HALF, timeout_s=40) as it:
+        run = await it.finish(an_ask(owner="me"))
+        assert (await _refusal(it, run.id, "you")).status == 404
+
+
+async def test_a_retry_is_a_run_like_others_to_a_drain_and_a_limit() -> None:
+    async with service(HALF, timeout_s=40, limits={"open_runs": 1}) as it:
+        first = await it.finish()
+        running = await it.start()
+        assert (await _refusal(it, first.id)).code == "overloaded"
+        await it.runs.cancel(running)
+        await it.runs.drain(0)
+        assert (await _refusal(it, first.id)).code == "draining"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import httpx
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.trace import SpanContext, Tracer
+from opentelemetry.trace import SpanContext
 
 from telemetry import outbound, semconv, store
 from telemetry.asgi import ASGIApp, Middleware
@@ -63,11 +63,6 @@ class Telemetry:
             models=config.models,
             providers=config.providers,
         )
-
-    @property
-    def tracer(self) -> Tracer:
-        """For spans that none of the operations are; give them a `context` as parent."""
-        return self._tracing.tracer
 
     def set_labels(
         self,

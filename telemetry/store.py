@@ -19,6 +19,7 @@ StoreOperationName = Literal[
     "open_run",
     "end_run",
     "commit",
+    "signal_run",
     "read_run",
     "read_events",
     "read_conversation",

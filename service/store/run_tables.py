@@ -96,11 +96,14 @@ class Runs:
 
     async def ask_to_stop(self, owner: str, run_id: str) -> None:
         """Ask the worker that has the run to stop it; nothing when it is not running."""
-        await self._database.write(partial(_signal, Scope(owner), run_id, {"stop": True}))
+        await self._tell(owner, run_id, {"stop": True})
 
     async def watch(self, owner: str, run_id: str, until: datetime) -> None:
         """Tell the worker that has the run that somebody reads it; nothing when it has ended."""
-        await self._database.write(partial(_signal, Scope(owner), run_id, {"watched_until": until}))
+        await self._tell(owner, run_id, {"watched_until": until})
+
+    async def _tell(self, owner: str, run_id: str, news: dict[str, Any]) -> None:
+        await self._database.write(partial(_signal, Scope(owner), run_id, news), "signal_run")
 
     async def _rows(self, statement: Any, operation: StoreOperationName = "read_run") -> Any:
         async def work(connection: AsyncConnection) -> Any:

@@ -206,7 +206,7 @@ JOURNAL_LAG: Final = seconds(
     "journal_lag_seconds", "Age of a commit's oldest event when it was durable.", (), CALL_BUCKETS
 )
 JOURNAL_FAILURES: Final = counter(
-    "journal_failures_total", "Commits that failed, to be tried again.", "reason"
+    "journal_failures_total", "Commits that failed; all but `other` are tried again.", "reason"
 )
 JOURNAL_PENDING: Final = gauge("journal_pending_events", "Events that are not durable yet.")
 JOURNAL_OLDEST: Final = gauge(

@@ -102,7 +102,7 @@ class JournalMetrics:
         self._metrics.journal_lag.observe(lag_s)
 
     def failed(self, reason: str) -> None:
-        """Count a commit that failed and will be tried again; `reason` is of `Unavailable`."""
+        """Count a commit that failed; it is tried again unless `reason` is `other`, a bug."""
         self._metrics.journal_failures.child(reason).inc()
 
     def show(self) -> None:

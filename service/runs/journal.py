@@ -233,6 +233,7 @@ class Journal:
 
     def _give_up(self, batch: Batch, error: Exception) -> None:
         _log.error("a run cannot be stored, which is a bug", exc_info=error)
+        self._metrics.failed("other")
         self._refuse(batch, error)
         for ending in batch.endings:
             self._let_go(ending.run_id)

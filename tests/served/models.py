@@ -56,6 +56,7 @@ AGENTS: Mapping[str, Table] = {
     "brief": _agent("tokens=40&first_ms=5&gap_ms=20"),
     "gusher": {"model": "gusher", "max_tokens": 1_000_000, "retries": 0},
     "blabber": {"model": "blabber", "retries": 0},
+    "wordy": _agent("tokens=60&first_ms=5&gap_ms=0", max_tokens=1000),
     "whole": _agent(QUICK, stream=False),
     "again": _agent(f"{QUICK}&fault=status&status=429&retry_after=0.05&times=1", retries=2),
     "stand-in": _agent("fault=status&status=400", fallbacks=[f"mock?{QUICK}"]),
@@ -66,6 +67,7 @@ AGENTS: Mapping[str, Table] = {
 ENSEMBLES: Mapping[str, Table] = {
     "fanout": {"agents": ["llm-1", "llm-2"], "combiner": "llm-combine"},
     "solo": {"strategy": "solo", "agents": ["assistant"]},
+    "wordy": {"strategy": "solo", "agents": ["wordy"]},
     "whole": {"strategy": "solo", "agents": ["whole"]},
     "hung": {"agents": ["hung-1", "hung-2"], "combiner": "llm-combine"},
     "hung-for-a-while": {

@@ -19,6 +19,7 @@ from service.store.urls import Address, Dialect
 
 _READERS = 4
 _POSTGRES_WRITERS = 3
+_CONNECTED_WITHIN_S = 10.0
 _BUSY_SHARE = 0.75  # of the time limit: "locked" is to be heard before "too slow"
 
 
@@ -108,7 +109,7 @@ def _postgresql(address: Address, timeout_s: float) -> Engines:
     async def connect(**options: Any) -> Any:
         connection = await asyncpg.connect(
             dsn=address.dsn,
-            timeout=timeout_s,
+            timeout=min(timeout_s, _CONNECTED_WITHIN_S),
             command_timeout=timeout_s,
             server_settings={"application_name": "llm-sse-service"},
             **options,

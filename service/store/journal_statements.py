@@ -31,8 +31,9 @@ _OF_CONVERSATION = sa.and_(
     conversations.c.owner == bindparam("whose"), conversations.c.id == bindparam("conversation")
 )
 
-# Held until the transaction ends, so that of two workers with one key the second sees the first.
-LOCK_KEYS = sa.select(
+# Held until the transaction ends: of two workers with one key the second sees the first, and what
+# a worker writes after a commit in doubt is written after that commit, should it come about.
+LOCK = sa.select(
     sa.func.pg_advisory_xact_lock(
         sa.func.unnest(bindparam("numbers", type_=postgresql.ARRAY(sa.BigInteger)))
     )

@@ -6,6 +6,7 @@ To write a batch twice does no harm, so one whose commit is in doubt is written 
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -33,6 +34,7 @@ class Journal:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._inserts = sql.Inserts(database.dialect)
+        self._lock_number = secrets.randbits(63)
 
     def operation(self, name: StoreOperationName, parent: Workflow | None = None) -> StoreOperation:
         """Start to measure what somebody waits for while a batch is gathered and written."""
@@ -51,6 +53,7 @@ class Journal:
 
     async def _write(self, batch: Batch, connection: AsyncConnection) -> dict[str, Taken]:
         taken: dict[str, Taken] = {}
+        await self._wait_for_others(connection, batch.openings)
         if batch.openings:
             claims = await _claims(connection, batch.openings)
             admitted, taken = admit(batch.openings, claims)
@@ -59,6 +62,15 @@ class Journal:
         if batch.dropped:
             await _drop(connection, batch.dropped)
         return taken
+
+    async def _wait_for_others(
+        self, connection: AsyncConnection, openings: Iterable[Opening]
+    ) -> None:
+        # On SQLite the transaction itself is the lock.
+        if connection.dialect.name == "postgresql":
+            keys = {_lock_number(one.ask.owner, one.key.key) for one in openings if one.key}
+            numbers = [self._lock_number, *sorted(keys)]
+            await connection.execute(sql.LOCK, {"numbers": numbers})
 
     async def _open(self, connection: AsyncConnection, openings: Sequence[Opening]) -> None:
         inserts = self._inserts
@@ -102,9 +114,6 @@ async def _claims(connection: AsyncConnection, openings: Sequence[Opening]) -> C
     claims = Claims()
     keys = sorted({(one.ask.owner, one.key.key) for one in openings if one.key})
     if keys:
-        if connection.dialect.name == "postgresql":
-            numbers = sorted(_lock_number(*each) for each in keys)
-            await connection.execute(sql.LOCK_KEYS, {"numbers": numbers})
         for row in await connection.execute(sql.KNOWN_KEYS, {"keys": keys}):
             known = KnownKey(row.fingerprint, row.run_id, row.expires_at)
             claims.keys[row.owner, row.key] = known

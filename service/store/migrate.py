@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 
 import sqlalchemy as sa
 from alembic import command
@@ -16,10 +18,13 @@ from service.settings import SettingsError
 from service.store.engines import open_engines
 from service.store.failures import FOREIGN, unavailable
 from service.store.revisions import FOLDER, applied_revision, fault, revisions
-from service.store.urls import Address, parse_url
+from service.store.urls import Address, Dialect, parse_url
 
 _LOCK = 7_203_114_557  # any number, as long as nobody else in the database uses it
-_TIMEOUT_S = 3_600.0  # an index over a large table takes its time
+_TIMEOUTS_S: Mapping[Dialect, float] = {
+    "sqlite": 30.0,  # for another process to end its migration
+    "postgresql": 3_600.0,  # for that, or for an index over a large table
+}
 
 
 async def migrate(url: str, down_to: str | None = None) -> list[str]:
@@ -32,8 +37,9 @@ async def migrate(url: str, down_to: str | None = None) -> list[str]:
     if down_to not in (None, "base", *revisions()):
         raise SettingsError(f"There is no migration {down_to}; there are {', '.join(revisions())}.")
     address = parse_url(url)
-    _prepare_folder(address)
-    engines = open_engines(address, _TIMEOUT_S)
+    if address.dialect == "sqlite":
+        _prepare_folder(address.path)
+    engines = open_engines(address, _TIMEOUTS_S[address.dialect])
     try:
         return await _on(engines.writing, down_to)
     except FOREIGN as error:
@@ -51,8 +57,10 @@ async def check(url: str, timeout_s: float = 4.0) -> str | None:
     Raises SettingsError, and StorageUnavailable when the database cannot be asked.
     """
     address = parse_url(url)
-    if address.dialect == "sqlite" and not address.path.exists():
-        return fault(None)
+    if address.dialect == "sqlite":
+        _check_place(address.path)
+        if not address.path.exists():
+            return fault(None)
     engines = open_engines(address, timeout_s)
     try:
         async with engines.reading.connect() as connection:
@@ -97,21 +105,20 @@ def _alembic(connection: Connection, down_to: str | None) -> None:
 
 
 def _refusal(error: BaseException, address: Address) -> ServiceError | SettingsError | None:
-    """Return what to say of a database that could not be opened, None when `error` is a bug."""
-    path = address.path
-    if address.dialect == "sqlite":
-        if path.is_dir():
-            return SettingsError(f"DATABASE_URL: {path} is a folder, not a file.")
-        if "not a database" in str(error):
-            return SettingsError(f"DATABASE_URL: {path} is a file, but not a SQLite database.")
-        folder = path.parent
-        if not folder.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
-            return SettingsError(f"DATABASE_URL: {path} cannot be written to.")
+    """Return what to say of a database that cannot be used, None when `error` is a bug."""
+    if address.dialect == "sqlite" and "not a database" in str(error):
+        return SettingsError(f"DATABASE_URL: {address.path} is a file, but not a SQLite database.")
     return unavailable(error)
 
 
-def _prepare_folder(address: Address) -> None:
-    if address.dialect != "sqlite":
-        return
-    with suppress(OSError):  # if this fails, opening the file says why
-        address.path.parent.mkdir(parents=True, exist_ok=True)
+def _prepare_folder(path: Path) -> None:
+    with suppress(OSError):  # what is wrong with the folder is said next
+        path.parent.mkdir(parents=True, exist_ok=True)
+    _check_place(path)
+    if not path.parent.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise SettingsError(f"DATABASE_URL: {path} cannot be written to.")
+
+
+def _check_place(path: Path) -> None:
+    if path.is_dir():
+        raise SettingsError(f"DATABASE_URL: {path} is a folder, not a file.")

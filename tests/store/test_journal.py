@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain import Message, Usage
+from service.errors import StorageUnavailable
 from service.store.conversations import Conversations
 from service.store.database import Database
 from service.store.journal_tables import Journal
@@ -368,3 +369,23 @@ async def test_a_conversation_that_is_deleted_while_it_is_written_to_hurts_nothi
         assert len(await parts.runs.segments(ME, kept.run_id)) == round_
     await other.close()
     assert await _count(parts.database, runs) == 1
+
+
+async def test_a_question_whose_commit_is_in_doubt_can_be_withdrawn(
+    ready_url: str, parts: Parts
+) -> None:
+    database = Database(ready_url, timeout_s=0.5)
+    journal, run, go_on = Journal(database), opening(), asyncio.Event()
+
+    async def hang(connection: AsyncConnection) -> None:
+        await journal._write(Batch([run]), connection)
+        await go_on.wait()
+
+    with pytest.raises(StorageUnavailable):
+        await database.write(hang)
+    withdrawal = asyncio.create_task(journal.write(Batch(dropped=[run.run_id])))
+    await asyncio.sleep(0.1)
+    go_on.set()
+    await withdrawal
+    assert await parts.runs.get(ME, run.run_id) is None
+    await database.close()

@@ -19,7 +19,7 @@ from pathlib import Path
 
 _log = logging.getLogger(__name__)
 
-_LOCK, _SLOTS = ".lock", (".a", ".b")
+_LOCK, _UNHELD, _SLOTS = ".lock", ".unheld", (".a", ".b")
 _LINE = re.compile(rb"^(?P<run>[A-Za-z0-9_]+) (?P<seq>\d+) (?P<events>\[.*\])\n", re.MULTILINE)
 
 
@@ -33,13 +33,15 @@ class Spooled:
 
 
 class Spool:
-    """The files of one process. Without a folder to write to it keeps nothing, and says so once."""
+    """The files of one process. What cannot be written it does without, and says so once."""
 
     def __init__(self, folder: Path, worker_id: str) -> None:
         self._folder = folder
         self._worker_id = worker_id
         self._lock: int | None = None
         self._slots: list[int] = []
+        self._sizes = [0, 0]
+        self._is_failing = False
         self._current = 0
         self._other_is_free = True
 
@@ -47,13 +49,11 @@ class Spool:
         """Make the files and take the lock."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            lock = os.open(self._path(_LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._lock = lock
+            self._lock = self._make_lock()
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
             self._slots = [os.open(self._path(slot), flags, 0o600) for slot in _SLOTS]
         except OSError as error:
-            self._give_up(error)
+            self._complain(error)
 
     def write(self, entries: Iterable[Spooled]) -> None:
         """Note `entries` before anybody is shown them."""
@@ -62,12 +62,16 @@ class Spool:
         block = b"".join(
             b"%s %d %s\n" % (each.run_id.encode(), each.first_seq, each.line) for each in entries
         )
+        slot = self._slots[self._current]
         try:
-            written = os.write(self._slots[self._current], block)
-            if written < len(block):
+            if os.write(slot, block) < len(block):
                 raise OSError("the disk is full")
         except OSError as error:
-            self._give_up(error)
+            os.ftruncate(slot, self._sizes[self._current])  # nothing may follow half a line
+            self._complain(error)
+        else:
+            self._sizes[self._current] += len(block)
+            self._is_failing = False
 
     def turn(self) -> None:
         """Write to the other file from here on, if nothing in it is still needed."""
@@ -79,7 +83,9 @@ class Spool:
         """Empty the file that is not being written: all that was in it is in the database."""
         self._other_is_free = True
         if self._slots:
-            os.ftruncate(self._slots[1 - self._current], 0)
+            other = 1 - self._current
+            os.ftruncate(self._slots[other], 0)
+            self._sizes[other] = 0
 
     def close(self) -> None:
         """Remove the files. Only when everything has been committed."""
@@ -100,15 +106,23 @@ class Spool:
     def _path(self, suffix: str) -> Path:
         return self._folder / f"{self._worker_id}{suffix}"
 
-    def _give_up(self, error: OSError) -> None:
+    def _make_lock(self) -> int:
+        # Under its name it is held from the first moment: one that is free means a dead process.
+        path, unheld = self._path(_LOCK), self._path(_UNHELD)
+        lock = os.open(unheld, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        unheld.rename(path)
+        return lock
+
+    def _complain(self, error: OSError) -> None:
+        if self._is_failing:
+            return
+        self._is_failing = True
         _log.warning(
             "cannot write to %s (%s): after a crash the last quarter of a second may be missing",
             self._folder,
             error.strerror or error,
         )
-        for slot in self._slots:
-            os.close(slot)
-        self._slots = []
 
 
 class Orphan:

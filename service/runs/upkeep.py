@@ -37,6 +37,7 @@ class Upkeep:
             await self._recovery.beat()
         except StorageUnavailable as error:
             _log.warning("started without the database: %s", error)
+            self._runs.journal.probe()
 
     async def keep(self) -> None:
         """Go on until cancelled; what fails for want of the database is done later."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -71,14 +70,20 @@ class Installation:
             "MIGRATE_ON_START": "true",
         }
         self._start = start
-        self._numbers = itertools.count()
+        self._served: list[Process] = []
 
     def serve(self, *arguments: str, **settings: str) -> Process:
         """Start a service here; what an earlier one stored is there."""
         told: dict[str, Any] = self.settings | settings
-        folder = self.folder / f"service-{next(self._numbers)}"  # for its .env and what it prints
+        folder = self.folder / f"service-{len(self._served)}"  # for its .env and what it prints
         folder.mkdir()
-        return self._start(*arguments, folder=folder, **told)
+        self._served.append(self._start(*arguments, folder=folder, **told))
+        return self._served[-1]
+
+    def end(self) -> None:
+        """End every service that is still there."""
+        for process in self._served:
+            process.end()
 
     @property
     def is_postgres(self) -> bool:

@@ -55,6 +55,7 @@ def trouble(
             postgres: Postgres = request.getfixturevalue("postgres")
             installation = place(request.getfixturevalue("postgres_url"))
             outage = partial({"frozen": troubles.frozen, "down": troubles.down}[kind], postgres)
+        stack.callback(installation.end)  # before the disk goes
         yield Trouble(installation, outage, kind)
 
 
@@ -80,6 +81,16 @@ async def healed(api: Api) -> None:
     await until(is_well)
 
 
+async def stored(api: Api, run_id: str) -> None:
+    """Wait until the end of a run is in the database."""
+
+    async def is_stored() -> bool:
+        response = await api.http.get(f"/history/{run_id}")
+        return response.status_code == 200 and response.json()["status"] == "completed"
+
+    await until(is_stored)
+
+
 async def test_running_answers_reach_their_readers_and_are_stored_afterwards(
     trouble: Trouble,
 ) -> None:
@@ -92,7 +103,7 @@ async def test_running_answers_reach_their_readers_and_are_stored_afterwards(
                 seen += [event async for event in events]
         assert_whole(seen)
         assert seen[-1].data["status"] == "Completed"
-        await healed(api)
+        await stored(api, seen[0].run_id)
         assert raw(await api.replayed(seen[0].run_id)) == raw(seen)
         shown = await api.shown(seen[0].run_id)
     service.crash()
@@ -158,6 +169,7 @@ async def test_reads_go_on_where_they_can_and_never_hang(trouble: Trouble) -> No
         live = await api.ask(conversation_id="conv-1")
     service.crash()
     async with client_of(trouble.installation.serve(**QUICK).url) as api:
+        assert (await api.ask())[-1].data["status"] == "Completed"
         paths = (
             f"/api/runs/{live[0].run_id}",
             f"/api/runs/{live[0].run_id}/events",
@@ -220,8 +232,8 @@ async def test_a_service_that_starts_without_its_database_waits_for_it(
     with troubles.down(postgres):
         service = installation.serve(**QUICK)
         async with client_of(service.url) as api:
-            assert (await health(api))["status"] == "degraded"
             assert (await refused(api)).status_code == 503
+            assert (await health(api))["status"] == "degraded"
             assert (await api.http.get("/health/live")).status_code == 200
     async with client_of(service.url) as api:
         await healed(api)

@@ -16,7 +16,7 @@ from tests.runs.kit import COMBINER, FOREVER, LONG, NEVER_ENDING, Service, sayin
 SLOW: dict[str, Any] = {"model": NEVER_ENDING, "idle_timeout_s": 80_000, "timeout_s": 80_000}
 HALF: dict[str, Any] = {"a": {"model": model("a")}, "b": SLOW}
 WHOLE: dict[str, Any] = {"a": {"model": model("a")}, "b": {"model": model("b")}}
-PRICED = {"prices": [model("a"), model("b"), COMBINER["model"]]}
+PRICED: dict[str, Any] = {"prices": [model("a"), model("b"), COMBINER["model"]]}
 
 
 async def _retried(by: Service, run: Run) -> LiveRun:

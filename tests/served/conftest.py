@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.databases import Postgres
 from tests.otlp import Sink
 from tests.served import models
 from tests.served.gusher import gushing
@@ -71,6 +72,20 @@ def impatient(told: Told, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         "RUN_RETENTION_S": "1",
     }
     settings = told(folder) | waits
+    with announced(folder, "serve", "--port", "0", **settings) as process:
+        yield process
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def archive(
+    request: pytest.FixtureRequest, told: Told, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Process]:
+    """A service with a database of the module's own, once of each kind."""
+    folder = tmp_path_factory.mktemp("archive")
+    settings = told(folder)
+    if request.param == "postgresql":
+        postgres: Postgres = request.getfixturevalue("postgres")
+        settings |= {"DATABASE_URL": postgres.new_database(), "MIGRATE_ON_START": "true"}
     with announced(folder, "serve", "--port", "0", **settings) as process:
         yield process
 

@@ -229,6 +229,10 @@ async def test_a_service_that_starts_without_its_database_waits_for_it(
     start: Start, recorder: Recorder, tmp_path: Path, postgres: Postgres, postgres_url: str
 ) -> None:
     installation = Installation(start, recorder, tmp_path / "installation", postgres_url)
+    service = installation.serve(**QUICK)
+    async with client_of(service.url) as api:
+        first = await api.ask()
+    service.crash()
     with troubles.down(postgres):
         service = installation.serve(**QUICK)
         async with client_of(service.url) as api:
@@ -238,6 +242,7 @@ async def test_a_service_that_starts_without_its_database_waits_for_it(
     async with client_of(service.url) as api:
         await healed(api)
         assert (await api.ask())[-1].data["status"] == "Completed"
+        assert raw(await api.replayed(first[0].run_id)) == raw(first)
 
 
 async def test_a_restarted_postgresql_is_used_again_without_a_word(

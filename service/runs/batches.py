@@ -1,8 +1,21 @@
-"""Batches put together and taken apart."""
+"""Batches put together and taken apart, and where they go."""
 
 from __future__ import annotations
 
-from service.store.records import AgentAnswer, Batch, Ending, Opening, Segment
+from typing import Protocol
+
+from service.store.records import AgentAnswer, Batch, Ending, Opening, Segment, Taken
+from telemetry import StoreOperation, Workflow
+from telemetry.store import StoreOperationName
+
+
+class Tables(Protocol):
+    """Where batches go; `service.store` has it."""
+
+    async def write(self, batch: Batch) -> dict[str, Taken]: ...
+    def operation(
+        self, name: StoreOperationName, parent: Workflow | None = None
+    ) -> StoreOperation: ...
 
 
 def is_empty(batch: Batch) -> bool:

@@ -11,18 +11,16 @@ import asyncio
 import contextlib
 import logging
 import math
-from typing import Protocol
 
 from service.errors import StorageUnavailable
 from service.events import Event
 from service.pace import Pace
-from service.runs.batches import events_in, is_empty, of_run, runs_of, together
+from service.runs.batches import Tables, events_in, is_empty, of_run, runs_of, together
 from service.runs.log import RunLog
 from service.runs.spool import Spool
 from service.runs.trail import Trail
 from service.store.records import AgentAnswer, Batch, Ending, Opening, Taken
-from telemetry import JournalMetrics, StoreOperation, Workflow
-from telemetry.store import StoreOperationName
+from telemetry import JournalMetrics, Workflow
 
 _log = logging.getLogger(__name__)
 
@@ -30,15 +28,6 @@ COMMIT_EVERY_S = 0.25
 _LANDED_S = 0.03  # agents' answers wait this long for one another
 _RETRY_S = 0.5
 _END_S = 2.0  # a reader waits no longer than this to be told of the end
-
-
-class Tables(Protocol):
-    """Where batches go; `service.store` has it."""
-
-    async def write(self, batch: Batch) -> dict[str, Taken]: ...
-    def operation(
-        self, name: StoreOperationName, parent: Workflow | None = None
-    ) -> StoreOperation: ...
 
 
 class Journal:
@@ -80,7 +69,11 @@ class Journal:
                 async with asyncio.timeout(self._timeout_s):
                     return await asker
             except TimeoutError:
+                self._leave(opening.run_id, asker)
                 raise StorageUnavailable("The database takes too long.") from None
+            except asyncio.CancelledError:
+                self._leave(opening.run_id, asker)
+                raise
 
     def follow(self, run_id: str, owner: str, log: RunLog) -> Trail:
         """Keep what is appended to the log of a run that has been opened."""
@@ -133,6 +126,12 @@ class Journal:
                 while self._trails or not is_empty(self._pending):
                     await asyncio.sleep(0.01)
         return not self._trails and is_empty(self._pending)
+
+    def _leave(self, run_id: str, asker: asyncio.Future[Taken | None]) -> None:
+        """Drop a run that was committed in the very moment in which its asker left."""
+        if not asker.cancelled() and asker.exception() is None and asker.result() is None:
+            self._pending.dropped.append(run_id)
+            self._want(COMMIT_EVERY_S)
 
     def _noted(self, trail: Trail) -> None:
         self._new.append(trail)
@@ -207,6 +206,7 @@ class Journal:
         if self.failing:
             _log.warning("the database is back")
             self.failing = None
+            self._want(COMMIT_EVERY_S)  # for what happened during this commit
         for opening in batch.openings:
             asker = self._askers.pop(opening.run_id)
             if not asker.done():

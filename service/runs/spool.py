@@ -41,7 +41,7 @@ class Spool:
         self._lock: int | None = None
         self._slots: list[int] = []
         self._sizes = [0, 0]
-        self._is_failing = False
+        self._has_complained = False
         self._current = 0
         self._other_is_free = True
 
@@ -67,11 +67,10 @@ class Spool:
             if os.write(slot, block) < len(block):
                 raise OSError("the disk is full")
         except OSError as error:
-            os.ftruncate(slot, self._sizes[self._current])  # nothing may follow half a line
             self._complain(error)
+            self._cut(self._current, self._sizes[self._current])  # nothing may follow half a line
         else:
             self._sizes[self._current] += len(block)
-            self._is_failing = False
 
     def turn(self) -> None:
         """Write to the other file from here on, if nothing in it is still needed."""
@@ -83,9 +82,7 @@ class Spool:
         """Empty the file that is not being written: all that was in it is in the database."""
         self._other_is_free = True
         if self._slots:
-            other = 1 - self._current
-            os.ftruncate(self._slots[other], 0)
-            self._sizes[other] = 0
+            self._cut(1 - self._current, 0)
 
     def close(self) -> None:
         """Remove the files. Only when everything has been committed."""
@@ -108,16 +105,29 @@ class Spool:
 
     def _make_lock(self) -> int:
         # Under its name it is held from the first moment: one that is free means a dead process.
-        path, unheld = self._path(_LOCK), self._path(_UNHELD)
+        unheld = self._path(_UNHELD)
         lock = os.open(unheld, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        unheld.rename(path)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.link(unheld, self._path(_LOCK))
+        except OSError:
+            os.close(lock)
+            raise
+        finally:
+            unheld.unlink()
         return lock
 
+    def _cut(self, slot: int, size: int) -> None:
+        self._sizes[slot] = size
+        try:
+            os.ftruncate(self._slots[slot], size)
+        except OSError as error:
+            self._complain(error)
+
     def _complain(self, error: OSError) -> None:
-        if self._is_failing:
+        if self._has_complained:
             return
-        self._is_failing = True
+        self._has_complained = True
         _log.warning(
             "cannot write to %s (%s): after a crash the last quarter of a second may be missing",
             self._folder,

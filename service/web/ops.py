@@ -51,9 +51,14 @@ def install(app: Quart, runs: Runs, telemetry: Telemetry) -> None:
 
 _WELCOME = f"""LLM SSE Service {VERSION}
 
-POST /api/process            ask several models at once; the answer streams
+POST /api/process            ask several models at once; all that happens streams
+POST /stream                 the same, the answer's text alone
 GET  /api/runs/<id>          a run: state, agents, timings, usage, cost, answer
 GET  /api/runs/<id>/events   the run's stream again
 POST /api/runs/<id>/cancel   stop it
+POST /api/runs/<id>/retry    ask again what it left unanswered
+GET  /history                what was asked and answered
+GET  /search?query=...       the same, by its words
+GET  /api/conversations      also: one of them, rename, delete, export
 GET  /health  /metrics
 """

@@ -144,7 +144,8 @@ class Runs:
                 run.stop(CANCELLED)
             elif run and signal.watched_until:
                 watched_s = (signal.watched_until - datetime.now(UTC)).total_seconds()
-                run.keep_for(max(watched_s, 0) + self._limits.detach_grace_s)
+                if watched_s > 0:  # what was said stays there, and is heard again and again
+                    run.keep_for(watched_s + self._limits.detach_grace_s)
 
     @property
     def working(self) -> int:

@@ -48,11 +48,15 @@ class Shelf:
     async def new_events(self, run: Run) -> list[Event]:
         """Return what has been committed since `run` was brought or last asked for.
 
-        Raises RequestError 404 when the run has been deleted.
+        Raises RequestError 404 when the run has been deleted, 410 when its events have expired.
         """
         segments = await self._tables.segments(run.owner, run.id, len(run.log))
-        if not segments and await self._tables.get(run.owner, run.id) is None:
-            raise RequestError(404, "run_not_found", "The run has been deleted.")
+        if not segments:
+            stored = await self._tables.get(run.owner, run.id)
+            if stored is None:
+                raise RequestError(404, "run_not_found", "The run has been deleted.")
+            if stored.events_expired:
+                raise RequestError(410, "run_expired", "The rest of this run is no longer kept.")
         return events_of(segments, len(run.log))
 
     async def say_watched(self, run: Run) -> None:

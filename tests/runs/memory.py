@@ -148,6 +148,10 @@ class Memory:
         by, tables = timedelta(seconds=seconds), self.tables
         tables.expire_at = {run: at - by for run, at in tables.expire_at.items()}
         tables.seen = {worker: at - by for worker, at in tables.seen.items()}
+        tables.signals = {
+            run: replace(signal, watched_until=signal.watched_until and signal.watched_until - by)
+            for run, signal in tables.signals.items()
+        }
         tables.keys = {
             key: replace(known, expires_at=known.expires_at - by)
             for key, known in tables.keys.items()

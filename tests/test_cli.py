@@ -69,6 +69,7 @@ def test_check_lists_every_ensemble_with_its_agents_and_models(
     printed = capsys.readouterr()
     assert printed.out.splitlines() == [
         "ensembles.toml is good.",
+        f"The database: {Path.cwd()}/data/service.db",
         "",
         "fanout (default): synthesize",
         "  a: gpt-4o (the mock)",
@@ -94,9 +95,51 @@ def test_check_says_where_each_agent_is_asked_and_whether_its_key_is_there(
 def test_check_warns_of_settings_that_this_version_takes_no_notice_of(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    _settings(redis_url="redis://x")
+    _settings(api_key="some-key")
     assert main(["check"]) == 0
-    assert "Warning: REDIS_URL has no effect in this version." in capsys.readouterr().out
+    assert "Warning: API_KEY has no effect in this version." in capsys.readouterr().out
+
+
+def test_check_shows_where_the_database_is_without_its_password(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _settings(postgres_host="db.test", postgres_password=SECRET, postgres_db="chats")
+    assert main(["check"]) == 0
+    printed = capsys.readouterr()
+    assert "The database: PostgreSQL, db.test:5432/chats" in printed.out
+    assert SECRET not in printed.out + printed.err
+
+
+@pytest.mark.parametrize("url", ["mysql://h/x", "sqlite://", "sqlite:///:memory:", "nonsense"])
+def test_an_impossible_database_is_refused_before_anything_begins(
+    url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _settings(database_url=url)
+    for command in ("check", "migrate"):
+        assert main([command]) == 2
+        assert capsys.readouterr().err.startswith("DATABASE_URL: ")
+
+
+# --- migrate ---
+
+
+def test_migrate_makes_the_tables_once_and_takes_them_back(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["migrate", "--check"]) == 1
+    assert main(["migrate"]) == 0
+    assert main(["migrate", "--check"]) == 0
+    assert main(["migrate"]) == 0
+    assert main(["migrate", "--down-to", "base"]) == 0
+    assert main(["migrate", "--down-to", "nowhere"]) == 2
+    printed = capsys.readouterr()
+    first, applied, check, again, back = printed.out.splitlines()
+    assert "python -m service migrate" in first
+    assert applied.startswith("Applied 0001, ")
+    assert check == "The database is at this version."
+    assert again == "There was nothing to do."
+    assert back.startswith("Took back ")
+    assert "nowhere" in printed.err
 
 
 def test_check_shows_no_key(capsys: pytest.CaptureFixture[str]) -> None:

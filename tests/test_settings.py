@@ -87,7 +87,14 @@ def test_names_in_lower_case_count_too(env_file: Path) -> None:
         ("detach_grace_s", "soon"),
         ("max_open_runs", "0"),
         ("run_retention_s", "-1"),
-        ("run_log_bytes", "1"),
+        ("idempotency_ttl_s", "-1"),
+        ("max_exchanges", "-1"),
+        ("postgres_port", "0"),
+        ("migrate_on_start", "maybe"),
+        ("store_timeout_s", "0"),
+        ("redis_url", "http://redis.test"),
+        ("redis_url", "redis://redis.test:port"),
+        ("redis_addr", "user:secret@redis.test"),
         ("log_level", "loud"),
         ("log_json", "2"),
         ("production", "no way"),
@@ -287,3 +294,36 @@ def test_logs_are_json_in_production_unless_told_otherwise(
 
 def test_a_log_level_may_be_in_capitals(env_file: Path) -> None:
     assert _settings(env_file, log_level="WARNING").log_level == "warning"
+
+
+# --- the database and Redis ---
+
+
+def test_the_database_is_a_file_unless_told(env_file: Path) -> None:
+    assert _settings(env_file).database == "sqlite:///data/service.db"
+    assert _settings(env_file).migrates_on_start
+
+
+def test_postgres_variables_make_a_url_whatever_is_in_the_password(env_file: Path) -> None:
+    settings = _settings(
+        env_file,
+        postgres_host="db",
+        postgres_user="me",
+        postgres_password="p@ss/w:rd",
+        postgres_db="a b",
+    )
+    assert settings.database == "postgresql://me:p%40ss%2Fw%3Ard@db:5432/a%20b"
+    assert not settings.migrates_on_start
+
+
+def test_database_url_wins(env_file: Path) -> None:
+    settings = _settings(env_file, postgres_host="db", database_url="sqlite:///here.db")
+    assert settings.database == "sqlite:///here.db"
+
+
+def test_redis_is_a_url_or_an_address_with_a_password(env_file: Path) -> None:
+    assert _settings(env_file).redis is None
+    assert _settings(env_file, redis_addr="r:6380").redis == "redis://r:6380/0"
+    both = _settings(env_file, redis_addr="r:6380", redis_password="p@ss")
+    assert both.redis == "redis://:p%40ss@r:6380/0"
+    assert _settings(env_file, redis_url="redis://u/3", redis_addr="r").redis == "redis://u/3"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import datetime
+from unicodedata import combining, normalize
 
 from service.store.records import Conversation, Turn
 
@@ -26,7 +27,8 @@ def markdown(conversation: Conversation, turns: Sequence[Turn]) -> str:
 
 def file_name(conversation: Conversation, extension: str) -> str:
     """Return a name of ASCII letters, digits and hyphens, from title and date."""
-    words = re.sub(r"[^A-Za-z0-9]+", "-", conversation.title)[:_NAME_CHARS].strip("-").lower()
+    letters = "".join(c for c in normalize("NFKD", conversation.title) if not combining(c))
+    words = re.sub(r"[^A-Za-z0-9]+", "-", letters)[:_NAME_CHARS].strip("-").lower()
     return f"{words or 'conversation'}-{conversation.created_at:%Y-%m-%d}.{extension}"
 
 

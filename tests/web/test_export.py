@@ -67,6 +67,7 @@ def test_an_answer_that_ended_badly_says_so() -> None:
     [
         ("Why is the sky blue?", "why-is-the-sky-blue-2026-11-21.md"),
         ('../../etc/passwd"; rm\r\n', "etc-passwd-rm-2026-11-21.md"),
+        ("Où est le café?", "ou-est-le-cafe-2026-11-21.md"),
         ("Привет 世界", "conversation-2026-11-21.md"),
         ("x" * 300, f"{'x' * 60}-2026-11-21.md"),
     ],

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -195,6 +197,35 @@ def test_a_full_disk_is_said_once_and_does_no_harm(
 def test_after_a_full_disk_the_process_still_counts_as_living(full: Spool, tmp_path: Path) -> None:
     full.write([FIRST])
     assert not _is_there(tmp_path)
+
+
+def test_it_goes_on_by_itself_when_there_is_room_again(full: Spool, tmp_path: Path) -> None:
+    full.write([FIRST])
+    full.turn()  # to the other file, which is not on the full disk
+    full.write([SECOND])
+    full.abandon()
+    (tmp_path / "worker_1.a").unlink()
+    assert _left(tmp_path) == [SECOND]
+
+
+@contextmanager
+def _room_for(size_bytes: int) -> Iterator[None]:
+    """Let no file of this process grow beyond `size_bytes`."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_half_a_line_is_taken_back(spool: Spool, tmp_path: Path) -> None:
+    spool.write([FIRST])
+    with _room_for(18):
+        spool.write([SECOND])
+    spool.write([OTHER])
+    spool.abandon()
+    assert _left(tmp_path) == [FIRST, OTHER]
 
 
 def test_a_spool_under_a_lock_of_another_is_not_used(

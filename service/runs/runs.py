@@ -160,19 +160,24 @@ class Runs:
         self.draining = True
         try:
             async with asyncio.timeout(timeout_s):
-                while going := [run for run in self._open.values() if not run.log.finished]:
-                    await asyncio.shield(going[0].ended)
+                while self._is_busy:
+                    await asyncio.sleep(0.02)
         except TimeoutError:
             _log.warning("ending %d runs that did not finish in time", len(self._open))
-        for run in self._open.values():
-            run.stop(SHUTTING_DOWN)
         deadline = asyncio.get_running_loop().time() + _FLUSH_S
-        while self._read or not all(run.log.finished for run in self._open.values()):
+        while self._read or self._is_busy:
+            for run in self._open.values():
+                run.stop(SHUTTING_DOWN)
             if asyncio.get_running_loop().time() > deadline:
                 break
             await asyncio.sleep(0.02)
         for read in self._read:  # those that another process works on
             read.log.hang_up()
+
+    @property
+    def _is_busy(self) -> bool:
+        """Whether a question is being committed or a run has not come to its end."""
+        return self._opening > 0 or not all(run.log.finished for run in self._open.values())
 
     async def _known(self, ask: Ask, key: IdempotencyKey, known: KnownKey) -> Run:
         """Return the run that a key is bound to, or the one that takes its place."""

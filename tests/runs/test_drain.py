@@ -57,3 +57,39 @@ async def test_a_drain_does_not_wait_for_ever_for_a_reader_that_takes_nothing() 
         with it.runs.reading(await it.start()):
             await it.runs.drain(1)
     assert now() < 10
+
+
+@pytest.mark.parametrize("drain_s", [20, 0])
+async def test_a_question_that_is_being_committed_belongs_to_the_open_runs(drain_s: float) -> None:
+    async with service() as it:
+        it.memory.writing.delay_s = 1
+        starting = asyncio.create_task(it.start())
+        await asyncio.sleep(0.5)
+        await it.runs.drain(drain_s)
+        assert (await starting).log.finished
+
+
+async def test_the_ends_of_a_drain_are_kept() -> None:
+    async with service(FOREVER, **LONG) as it:
+        run = await it.start()
+        await it.runs.drain(0)
+        await it.journal.settle(30)
+        assert (await it.stored(run)).code == "shutting_down"
+
+
+async def test_a_run_that_a_drain_has_ended_can_be_asked_again() -> None:
+    async with service(FOREVER, **LONG) as one, service(beside=one) as other:
+        run = await one.start()
+        await one.runs.drain(0)
+        await one.journal.settle(30)
+        again = await other.runs.retry(run.id, run.owner)
+        assert isinstance((await other.read(again))[-1], RunFinished)
+
+
+async def test_a_drain_does_not_wait_for_ever_for_a_database_that_hangs() -> None:
+    async with service(FOREVER, **LONG) as it:
+        run = await it.start()
+        it.memory.writing.stall()
+        await it.runs.drain(0)
+        assert run.log.finished
+        assert now() < 5

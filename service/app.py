@@ -138,6 +138,7 @@ def _quart(settings: Settings, runs: Runs, store: Store, telemetry: Telemetry) -
         BODY_TIMEOUT=settings.body_timeout_s,
         RESPONSE_TIMEOUT=None,
     )
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # pages in the order of their docs
 
     @app.before_request
     async def name_the_route() -> None:

@@ -27,6 +27,8 @@ def test_the_benchmark_prints_every_row() -> None:
         "answer tokens per CPU-second",
         "memory",
         "saturation",
+        "search, SQLite",
+        "history page, PostgreSQL",
         "CPU per run, every span exported",
         "the collector dead",
     ):

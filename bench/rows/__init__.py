@@ -9,6 +9,7 @@ from bench.rows.agents import agents
 from bench.rows.latency import latency
 from bench.rows.memory import memory
 from bench.rows.saturation import saturation
+from bench.rows.search import search_postgresql, search_sqlite
 from bench.rows.store import store, store_first, store_short
 from bench.rows.telemetry import telemetry_cost, telemetry_felt
 from bench.rows.throughput import back_to_back, throughput
@@ -26,6 +27,8 @@ ROWS: dict[str, Row] = {
     "store": store,
     "store-short": store_short,
     "store-first-token": store_first,
+    "search-sqlite": search_sqlite,
+    "search-postgresql": search_postgresql,
     "telemetry": telemetry_cost,
     "collector": telemetry_felt,
 }

@@ -57,7 +57,8 @@ async def _page(
     else:
         older = ids.where(runs.c.id < before).order_by(runs.c.id.desc())
         found = [*(await connection.scalars(older.limit(limit).offset(offset)))]
-    rows = await connection.execute(
-        scope.select(runs, *RUN_COLUMNS).where(runs.c.id.in_(found)).order_by(runs.c.id.desc())
-    )
-    return Page([stored_run(row) for row in rows], total)
+    if not found:
+        return Page((), total)
+    rows = await connection.execute(scope.select_keys(RUN_COLUMNS, found))  # the id is the first
+    by_id = {row.id: stored_run(row) for row in rows}
+    return Page([by_id[run_id] for run_id in found], total)

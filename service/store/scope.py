@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,6 +18,16 @@ class Scope:
     def select(self, table: Table, *columns: ColumnElement[Any]) -> Select[Any]:
         """Return a query of `table`'s rows; of all its columns unless some are named."""
         return sa.select(*(columns or table.columns)).where(self.of(table))
+
+    def select_keys(
+        self, columns: Sequence[ColumnElement[Any]], values: Collection[Any]
+    ) -> Select[Any]:
+        """Return a query of the rows whose first column, a unique one, is among `values`.
+
+        The limit has SQLite look them up by that: it thinks that an owner has few rows.
+        """
+        rows = sa.select(*columns).where(columns[0].in_(values)).limit(len(values)).subquery()
+        return sa.select(rows).where(self.of(rows))
 
     def insert(self, table: Table, **values: Any) -> Insert:
         return sa.insert(table).values(self.row(**values))

@@ -54,15 +54,13 @@ class Search:
         self, request: Request, limit: int, offset: int, connection: AsyncConnection
     ) -> Page[Hit]:
         found = await self._index.find(connection, request, limit, offset)
-        statement = (
-            Scope(request.owner)
-            .select(runs, runs.c.number, *RUN_COLUMNS)
-            .where(runs.c.number.in_(found.ranks))
-        )
+        if not found.ranks:
+            return Page((), found.total, found.is_capped)
+        statement = Scope(request.owner).select_keys([runs.c.number, *RUN_COLUMNS], found.ranks)
         rows = await connection.execute(statement)
         by_number = {row.number: stored_run(row) for row in rows}
         texts = {number: (run.question, run.answer) for number, run in by_number.items()}
-        matches = await self._index.matches(connection, request, texts) if texts else {}
+        matches = await self._index.matches(connection, request, texts)
         hits = [
             Hit(run=by_number[number], rank=rank, snippet=excerpt(texts[number], matches[number]))
             for number, rank in found.ranks.items()

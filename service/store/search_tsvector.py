@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -57,9 +58,12 @@ class Tsvector:
         self, connection: AsyncConnection, request: Request, limit: int, offset: int
     ) -> Found:
         numbers = await _newest(connection, request)
+        if not numbers:
+            return Found({}, 0, is_capped=False)
         candidates = numbers[:CANDIDATES]
         values = {"numbers": candidates, "limit": limit, "offset": offset}
-        rows = await _execute(connection, _RANKED, request, values)
+        positive = replace(request, query=request.query.positive)
+        rows = await _execute(connection, _RANKED, positive, values)
         return Found(
             {row.number: row.rank for row in rows}, len(candidates), len(numbers) > CANDIDATES
         )
@@ -109,9 +113,12 @@ async def _stems(
     """Return the stems of the words in `terms`, and of those said that may share one."""
     asked = {word for term in terms for word in term}
     beginnings = {word[:2] for word in asked}
-    words = asked | {word for word in said if word[:2] in beginnings}
+    words = {*said} - asked
+    alike = {word for word in words if word[:2] in beginnings}
+    if not alike:
+        return {}
     # As in the index: words with a digit have no stem.
-    plain = [word for word in words if word.isalpha()]
+    plain = [word for word in asked | alike if word.isalpha()]
     return {row.word: row.stem for row in await connection.execute(_STEMS, {"words": plain})}
 
 

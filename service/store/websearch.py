@@ -50,6 +50,11 @@ class Query:
     alternatives: tuple[Alternative, ...]
 
     @property
+    def positive(self) -> Query:
+        """The same without what must not be there, which no rank comes from."""
+        return Query(tuple(Alternative(each.wanted, ()) for each in self.alternatives))
+
+    @property
     def wanted(self) -> tuple[Term, ...]:
         """All that may be found, once each."""
         return tuple(dict.fromkeys(term for each in self.alternatives for term in each.wanted))

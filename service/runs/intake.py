@@ -56,7 +56,7 @@ class Intake:
             trace_id=request.trace_id if (request := current_request()) else "",
             created_at=now,
             brought=brought,
-            key=self._new_key(key, now, retried) if key else None,
+            key=self._new_key(key, now) if key else None,
             retry_of=retried.id if retried else None,
         )
         return Order(
@@ -67,12 +67,12 @@ class Intake:
             landed=await self._landed(ensemble, retried) if retried else {},
         )
 
-    def _new_key(self, key: IdempotencyKey, now: datetime, retried: StoredRun | None) -> NewKey:
+    def _new_key(self, key: IdempotencyKey, now: datetime) -> NewKey:
         return NewKey(
             key=key.key,
             fingerprint=key.fingerprint,
             expires_at=now + timedelta(seconds=self._limits.idempotency_s),
-            replaces=retried.id if retried else None,
+            replaces=key.bound_to,
         )
 
     async def _landed(self, ensemble: Ensemble, run: StoredRun) -> Mapping[str, AgentReport]:

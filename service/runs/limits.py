@@ -19,7 +19,8 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
-    """A caller's key, and a fingerprint of the request it came with."""
+    """A caller's key, a fingerprint of the request it came with, and the run it has so far."""
 
     key: str
     fingerprint: bytes
+    bound_to: str | None = None

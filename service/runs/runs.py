@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from service.domain import Ask
@@ -61,12 +62,10 @@ class Runs:
 
         Returns the run that does, which may have begun already. Raises RequestError 404, 409.
         """
-        stored = first = await self._stored(run_id, owner)
-        while stored.superseded_by:
-            stored = await self._stored(stored.superseded_by, owner)
+        stored = await self._latest(run_id, owner)
         if stored.state in RETRYABLE:
             return await self._begin(ask_of(stored), None, stored)
-        if stored is first:
+        if stored.id == run_id:
             what = "still going on" if stored.state == "running" else "complete"
             raise RequestError(
                 409, "run_not_retryable", f"There is nothing to retry: it is {what}."
@@ -184,9 +183,11 @@ class Runs:
         if known.fingerprint != key.fingerprint:
             raise _reused()
         if known.run_id not in self._open:
-            stored = await self._stored(known.run_id, ask.owner)
+            stored = await self._latest(known.run_id, ask.owner)
             if stored.state in RETRYABLE and stored.code != CANCELLED.code:
+                key = replace(key, bound_to=known.run_id)
                 return await self._begin(ask_of(stored), key, stored)
+            return await self.find(stored.id, ask.owner)
         return await self.find(known.run_id, ask.owner)
 
     async def _begin(
@@ -207,6 +208,13 @@ class Runs:
         self._open[run.id] = run
         trail.saved.add_done_callback(lambda _: self._open.pop(run.id))
         return run
+
+    async def _latest(self, run_id: str, owner: str) -> StoredRun:
+        """Return a run, or the last of those that took its place."""
+        stored = await self._stored(run_id, owner)
+        while stored.superseded_by:
+            stored = await self._stored(stored.superseded_by, owner)
+        return stored
 
     async def _stored(self, run_id: str, owner: str) -> StoredRun:
         stored = await self._tables.get(owner, run_id)

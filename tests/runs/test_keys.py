@@ -142,13 +142,24 @@ async def test_another_body_is_refused_for_a_failed_run_too() -> None:
         assert (await _refusal(it, OTHER_BODY)).status == 422
 
 
-async def test_a_key_whose_run_was_asked_again_by_hand_leads_to_what_came_of_it() -> None:
+async def test_a_key_leads_to_the_answer_that_its_run_was_asked_again_for() -> None:
+    async with service(FAILING) as one, service(beside=one) as other:
+        first = await one.finish(key=KEY)
+        retried = await other.runs.retry(first.id, first.owner)
+        await other.read(retried)
+        await other.journal.settle(30)
+        assert (await _post(one)).id == retried.id
+
+
+async def test_a_run_that_failed_again_by_hand_is_asked_once_more_under_its_key() -> None:
     async with service(FAILING) as it:
         first = await it.finish(key=KEY)
-        retried = await it.runs.retry(first.id, first.owner)
-        await it.read(retried)
+        second = await it.runs.retry(first.id, first.owner)
+        await it.read(second)
         await it.journal.settle(30)
-        assert (await _post(it)).id == retried.id
+        third = await it.start(key=KEY)
+        assert third.retry_of == second.id
+        assert await _post(it) is third
 
 
 # --- at the same time ---

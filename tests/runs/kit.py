@@ -31,6 +31,7 @@ from service.runs.log import Reader, RunLog, Silence
 from service.runs.recovery import Recovery
 from service.runs.run import LiveRun, Run
 from service.runs.runs import Runs
+from service.runs.shelf import events_of
 from service.runs.spool import Spool
 from service.runs.upkeep import Upkeep
 from service.runs.workshop import Tools
@@ -53,6 +54,7 @@ class Service:
     """The runs under test and what they are made with."""
 
     runs: Runs
+    tools: Tools
     server: Recording
     telemetry: Telemetry
     pace: Pace
@@ -89,6 +91,10 @@ class Service:
         stored = await self.memory.runs.get(run.owner, run.id)
         assert stored is not None
         return stored
+
+    async def kept_events(self, run: Run) -> list[Event]:
+        """Return the events of a run that the store has."""
+        return events_of(await self.memory.runs.segments(run.owner, run.id), 0)
 
     async def answers(self, run: Run) -> dict[str, AgentAnswer]:
         """Return the agents' answers that the store has, by agent."""
@@ -227,6 +233,7 @@ def _process(
     recovery = Recovery(memory.store(), folder, worker_id, kept_s, tools.telemetry)
     return Service(
         runs=runs,
+        tools=tools,
         server=server,
         telemetry=tools.telemetry,
         pace=tools.pace,

@@ -33,7 +33,11 @@ async def _refusal(of: Service, ask: Ask | None = None) -> RequestError:
 async def test_starting_returns_at_once_with_the_first_event_in_the_log() -> None:
     async with service() as it:
         run = await it.start()
-        assert run.log.after(0) == [RunStarted(run.id, run.trace_id, "fanout", ("a", "b"))]
+        (started,) = run.log.after(0)
+        assert isinstance(started, RunStarted)
+        assert started.run_id == run.id
+        assert started.agents == ("a", "b")
+        assert re.fullmatch("[0-9a-f]{16}", started.span_id)
 
 
 async def test_a_run_ends_with_its_answer() -> None:

@@ -31,6 +31,7 @@ class RunStarted(_Fact, frozen=True, tag="run.started"):
     trace_id: str
     ensemble: str
     agents: tuple[str, ...]
+    span_id: str = ""  # 16 hex digits; not on the wire, for links from later traces
 
 
 class AgentStarted(_Fact, frozen=True, tag="agent.started"):

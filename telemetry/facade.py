@@ -152,12 +152,16 @@ class Telemetry:
         if disconnected:
             self.metrics.disconnects.inc()
 
-    def resumed(self, run_trace: SpanContext | None) -> None:
-        """Count a stream that re-attached, and link the current request's span to the run."""
+    def resumed(self, trace_id: str, span_id: str) -> None:
+        """Count a stream that re-attached, and link the current request's span to the run's.
+
+        The ids are hexadecimal, and empty where they are not known any more.
+        """
         self.metrics.resumes.inc()
         request = current_request()
-        if request is not None and run_trace is not None and run_trace.is_valid:
-            request.span.add_link(run_trace)
+        run = SpanContext(int(trace_id or "0", 16), int(span_id or "0", 16), is_remote=True)
+        if request is not None and run.is_valid:
+            request.span.add_link(run)
 
     def shutdown(self, timeout_s: float = 3.0) -> None:
         """Send what is queued, for at most `timeout_s`; later calls do nothing."""

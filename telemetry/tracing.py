@@ -15,7 +15,7 @@ from telemetry.operation import STOPPED_ON_PURPOSE, Attributes, Operation, Recor
 class Workflow(Operation):
     """One run: `invoke_workflow <name>`; its parent is the request that started it."""
 
-    __slots__ = ("_first_output_seen", "_name", "trace_id")
+    __slots__ = ("_first_output_seen", "_name", "span_id", "trace_id")
 
     def __init__(
         self, recorder: Recorder, name: str, attributes: Attributes, parent: RequestInfo | None
@@ -30,6 +30,7 @@ class Workflow(Operation):
         self._name = name
         self._first_output_seen = False
         self.trace_id = format(self.span_context.trace_id, "032x")
+        self.span_id = format(self.span_context.span_id, "016x")
         recorder.metrics.inflight_runs.inc()
 
     def agent(self, name: str, model: str) -> "AgentOperation":

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from service.domain import Ask
 from service.errors import RequestError
+from service.events import RunStarted
 from service.runs.intake import RETRYABLE, Intake, ask_of
 from service.runs.journal import Journal
 from service.runs.limits import IdempotencyKey, Limits
@@ -113,8 +114,9 @@ class Runs:
 
     def note_resumed(self, run: Run) -> None:
         """Count a connection that comes back to `run` and link its trace to the run's."""
-        context = run.workflow.span_context if isinstance(run, LiveRun) else None
-        self._tools.telemetry.resumed(context)
+        started = next(iter(run.log.after(0)), None)
+        span_id = started.span_id if isinstance(started, RunStarted) else ""
+        self._tools.telemetry.resumed(run.trace_id, span_id)
 
     async def cancel(self, run: Run) -> None:
         """Stop `run` and wait for its final event; nothing to do when it has ended."""

@@ -80,7 +80,7 @@ class Workshop:
         kit = self._kit(order, workflow, timeout_s)
         run = LiveRun(_known(order, workflow), kit, self._grace_s)
         trail = self._journal.follow(run.id, run.owner, run.log)
-        run.log.append(RunStarted(run.id, run.trace_id, ensemble.name, agents))
+        run.log.append(RunStarted(run.id, run.trace_id, ensemble.name, agents, workflow.span_id))
 
         async def emit(event: Event) -> None:
             run.log.append(event)

@@ -128,7 +128,7 @@ async def a_varied_day(telemetry: Telemetry) -> None:
     await telemetry.middleware(leaving)(scope, wire.inbox.get, wire.send)
     telemetry.stream_opened()
     telemetry.stream_closed(disconnected=True)
-    telemetry.resumed(None)
+    telemetry.resumed("", "")
     telemetry.store_operation("commit", system="sqlite").finish("full")
     telemetry.store_rejected("full")
     telemetry.run_recovered("interrupted")

@@ -167,6 +167,18 @@ def recorder() -> Iterator[Recorder]:
 @pytest.fixture
 def installation(
     start: Start, recorder: Recorder, tmp_path: Path, database_url: str
-) -> Installation:
+) -> Iterator[Installation]:
     """A place to start services in again and again, once with each kind of database."""
-    return Installation(start, recorder, tmp_path / "installation", database_url)
+    made = Installation(start, recorder, tmp_path / "installation", database_url)
+    yield made
+    made.end()  # before its database goes
+
+
+@pytest.fixture
+def on_postgres(
+    start: Start, recorder: Recorder, tmp_path: Path, postgres_url: str
+) -> Iterator[Installation]:
+    """The same, on PostgreSQL only."""
+    made = Installation(start, recorder, tmp_path / "installation", postgres_url)
+    yield made
+    made.end()

@@ -10,10 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.served.conftest import Start
 from tests.served.installation import Installation
 from tests.served.processes import Process, kill
-from tests.served.recorder import Recorder
 from tests.served.wire import (
     Api,
     Event,
@@ -155,11 +153,10 @@ async def test_a_killed_worker_s_run_is_interrupted_while_the_others_go_on(
 
 
 async def test_a_worker_that_was_taken_for_dead_changes_nothing_when_it_goes_on(
-    start: Start, recorder: Recorder, tmp_path: Path, postgres_url: str
+    on_postgres: Installation, tmp_path: Path
 ) -> None:
-    installation = Installation(start, recorder, tmp_path / "installation", postgres_url)
-    frozen = installation.serve()
-    healthy = installation.serve(SPOOL_DIR=str(tmp_path / "spool-of-another-machine"))
+    frozen = on_postgres.serve()
+    healthy = on_postgres.serve(SPOOL_DIR=str(tmp_path / "spool-of-another-machine"))
     async with client_of(frozen.url) as api, client_of(healthy.url) as other:
         async with api.asked(ensemble="endless") as response:
             run_id = (await anext(follow(response))).run_id

@@ -226,15 +226,14 @@ async def test_after_the_trouble_a_kill_loses_nothing_as_before(trouble: Trouble
 
 
 async def test_a_service_that_starts_without_its_database_waits_for_it(
-    start: Start, recorder: Recorder, tmp_path: Path, postgres: Postgres, postgres_url: str
+    on_postgres: Installation, postgres: Postgres
 ) -> None:
-    installation = Installation(start, recorder, tmp_path / "installation", postgres_url)
-    service = installation.serve(**QUICK)
+    service = on_postgres.serve(**QUICK)
     async with client_of(service.url) as api:
         first = await api.ask()
     service.crash()
     with troubles.down(postgres):
-        service = installation.serve(**QUICK)
+        service = on_postgres.serve(**QUICK)
         async with client_of(service.url) as api:
             assert (await refused(api)).status_code == 503
             assert (await health(api))["status"] == "degraded"
@@ -246,10 +245,9 @@ async def test_a_service_that_starts_without_its_database_waits_for_it(
 
 
 async def test_a_restarted_postgresql_is_used_again_without_a_word(
-    start: Start, recorder: Recorder, tmp_path: Path, postgres: Postgres, postgres_url: str
+    on_postgres: Installation, postgres: Postgres
 ) -> None:
-    installation = Installation(start, recorder, tmp_path / "installation", postgres_url)
-    async with client_of(installation.serve().url) as api:
+    async with client_of(on_postgres.serve().url) as api:
         first = await api.ask()
         async with api.asked(ensemble="steady") as response:
             postgres.restart()

@@ -20,6 +20,7 @@ from service.store.urls import Address, Dialect
 _READERS = 4
 _POSTGRES_WRITERS = 3
 _CONNECTED_WITHIN_S = 10.0
+_IDLE_SHARE = 3  # of the time limit; long before a silent process is taken for dead
 _BUSY_SHARE = 0.75  # of the time limit: "locked" is to be heard before "too slow"
 
 
@@ -111,7 +112,11 @@ def _postgresql(address: Address, timeout_s: float) -> Engines:
             dsn=address.dsn,
             timeout=min(timeout_s, _CONNECTED_WITHIN_S),
             command_timeout=timeout_s,
-            server_settings={"application_name": "llm-sse-service"},
+            server_settings={
+                "application_name": "llm-sse-service",
+                # A process that is frozen in the midst of a transaction would keep its rows.
+                "idle_in_transaction_session_timeout": str(int(timeout_s * _IDLE_SHARE * 1000)),
+            },
             **options,
         )
         connections.add(connection)

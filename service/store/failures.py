@@ -40,6 +40,7 @@ _SQLITE: Mapping[int, Unavailable] = {
 # The longest that fits. Source: https://www.postgresql.org/docs/16/errcodes-appendix.html
 _POSTGRESQL: Mapping[str, Unavailable] = {
     "08": "down",  # connection exceptions
+    "25P03": "slow",  # idle in a transaction for too long
     "25006": "down",  # the server takes no writes: a standby
     "28": "down",  # authorization
     "3D000": "down",  # no such database

@@ -153,6 +153,36 @@ async def test_slow_work_is_given_up_by_its_caller_and_ends(ready_url: str) -> N
     await database.close()
 
 
+async def test_a_process_frozen_in_a_transaction_does_not_keep_others_from_writing(
+    postgres_ready: str,
+) -> None:
+    frozen, other = (Database(postgres_ready, timeout_s=0.3) for _ in range(2))
+    await other.write(_add_worker)
+    go_on = asyncio.Event()
+
+    async def touch(connection: AsyncConnection) -> None:
+        await connection.execute(sa.update(workers).values(seen_at=NOW))
+
+    async def touch_and_freeze(connection: AsyncConnection) -> None:
+        await touch(connection)
+        await go_on.wait()
+
+    with pytest.raises(StorageUnavailable):
+        await frozen.write(touch_and_freeze)
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await other.write(touch)
+                break
+            except StorageUnavailable:
+                await asyncio.sleep(0.1)
+    go_on.set()
+    await _idle(frozen)
+    assert await frozen.read(_names) == ["a"]
+    for database in (frozen, other):
+        await database.close()
+
+
 async def test_more_readers_than_connections_wait_their_turn(database: Database) -> None:
     assert await asyncio.gather(*(database.read(_names) for _ in range(40))) == [[]] * 40
     assert _busy(database) == 0

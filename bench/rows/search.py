@@ -171,9 +171,9 @@ def _looked(what: str, name: str, shelves: list[_Shelf]) -> list[Line]:
 
 
 def _is_logarithmic(p95s: list[float], times: float, few: int) -> bool:
-    """Whether a step adds no more than the one before it, or all is as the logarithm grows."""
+    """Whether a step adds no more than the one before it, within a tenth, or all of it does."""
     earlier, later = p95s[1] - p95s[0], p95s[2] - p95s[1]
-    return later <= earlier or p95s[2] / p95s[0] <= 1 + math.log(times) / math.log(few)
+    return later <= 1.1 * earlier or p95s[2] / p95s[0] <= 1 + math.log(times) / math.log(few)
 
 
 # --- writing meanwhile ---

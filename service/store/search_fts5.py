@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,7 @@ from service.store.websearch import fts5
 
 _INDEXES = ("run_stems", "run_words")
 _CAN_ERASE = sqlite3.sqlite_version_info >= (3, 42)
+_DENSE = 16  # rows for each that is ranked
 _MERGED_PAGES = 300  # in one transaction: some 50 ms
 
 # FTS5 walks from the newest row back, and stops when it has enough.
@@ -37,6 +39,7 @@ _CANDIDATES = f"""
 _RANKED = f"""
     SELECT rowid AS number, -bm25({{index}}, 0, {QUESTION_WEIGHT}, {ANSWER_WEIGHT}) AS score
     FROM {{index}} WHERE {{index}} MATCH :match AND rowid >= :oldest
+        AND +rowid IN (SELECT value FROM json_each(:numbers))
     ORDER BY score DESC, rowid DESC LIMIT :limit OFFSET :offset
 """
 _HIGHLIGHTED = """
@@ -54,13 +57,21 @@ class Fts5:
     async def find(
         self, connection: AsyncConnection, request: Request, limit: int, offset: int
     ) -> Found:
-        match = f"(owner : {_owner_word(request.owner)}) AND ({_expression(request)})"
+        owned = f"(owner : {_owner_word(request.owner)}) AND ({_expression(request)})"
         candidates = _statement(_CANDIDATES, request)
-        numbers = (await connection.scalars(candidates, {"match": match})).all()
+        numbers = (await connection.scalars(candidates, {"match": owned})).all()
         if not numbers:
             return Found({}, 0, is_capped=False)
-        newest = numbers[:CANDIDATES]
-        values = {"match": match, "oldest": newest[-1], "limit": limit, "offset": offset}
+        newest = [*numbers[:CANDIDATES]]
+        values = {
+            # bm25 counts all rows of each word, the owner's too. That is spared where the others'
+            # rows, which are passed over then, cannot be many.
+            "match": _expression(request) if _is_dense(newest) else owned,
+            "oldest": newest[-1],
+            "numbers": json.dumps(newest),
+            "limit": limit,
+            "offset": offset,
+        }
         rows = await connection.execute(_statement(_RANKED, request), values)
         return Found(
             {row.number: row.score for row in rows}, len(newest), len(numbers) > CANDIDATES
@@ -127,6 +138,10 @@ def _statement(sql: str, request: Request) -> sa.TextClause:
 
 def _expression(request: Request) -> str:
     return f"{{question answer}} : ({fts5(request.query)})"
+
+
+def _is_dense(newest: Sequence[int]) -> bool:
+    return newest[0] - newest[-1] < _DENSE * len(newest)
 
 
 def _owner_word(owner: str) -> str:

@@ -1,8 +1,9 @@
 """Commits what happens in the runs of this process: all of them together, every quarter second.
 
 A run's question is committed before anything is asked, its end before anybody is told of it, an
-agent's answer when it lands; the rest when its time has come. Nobody waits for the database but
-who opens or ends a run, and those not longer than its time limit.
+agent's answer when it lands: with these goes what belongs to them, and all the rest when its time
+has come. Nobody waits for the database but who opens or ends a run, and those not longer than its
+time limit.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import asyncio
 import contextlib
 import logging
 import math
+from collections.abc import Iterable
 
 from service.errors import StorageUnavailable
 from service.events import Event
 from service.pace import Pace
+from service.runs.alarm import Alarm
 from service.runs.batches import Tables, events_in, is_empty, of_run, runs_of, together
 from service.runs.log import RunLog
 from service.runs.spool import Spool
@@ -45,13 +48,12 @@ class Journal:
         self._pace = pace
         self._timeout_s = timeout_s
         self._metrics = metrics
-        self._waiting_since: float | None = None  # what is not committed
         self._pending = Batch()
         self._askers: dict[str, asyncio.Future[Taken | None]] = {}  # who waits for an opening
         self._trails: dict[str, Trail] = {}
         self._new: list[Trail] = []
-        self._due = math.inf
-        self._waker: asyncio.Future[None] | None = None
+        self._alarm = Alarm()
+        self._all_due = math.inf  # when everything is to be committed
 
     async def open(self, opening: Opening) -> Taken | None:
         """Commit a question; return the run that has its place already, if there is one.
@@ -112,7 +114,7 @@ class Journal:
     async def keep(self) -> None:
         """Commit until cancelled."""
         while True:
-            await self._wait()
+            await self._alarm.wait()
             await self._commit()
 
     def probe(self) -> None:
@@ -135,39 +137,36 @@ class Journal:
 
     def _noted(self, trail: Trail) -> None:
         self._new.append(trail)
-        self._want(COMMIT_EVERY_S)
+        if self._all_due == math.inf:
+            self._all_due = asyncio.get_running_loop().time() + COMMIT_EVERY_S
+            if not self.failing:
+                self._alarm.set(self._all_due)
 
     def _want(self, within_s: float) -> None:
         """See to it that a commit begins within `within_s`, unless the database is in trouble."""
-        now = asyncio.get_running_loop().time()
-        due = now + within_s
-        if self._waiting_since is None:
-            self._waiting_since = now
-        if self.failing or due >= self._due:
-            return
-        self._due = due
-        if self._waker and not self._waker.done():
-            self._waker.set_result(None)
+        if not self.failing:
+            self._alarm.set(asyncio.get_running_loop().time() + within_s)
 
-    async def _wait(self) -> None:
-        loop = asyncio.get_running_loop()
-        while (left_s := self._due - loop.time()) > 0:
-            self._waker = loop.create_future()
-            await asyncio.wait([self._waker], timeout=None if left_s == math.inf else left_s)
-        self._due = math.inf
-
-    def _take(self) -> Batch:
+    def _take(self, *, everything: bool) -> Batch:
+        """Return what is waited for and belongs to ending runs, or really `everything`."""
         self.secure()
-        self._spool.turn()
         batch, self._pending = self._pending, Batch()
-        segments = (trail.segment() for trail in self._trails.values())
+        trails: Iterable[Trail | None] = self._trails.values()
+        if everything:
+            self._spool.turn()
+            self._all_due = math.inf
+        else:
+            trails = [self._trails.get(ending.run_id) for ending in batch.endings]
+            self._alarm.set(self._all_due)
+        segments = (trail.segment() for trail in trails if trail)
         batch.segments += [segment for segment in segments if segment]
         return batch
 
     async def _commit(self) -> None:
         now = asyncio.get_running_loop().time
-        since, self._waiting_since = self._waiting_since or now(), None
-        batch = self._take()
+        everything = self.failing is not None or now() >= self._all_due
+        since = min(now(), self._all_due - COMMIT_EVERY_S)
+        batch = self._take(everything=everything)
         self._metrics.pending(events_in(batch), now() - since)
         try:
             taken = await self._tables.write(batch)
@@ -179,11 +178,12 @@ class Journal:
             self._committed(batch, taken)
         if self.failing:
             self._metrics.failed(self.failing.reason)
-            self._waiting_since = since
-        else:
+            self._all_due = since + COMMIT_EVERY_S
+            return
+        if everything:
             self._spool.committed()
             self._metrics.committed(now() - since)
-            self._metrics.pending(0, 0)
+        self._metrics.pending(0, 0)
 
     async def _commit_apart(self, batch: Batch, error: Exception) -> None:
         """Commit each run by itself, since one of them cannot be: only that one is given up."""
@@ -229,7 +229,7 @@ class Journal:
         batch.dropped += [opening.run_id for opening in batch.openings]
         batch.openings, self._pending.openings = [], []
         self._pending = together(batch, self._pending)
-        self._due = asyncio.get_running_loop().time() + _RETRY_S
+        self._alarm.set(asyncio.get_running_loop().time() + _RETRY_S)
 
     def _give_up(self, batch: Batch, error: Exception) -> None:
         _log.error("a run cannot be stored, which is a bug", exc_info=error)

@@ -15,6 +15,7 @@ import asyncpg  # type: ignore[import-untyped]  # it has none
 from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from service.store.sqlite_connection import connect
 from service.store.urls import Address, Dialect
 
 _READERS = 4
@@ -59,7 +60,11 @@ def _sqlite(address: Address, timeout_s: float) -> Engines:
         "max_overflow": 0,
         "hide_parameters": True,  # an error is logged with its statement, not with what users say
         # The driver begins no transaction of its own: BEGIN is ours, below.
-        "connect_args": {"timeout": timeout_s * _BUSY_SHARE, "isolation_level": None},
+        "connect_args": {
+            "async_creator_fn": connect,
+            "timeout": timeout_s * _BUSY_SHARE,
+            "isolation_level": None,
+        },
     }
     url = f"sqlite+aiosqlite:///{address.path}"
     writing = create_async_engine(url, pool_size=1, **options)

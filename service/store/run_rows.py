@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
 import msgspec
@@ -29,6 +29,7 @@ _USAGE = {
 # What `stored_run` needs of a row.
 RUN_COLUMNS = tuple(runs.c[name] for name in (*_PLAIN, *_USAGE))
 ANSWER_COLUMNS = tuple(agent_answers.columns)
+_REPORT = tuple(field.name for field in fields(AgentReport))
 
 
 def stored_run(row: Row[Any]) -> StoredRun:
@@ -111,8 +112,7 @@ def agent_answer(row: Row[Any]) -> AgentAnswer:
 
 
 def _report_bytes(report: AgentReport) -> bytes:
-    plain = {
-        name: clean(value) if isinstance(value, str) else value
-        for name, value in asdict(report).items()
-    }
-    return msgspec.json.encode(plain)
+    values = ((name, getattr(report, name)) for name in _REPORT)
+    return msgspec.json.encode(
+        {name: clean(value) if isinstance(value, str) else value for name, value in values}
+    )

@@ -56,7 +56,7 @@ async def fill_sqlite(path: Path, runs: int) -> str:
 
 
 async def fill_postgresql(url: str, runs: int) -> str:
-    """The same in an empty PostgreSQL database. The index is made afterwards, as a restore does."""
+    """The same in an empty PostgreSQL database; the indexes are made last, as a restore does."""
     await migrate(url)
     connection = await asyncpg.connect(url)
     try:
@@ -64,12 +64,14 @@ async def fill_postgresql(url: str, runs: int) -> str:
         made = list(_rows(runs))
         conversations = [(row[1], row[2], "A title", row[12], row[12]) for row in made]
         await connection.copy_records_to_table("conversations", records=conversations)
-        index = await connection.fetchval(
-            "SELECT indexdef FROM pg_indexes WHERE indexname = 'ix_run_words_search'"
+        indexes = await connection.fetch(
+            "SELECT indexname, indexdef FROM pg_indexes WHERE indexdef LIKE '%USING gin%'"
         )
-        await connection.execute("DROP INDEX ix_run_words_search")
+        for name, _ in indexes:
+            await connection.execute(f"DROP INDEX {name}")
         await connection.copy_records_to_table("runs", records=made, columns=_COLUMNS)
-        await connection.execute(index)
+        for _, definition in indexes:
+            await connection.execute(definition)
         await connection.execute("VACUUM ANALYZE")
     finally:
         await connection.close()

@@ -31,17 +31,17 @@ _MARGIN = 1.3  # more blocks than expected to be enough
 _QUERY = "websearch_to_tsquery('{config}', :query)"
 # "+ 0": not by walking the primary key, which takes long where the planner guesses wrong.
 _CANDIDATES = f"""
-    SELECT number FROM run_words
-    WHERE keys && CAST(:keys AS text[]) AND {{column}} @@ {_QUERY}
+    SELECT number, ctid AS place FROM {{index}}
+    WHERE keys && CAST(:keys AS text[]) AND vector @@ {_QUERY}
     ORDER BY number + 0 DESC LIMIT {CANDIDATES + 1}
 """
 # The numbers are the weights of words labelled D, C, B (answer) and A (question); 1 has longer
 # texts count less.
 _RANKED = f"""
     SELECT number, ts_rank(
-        '{{{{0, 0, {ANSWER_WEIGHT}, {QUESTION_WEIGHT}}}}}', {{column}}, {_QUERY}, 1
+        '{{{{0, 0, {ANSWER_WEIGHT}, {QUESTION_WEIGHT}}}}}', vector, {_QUERY}, 1
     ) AS rank
-    FROM run_words WHERE number = ANY (CAST(:numbers AS bigint[]))
+    FROM {{index}} WHERE ctid = ANY (CAST(:places AS tid[]))
     ORDER BY rank DESC, number DESC LIMIT :limit OFFSET :offset
 """
 _STEMS = sa.text("""
@@ -51,21 +51,25 @@ _STEMS = sa.text("""
 _NEWEST = sa.text("SELECT max(number) FROM run_words")
 
 
+Place = tuple[int, int]  # a row's page and its place in there
+
+
 class Tsvector:
-    """The table `run_words`, with a GIN index."""
+    """The tables `run_stems` and `run_words`, each with a GIN index."""
 
     async def find(
         self, connection: AsyncConnection, request: Request, limit: int, offset: int
     ) -> Found:
-        numbers = await _newest(connection, request)
-        if not numbers:
+        places = await _newest(connection, request)
+        if not places:
             return Found({}, 0, is_capped=False)
-        candidates = numbers[:CANDIDATES]
-        values = {"numbers": candidates, "limit": limit, "offset": offset}
+        # Rows do not change their places within a transaction that sees one moment.
+        candidates = places[:CANDIDATES]
+        values = {"places": candidates, "limit": limit, "offset": offset}
         positive = replace(request, query=request.query.positive)
         rows = await _execute(connection, _RANKED, positive, values)
         return Found(
-            {row.number: row.rank for row in rows}, len(candidates), len(numbers) > CANDIDATES
+            {row.number: row.rank for row in rows}, len(candidates), len(places) > CANDIDATES
         )
 
     async def matches(
@@ -83,8 +87,8 @@ class Tsvector:
         }
 
 
-async def _newest(connection: AsyncConnection, request: Request) -> list[int]:
-    """Return the numbers of the newest runs that match, one more than are ranked."""
+async def _newest(connection: AsyncConnection, request: Request) -> list[Place]:
+    """Return where the newest runs that match are, one more than are ranked."""
     newest = await connection.scalar(_NEWEST)
     last = (newest or 0) >> _BLOCK_BITS
     blocks = _FIRST_BLOCKS
@@ -93,17 +97,17 @@ async def _newest(connection: AsyncConnection, request: Request) -> list[int]:
         keys = [f"{last - back} {request.owner}" for back in range(blocks)]
         values = {"keys": [f"o{request.owner}"] if is_all else keys}
         rows = await _execute(connection, _CANDIDATES, request, values)
-        numbers = [row.number for row in rows]
-        if is_all or len(numbers) > CANDIDATES:
-            return numbers
-        blocks = max(blocks + 1, int(_MARGIN * blocks * CANDIDATES / max(len(numbers), 1)))
+        places = [row.place for row in rows]
+        if is_all or len(places) > CANDIDATES:
+            return places
+        blocks = max(blocks + 1, int(_MARGIN * blocks * CANDIDATES / max(len(places), 1)))
 
 
 async def _execute(
     connection: AsyncConnection, sql: str, request: Request, values: Mapping[str, Any]
 ) -> sa.CursorResult[Any]:
-    column, config = ("stems", "search_en") if request.is_stemmed else ("words", "simple")
-    statement = sa.text(sql.format(column=column, config=config))
+    index, config = ("run_stems", "search_en") if request.is_stemmed else ("run_words", "simple")
+    statement = sa.text(sql.format(index=index, config=config))
     return await connection.execute(statement, {"query": websearch(request.query), **values})
 
 

@@ -160,7 +160,7 @@ async def _rows(database: Database) -> dict[str, int]:
 
     async def work(connection: AsyncConnection) -> dict[str, int]:
         found = {}
-        for name in [*tables, "run_words"]:
+        for name in [*tables, "run_stems", "run_words"]:
             found[name] = await connection.scalar(sa.text(f"SELECT count(*) FROM {name}"))
         return found
 

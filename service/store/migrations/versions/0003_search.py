@@ -114,14 +114,15 @@ def _removed() -> str:
 
 # --- PostgreSQL ---
 
+_CONFIGS = {"run_stems": "search_en", "run_words": "pg_catalog.simple"}
 _POSTGRESQL_DROPS = (
-    "TABLE run_words",
     "FUNCTION search_runs() CASCADE",
     "FUNCTION index_run(runs)",
     "FUNCTION search_vector(regconfig, text, text)",
     "TEXT SEARCH CONFIGURATION search_en",
     "TEXT SEARCH DICTIONARY search_stems",
     "FUNCTION search_text(text)",
+    *(f"TABLE {index}" for index in _CONFIGS),
 )
 
 
@@ -181,34 +182,29 @@ def _postgresql(collation: str) -> list[str]:
             )
         $$
         """,
-        # `keys` narrow a search in the index itself: to the owner, and to some 4,096 of the runs.
-        """
-        CREATE TABLE run_words (
-            number bigint PRIMARY KEY REFERENCES runs (number) ON DELETE CASCADE,
-            keys text[] NOT NULL,
-            stems tsvector NOT NULL,
-            words tsvector NOT NULL
-        )
-        """,
+        *(_postgresql_index(index) for index in _CONFIGS),
         f"""
         CREATE FUNCTION index_run(run runs) RETURNS void LANGUAGE plpgsql AS $$
         DECLARE
             question text := search_text(left(run.question, {_CHARS}));
             answer text := search_text(left(run.answer, {_CHARS}));
+            keys text[] := ARRAY['o' || run.owner, (run.number >> 12) || ' ' || run.owner];
         BEGIN
-            INSERT INTO run_words VALUES (
-                run.number,
-                ARRAY['o' || run.owner, (run.number >> 12) || ' ' || run.owner],
-                search_vector('search_en', question, answer),
-                search_vector('pg_catalog.simple', question, answer)
-            );
+            {
+            _each(
+                "INSERT INTO {index} VALUES "
+                "(run.number, keys, search_vector('{config}', question, answer));"
+            )
+        }
         END $$
         """,
         f"""
         CREATE FUNCTION search_runs() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
-            DELETE FROM run_words WHERE number = NEW.number;
-            IF {_IS_SEARCHABLE.format(row="NEW")} THEN
+            IF TG_OP <> 'INSERT' THEN
+                {_each("DELETE FROM {index} WHERE number = OLD.number;")}
+            END IF;
+            IF TG_OP <> 'DELETE' AND {_IS_SEARCHABLE.format(row="NEW")} THEN
                 PERFORM index_run(NEW);
             END IF;
             RETURN NULL;
@@ -224,6 +220,29 @@ def _postgresql(collation: str) -> list[str]:
         AFTER UPDATE OF owner, question, answer, state, superseded_by ON runs
         FOR EACH ROW EXECUTE FUNCTION search_runs()
         """,
+        """
+        CREATE TRIGGER search_gone_runs AFTER DELETE ON runs
+        FOR EACH ROW WHEN (OLD.state <> 'running')
+        EXECUTE FUNCTION search_runs()
+        """,
         f"SELECT index_run(runs) FROM runs WHERE {_IS_SEARCHABLE.format(row='runs')}",
-        "CREATE INDEX ix_run_words_search ON run_words USING gin (keys, stems, words)",
+        *(f"CREATE INDEX ix_{index} ON {index} USING gin (keys, vector)" for index in _CONFIGS),
     ]
+
+
+def _postgresql_index(index: str) -> str:
+    # `keys` narrow a search in the index itself: to the owner, and to some 4,096 of the runs.
+    # Vectors of usual texts stay in their rows, so that to rank one is to read one page.
+    return f"""
+        CREATE TABLE {index} (
+            number bigint PRIMARY KEY,
+            keys text[] NOT NULL,
+            vector tsvector NOT NULL
+        ) WITH (toast_tuple_target = 4096)
+    """
+
+
+def _each(statement: str) -> str:
+    return " ".join(
+        statement.format(index=index, config=config) for index, config in _CONFIGS.items()
+    )

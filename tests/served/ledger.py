@@ -21,11 +21,10 @@ from tests.served.wire import (
     answer_of,
     asking,
     assert_whole,
-    events_of,
     follow,
 )
 
-STATES = {"interrupted": "interrupted", "abandoned": "cancelled", "shutting_down": "failed"}
+_STATES = {"interrupted": "interrupted", "abandoned": "cancelled", "shutting_down": "failed"}
 
 
 @dataclass
@@ -162,8 +161,8 @@ def _check_shown(shown: Mapping[str, Any], events: list[Event]) -> None:
     if last["type"] == "run.finished":
         assert shown["state"] == "completed"
     else:
-        assert last["code"] in STATES, last
-        assert shown["state"] == STATES[last["code"]]
+        assert last["code"] in _STATES, last
+        assert shown["state"] == _STATES[last["code"]]
         assert last["partial"] is bool(answer_of(events))
     assert shown["answer"] == answer_of(events)
     assert shown["events"] == len(events)
@@ -211,10 +210,3 @@ async def history(api: Api) -> list[dict[str, Any]]:
         if not page.json()["items"]:
             return items
         items += page.json()["items"]
-
-
-async def read_events(api: Api, run_id: str) -> bytes:
-    """Return the bytes of a run's stream, which must be whole."""
-    response = await api.http.get(f"/api/runs/{run_id}/events")
-    assert_whole(events_of(response.content))
-    return response.content

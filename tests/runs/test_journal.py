@@ -57,6 +57,21 @@ async def test_all_runs_events_are_committed_together_every_quarter_second() -> 
         assert len(moments) >= 5
 
 
+async def test_with_a_question_or_an_end_goes_only_what_belongs_to_it() -> None:
+    async with service(TALKING, combiner=None, **LONG) as it:
+        run = await it.start()
+        await asyncio.sleep(1.1)
+        other = await it.start()
+        asked = it.memory.batches[-1]
+        assert (asked.openings[0].run_id, asked.segments) == (other.id, [])
+        await asyncio.sleep(0.2)
+        await it.runs.cancel(run)
+        ended = it.memory.batches[-1]
+        assert [each.run_id for each in ended.endings] == [run.id]
+        assert {each.run_id for each in ended.segments} == {run.id}
+        assert await it.kept_events(run) == run.log.after(0)
+
+
 async def test_what_is_kept_is_what_happened() -> None:
     async with service() as it:
         run = await it.finish()

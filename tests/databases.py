@@ -66,7 +66,7 @@ class Server:
         """Start it and wait until it can be used."""
         with (self._folder / "log").open("ab") as log:
             self._popen = subprocess.Popen(
-                self._command,
+                [*_until_we_die(), *self._command],
                 cwd=self._folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -234,6 +234,12 @@ def _folder(name: str) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _until_we_die() -> list[str]:
+    """Return what to put before a command whose process is to end with ours, even if killed."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "INT"] if setpriv else []
 
 
 def _as_nobody() -> dict[str, Any]:

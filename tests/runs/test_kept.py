@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from service.runs.event_lines import encode_events
 from service.runs.run import Run
-from service.store.records import StoredRun
+from service.runs.shelf import events_of
+from service.store.records import Segment, StoredRun
 from tests.core_kit import an_ask
 from tests.runs.kit import FOREVER, LONG, ME, service
+from tests.runs.samples import SAMPLES
 
 
 async def test_a_finished_run_can_be_read_again() -> None:
@@ -134,3 +139,25 @@ async def test_several_runs_are_stopped_wherever_they_are() -> None:
         await it.journal.settle(30)
         states = {run.state for run in it.memory.tables.runs.values()}
     assert states == {"cancelled"}
+
+
+# --- events from the pieces in which they were committed ---
+
+
+def _piece(first: int, last: int) -> Segment:
+    data = encode_events(SAMPLES[first - 1 : last])
+    return Segment(run_id="run_1", owner=ME, first_seq=first, last_seq=last, data=data)
+
+
+@pytest.mark.parametrize("after", range(10))
+def test_events_behind_a_number_may_begin_within_a_piece(after: int) -> None:
+    pieces = [piece for piece in (_piece(1, 4), _piece(5, 9)) if piece.last_seq > after]
+    assert events_of(pieces, after) == SAMPLES[after:9]
+
+
+def test_a_piece_may_repeat_what_the_one_before_it_has() -> None:
+    assert events_of([_piece(1, 4), _piece(3, 9)], 0) == SAMPLES[:9]
+
+
+def test_events_end_where_a_piece_is_missing() -> None:
+    assert events_of([_piece(1, 4), _piece(6, 9)], 0) == SAMPLES[:4]

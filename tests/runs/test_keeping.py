@@ -152,7 +152,7 @@ TROUBLES: dict[str, Callable[[Memory], None]] = {
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
-async def test_new_questions_are_refused_soon_after_the_database_is_gone(
+async def test_questions_are_refused_at_once_when_the_database_has_been_gone_for_a_while(
     trouble: str, tmp_path: Path
 ) -> None:
     async with service() as it:
@@ -163,7 +163,7 @@ async def test_new_questions_are_refused_soon_after_the_database_is_gone(
         before = now()
         with pytest.raises(StorageUnavailable):
             await process.runs.start(an_ask())
-        assert now() - before < 5
+        assert now() == before
         it.memory.writing.reopen()
         await asyncio.sleep(10)
         assert isinstance(

@@ -15,11 +15,13 @@ from service.runs.spool import Spool
 from service.runs.upkeep import Upkeep
 from service.runs.workshop import Tools
 from service.settings import Settings
+from service.store.migrate import migrate
 from service.store.store import Store
 from service.store.urls import parse_url
 
 _log = logging.getLogger(__name__)
 
+_MIGRATE_EVERY_S = 2.0
 _SETTLE_S = 5.0  # for what is not committed yet when everything else has ended
 
 
@@ -30,6 +32,7 @@ class Keeping:
         worker_id = new_id("worker")
         # Several databases may share the folder: what one of them lacks is not the other's.
         folder = settings.spool_dir / parse_url(settings.database).identity
+        self._settings = settings
         self._store = store
         self._worker_id = worker_id
         self._spool = Spool(folder, worker_id)
@@ -50,7 +53,9 @@ class Keeping:
         """End what earlier processes left unfinished, then begin to keep what is new."""
         self._spool.open()
         await self._upkeep.start()
-        work = self._journal.keep(), self._upkeep.keep()
+        work = [self._journal.keep(), self._upkeep.keep()]
+        if self._settings.migrates_on_start:
+            work.append(self._migrate_later())
         self._tasks = [asyncio.create_task(each) for each in work]
 
     async def end(self) -> None:
@@ -66,6 +71,17 @@ class Keeping:
             _log.error("ended without the database: the last events wait in the spool folder")
             self._spool.abandon()
         await self._store.close()
+
+    async def _migrate_later(self) -> None:
+        """Bring the tables to this version when the database was away at start and has come."""
+        while True:
+            await asyncio.sleep(_MIGRATE_EVERY_S)
+            trouble = self._journal.failing
+            if trouble and trouble.reason == "schema":
+                try:
+                    await migrate(self._settings.database)
+                except StorageUnavailable as error:
+                    _log.warning("cannot bring the database to this version: %s", error)
 
     async def _take_leave(self) -> None:
         try:

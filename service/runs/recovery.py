@@ -44,16 +44,23 @@ class Recovery:
         self._kept = timedelta(seconds=kept_s)
         self._telemetry = telemetry
         self._beating_since: float | None = None
+        self._has_beaten = False
 
-    async def beat(self) -> None:
-        """Say that this process lives. Raises StorageUnavailable."""
+    async def beat(self) -> bool:
+        """Say that this process lives; return whether others had taken it for dead.
+
+        Raises StorageUnavailable.
+        """
         try:
-            await self._store.workers.beat(self._worker_id, datetime.now(UTC))
+            was_known = await self._store.workers.beat(self._worker_id, datetime.now(UTC))
         except StorageUnavailable:
             self._beating_since = None
             raise
         if self._beating_since is None:
             self._beating_since = asyncio.get_running_loop().time()
+        was_forgotten = self._has_beaten and not was_known
+        self._has_beaten = True
+        return was_forgotten
 
     async def look(self) -> None:
         """End what no process works on any more. Raises StorageUnavailable."""

@@ -16,7 +16,7 @@ from service.runs.intake import RETRYABLE, Intake, ask_of
 from service.runs.journal import Journal
 from service.runs.limits import IdempotencyKey, Limits
 from service.runs.log import Reader
-from service.runs.run import CANCELLED, SHUTTING_DOWN, LiveRun, Run
+from service.runs.run import CANCELLED, INTERRUPTED, SHUTTING_DOWN, LiveRun, Run
 from service.runs.shelf import Shelf
 from service.runs.workshop import Tools, Workshop
 from service.store.records import KnownKey, Signal, StoredRun
@@ -147,6 +147,11 @@ class Runs:
                 watched_s = (signal.watched_until - datetime.now(UTC)).total_seconds()
                 if watched_s > 0:  # what was said stays there, and is heard again and again
                     run.keep_for(watched_s + self._limits.detach_grace_s)
+
+    def interrupt(self) -> None:
+        """Stop every run: another process has ended them in the store already."""
+        for run in self._open.values():
+            run.stop(INTERRUPTED)
 
     @property
     def working(self) -> int:

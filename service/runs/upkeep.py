@@ -55,7 +55,9 @@ class Upkeep:
         if self._runs.working:
             self._runs.hear(await self._workers.signals(self._worker_id))
         if now >= self._beat_at:
-            await self._recovery.beat()
+            if await self._recovery.beat():
+                _log.warning("this process was taken for dead: its runs are over")
+                self._runs.interrupt()
             self._beat_at = now + BEAT_EVERY_S
             await self._recovery.look()
         if now >= self._tidy_at:

@@ -28,9 +28,9 @@ class Workers:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def beat(self, worker_id: str, now: datetime) -> None:
-        """Note that the worker is alive."""
-        await self._database.write(partial(_beat, worker_id, now))
+    async def beat(self, worker_id: str, now: datetime) -> bool:
+        """Note that the worker is alive; return whether that was known."""
+        return await self._database.write(partial(_beat, worker_id, now))
 
     async def signals(self, worker_id: str) -> list[Signal]:
         """Return what others want of the worker's runs, and forget what asks for a stop."""
@@ -90,10 +90,12 @@ class Workers:
         await self._database.write(work)
 
 
-async def _beat(worker_id: str, now: datetime, connection: AsyncConnection) -> None:
+async def _beat(worker_id: str, now: datetime, connection: AsyncConnection) -> bool:
     seen = sa.update(workers).where(workers.c.id == worker_id).values(seen_at=now)
-    if not (await connection.execute(seen)).rowcount:
-        await connection.execute(sa.insert(workers).values(id=worker_id, seen_at=now))
+    if (await connection.execute(seen)).rowcount:
+        return True
+    await connection.execute(sa.insert(workers).values(id=worker_id, seen_at=now))
+    return False
 
 
 async def _expire_some(now: datetime, connection: AsyncConnection) -> int:

@@ -245,8 +245,11 @@ class MemoryWorkers(Workers):
         super().__init__(database)
         self._memory = memory
 
-    async def beat(self, worker_id: str, now: datetime) -> None:
-        (await self._write()).seen[worker_id] = now
+    async def beat(self, worker_id: str, now: datetime) -> bool:
+        seen = (await self._write()).seen
+        was_known = worker_id in seen
+        seen[worker_id] = now
+        return was_known
 
     async def signals(self, worker_id: str) -> list[Signal]:
         tables = await self._write()

@@ -159,14 +159,17 @@ async def test_a_worker_that_was_taken_for_dead_changes_nothing_when_it_goes_on(
     healthy = on_postgres.serve(SPOOL_DIR=str(tmp_path / "spool-of-another-machine"))
     async with client_of(frozen.url) as api, client_of(healthy.url) as other:
         async with api.asked(ensemble="endless") as response:
-            run_id = (await anext(follow(response))).run_id
+            events = follow(response)
+            run_id = (await anext(events)).run_id
             frozen.signal(signal.SIGSTOP)
             try:
                 ended = await other.ended(run_id, patience_s=60)
                 whole = await other.replayed(run_id)
             finally:
                 frozen.signal(signal.SIGCONT)
-            await asyncio.sleep(1)  # for it to write what it should not
+            # It hears that it is over, and stops paying for what nobody will see.
+            last = [event async for event in events][-1]
+        assert last.data["code"] == "interrupted"
         assert (await api.http.get("/health")).status_code == 200
         assert_whole(whole)
         assert raw(await other.replayed(run_id)) == raw(whole)

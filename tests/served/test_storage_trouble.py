@@ -244,6 +244,18 @@ async def test_a_service_that_starts_without_its_database_waits_for_it(
         assert raw(await api.replayed(first[0].run_id)) == raw(first)
 
 
+async def test_a_database_that_was_away_at_start_gets_its_tables_when_it_comes(
+    on_postgres: Installation, postgres: Postgres
+) -> None:
+    with troubles.down(postgres):
+        service = on_postgres.serve(**QUICK, MIGRATE_ON_START="true")
+        async with client_of(service.url) as api:
+            assert (await refused(api)).status_code == 503
+    async with client_of(service.url) as api:
+        await healed(api)
+        assert (await api.ask())[-1].data["status"] == "Completed"
+
+
 async def test_a_restarted_postgresql_is_used_again_without_a_word(
     on_postgres: Installation, postgres: Postgres
 ) -> None:

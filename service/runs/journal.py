@@ -87,7 +87,7 @@ class Journal:
     def land(self, answer: AgentAnswer) -> None:
         """Commit an agent's answer soon."""
         self._pending.answers.append(answer)
-        self._want(_LANDED_S)
+        self._want(_LANDED_S + self._pace.long_window_s)
 
     async def end(self, trail: Trail, final: Event, ending: Ending, workflow: Workflow) -> None:
         """Commit a run's end, the final event included.
@@ -97,7 +97,7 @@ class Journal:
         self.secure()
         self._spool.write([trail.add([final])])
         self._pending.endings.append(ending)
-        self._want(self._pace.window_s)
+        self._want(self._pace.long_window_s / 2)  # its answer is there already
         if not self.failing:
             with self._tables.operation("end_run", workflow) as operation:
                 _, waiting = await asyncio.wait([trail.saved], timeout=_END_S)

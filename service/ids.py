@@ -7,5 +7,10 @@ import time
 
 
 def new_id(prefix: str) -> str:
-    """Return `prefix_` and 32 hex digits: 48 bits of Unix milliseconds, 80 random bits."""
-    return f"{prefix}_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+    """Return `prefix_` and 32 hex digits: 60 bits of Unix time, 68 random bits.
+
+    The time is in milliseconds, then in 4,096ths of one, as UUIDs of version 7 may have it.
+    Source: RFC 9562, 6.2, method 3
+    """
+    ms, ns = divmod(time.time_ns(), 1_000_000)
+    return f"{prefix}_{ms:012x}{ns * 4096 // 1_000_000:03x}{secrets.randbits(68):017x}"

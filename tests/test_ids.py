@@ -18,5 +18,16 @@ def test_later_ids_sort_behind_earlier_ones() -> None:
     assert first < new_id("run")
 
 
+def test_ids_sort_within_a_millisecond_too() -> None:
+    def a_microsecond_later() -> str:
+        until = time.time_ns() + 1_000
+        while time.time_ns() < until:
+            pass
+        return new_id("run")
+
+    ids = [a_microsecond_later() for _ in range(500)]
+    assert ids == sorted(ids)
+
+
 def test_ids_of_the_same_moment_differ() -> None:
     assert len({new_id("run") for _ in range(1_000)}) == 1_000

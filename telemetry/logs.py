@@ -65,8 +65,9 @@ def configure_logging(*, level: str, json: bool, stream: TextIO | None = None) -
     for earlier in [each for each in root.handlers if isinstance(each, _Handler)]:
         root.removeHandler(earlier)
     root.addHandler(handler)
-    for chatty in ("httpx", "httpcore", "asyncio", "urllib3", "alembic"):
-        # Each writes a line per request or more; the last one several at every start.
+    for chatty in ("httpx", "httpcore", "asyncio", "urllib3", "aiosqlite", "alembic"):
+        # Each writes a line per request or more, aiosqlite with what users said; alembic several
+        # at every start.
         logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
 
 

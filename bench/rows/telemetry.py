@@ -20,7 +20,7 @@ _WINDOWS = 8
 _P95 = 1.05
 _ARRIVE_PER_S = 25
 _BAD = ("dead", "slow", "refusing", "mute")
-_SPANS_BESIDES, _SPANS_PER_CALL = 2, 3  # request and run; agent, chat and POST
+_SPANS_BESIDES, _SPANS_PER_CALL = 4, 3  # request, run, its opening and end; agent, chat, POST
 
 
 @dataclass(frozen=True, slots=True)

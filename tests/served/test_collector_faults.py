@@ -42,7 +42,7 @@ from tests.served.wire import (
 )
 
 RUNS = 12
-SPANS_OF_A_RUN = 11
+SPANS_OF_A_RUN = 13
 END_S = 10.0  # unbounded it would be 13 to 30
 HANDFUL = 4  # lines of log for one outage, however many batches it costs
 

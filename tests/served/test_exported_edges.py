@@ -305,7 +305,7 @@ async def test_each_signal_goes_where_its_own_variables_say(start: Start, sink: 
     trace = sink.trace(response.headers["x-trace-id"])
     assert_sound(trace)
     assert trace.root.name == PROCESS
-    assert len(trace.spans) == 11
+    assert len(trace.spans) == 13
     records = [record for record in sink.logs() if record.trace_id == trace.root.trace_id]
     assert {record.span_id for record in records} == {trace.root.span_id}
     (told,) = [record for record in records if record.body == "run completed"]

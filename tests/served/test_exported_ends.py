@@ -39,7 +39,7 @@ async def test_a_run_that_the_drain_lets_finish_is_exported_whole(
     assert await exit_code(service) == 0
     trace = sink.trace(response.headers["x-trace-id"])
     assert_sound(trace)
-    assert len(trace.spans) == 11
+    assert len(trace.spans) == 13
     assert trace.root.name == PROCESS
     assert trace.span("invoke_workflow brief").attributes["app.outcome"] == "completed"
     assert_quiet(service)
@@ -53,7 +53,7 @@ async def test_a_run_that_the_drain_cuts_is_exported_as_cut(start: Start, sink: 
     assert await exit_code(service) == 0
     trace = sink.trace(response.headers["x-trace-id"])
     assert_sound(trace)
-    assert len(trace.spans) == 11
+    assert len(trace.spans) == 13
     workflow = trace.span("invoke_workflow endless-answer")
     assert workflow.attributes["app.outcome"] in {"cancelled", "failed"}
     combiner = trace.span("invoke_agent endless-combine")
@@ -80,7 +80,7 @@ async def test_each_of_two_workers_sends_what_it_has(start: Start, sink: Sink) -
     for response in streams:
         trace = sink.trace(response.headers["x-trace-id"])
         assert_sound(trace)
-        assert len(trace.spans) == 11
+        assert len(trace.spans) == 13
     runs = [span for span in sink.spans() if span.name == "invoke_workflow solo"]
     assert len(runs) == 8
     instances = {

@@ -37,6 +37,9 @@ class NoTables:
     async def get(self, *_: object) -> None:
         return None
 
+    async def beat(self, *_: object) -> bool:
+        return True
+
     def __getattr__(self, name: str) -> Any:
         return _nothing
 

@@ -91,8 +91,7 @@ class Runs:
         run = self._open.get(run_id)
         if run is not None and run.owner == owner:
             return run
-        stored = await self._stored(run_id, owner)
-        return stored if stored.events_expired else await self._shelf.bring(stored)
+        return await self._shelf.bring(await self._stored(run_id, owner))
 
     @contextmanager
     def reading(self, run: Run, after: int = 0) -> Iterator[Reader]:

@@ -31,14 +31,17 @@ class Shelf:
         self._tables = tables
         self._mirrors: dict[str, Mirror] = {}
 
-    async def bring(self, stored: StoredRun) -> Run:
-        """Return the run with its events, which must not have expired."""
-        if stored.state != "running":
-            return as_run(stored, await self.events(stored))
-        mirror = self._mirrors.get(stored.id)
-        if mirror is None:
-            mirror = Mirror(as_run(stored, await self.events(stored)), self)
-        return mirror
+    async def bring(self, stored: StoredRun) -> Run | StoredRun:
+        """Return the run with its events, or as it is when they are no longer kept."""
+        if stored.events_expired:
+            return stored
+        if stored.id in self._mirrors:
+            return self._mirrors[stored.id]
+        events = await self.events(stored)
+        if stored.state == "running":
+            return Mirror(as_run(stored, events), self)
+        # They may have expired since `stored` was read: a log without an end is waited for.
+        return as_run(stored, events) if events and events[-1].final else stored
 
     async def events(self, stored: StoredRun, after: int = 0) -> list[Event]:
         """Return the committed events of a run that follow event `after`."""

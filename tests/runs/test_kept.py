@@ -8,7 +8,7 @@ import pytest
 
 from service.runs.event_lines import encode_events
 from service.runs.run import Run
-from service.runs.shelf import events_of
+from service.runs.shelf import Shelf, events_of
 from service.store.records import Segment, StoredRun
 from tests.core_kit import an_ask
 from tests.runs.kit import FOREVER, LONG, ME, service
@@ -55,6 +55,13 @@ async def test_after_its_retention_the_events_of_a_run_are_gone() -> None:
         await it.expire(after_s=65)
         error = await it.refusal(run.id)
     assert (error.status, error.code) == (410, "run_expired")
+
+
+async def test_a_run_whose_events_expire_while_it_is_looked_up_has_none() -> None:
+    async with service() as it:
+        stored = await it.stored(await it.finish())
+        await it.expire(after_s=10_000)
+        assert await Shelf(it.memory.runs).bring(stored) is stored
 
 
 async def test_the_answer_stays_when_the_events_are_gone() -> None:

@@ -49,12 +49,13 @@ RETRIED = (
     .order_by(runs.c.id)
     .with_for_update()
 )
-# A run cannot be deleted while this transaction writes what belongs to it.
-STILL_THERE = (
+# A run is neither ended nor deleted by others while this transaction writes what belongs to it.
+# What comes after its end is from a process that was taken for dead, or written already.
+STILL_RUNNING = (
     sa.select(runs.c.id, runs.c.owner, runs.c.conversation_id)
-    .where(runs.c.id.in_(bindparam("ids", expanding=True)))
+    .where(runs.c.id.in_(bindparam("ids", expanding=True)), runs.c.state == "running")
     .order_by(runs.c.id)
-    .with_for_update(read=True, key_share=True)
+    .with_for_update(key_share=True)
 )
 DROPPED = (
     sa.select(runs.c.id, runs.c.owner, runs.c.conversation_id, runs.c.created_at, runs.c.retry_of)

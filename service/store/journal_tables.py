@@ -25,7 +25,7 @@ from telemetry.store import StoreOperationName
 _TITLE_CHARS = 80
 
 Values = Mapping[str, Any]
-Known = Mapping[str, Row[*tuple[Any, ...]]]  # runs that are still there, by id
+Known = Mapping[str, Row[*tuple[Any, ...]]]  # runs that are still going on, by id
 
 
 class Journal:
@@ -44,8 +44,8 @@ class Journal:
         """Commit the batch; return the openings that came too late, by run id.
 
         An opening comes too late when its key, or the run it retries, has another run already;
-        nothing of it is written then. What belongs to a run that was deleted meanwhile is left
-        out.
+        nothing of it is written then. What belongs to a run that was deleted or ended meanwhile is
+        left out.
         Raises StorageUnavailable when nothing can be written now, and any other database error
         as it is: then this very batch can never be committed, and the caller may split it.
         """
@@ -93,7 +93,7 @@ class Journal:
         }
         if not run_ids:
             return
-        known = await _still_there(connection, run_ids)
+        known = await _still_running(connection, run_ids)
         segments = [_segment_row(each) for each in batch.segments if each.run_id in known]
         await _each(connection, self._inserts.segment, segments)
         answers = [answer_row(each) for each in batch.answers if each.run_id in known]
@@ -191,8 +191,8 @@ def _key_row(opening: Opening, key: NewKey) -> Values:
 # --- what runs tell ---
 
 
-async def _still_there(connection: AsyncConnection, run_ids: Iterable[str]) -> Known:
-    rows = await connection.execute(sql.STILL_THERE, {"ids": sorted(run_ids)})
+async def _still_running(connection: AsyncConnection, run_ids: Iterable[str]) -> Known:
+    rows = await connection.execute(sql.STILL_RUNNING, {"ids": sorted(run_ids)})
     return {row.id: row for row in rows}
 
 

@@ -327,11 +327,12 @@ def _open(tables: Tables, opening: Opening) -> None:
 
 
 def _add(tables: Tables, batch: Batch) -> None:
+    running = {run_id for run_id, run in tables.runs.items() if run.state == "running"}
     for segment in batch.segments:
-        if segment.run_id in tables.runs:
+        if segment.run_id in running:
             tables.segments.setdefault(segment.run_id, {}).setdefault(segment.first_seq, segment)
     for answer in batch.answers:
-        if answer.run_id in tables.runs:
+        if answer.run_id in running:
             tables.answers.setdefault(answer.run_id, {}).setdefault(answer.agent, answer)
     for ending in batch.endings:
         run = tables.own(ending.owner, ending.run_id)

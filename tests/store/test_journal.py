@@ -254,6 +254,15 @@ async def test_the_first_ending_stays(parts: Parts) -> None:
     assert stored.state == "interrupted"
 
 
+async def test_what_comes_after_the_end_is_left_out(parts: Parts) -> None:
+    """As from a process that was taken for dead and goes on."""
+    run = await parts.opened()
+    await parts.journal.write(Batch(segments=[segment(run, 1, 2)], endings=[ending(run)]))
+    await parts.journal.write(Batch(answers=[agent_answer(run)], segments=[segment(run, 3, 4)]))
+    assert [each.last_seq for each in await parts.runs.segments(ME, run.run_id)] == [2]
+    assert await parts.runs.answers(ME, run.run_id) == []
+
+
 async def test_an_ending_says_everything(parts: Parts) -> None:
     run = await parts.opened()
     told = ending(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -168,11 +169,21 @@ async def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
         await migrate(f"sqlite:///{tmp_path}/file/service.db")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-async def test_a_folder_that_may_not_be_written_to_is_said(tmp_path: Path) -> None:
-    os.chmod(tmp_path, 0o500)
+@pytest.fixture
+def locked_folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder that takes nothing, not even from root."""
+    tmp_path.chmod(0o500)
+    if os.geteuid():
+        yield tmp_path
+        return
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", tmp_path], check=True)
+    yield tmp_path
+    subprocess.run(["umount", tmp_path], check=True)
+
+
+async def test_a_folder_that_may_not_be_written_to_is_said(locked_folder: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be written to"):
-        await migrate(f"sqlite:///{tmp_path}/service.db")
+        await migrate(f"sqlite:///{locked_folder}/service.db")
 
 
 async def test_a_server_that_is_down_is_said(postgres: Postgres) -> None:

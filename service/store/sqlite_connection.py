@@ -1,18 +1,21 @@
 """SQLite's connections, each in a thread of its own as aiosqlite has them, but with fewer errands.
 
-aiosqlite sends its thread to make a cursor, to execute, to fetch and to close: four errands for a
-statement, and each waits until that thread and the loop's have got hold of the interpreter. Here a
-statement is one errand.
+aiosqlite sends its thread to make a cursor, to execute, to fetch and to close, and each errand
+waits until that thread and the loop's have got hold of the interpreter. Here a statement is one
+errand, and one that returns nothing goes along with the next: a transaction that only writes is
+over with its COMMIT, which then tells what was wrong with any of them.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Self
 
 import aiosqlite
+
+_Errand = Callable[[sqlite3.Connection], None]
 
 
 class Cursor:
@@ -24,17 +27,20 @@ class Cursor:
         self.lastrowid: int | None = None
         self.arraysize = 1
         self._connection = connection
-        self._rows: list[Any] = []
+        self._rows: Sequence[Any] = ()
 
     async def __aenter__(self) -> Self:
         return self
 
     async def execute(self, statement: str, parameters: Sequence[Any] = ()) -> Self:
-        await self._connection.errand(self._execute, statement, parameters)
+        if statement.startswith("BEGIN"):
+            self._connection.later(lambda connection: _close(connection.execute(statement)))
+        else:
+            await self._connection.errand(partial(self._execute, statement, parameters))
         return self
 
-    async def executemany(self, statement: str, rows: Iterable[Sequence[Any]]) -> Self:
-        await self._connection.errand(self._executemany, statement, rows)
+    async def executemany(self, statement: str, rows: Sequence[Sequence[Any]]) -> Self:
+        self._connection.later(lambda connection: _close(connection.executemany(statement, rows)))
         return self
 
     async def fetchall(self) -> Sequence[Any]:
@@ -43,35 +49,43 @@ class Cursor:
     async def close(self) -> None:
         """Do nothing: it is closed already."""
 
-    def _execute(self, connection: sqlite3.Connection, statement: str, parameters: Any) -> None:
-        self._take(connection.execute(statement, parameters))
-
-    def _executemany(self, connection: sqlite3.Connection, statement: str, rows: Any) -> None:
-        self._take(connection.executemany(statement, rows))
-
-    def _take(self, cursor: sqlite3.Cursor) -> None:
+    def _execute(
+        self, statement: str, parameters: Sequence[Any], connection: sqlite3.Connection
+    ) -> None:
+        cursor = connection.execute(statement, parameters)
         try:
             self.description = cursor.description
-            self._rows = cursor.fetchall() if cursor.description else []
+            self._rows = cursor.fetchall() if cursor.description else ()
             self.rowcount, self.lastrowid = cursor.rowcount, cursor.lastrowid
         finally:
             cursor.close()
 
 
 class SqliteConnection(aiosqlite.Connection):
-    """A connection that runs a statement in one errand."""
+    """A connection that gathers what need not be told about."""
 
-    async def errand(self, work: Any, *arguments: Any) -> None:
-        """Run `work(connection, *arguments)` in the connection's thread."""
-        await self._execute(work, self._conn, *arguments)  # type: ignore[no-untyped-call]  # theirs
+    _waiting: Sequence[_Errand] = ()
 
-    def cursor(self) -> Cursor:  # type: ignore[override]  # not a coroutine that can also be used
+    def later(self, work: _Errand) -> None:
+        """Run `work` in the connection's thread with the next errand."""
+        self._waiting = [*self._waiting, work]
+
+    async def errand(self, work: _Errand) -> None:
+        """Run `work` in the connection's thread, after what was left for later."""
+        waiting, self._waiting = self._waiting, ()
+        await self._execute(_run, self._conn, [*waiting, work])  # type: ignore[no-untyped-call]  # theirs
+
+    def cursor(self) -> Cursor:  # type: ignore[override]  # theirs is also a context manager
         return Cursor(self)
 
+    async def commit(self) -> None:
+        await self.errand(sqlite3.Connection.commit)
+
     async def rollback(self) -> None:
-        """Go back to before the transaction, if there is one."""
+        """Go back to before the transaction, if it has begun."""
+        self._waiting = ()
         if self.in_transaction:
-            await super().rollback()
+            await self.errand(sqlite3.Connection.rollback)
 
 
 def connect(path: str, **options: Any) -> SqliteConnection:
@@ -79,3 +93,12 @@ def connect(path: str, **options: Any) -> SqliteConnection:
     connection = SqliteConnection(partial(sqlite3.connect, path, **options), iter_chunk_size=64)
     connection._thread.daemon = True  # noqa: SLF001  (as SQLAlchemy does with those it makes)
     return connection
+
+
+def _run(connection: sqlite3.Connection, errands: Sequence[_Errand]) -> None:
+    for errand in errands:
+        errand(connection)
+
+
+def _close(cursor: sqlite3.Cursor) -> None:
+    cursor.close()

@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
+# The tests mostly wait: more of them at once than there are cores.
+TESTS_AT_ONCE ?= 3
 COMPOSE ?= docker compose
 
 .DEFAULT_GOAL := help
@@ -35,7 +37,7 @@ check: $(VENV)/.installed-run      ## Validate the settings and ensembles.toml
 	$(BIN)/python -m service check $(ARGS)
 
 test: lint                         ## Linters, types and every test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist loadfile $(ARGS)
 
 lint: $(VENV)/.installed-dev       ## ruff and mypy --strict
 	$(BIN)/ruff check .

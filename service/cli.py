@@ -109,13 +109,13 @@ def _serve(options: argparse.Namespace) -> int:
     settings, variables, catalog = _load(overrides)
     configure_logging(level=settings.log_level, json=settings.json_logs)
     allow_many_files()
-    _prepare(settings)
     host, port = settings.address
     try:
         sock = listen(host, port)
     except OSError as error:
         print(f"HTTP_ADDR: cannot listen on {host}:{port}: {error}", file=sys.stderr)  # noqa: T201
         return 1
+    _prepare(settings)  # now that nobody else serves here: it might be with these very tables
     _announce(settings, variables, catalog, sock)
     if settings.workers > 1:
         return Supervisor(sock, settings.workers, settings.drain_s).run()

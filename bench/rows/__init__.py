@@ -10,7 +10,7 @@ from bench.rows.latency import latency
 from bench.rows.memory import memory
 from bench.rows.saturation import saturation
 from bench.rows.search import search_postgresql, search_sqlite
-from bench.rows.store import store, store_first, store_short
+from bench.rows.store import store, store_cost, store_first, store_short
 from bench.rows.telemetry import telemetry_cost, telemetry_felt
 from bench.rows.throughput import back_to_back, throughput
 from bench.table import Line
@@ -26,6 +26,7 @@ ROWS: dict[str, Row] = {
     "saturation": saturation,
     "store": store,
     "store-short": store_short,
+    "store-cost": store_cost,
     "store-first-token": store_first,
     "search-sqlite": search_sqlite,
     "search-postgresql": search_postgresql,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from tests.databases import Postgres, postgres_server
 
 _LEAST, _LATER = 0.8, 0.015
 _ROUNDS = 3
+_OPEN = 28  # of each, so that all three together leave the machine room
 _WITHOUT = ("bench.without_store",)
 _ADAPT_S = 1.5  # beyond what others need: the queue of a service that cannot keep up grows slowly
 
@@ -60,6 +62,45 @@ async def store_short(lab: Lab) -> list[Line]:
     """The same with runs that are over at once, so that the store is most of what they cost."""
     speech = Speech(tokens=20, first_ms=0, gap_ms=0)
     return await _saturated(lab, Fan("short", speech, speech), lab.pick(50, 5))
+
+
+async def store_cost(lab: Lab) -> list[Line]:
+    """Ask all three at once, at a load that leaves the machine room: the least noisy of these."""
+    fan = Fan("typical", lab.speech(), lab.speech())
+    interval_s = fan.run_s / lab.pick(_OPEN, 5)
+    windows, seconds = lab.pick(6, 1), lab.pick(5.0, 0.3)
+    settle_s = fan.run_s + lab.pick(0.6, 0.1)
+    count = int((settle_s + windows * seconds) / interval_s)
+    used: list[list[float]] = []
+    async with _services(lab, fan) as services, asyncio.TaskGroup() as group:
+        for kept in services:
+            question = kept.served.ask(fan)
+            group.create_task(arrive(question, count=count, interval_s=interval_s))
+        await asyncio.sleep(settle_s)
+        for _ in range(windows):
+            before = [kept.served.process.cpu_s() for kept in services]
+            await asyncio.sleep(seconds)
+            after = [kept.served.process.cpu_s() for kept in services]
+            used.append([now - then for now, then in zip(after, before, strict=True)])
+    runs = seconds / interval_s
+    without, *others = zip(*used, strict=True)
+    return [
+        _cost_line(name, without, found, runs)
+        for name, found in zip(("SQLite", "PostgreSQL"), others, strict=True)
+    ]
+
+
+def _cost_line(name: str, without: Sequence[float], found: Sequence[float], runs: float) -> Line:
+    if not all(without):
+        raise BenchError("The windows were too short to measure anything.")
+    ratios = [one / bare for one, bare in zip(found, without, strict=True)]
+    return Line(
+        f"CPU per run with {name} against without a store, {_OPEN} runs open of each",
+        f"{sum(found) / sum(without):.2f} ×",
+        "",
+        f"{min(ratios):.2f} to {max(ratios):.2f}; {median(without) / runs * 1000:.1f} and "
+        f"{median(found) / runs * 1000:.1f} ms a run, the database's own not counted",
+    )
 
 
 async def store_first(lab: Lab) -> list[Line]:

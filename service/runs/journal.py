@@ -9,7 +9,6 @@ time limit.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import math
 from collections.abc import Iterable
@@ -123,11 +122,12 @@ class Journal:
 
     async def settle(self, timeout_s: float) -> bool:
         """Wait until nothing is left to commit; return whether that came about."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                while self._trails or not is_empty(self._pending):
-                    await asyncio.sleep(0.01)
-        return not self._trails and is_empty(self._pending)
+        until = asyncio.get_running_loop().time() + timeout_s
+        while self._trails or not is_empty(self._pending):
+            if asyncio.get_running_loop().time() > until:
+                return False
+            await asyncio.sleep(0.01)
+        return True
 
     def _leave(self, run_id: str, asker: asyncio.Future[Taken | None]) -> None:
         """Drop a run that was committed in the very moment in which its asker left."""
@@ -182,8 +182,10 @@ class Journal:
             return
         if everything:
             self._spool.committed()
+        if batch.segments:
             self._metrics.committed(now() - since)
-        self._metrics.pending(0, 0)
+        if self._all_due == math.inf:
+            self._metrics.pending(0, 0)
 
     async def _commit_apart(self, batch: Batch, error: Exception) -> None:
         """Commit each run by itself, since one of them cannot be: only that one is given up."""
@@ -245,6 +247,5 @@ class Journal:
                 asker.set_exception(error)
 
     def _let_go(self, run_id: str) -> None:
-        trail = self._trails.pop(run_id, None)
-        if trail:
+        if trail := self._trails.pop(run_id, None):
             trail.saved.set_result(None)

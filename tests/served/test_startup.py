@@ -114,13 +114,13 @@ async def test_the_env_file_is_read_and_the_environment_weighs_more(
 ) -> None:
     settings = told(tmp_path)
     told_in_file = "".join(f"{name}={value}\n" for name, value in settings.items())
-    (tmp_path / ".env").write_text(f"{told_in_file}MAX_BODY_BYTES=100000\nDATABASE_URL=x\n")
+    (tmp_path / ".env").write_text(f"{told_in_file}MAX_BODY_BYTES=100000\nJWT_SECRET=x\n")
     with announced(tmp_path, "serve", "--port", "0", MAX_BODY_BYTES="2048") as service:
         async with client_of(service.url) as api:
             assert (await api.ask())[-1].data["status"] == "Completed"
             too_large = await api.http.post("/api/process", json=asking("x" * 3000))
             assert too_large.status_code == 413
-        assert "Warning: DATABASE_URL has no effect in this version." in service.err
+        assert "Warning: JWT_SECRET has no effect in this version." in service.err
 
 
 async def test_a_changed_ensembles_file_is_taken_up_while_serving(start: Start) -> None:

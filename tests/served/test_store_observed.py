@@ -52,7 +52,7 @@ async def test_a_run_is_counted_from_its_question_to_its_end(watched: Watched) -
         assert page(duration, operation=operation, system="sqlite", error_type="") == 1
     commits = page(duration, operation="commit")
     assert commits >= 2
-    assert page("journal_lag_seconds_count") == commits
+    assert 1 <= page("journal_lag_seconds_count") <= commits
     assert page("journal_failures_total") == page("store_rejections_total") == 0
 
 

@@ -1,9 +1,8 @@
 """Commits what happens in the runs of this process: all of them together, every quarter second.
 
 A run's question is committed before anything is asked, its end before anybody is told of it, an
-agent's answer when it lands: with these goes what belongs to them, and all the rest when its time
-has come. Nobody waits for the database but who opens or ends a run, and those not longer than its
-time limit.
+agent's answer when it lands, each with what belongs to it. Nobody waits for the database but who
+opens or ends a run, and those not longer than its time limit.
 """
 
 from __future__ import annotations

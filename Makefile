@@ -9,7 +9,7 @@ TESTS_AT_ONCE ?= 3
 COMPOSE ?= docker compose
 
 .DEFAULT_GOAL := help
-.PHONY: help run mock check test lint format lock bench clean observe trace test-observe \
+.PHONY: help run migrate mock check test lint format lock bench clean observe trace test-observe \
 	service-build service-up service-logs service-down \
 	test-coverage test-coverage-detailed test-coverage-visualize
 
@@ -29,6 +29,9 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed-run
 
 run: $(VENV)/.installed-run        ## Start the service on its embedded defaults (ARGS="--workers 2")
 	$(BIN)/python -m service serve $(ARGS)
+
+migrate: $(VENV)/.installed-run    ## Bring the database to this version (serve does it for SQLite)
+	$(BIN)/python -m service migrate $(ARGS)
 
 mock: $(VENV)/.installed-run       ## Serve the mock LLM over a socket (ARGS="--port 9100")
 	$(BIN)/python -m service mock $(ARGS)

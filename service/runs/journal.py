@@ -63,7 +63,7 @@ class Journal:
         asker: asyncio.Future[Taken | None] = asyncio.get_running_loop().create_future()
         self._askers[opening.run_id] = asker
         self._pending.openings.append(opening)
-        self._want(self._pace.window_s)
+        self._want(0)  # those that come during a commit go together into the next
         with self._tables.operation("open_run"):
             try:
                 async with asyncio.timeout(self._timeout_s):

@@ -19,6 +19,19 @@ class Trail:
     it. `saved` is done when the run's end is in the database.
     """
 
+    __slots__ = (
+        "_first_seq",
+        "_is_noted",
+        "_lines",
+        "_log",
+        "_secure_all",
+        "_secured",
+        "_tell",
+        "owner",
+        "run_id",
+        "saved",
+    )  # one for each open run
+
     def __init__(
         self,
         run_id: str,

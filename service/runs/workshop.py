@@ -66,6 +66,7 @@ class Workshop:
     def begin(self, order: Order) -> tuple[LiveRun, Trail]:
         """Set a run to work and return it with what keeps it."""
         opening, ensemble, ask = order.opening, order.ensemble, order.opening.ask
+        kept = order.kept  # all that stays of the order: it holds the ensemble as text
         agents = tuple(agent.name for agent in ensemble.agents)
         workflow = self._tools.telemetry.start_workflow(
             ensemble.name,
@@ -89,7 +90,7 @@ class Workshop:
                 self._journal.land(answer)
 
         async def conclude(final: RunFinished | RunFailed) -> None:
-            await self._commit_end(run, trail, final, order.kept)
+            await self._commit_end(run, trail, final, kept)
             self._account(run, final)
 
         strategy = STRATEGIES[ensemble.strategy]

@@ -40,7 +40,7 @@ check: $(VENV)/.installed-run      ## Validate the settings and ensembles.toml
 	$(BIN)/python -m service check $(ARGS)
 
 test: lint                         ## Linters, types and every test
-	$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.installed-dev       ## ruff and mypy --strict
 	$(BIN)/ruff check .

@@ -2,21 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
 
 CHARS_PER_TOKEN = 4  # the usual rule of thumb; only ever used for usage marked `estimated`
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation."""
+    """One turn of a conversation.
+
+    `content` is its text. `whole` is all of it, as JSON of OpenAI's chat message, where it is more
+    than role and text: images, tool calls and their results.
+    """
 
     role: Role
     content: str
+    whole: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call of a caller's function that a model asks for, or a piece of one while it streams.
+
+    Pieces of one call have the same `index`; `id` and `name` come with the first, and `arguments`,
+    JSON, is put together of all.
+    """
+
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Particulars:
+    """What holds for one question beside its words; kept with the run.
+
+    `options` are request parameters by OpenAI's names, passed on to models as they are;
+    `instructions` are a system's message for this question alone; `echo` is what the face wants to
+    say of the run again. A run in the `background` goes on although nobody reads it.
+    """
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    instructions: str = ""
+    echo: Mapping[str, Any] = field(default_factory=dict)
+    background: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +58,8 @@ class Ask:
     """What a face makes of a request: everything a run needs to know about it.
 
     `continues` says that the conversation may exist already: what was said in it comes first.
+    A conversation that begins gets `title`, else one made of the question, and is listed as the
+    one of `user_id`, if there is one.
     """
 
     messages: tuple[Message, ...]
@@ -35,6 +71,9 @@ class Ask:
     timeout_s: float | None = None
     owner: str = "anonymous"
     continues: bool = False
+    title: str | None = None
+    user_id: str | None = None
+    particulars: Particulars = Particulars()
 
     @property
     def question(self) -> str:

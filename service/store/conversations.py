@@ -13,13 +13,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.store.database import Database
 from service.store.paging import Slice, count_of, newest_first
 from service.store.records import Conversation, Page, Turn
+from service.store.run_rows import role_of, tool_calls
 from service.store.schema import conversations, messages, runs
 from service.store.scope import Scope
 from service.store.search_fts5 import erase_on_delete, erase_traces
 
 _OF_TURNS = (
     runs.c.id, runs.c.state, runs.c.question, runs.c.answer, runs.c.error, runs.c.created_at,
-    runs.c.ended_at,
+    runs.c.ended_at, runs.c.whole, runs.c.tool_calls,
 )  # fmt: skip
 
 
@@ -127,13 +128,13 @@ async def _turns(scope: Scope, conversation_id: str, connection: AsyncConnection
 
 def _exchange(row: Row[Any]) -> Iterator[Turn]:
     yield Turn(
-        role="user",
+        role=role_of(row.whole),
         content=row.question,
         created_at=row.created_at,
         run_id=row.id,
         state=row.state,
     )
-    if row.answer or row.state in ("failed", "interrupted"):
+    if row.answer or row.tool_calls or row.state in ("failed", "interrupted"):
         yield Turn(
             role="assistant",
             content=row.answer,
@@ -141,10 +142,15 @@ def _exchange(row: Row[Any]) -> Iterator[Turn]:
             run_id=row.id,
             state=row.state,
             error=row.error,
+            tool_calls=tool_calls(row.tool_calls),
         )
 
 
 def _conversation(row: Row[Any]) -> Conversation:
     return Conversation(
-        id=row.id, title=row.title, created_at=row.created_at, updated_at=row.updated_at
+        id=row.id,
+        title=row.title,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        user_id=row.user_id,
     )

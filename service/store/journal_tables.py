@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Executable, Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.domain import Ask
 from service.store import journal_statements as sql
 from service.store.claims import Claims, admit
 from service.store.database import Database
@@ -138,14 +139,16 @@ def _conversation_row(opening: Opening) -> Values:
     return {
         "owner": opening.ask.owner,
         "id": opening.ask.conversation_id,
-        "title": _title(opening.ask.question),
+        "title": opening.ask.title or _title(opening.ask),
         "created_at": opening.created_at,
         "updated_at": opening.created_at,
+        "user_id": opening.ask.user_id,
     }
 
 
-def _title(question: str) -> str:
-    lines = (line.strip() for line in question.splitlines())
+def _title(ask: Ask) -> str:
+    said = [message.content for message in ask.messages if message.role == "user"]
+    lines = (line.strip() for line in (said[-1] if said else ask.question).splitlines())
     return next(filter(None, lines), "")[:_TITLE_CHARS]
 
 
@@ -171,6 +174,7 @@ def _brought(opening: Opening) -> Iterable[Values]:
             "role": message.role,
             "content": message.content,
             "created_at": opening.created_at,
+            "whole": message.whole,
         }
 
 

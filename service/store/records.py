@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Generic, TypeVar
 
-from service.domain import AgentReport, Ask, Message, Usage
+from service.domain import AgentReport, Ask, Message, Particulars, ToolCall, Usage
 
 # --- what is written ---
 
@@ -86,6 +86,7 @@ class Ending:
     answered_by: str | None = None
     code: str | None = None
     error: str | None = None
+    tool_calls: Sequence[ToolCall] = ()
 
 
 @dataclass(slots=True)
@@ -147,6 +148,9 @@ class StoredRun:
     superseded_by: str | None
     last_seq: int
     events_expired: bool
+    whole: str | None = None
+    particulars: Particulars = field(default_factory=Particulars)
+    tool_calls: Sequence[ToolCall] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +179,7 @@ class Conversation:
     title: str
     created_at: datetime
     updated_at: datetime
+    user_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +195,7 @@ class Turn:
     run_id: str | None = None
     state: str | None = None
     error: str | None = None
+    tool_calls: Sequence[ToolCall] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 import msgspec
 from sqlalchemy import Row
 
-from service.domain import AgentReport, Usage
+from service.domain import AgentReport, Particulars, Role, ToolCall, Usage
 from service.store.records import AgentAnswer, Ending, Opening, StoredRun
 from service.store.schema import agent_answers, clean, runs
 
@@ -17,7 +17,7 @@ _PLAIN = (
     "id", "owner", "conversation_id", "message_id", "state", "question", "answer", "ensemble",
     "config_hash", "trace_id", "worker_id", "stream_agents", "max_tokens", "timeout_s",
     "created_at", "ended_at", "elapsed_ms", "cost_usd", "degraded", "answered_by", "code", "error",
-    "retry_of", "superseded_by", "last_seq", "events_expired",
+    "retry_of", "superseded_by", "last_seq", "events_expired", "whole",
 )  # fmt: skip
 _USAGE = {
     "input_tokens": "input_tokens",
@@ -27,15 +27,40 @@ _USAGE = {
     "usage_estimated": "estimated",
 }
 # What `stored_run` needs of a row.
-RUN_COLUMNS = tuple(runs.c[name] for name in (*_PLAIN, *_USAGE))
+RUN_COLUMNS = tuple(runs.c[name] for name in (*_PLAIN, *_USAGE, "particulars", "tool_calls"))
 ANSWER_COLUMNS = tuple(agent_answers.columns)
+_NONE = Particulars()
 _REPORT = tuple(field.name for field in fields(AgentReport))
 
 
 def stored_run(row: Row[Any]) -> StoredRun:
     """Return the run of a row that has RUN_COLUMNS, and perhaps more."""
     usage = Usage(**{field: getattr(row, column) for column, field in _USAGE.items()})
-    return StoredRun(**{name: getattr(row, name) for name in _PLAIN}, usage=usage)
+    return StoredRun(
+        **{name: getattr(row, name) for name in _PLAIN},
+        usage=usage,
+        particulars=_particulars(row.particulars),
+        tool_calls=tool_calls(row.tool_calls),
+    )
+
+
+def tool_calls(column: str | None) -> Sequence[ToolCall]:
+    """Return the tool calls that a row has."""
+    return msgspec.json.decode(column, type=tuple[ToolCall, ...]) if column else ()
+
+
+def role_of(whole: str | None) -> Role:
+    """Return whose message a question is: a tool's result is one too."""
+    role: Role = msgspec.json.decode(whole)["role"] if whole else "user"
+    return role
+
+
+def _particulars(column: str | None) -> Particulars:
+    return msgspec.json.decode(column, type=Particulars) if column else _NONE
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def run_row(opening: Opening) -> Mapping[str, Any]:
@@ -48,6 +73,8 @@ def run_row(opening: Opening) -> Mapping[str, Any]:
         "message_id": ask.message_id,
         "state": "running",
         "question": ask.question,
+        "whole": ask.messages[-1].whole,
+        "particulars": None if ask.particulars == _NONE else _json(ask.particulars),
         "answer": "",
         "ensemble": opening.ensemble,
         "config_hash": opening.config_hash,
@@ -81,6 +108,7 @@ def ending_row(ending: Ending) -> Mapping[str, Any]:
         "answered_by": ending.answered_by,
         "code": ending.code,
         "error": ending.error,
+        "tool_calls": _json(ending.tool_calls) if ending.tool_calls else None,
         **_usage_row(ending.usage),
     }
 

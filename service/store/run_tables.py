@@ -73,7 +73,7 @@ class Runs:
                 runs.c.conversation_id == conversation_id,
                 runs.c.state != "running",
                 runs.c.superseded_by.is_(None),
-                runs.c.answer != "",
+                (runs.c.answer != "") | runs.c.tool_calls.is_not(None),
             )
             .order_by(runs.c.id.desc())
             .limit(limit)
@@ -87,12 +87,12 @@ class Runs:
         """Return the turns that the caller brought along when the conversation began."""
         statement = (
             Scope(owner)
-            .select(messages, messages.c.role, messages.c.content)
+            .select(messages, messages.c.role, messages.c.content, messages.c.whole)
             .where(messages.c.conversation_id == conversation_id)
             .order_by(messages.c.position)
         )
         rows = await self._rows(statement, "read_conversation")
-        return [Message(row.role, row.content) for row in rows]
+        return [Message(row.role, row.content, row.whole) for row in rows]
 
     async def ask_to_stop(self, owner: str, run_id: str) -> None:
         """Ask the worker that has the run to stop it; nothing when it is not running."""

@@ -93,7 +93,9 @@ conversations = Table(
     Column("title", CleanText, nullable=False),
     Column("created_at", UTCTime, nullable=False),
     Column("updated_at", UTCTime, nullable=False),
+    Column("user_id", CleanText),  # the caller's own label: whose session it is
     Index("ix_conversations_recent", "owner", "updated_at", "id"),
+    Index("ix_conversations_user", "owner", "user_id", "updated_at", "id"),
 )
 
 # Turns that a caller brought along when a conversation began; those that follow are runs.
@@ -106,6 +108,7 @@ messages = Table(
     Column("role", CleanText, nullable=False),
     Column("content", CleanText, nullable=False),
     Column("created_at", UTCTime, nullable=False),
+    Column("whole", CleanText),  # `Message.whole`
     ForeignKeyConstraint(
         ["owner", "conversation_id"],
         ["conversations.owner", "conversations.id"],
@@ -160,6 +163,9 @@ runs = Table(
     Column("last_seq", Integer, nullable=False),  # of its events, once it has ended
     Column("events_expire_at", UTCTime),
     Column("events_expired", Boolean, nullable=False),
+    Column("whole", CleanText),  # of the question: `Message.whole`
+    Column("particulars", CleanText),  # JSON of `Particulars`; none: there are none
+    Column("tool_calls", CleanText),  # of the answer: a JSON array of `ToolCall`
     ForeignKeyConstraint(
         ["owner", "conversation_id"],
         ["conversations.owner", "conversations.id"],

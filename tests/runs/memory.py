@@ -213,7 +213,7 @@ class MemoryRuns(Runs):
             if (run.owner, run.conversation_id) == (owner, conversation_id)
             and run.state != "running"
             and run.superseded_by is None
-            and run.answer
+            and (run.answer or run.tool_calls)
             and (before is None or run.id < before)
         ]
         return found[-limit:] if limit else []
@@ -311,7 +311,11 @@ _OF_AN_ENDING = {each.name for each in fields(Ending)} & _OF_A_RUN - {"run_id", 
 def _open(tables: Tables, opening: Opening) -> None:
     ask = opening.ask
     row = run_row(opening)
-    values: dict[str, Any] = {name: row.get(name) for name in _OF_A_RUN} | {"usage": Usage()}
+    values: dict[str, Any] = {name: row.get(name) for name in _OF_A_RUN} | {
+        "usage": Usage(),
+        "particulars": ask.particulars,
+        "tool_calls": (),
+    }
     conversation = ask.owner, ask.conversation_id
     tables.conversations.setdefault(conversation, opening.created_at)
     tables.runs.setdefault(opening.run_id, StoredRun(**values))

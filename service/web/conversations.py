@@ -15,8 +15,10 @@ from service.store.conversations import Conversations
 from service.store.records import Conversation, Turn
 from service.web.export import file_name, markdown
 from service.web.history import paged, written
-from service.web.query import may_be_id, one_of, page
+from service.web.query import OneOf, may_be_id, page
 from service.web.requests import Body, Text, owner, read_body
+
+_FORM = OneOf("format", "The kind of file; `Accept` may say so too.", ("json", "markdown"), "json")
 
 
 class Renaming(Body):
@@ -80,7 +82,7 @@ def install(app: Quart, runs: Runs, conversations: Conversations) -> None:
 def _wanted_form() -> str:
     asked = request.accept_mimetypes.best_match(["application/json", "text/markdown"])
     default = "markdown" if asked == "text/markdown" else "json"
-    return one_of("format", ("json", "markdown"), default)
+    return _FORM.read(default)
 
 
 def _shown(conversation: Conversation) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from datetime import datetime
 from html import escape
 from typing import Any
 
-from quart import Quart, Response, jsonify, request
+from quart import Quart, Response, jsonify
 
 from service.errors import RequestError
 from service.runs.record import record
@@ -18,10 +18,12 @@ from service.store.records import AgentAnswer, Page, StoredRun
 from service.store.search import LANGUAGES
 from service.store.store import Store
 from service.web.event_json import report_json, usage_json
-from service.web.query import may_be_id, one_of, page, refused, text
+from service.web.query import OneOf, RunId, Words, may_be_id, page
 from service.web.requests import owner
 
-_QUERY_CHARS = 1000
+_BEFORE = RunId("before", "The last id of a page: those that follow it.")
+_QUERY = Words("query", 'What to look for: words, "a phrase", -not, or.', 1000)
+_LANG = OneOf("lang", "The language of the words.", tuple(LANGUAGES), "en")
 _MARKED = re.compile(f"{MARK}([^{MARK}{UNMARK}]*){UNMARK}")
 
 
@@ -31,7 +33,7 @@ def install(app: Quart, runs: Runs, store: Store) -> None:
     @app.get("/history")
     async def history() -> Response:
         limit, offset = page()
-        found = await store.history.page(owner(), limit, offset, _before())
+        found = await store.history.page(owner(), limit, offset, _BEFORE.given())
         items = [await _item(runs, run) for run in found.items]
         return jsonify({"items": items, **paged(found, limit, offset)})
 
@@ -47,7 +49,7 @@ def install(app: Quart, runs: Runs, store: Store) -> None:
     @app.get("/search")
     async def search() -> Response:
         limit, offset = page()
-        query, lang = text("query", _QUERY_CHARS), one_of("lang", LANGUAGES, "en")
+        query, lang = _QUERY.read(), _LANG.read()
         found = await store.search.find(owner(), query, lang, limit, offset)
         items = [
             {**await _item(runs, hit.run), "rank": hit.rank, "snippet": marked(hit.snippet)}
@@ -71,13 +73,6 @@ def marked(snippet: str) -> str:
 def written(moment: datetime) -> str:
     """Return a time as ISO 8601 has it, to the millisecond."""
     return moment.isoformat(timespec="milliseconds")
-
-
-def _before() -> str | None:
-    run_id = request.args.get("before")
-    if run_id is not None and not may_be_id(run_id):
-        raise refused("before", "must be the id of a run")
-    return run_id
 
 
 async def _item(runs: Runs, run: StoredRun) -> dict[str, Any]:

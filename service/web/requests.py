@@ -7,7 +7,14 @@ import hashlib
 import re
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
 from quart import request
 
 from service.errors import FieldError, RequestError
@@ -29,7 +36,14 @@ def _not_blank(text: str) -> str:
     return text
 
 
-Text = Annotated[str, AfterValidator(_no_nul), AfterValidator(_not_blank)]
+# The same as a pattern, for those who read the description of the API.
+TEXT_PATTERN = r"^[^\u0000]*[^\s\u0000][^\u0000]*$"
+Text = Annotated[
+    str,
+    AfterValidator(_no_nul),
+    AfterValidator(_not_blank),
+    Field(json_schema_extra={"pattern": TEXT_PATTERN}),
+]
 Label = Annotated[Text, StringConstraints(max_length=256)]
 # Travels in headers and paths.
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]

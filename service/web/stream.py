@@ -18,7 +18,7 @@ from service.runs.runs import Runs
 from service.web import sse
 from service.web.lead import first_word
 from service.web.openai_chunks import Chunks, error_object
-from service.web.query import one_of
+from service.web.query import OneOf
 from service.web.requests import Body, Identifier, Text, idempotency_key, owner, read_body
 from service.web.sse import Encode, Form
 
@@ -50,7 +50,7 @@ def install(app: Quart, runs: Runs) -> None:
 
     @app.post("/stream")
     async def stream() -> Response:
-        write = _FORMATS[one_of("stream_format", _FORMATS, "text")]
+        write = _FORMATS[_FORMAT.read()]
         body = await read_body(StreamRequest)
         run = await runs.start(body.to_ask(), idempotency_key(body))
         await first_word(run)
@@ -114,3 +114,4 @@ _FORMATS: Mapping[str, Callable[[Run], tuple[Encode, Form]]] = {
     "openai": as_lines,
     "sse": as_events,
 }
+_FORMAT = OneOf("stream_format", "How the text comes.", tuple(_FORMATS), "text")

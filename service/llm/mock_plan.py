@@ -1,4 +1,4 @@
-"""What the mock answers and when: the text, its pace, and every scripted fault.
+"""How the mock's answers go out, and every scripted fault that can befall them.
 
 Pure: a request and its script go in, a Plan comes out. The transport and the socket server play
 the same plan.
@@ -7,14 +7,12 @@ the same plan.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 from random import Random
 from typing import NamedTuple
 
-from service.llm.mock_script import ChatRequest, Fault, Script
-from service.llm.mock_text import Prompt, answer_tokens, split_tokens
+from service.llm.mock_reply import MockCall, reply_to
+from service.llm.mock_script import Fault, Script
 from service.llm.mock_wire import (
     JSON_TYPE,
     STREAM_HEADERS,
@@ -30,33 +28,8 @@ from service.llm.mock_wire import (
     json_plan,
 )
 
-# Characters of 2, 3 and 4 bytes, and a line separator that is no line end in an event stream.
-MULTIBYTE_TEXT = "Grüße 👋 an alle: naïve Ärzte\u2028sagen für 5 € „ja“ 🚀🧑‍🚀 und gehen."
-
-# Real gaps are skewed: most lie near the median, a few are several times as long.
-_FIRST_SIGMA, _GAP_SIGMA, _MOST = 0.35, 0.5, 8.0
 _SPLIT_GAP_S = 0.002  # so that a socket sends the parts as separate blocks
 _TOLD_TO_FAIL = "The mock was told to fail."
-
-
-@dataclass(frozen=True, slots=True)
-class TokenPace:
-    """Medians of the drawn delays; 0 is no delay at all."""
-
-    first_s: float = 0.25
-    gap_s: float = 0.02
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MockCall:
-    """One request to be answered, and what the mock adds to it."""
-
-    request: ChatRequest
-    script: Script
-    prompt: Prompt
-    pace: TokenPace
-    id: str
-    created: int
 
 
 class _Draft(NamedTuple):
@@ -73,13 +46,13 @@ def plan_call(call: MockCall) -> Plan:
     fault = call.script.fault
     if fault in _UNANSWERED:
         return _UNANSWERED[fault](call.script)
-    reply = _reply(call)
+    reply = reply_to(call)
     if not call.request.stream:
         return _plan_whole(call.script, reply)
     steps = chunk_steps(reply, call.request.wants_usage)
     if fault not in _FAULTS:
         return Plan(200, STREAM_HEADERS, steps)
-    cut = 1 + min(call.script.after, len(reply.tokens))
+    cut = 1 + min(call.script.after, reply.pieces)
     draft = _Draft(steps, cut, call.script, call.request.wants_usage)
     return Plan(200, STREAM_HEADERS, *_FAULTS[fault](draft))
 
@@ -102,47 +75,6 @@ def _plan_whole(script: Script, reply: MockReply) -> Plan:
     halves = [Step(0.0, body[:middle]), Step(0.0, body[middle:])]
     steps, end = _FAULTS[script.fault](_Draft(halves, 1, script, has_usage=False))
     return Plan(200, (JSON_TYPE,), steps, end, wait_s)
-
-
-def _reply(call: MockCall) -> MockReply:
-    tokens = _tokens(call)
-    limit = call.request.token_limit
-    cut = limit is not None and limit < len(tokens)
-    tokens = tokens[:limit] if cut else tokens
-    script = call.script
-    return MockReply(
-        id=call.id,
-        created=call.created,
-        model=call.request.model,
-        tokens=tokens,
-        delays=_delays(len(tokens), call.prompt, call.pace, script.first_ms, script.gap_ms),
-        finish_reason="length" if cut else "stop",
-        prompt_tokens=call.request.prompt_tokens,
-    )
-
-
-def _tokens(call: MockCall) -> tuple[str, ...]:
-    if call.script.fault == "empty":
-        return ()
-    if call.script.fault == "split_utf8":
-        return split_tokens(MULTIBYTE_TEXT)
-    return answer_tokens(call.prompt, call.script.tokens)
-
-
-@lru_cache(maxsize=512)
-def _delays(
-    count: int, prompt: Prompt, pace: TokenPace, first_ms: float | None, gap_ms: float | None
-) -> tuple[float, ...]:
-    """Return the delay before each of `count` tokens in seconds; one even if there is none."""
-    random = Random(repr(prompt))  # noqa: S311  # the same request gets the same pace
-
-    def draw(median_s: float, sigma: float) -> float:
-        return median_s * min(random.lognormvariate(0.0, sigma), _MOST)
-
-    first_s = draw(pace.first_s, _FIRST_SIGMA) if first_ms is None else first_ms / 1000
-    if gap_ms is not None:
-        return (first_s, *[gap_ms / 1000] * (count - 1))
-    return (first_s, *(draw(pace.gap_s, _GAP_SIGMA) for _ in range(count - 1)))
 
 
 def _status(script: Script) -> Plan:

@@ -1,4 +1,4 @@
-"""What a request asks of the mock: OpenAI's request body, and options in the model's name.
+"""What a model's name asks of the mock: options behind a question mark.
 
 `name?tokens=200&gap_ms=5&fault=reset` makes model `name` behave as told, from any client. Knows
 nothing of how it is done; `mock_plan` does.
@@ -6,7 +6,6 @@ nothing of how it is done; `mock_plan` does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Annotated, Literal
 from urllib.parse import parse_qsl
@@ -14,7 +13,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from msgspec import Meta, Struct
 
-from service.llm.mock_text import Prompt, count_tokens
+from service.llm.mock_request import BadRequestError
 
 Fault = Literal[
     "status",  # answer with `status`, and `retry_after`
@@ -39,19 +38,12 @@ _PositiveInt = Annotated[int, Meta(ge=1)]
 _Milliseconds = Annotated[float, Meta(ge=0, le=86_400_000)]
 
 
-class BadRequestError(Exception):
-    """A request that OpenAI would answer with 400; `param` names the field."""
-
-    def __init__(self, message: str, param: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.param = param
-
-
 class Script(Struct, frozen=True, forbid_unknown_fields=True):
     """The options in a model's name. A pace given here is exact, otherwise it is drawn."""
 
     tokens: Annotated[int, Meta(ge=0, le=100_000)] | None = None
+    # How many of the tools offered are called, unless the request forbids or names them.
+    tool_calls: Annotated[int, Meta(ge=0, le=128)] | None = None
     first_ms: _Milliseconds | None = None
     gap_ms: _Milliseconds | None = None
     seed: int | None = None
@@ -62,97 +54,6 @@ class Script(Struct, frozen=True, forbid_unknown_fields=True):
     drip_ms: _Milliseconds = 1000.0
     times: _PositiveInt | None = None
     rate: Annotated[float, Meta(ge=0, le=1)] = 1.0
-
-
-class TextPart(Struct, tag="text", tag_field="type"):
-    """A part of a message; the mock reads text only."""
-
-    text: str
-
-
-class ChatMessage(Struct):
-    """One message as OpenAI has it."""
-
-    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | list[TextPart] | None = None
-
-    @property
-    def text(self) -> str:
-        """The whole text, parts joined."""
-        if isinstance(self.content, list):
-            return "".join(part.text for part in self.content)
-        return self.content or ""
-
-
-class StreamOptions(Struct):
-    """Only what the mock honours; other fields are let through, as everywhere here."""
-
-    include_usage: bool = False
-
-
-class ChatRequest(Struct):
-    """A body of `POST /chat/completions`."""
-
-    model: Annotated[str, Meta(min_length=1)]
-    messages: Annotated[list[ChatMessage], Meta(min_length=1)]
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    max_tokens: _PositiveInt | None = None
-    max_completion_tokens: _PositiveInt | None = None
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    seed: int | None = None
-
-    @property
-    def question(self) -> str:
-        """The last message of the user."""
-        return self._users()[-1] if self._users() else ""
-
-    @property
-    def prompt_tokens(self) -> int:
-        """The words of all messages."""
-        return sum(count_tokens(message.text) for message in self.messages)
-
-    @property
-    def token_limit(self) -> int | None:
-        """The limit asked for, under its new or its old name."""
-        return self.max_completion_tokens or self.max_tokens
-
-    @property
-    def wants_usage(self) -> bool:
-        """Whether a stream is to end with its usage."""
-        return self.stream_options is not None and self.stream_options.include_usage
-
-    def prompt(self, seed: int) -> Prompt:
-        """Return what the answer's text depends on."""
-        system = "\n".join(m.text for m in self.messages if m.role in ("system", "developer"))
-        users = self._users()
-        earlier = users[-2] if len(users) > 1 else ""
-        return Prompt(system, self.question, earlier, base_name(self.model), seed)
-
-    def _users(self) -> Sequence[str]:
-        return [message.text for message in self.messages if message.role == "user"]
-
-
-_decoder = msgspec.json.Decoder(ChatRequest)
-
-
-def parse_request(body: bytes) -> ChatRequest:
-    """Return the request in `body`; raises BadRequestError as OpenAI would answer 400."""
-    try:
-        request = _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        sentence, _, path = str(error).partition(" - at `$")
-        raise BadRequestError(f"{sentence}.", path.strip(".`") or None) from error
-    if request.stream_options is not None and not request.stream:
-        raise BadRequestError(
-            "'stream_options' is only allowed with 'stream': true.", "stream_options"
-        )
-    return request
-
-
-def base_name(model: str) -> str:
-    """Return `model` without its options."""
-    return model.partition("?")[0]
 
 
 @lru_cache(maxsize=1024)

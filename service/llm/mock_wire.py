@@ -59,17 +59,34 @@ class Plan:
     wait_s: float = 0.0
 
 
+class ToolCall(NamedTuple):
+    """A call of a tool; its arguments come in pieces."""
+
+    id: str
+    name: str
+    pieces: Sequence[str]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MockReply:
-    """A model's answer, before it is bytes. `delays` are those before each token, at least one."""
+    """A model's answer, before it is bytes: tokens, or calls of tools.
+
+    `delays` are those before each token or piece, at least one.
+    """
 
     id: str
     created: int
     model: str
     tokens: Sequence[str]
+    calls: Sequence[ToolCall]
     delays: Sequence[float]
     finish_reason: str
     prompt_tokens: int
+
+    @property
+    def pieces(self) -> int:
+        """How many tokens it took."""
+        return len(self.tokens) + sum(len(call.pieces) for call in self.calls)
 
 
 def json_plan(status: int, document: Any, *headers: tuple[str, str], wait_s: float = 0.0) -> Plan:
@@ -95,7 +112,10 @@ def error_document(status: int, message: str, param: str | None = None) -> dict[
 
 def completion_document(reply: MockReply) -> dict[str, Any]:
     """Return the `chat.completion` of an answer that is not streamed."""
-    message = {"role": "assistant", "content": "".join(reply.tokens), "refusal": None}
+    text = None if reply.calls else "".join(reply.tokens)
+    message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
+    if reply.calls:
+        message["tool_calls"] = [_called(call, "".join(call.pieces)) for call in reply.calls]
     choice = {
         "index": 0,
         "message": message,
@@ -114,13 +134,12 @@ def chunk_steps(reply: MockReply, wants_usage: bool) -> list[Step]:
     head = fields + b',"choices":[{"index":0,"delta":'
     tail = (b',"usage":null' if wants_usage else b"") + b"}\n\n"
     open_end = b',"logprobs":null,"finish_reason":null}]' + tail
-    role = head + b'{"role":"assistant","content":"","refusal":null}' + open_end
-    before, after = head + b'{"content":', b"}" + open_end
+    said = b"null" if reply.calls else b'""'
+    role = head + b'{"role":"assistant","content":' + said + b',"refusal":null}' + open_end
     steps = [Step(reply.delays[0], role)]
     gaps = (0.0, *reply.delays[1:])
     steps += [
-        Step(gap, before + token + after)
-        for gap, token in zip(gaps, _encoded(tuple(reply.tokens)), strict=False)
+        Step(gap, head + delta + open_end) for gap, delta in zip(gaps, _deltas(reply), strict=False)
     ]
     reason = encode(reply.finish_reason)
     steps.append(Step(0.0, head + b'{},"logprobs":null,"finish_reason":' + reason + b"}]" + tail))
@@ -131,9 +150,26 @@ def chunk_steps(reply: MockReply, wants_usage: bool) -> list[Step]:
     return steps
 
 
+def _deltas(reply: MockReply) -> Sequence[bytes]:
+    """Return what each token or piece is on the wire; a call's first piece brings its name."""
+    if not reply.calls:
+        return _encoded(tuple(reply.tokens))
+    deltas = []
+    for index, call in enumerate(reply.calls):
+        first, *others = call.pieces
+        deltas.append({"index": index, **_called(call, first)})
+        deltas += [{"index": index, "function": {"arguments": piece}} for piece in others]
+    return [encode({"tool_calls": [delta]}) for delta in deltas]
+
+
 @lru_cache(maxsize=1024)
 def _encoded(tokens: tuple[str, ...]) -> tuple[bytes, ...]:
-    return tuple(encode(token) for token in tokens)
+    return tuple(b'{"content":' + encode(token) + b"}" for token in tokens)
+
+
+def _called(call: ToolCall, arguments: str) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": arguments}
+    return {"id": call.id, "type": "function", "function": function}
 
 
 def _fields(reply: MockReply, kind: str) -> dict[str, Any]:
@@ -150,8 +186,8 @@ def _fields(reply: MockReply, kind: str) -> dict[str, Any]:
 def _usage(reply: MockReply) -> dict[str, Any]:
     return {
         "prompt_tokens": reply.prompt_tokens,
-        "completion_tokens": len(reply.tokens),
-        "total_tokens": reply.prompt_tokens + len(reply.tokens),
+        "completion_tokens": reply.pieces,
+        "total_tokens": reply.prompt_tokens + reply.pieces,
         "prompt_tokens_details": {"cached_tokens": 0},
         "completion_tokens_details": {"reasoning_tokens": 0},
     }

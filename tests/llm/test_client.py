@@ -27,7 +27,7 @@ from service.errors import (
 )
 from service.llm.client import LLMClient
 from service.llm.mock import MockLLM
-from service.llm.mock_plan import MULTIBYTE_TEXT
+from service.llm.mock_reply import MULTIBYTE_TEXT
 from service.llm.mock_server import serve_mock
 from service.llm.transport import UpstreamTransport
 from service.pace import Pace

@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from service.llm.mock import MockLLM, MockTransport
-from service.llm.mock_plan import MULTIBYTE_TEXT, TokenPace
-from service.llm.mock_script import parse_request
+from service.llm.mock_reply import MULTIBYTE_TEXT, TokenPace
+from service.llm.mock_request import parse_request
 from service.llm.mock_text import split_tokens
 from service.llm.sse import SSEDecoder
 

@@ -19,7 +19,7 @@ import pytest
 import uvloop
 
 from service.llm.mock import MockLLM
-from service.llm.mock_plan import MULTIBYTE_TEXT, TokenPace
+from service.llm.mock_reply import MULTIBYTE_TEXT, TokenPace
 from service.llm.mock_server import serve_mock
 from service.llm.sse import SSEDecoder
 

@@ -1,0 +1,139 @@
+"""What the mock answers: words, JSON or calls of tools, at which pace, and why it ends.
+
+Pure: a request and its script go in, a MockReply comes out; `mock_plan` makes it go wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import cycle, islice
+from random import Random
+from uuid import uuid4
+
+from service.llm.mock_request import ChatRequest
+from service.llm.mock_script import Script
+from service.llm.mock_text import Prompt, answer_tokens, split_tokens
+from service.llm.mock_tools import NamedTool, ObjectFormat, SchemaFormat, Tool, sample
+from service.llm.mock_wire import MockReply, ToolCall, encode
+
+# Characters of 2, 3 and 4 bytes, and a line separator that is no line end in an event stream.
+MULTIBYTE_TEXT = "Grüße 👋 an alle: naïve Ärzte\u2028sagen für 5 € „ja“ 🚀🧑‍🚀 und gehen."
+
+# Real gaps are skewed: most lie near the median, a few are several times as long.
+_FIRST_SIGMA, _GAP_SIGMA, _MOST = 0.35, 0.5, 8.0
+_STRING_WORDS = 4  # in each text of an answer that is JSON
+_PIECE_CHARS = 7  # of a tool's arguments
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPace:
+    """Medians of the drawn delays; 0 is no delay at all."""
+
+    first_s: float = 0.25
+    gap_s: float = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MockCall:
+    """One request to be answered, and what the mock adds to it."""
+
+    request: ChatRequest
+    script: Script
+    prompt: Prompt
+    pace: TokenPace
+    id: str
+    created: int
+
+
+def reply_to(call: MockCall) -> MockReply:
+    """Return the answer to a request."""
+    script, tools = call.script, _tools(call)
+    calls = [_called(tool, call.prompt) for tool in tools]
+    tokens, finish_reason = ((), "tool_calls") if calls else _cut(_tokens(call), call.request)
+    pieces = len(tokens) + sum(len(each.pieces) for each in calls)
+    return MockReply(
+        id=call.id,
+        created=call.created,
+        model=call.request.model,
+        tokens=tokens,
+        calls=calls,
+        delays=_delays(pieces, call.prompt, call.pace, script.first_ms, script.gap_ms),
+        finish_reason=finish_reason,
+        prompt_tokens=call.request.prompt_tokens,
+    )
+
+
+def _tools(call: MockCall) -> Sequence[Tool]:
+    """Return the tools to call: the one named, else as many as the script says."""
+    request, offered = call.request, call.request.tools or []
+    choice, wanted = request.tool_choice, call.script.tool_calls or 0
+    if isinstance(choice, NamedTool):
+        return [tool for tool in offered if tool.function.name == choice.function.name]
+    if not offered or choice == "none" or (request.tool_results and choice != "required"):
+        return []
+    if choice == "required":
+        wanted = max(1, wanted)
+    if request.parallel_tool_calls is False:
+        wanted = min(1, wanted)
+    return list(islice(cycle(offered), wanted))
+
+
+def _called(tool: Tool, prompt: Prompt) -> ToolCall:
+    arguments = encode(sample(tool.function.parameters, prompt.question)).decode()
+    starts = range(0, len(arguments), _PIECE_CHARS)
+    pieces = [arguments[start : start + _PIECE_CHARS] for start in starts]
+    return ToolCall(f"call_{uuid4().hex[:24]}", tool.function.name, pieces)
+
+
+def _tokens(call: MockCall) -> Sequence[str]:
+    if call.script.fault == "empty":
+        return ()
+    if call.script.fault == "split_utf8":
+        return split_tokens(MULTIBYTE_TEXT)
+    tokens = answer_tokens(call.prompt, call.script.tokens)
+    form = call.request.response_format
+    if isinstance(form, ObjectFormat | SchemaFormat):
+        schema = form.json_schema.schema if isinstance(form, SchemaFormat) else _ANY_OBJECT
+        return split_tokens(encode(sample(schema, "".join(tokens[:_STRING_WORDS]))).decode())
+    return tokens if call.script.tokens is not None else (*tokens, *_remarks(call.request))
+
+
+_ANY_OBJECT = {"type": "object", "properties": {"answer": {"type": "string"}}}
+
+
+def _remarks(request: ChatRequest) -> Sequence[str]:
+    """Return tokens that tell what else was given: pictures, and what tools said."""
+    images = sum(len(message.images) for message in request.messages)
+    shown = [f" Pictures shown: {images}."] if images else []
+    told = [f" A tool said “{message.text}”." for message in request.tool_results]
+    return split_tokens("".join([*shown, *told]))
+
+
+def _cut(tokens: Sequence[str], request: ChatRequest) -> tuple[Sequence[str], str]:
+    """Return the tokens before a stop and within the limit, and why there are no more."""
+    text = "".join(tokens) if request.stops else ""
+    found = [at for at in map(text.find, filter(None, request.stops)) if at >= 0]
+    if found:
+        tokens = split_tokens(text[: min(found)])
+    limit = request.token_limit
+    if limit is not None and limit < len(tokens):
+        return tokens[:limit], "length"
+    return tokens, "stop"
+
+
+@lru_cache(maxsize=512)
+def _delays(
+    count: int, prompt: Prompt, pace: TokenPace, first_ms: float | None, gap_ms: float | None
+) -> tuple[float, ...]:
+    """Return the delay before each of `count` tokens in seconds; one even if there is none."""
+    random = Random(repr(prompt))  # noqa: S311  # the same request gets the same pace
+
+    def draw(median_s: float, sigma: float) -> float:
+        return median_s * min(random.lognormvariate(0.0, sigma), _MOST)
+
+    first_s = draw(pace.first_s, _FIRST_SIGMA) if first_ms is None else first_ms / 1000
+    if gap_ms is not None:
+        return (first_s, *[gap_ms / 1000] * (count - 1))
+    return (first_s, *(draw(pace.gap_s, _GAP_SIGMA) for _ in range(count - 1)))

@@ -1,0 +1,227 @@
+"""What a request asks of the mock: OpenAI's request body, refused where OpenAI would refuse it.
+
+Knows fields and their rules; what the tools and formats in it look like is in `mock_tools`.
+Source: https://platform.openai.com/docs/api-reference/chat/create
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from service.llm.mock_text import Prompt, count_tokens
+from service.llm.mock_tools import CalledTool, NamedTool, ResponseFormat, Tool
+
+_PositiveInt = Annotated[int, Meta(ge=1)]
+_Penalty = Annotated[float, Meta(ge=-2, le=2)]
+_STARTS = ("https://", "http://", "data:image/")
+
+
+class BadRequestError(Exception):
+    """A request that OpenAI would answer with 400; `param` names the field."""
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+
+class TextPart(Struct, tag="text", tag_field="type"):
+    """A part of a message that is read."""
+
+    text: str
+
+
+class RefusalPart(Struct, tag="refusal", tag_field="type"):
+    """A part of an assistant's message."""
+
+    refusal: str
+
+
+class _ImageUrl(Struct):
+    url: str
+    detail: Literal["auto", "low", "high"] = "auto"
+
+
+class ImagePart(Struct, tag="image_url", tag_field="type"):
+    """A picture in a user's message; the mock counts it."""
+
+    image_url: _ImageUrl
+
+
+class AudioPart(Struct, tag="input_audio", tag_field="type"):
+    """A sound in a user's message, which the mock does not hear."""
+
+    input_audio: dict[str, str]
+
+
+class FilePart(Struct, tag="file", tag_field="type"):
+    """A file in a user's message, which the mock does not open."""
+
+    file: dict[str, str]
+
+
+Part = TextPart | RefusalPart | ImagePart | AudioPart | FilePart
+
+
+class ChatMessage(Struct):
+    """One message as OpenAI has it."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | list[Part] | None = None
+    tool_calls: list[CalledTool] = []
+    tool_call_id: str | None = None
+    name: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The whole text, parts joined."""
+        if isinstance(self.content, list):
+            return "".join(part.text for part in self.content if isinstance(part, TextPart))
+        return self.content or ""
+
+    @property
+    def images(self) -> Sequence[str]:
+        """The addresses of its pictures."""
+        parts = self.content if isinstance(self.content, list) else []
+        return [part.image_url.url for part in parts if isinstance(part, ImagePart)]
+
+
+class StreamOptions(Struct):
+    """Only what the mock honours; other fields are let through, as everywhere here."""
+
+    include_usage: bool = False
+
+
+class ChatRequest(Struct):
+    """A body of `POST /chat/completions`."""
+
+    model: Annotated[str, Meta(min_length=1)]
+    messages: Annotated[list[ChatMessage], Meta(min_length=1)]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: _PositiveInt | None = None
+    max_completion_tokens: _PositiveInt | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    frequency_penalty: _Penalty | None = None
+    presence_penalty: _Penalty | None = None
+    # OpenAI gives up to 128 choices; the mock has one to give.
+    n: Annotated[int, Meta(ge=1, le=1)] | None = None
+    stop: str | Annotated[list[str], Meta(max_length=4)] | None = None
+    seed: int | None = None
+    tools: Annotated[list[Tool], Meta(min_length=1, max_length=128)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
+
+    @property
+    def question(self) -> str:
+        """The last message of the user."""
+        return self._users()[-1] if self._users() else ""
+
+    @property
+    def prompt_tokens(self) -> int:
+        """The words of all messages."""
+        return sum(count_tokens(message.text) for message in self.messages)
+
+    @property
+    def token_limit(self) -> int | None:
+        """The limit asked for, under its new or its old name."""
+        return self.max_completion_tokens or self.max_tokens
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether a stream is to end with its usage."""
+        return self.stream_options is not None and self.stream_options.include_usage
+
+    @property
+    def stops(self) -> Sequence[str]:
+        """The texts before which the answer ends."""
+        return [self.stop] if isinstance(self.stop, str) else self.stop or []
+
+    @property
+    def tool_results(self) -> Sequence[ChatMessage]:
+        """What the tools said since the user spoke last."""
+        said: list[ChatMessage] = []
+        for message in self.messages:
+            said = [*said, message] if message.role == "tool" else said
+            said = [] if message.role == "user" else said
+        return said
+
+    def prompt(self, seed: int) -> Prompt:
+        """Return what the answer's text depends on."""
+        system = "\n".join(m.text for m in self.messages if m.role in ("system", "developer"))
+        users = self._users()
+        earlier = users[-2] if len(users) > 1 else ""
+        return Prompt(system, self.question, earlier, base_name(self.model), seed)
+
+    def _users(self) -> Sequence[str]:
+        return [message.text for message in self.messages if message.role == "user"]
+
+
+_decoder = msgspec.json.Decoder(ChatRequest)
+
+
+def parse_request(body: bytes) -> ChatRequest:
+    """Return the request in `body`; raises BadRequestError as OpenAI would answer 400."""
+    try:
+        request = _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        sentence, _, path = str(error).partition(" - at `$")
+        raise BadRequestError(f"{sentence}.", path.strip(".`") or None) from error
+    for need, field, value in (
+        ("stream", "stream_options", request.stream_options),
+        ("tools", "tool_choice", request.tool_choice),
+        ("tools", "parallel_tool_calls", request.parallel_tool_calls),
+    ):
+        if value is not None and not getattr(request, need):
+            raise BadRequestError(f"'{field}' is only allowed with '{need}'.", field)
+    _check_choice(request)
+    _check_messages(request.messages)
+    return request
+
+
+def base_name(model: str) -> str:
+    """Return `model` without its options."""
+    return model.partition("?")[0]
+
+
+def _check_choice(request: ChatRequest) -> None:
+    if isinstance(request.tool_choice, NamedTool):
+        name = request.tool_choice.function.name
+        if name not in [tool.function.name for tool in request.tools or []]:
+            raise BadRequestError(f"Tool choice '{name}' not found in 'tools'.", "tool_choice")
+
+
+def _check_messages(messages: Sequence[ChatMessage]) -> None:
+    """Require that each call of a tool is answered, and each answer was called for."""
+    open_calls: set[str] = set()
+    for number, message in enumerate(messages):
+        path = f"messages[{number}]"
+        if message.role == "tool":
+            if message.tool_call_id not in open_calls:
+                raise BadRequestError("A tool's message must answer a call before it.", path)
+            open_calls.discard(message.tool_call_id)
+        elif open_calls:
+            raise BadRequestError(f"Tool calls without an answer: {sorted(open_calls)}.", path)
+        open_calls |= {call.id for call in message.tool_calls}
+        _check_content(message, path)
+    if open_calls:
+        raise BadRequestError(f"Tool calls without an answer: {sorted(open_calls)}.", "messages")
+
+
+def _check_content(message: ChatMessage, path: str) -> None:
+    field = f"{path}.content"
+    if message.content is None and message.role != "assistant":
+        raise BadRequestError("Expected a string or parts, got null.", field)
+    parts: Sequence[Any] = message.content if isinstance(message.content, list) else []
+    others = {"user": (RefusalPart,), "assistant": (ImagePart, AudioPart, FilePart)}
+    refused = others.get(message.role, (RefusalPart, ImagePart, AudioPart, FilePart))
+    if any(isinstance(part, refused) for part in parts):
+        raise BadRequestError(f"A part is not allowed from the role '{message.role}'.", field)
+    if not all(url.startswith(_STARTS) for url in message.images):
+        raise BadRequestError("An image is neither http(s) nor a data: address.", field)

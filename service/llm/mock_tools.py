@@ -1,0 +1,117 @@
+"""Tools and answer formats as the mock sees them, and JSON that fits a schema.
+
+Knows a small part of JSON Schema: what tools' arguments and structured answers are made of.
+Source: https://platform.openai.com/docs/guides/function-calling
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+_Name = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+_DEEPEST = 20  # a schema may contain itself
+
+
+class Function(Struct):
+    """What a tool is called, and the schema of its arguments."""
+
+    name: _Name
+    description: str | None = None
+    parameters: dict[str, Any] = {}
+    strict: bool | None = None
+
+
+class Tool(Struct):
+    """A tool that is offered."""
+
+    type: Literal["function"]
+    function: Function
+
+
+class _ToolName(Struct):
+    name: _Name
+
+
+class NamedTool(Struct):
+    """The tool that is to be called."""
+
+    type: Literal["function"]
+    function: _ToolName
+
+
+class _Call(Struct):
+    name: _Name
+    arguments: str
+
+
+class CalledTool(Struct):
+    """A call in an assistant's message; `arguments` is JSON."""
+
+    id: str
+    type: Literal["function"]
+    function: _Call
+
+
+class TextFormat(Struct, tag="text", tag_field="type"):
+    """An answer in words."""
+
+
+class ObjectFormat(Struct, tag="json_object", tag_field="type"):
+    """An answer that is some JSON object."""
+
+
+class _Schema(Struct):
+    name: _Name
+    schema: dict[str, Any] = {}
+    strict: bool | None = None
+
+
+class SchemaFormat(Struct, tag="json_schema", tag_field="type"):
+    """An answer that fits a schema."""
+
+    json_schema: _Schema
+
+
+ResponseFormat = TextFormat | ObjectFormat | SchemaFormat
+
+
+def sample(schema: Mapping[str, Any], text: str) -> Any:
+    """Return a value that fits `schema`; its strings are `text` where they may be anything."""
+    return _sample(schema, schema, text, 0)
+
+
+def _sample(schema: Mapping[str, Any], root: Mapping[str, Any], text: str, depth: int) -> Any:
+    if depth > _DEEPEST:
+        return None
+    if "$ref" in schema:
+        return _sample(_referred(schema["$ref"], root), root, text, depth + 1)
+    if "const" in schema:
+        return schema["const"]
+    if schema.get("enum"):
+        return schema["enum"][0]
+    for several in ("anyOf", "oneOf", "allOf"):
+        if schema.get(several):
+            return _sample(schema[several][0], root, text, depth + 1)
+    kind = schema.get("type", "object" if "properties" in schema else "string")
+    kind = kind[0] if isinstance(kind, list) else kind
+    if kind == "object":
+        properties: Mapping[str, Any] = schema.get("properties", {})
+        return {name: _sample(each, root, text, depth + 1) for name, each in properties.items()}
+    if kind == "array":
+        wanted = schema.get("minItems", 0 if depth > _DEEPEST // 2 else 1)
+        return [_sample(schema.get("items", {}), root, text, depth + 1) for _ in range(wanted)]
+    plain = {"integer": schema.get("minimum", 7), "number": schema.get("minimum", 1.5)}
+    plain |= {"boolean": True, "null": None, "string": text[: schema.get("maxLength")]}
+    return plain.get(kind, text)
+
+
+def _referred(reference: str, root: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the schema at a reference like `#/$defs/step`; an unknown one fits anything."""
+    found: Any = root
+    for name in reference.removeprefix("#").strip("/").split("/"):
+        if name:
+            found = found.get(name, {})
+    return found if isinstance(found, Mapping) else {}

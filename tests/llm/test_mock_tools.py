@@ -1,0 +1,279 @@
+"""What the mock makes of tools, answer formats, pictures and stops, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+import pytest
+
+from service.llm.mock import MockLLM, MockTransport
+from service.llm.mock_reply import TokenPace
+
+URL = "http://mock/v1/chat/completions"
+PIXEL = "data:image/png;base64,iVBORw0KGgo="
+
+Messages = Sequence[dict[str, Any]]
+
+
+def tool(name: str = "get_weather", **properties: Any) -> dict[str, Any]:
+    schema = {"type": "object", "properties": properties or {"city": {"type": "string"}}}
+    return {"type": "function", "function": {"name": name, "parameters": schema}}
+
+
+async def post(
+    text: str | Messages = "What is it like?", model: str = "small", **fields: Any
+) -> httpx.Response:
+    messages = [{"role": "user", "content": text}] if isinstance(text, str) else text
+    transport = MockTransport(MockLLM(pace=TokenPace(first_s=0, gap_s=0)))
+    async with httpx.AsyncClient(transport=transport) as client:
+        return await client.post(URL, json={"model": model, "messages": messages, **fields})
+
+
+async def choice(*args: Any, **fields: Any) -> dict[str, Any]:
+    """Return the one choice of a whole answer."""
+    response = await post(*args, **fields)
+    assert response.status_code == 200, response.text
+    (only,) = response.json()["choices"]
+    return dict(only)
+
+
+async def chunks(**fields: Any) -> list[dict[str, Any]]:
+    """Return the chunks of a streamed answer."""
+    blocks = (await post(stream=True, **fields)).text.split("\n\n")
+    assert blocks[-2:] == ["data: [DONE]", ""]
+    return [json.loads(block.removeprefix("data: ")) for block in blocks[:-2]]
+
+
+async def refusal(*args: Any, **fields: Any) -> str:
+    """Return the parameter that was refused."""
+    response = await post(*args, **fields)
+    assert response.status_code == 400, response.text
+    return str(response.json()["error"]["param"])
+
+
+async def test_a_tool_is_called_when_the_models_name_says_so() -> None:
+    only = await choice(model="small?tool_calls=1", tools=[tool()])
+    assert only["finish_reason"] == "tool_calls"
+    assert only["message"]["content"] is None
+    (called,) = only["message"]["tool_calls"]
+    assert (called["type"], called["function"]["name"]) == ("function", "get_weather")
+    assert json.loads(called["function"]["arguments"]) == {"city": "What is it like?"}
+
+
+async def test_tools_that_are_only_offered_are_not_called() -> None:
+    only = await choice(tools=[tool()])
+    assert (only["finish_reason"], "tool_calls" in only["message"]) == ("stop", False)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "called"),
+    [
+        ("required", ["one"]),
+        ({"type": "function", "function": {"name": "two"}}, ["two"]),
+    ],
+)
+async def test_a_tool_that_is_required_is_called(wanted: Any, called: list[str]) -> None:
+    only = await choice(tools=[tool("one"), tool("two")], tool_choice=wanted)
+    assert [each["function"]["name"] for each in only["message"]["tool_calls"]] == called
+
+
+async def test_no_tool_is_called_against_the_requests_will() -> None:
+    only = await choice(model="small?tool_calls=1", tools=[tool()], tool_choice="none")
+    assert only["finish_reason"] == "stop"
+
+
+async def test_several_tools_are_called_unless_only_one_may_be() -> None:
+    asked: dict[str, Any] = {"model": "small?tool_calls=3", "tools": [tool("one"), tool("two")]}
+    several = (await choice(**asked))["message"]["tool_calls"]
+    assert [each["function"]["name"] for each in several] == ["one", "two", "one"]
+    assert len({each["id"] for each in several}) == 3
+    one = await choice(**asked, parallel_tool_calls=False)
+    assert len(one["message"]["tool_calls"]) == 1
+
+
+async def test_streamed_calls_come_in_pieces_which_join_to_the_arguments() -> None:
+    some = await chunks(model="small?tool_calls=2", tools=[tool("one"), tool("two")])
+    first, *pieces, last = [chunk["choices"][0] for chunk in some]
+    assert first["delta"] == {"role": "assistant", "content": None, "refusal": None}
+    assert (last["delta"], last["finish_reason"]) == ({}, "tool_calls")
+    joined: dict[int, str] = {}
+    for piece in pieces:
+        (delta,) = piece["delta"]["tool_calls"]
+        assert ("id" in delta) == (delta["index"] not in joined)
+        told = delta["function"]["arguments"]
+        joined[delta["index"]] = joined.get(delta["index"], "") + told
+    assert len(pieces) > 4
+    assert [json.loads(each) for each in joined.values()] == [{"city": "What is it like?"}] * 2
+
+
+async def test_the_pieces_of_calls_are_counted_as_tokens() -> None:
+    asked = {"model": "small?tool_calls=1", "tools": [tool()]}
+    some = await chunks(**asked, stream_options={"include_usage": True})
+    pieces = [chunk for chunk in some if chunk["choices"] and "tool_calls" in str(chunk["choices"])]
+    assert some[-1]["usage"]["completion_tokens"] == len(pieces) - 1  # the last is the finish
+
+
+def turns(*results: dict[str, Any]) -> Messages:
+    """Return a conversation in which two tools were called and these messages follow."""
+    calls = [
+        {"id": name, "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}
+        for name in ("call_1", "call_2")
+    ]
+    said = {"role": "assistant", "content": None, "tool_calls": calls}
+    return [{"role": "user", "content": "How is it?"}, said, *results]
+
+
+def result(name: str, text: str = "Sunny.") -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": name, "content": text}
+
+
+async def test_an_answer_after_tools_tells_what_they_said() -> None:
+    told = turns(result("call_2"), result("call_1", "Rain."))
+    only = await choice(told, model="small?tool_calls=2", tools=[tool()])
+    assert only["finish_reason"] == "stop"
+    assert "A tool said “Sunny.”. A tool said “Rain.”." in only["message"]["content"]
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        turns(),
+        turns(result("call_1")),
+        turns(result("call_1"), {"role": "user", "content": "And?"}),
+        turns(result("call_1"), result("call_1")),
+        turns(result("call_1"), result("call_2"), result("call_3")),
+        [result("call_1")],
+    ],
+)
+async def test_a_call_without_an_answer_or_an_answer_without_a_call_is_refused(
+    messages: Messages,
+) -> None:
+    assert (await refusal(messages, tools=[tool()])).startswith("messages")
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "title": {"type": "string", "maxLength": 5},
+        "kind": {"enum": ["a", "b"]},
+        "version": {"const": 2},
+        "count": {"type": "integer", "minimum": 3},
+        "share": {"type": "number"},
+        "sure": {"type": "boolean"},
+        "nothing": {"type": ["null", "string"]},
+        "either": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+        "steps": {"type": "array", "items": {"$ref": "#/$defs/step"}, "minItems": 2},
+    },
+    "$defs": {"step": {"type": "object", "properties": {"sure": {"type": "boolean"}}}},
+}
+
+
+def as_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "an_answer", "schema": schema}}
+
+
+async def test_a_structured_answer_fits_its_schema() -> None:
+    only = await choice(response_format=as_schema(SCHEMA))
+    answer = json.loads(only["message"]["content"])
+    assert len(answer.pop("title")) == 5
+    assert answer == {
+        "kind": "a",
+        "version": 2,
+        "count": 3,
+        "share": 1.5,
+        "sure": True,
+        "nothing": None,
+        "either": 7,
+        "steps": [{"sure": True}] * 2,
+    }
+
+
+async def test_a_schema_may_contain_itself() -> None:
+    inner = {"type": "array", "items": {"$ref": "#"}}
+    schema = {"type": "object", "properties": {"text": {"type": "string"}, "parts": inner}}
+    only = await choice(response_format=as_schema(schema))
+    assert json.loads(only["message"]["content"]).keys() == {"text", "parts"}
+
+
+async def test_a_structured_answer_streams_like_any_other() -> None:
+    form = as_schema(SCHEMA)
+    whole = (await choice(response_format=form))["message"]["content"]
+    deltas = [chunk["choices"][0]["delta"] for chunk in await chunks(response_format=form)]
+    assert "".join(delta.get("content", "") for delta in deltas) == whole
+
+
+async def test_any_object_will_do_where_no_schema_is_given() -> None:
+    only = await choice(response_format={"type": "json_object"})
+    assert isinstance(json.loads(only["message"]["content"]), dict)
+
+
+async def test_pictures_are_counted() -> None:
+    parts = [
+        {"type": "text", "text": "What is this?"},
+        {"type": "image_url", "image_url": {"url": PIXEL, "detail": "low"}},
+        {"type": "image_url", "image_url": {"url": "https://pictures.test/1.png"}},
+    ]
+    only = await choice([{"role": "user", "content": parts}])
+    assert "Pictures shown: 2." in only["message"]["content"]
+
+
+async def test_an_answer_ends_before_a_stop() -> None:
+    whole = (await choice(model="small?tokens=40"))["message"]["content"]
+    words = whole.split()
+    stopped = await choice(model="small?tokens=40", stop=["never said", words[20]])
+    assert stopped["finish_reason"] == "stop"
+    assert stopped["message"]["content"].rstrip() == whole[: whole.index(words[20])].rstrip()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("n", 2),
+        ("stop", ["a", "b", "c", "d", "e"]),
+        ("top_p", 2),
+        ("frequency_penalty", "high"),
+        ("tools", []),
+        ("tool_choice", "auto"),
+        ("parallel_tool_calls", True),
+    ],
+)
+async def test_a_field_that_openai_refuses_is_refused_by_name(field: str, value: object) -> None:
+    assert await refusal(**{field: value}) == field
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"tools": [tool("not a name")]}, "tools[...].function.name"),
+        ({"tools": [{"type": "function"}]}, "tools[...]"),
+        ({"tools": [tool()], "tool_choice": "maybe"}, "tool_choice"),
+        (
+            {
+                "tools": [tool()],
+                "tool_choice": {"type": "function", "function": {"name": "other"}},
+            },
+            "tool_choice",
+        ),
+        ({"response_format": {"type": "yaml"}}, "response_format.type"),
+        ({"response_format": {"type": "json_schema"}}, "response_format"),
+    ],
+)
+async def test_a_wrong_tool_or_format_is_named(fields: dict[str, Any], param: str) -> None:
+    assert (await refusal(**fields)).replace("[0]", "[...]") == param
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "user", "content": None},
+        {"role": "user", "content": [{"type": "refusal", "refusal": "No."}]},
+        {"role": "assistant", "content": [{"type": "image_url", "image_url": {"url": PIXEL}}]},
+        {"role": "system", "content": [{"type": "image_url", "image_url": {"url": PIXEL}}]},
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "ftp://a/b"}}]},
+    ],
+)
+async def test_content_that_openai_refuses_is_refused(message: dict[str, Any]) -> None:
+    assert await refusal([message]) == "messages[0].content"

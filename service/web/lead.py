@@ -46,16 +46,18 @@ async def first_word(run: Run) -> None:
         reader.close()
     failure = next((each for each in run.log.after(0) if isinstance(each, RunFailed)), None)
     if failure is not None and not failure.partial:
-        raise _refusal(run, failure)
+        raise refusal(run, failure)
 
 
-def _is_decided(log: RunLog) -> bool:
-    return log.over or any(isinstance(event, AnswerDelta) for event in log.after(0))
-
-
-def _refusal(run: Run, failure: RunFailed) -> RequestError:
+def refusal(run: Run, failure: RunFailed) -> RequestError:
+    """Return how a response says that `run` failed, with the status of why."""
     status = _STATUSES.get(failure.code, _FAILED_UPSTREAM)
     headers = run_headers(run)
     if status == 503:
         headers["Retry-After"] = "2"
-    return RequestError(status, failure.code, failure.message, headers=headers)
+    kept = " What it had said by then is kept." if failure.partial else ""
+    return RequestError(status, failure.code, failure.message + kept, headers=headers)
+
+
+def _is_decided(log: RunLog) -> bool:
+    return log.over or any(isinstance(event, AnswerDelta) for event in log.after(0))

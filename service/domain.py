@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -37,6 +37,14 @@ class ToolCall:
     name: str = ""
     arguments: str = ""
 
+    def __add__(self, more: ToolCall) -> ToolCall:
+        return ToolCall(
+            more.index,
+            self.id or more.id,
+            self.name + more.name,
+            self.arguments + more.arguments,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Particulars:
@@ -58,6 +66,7 @@ class Ask:
     """What a face makes of a request: everything a run needs to know about it.
 
     `continues` says that the conversation may exist already: what was said in it comes first.
+    With `whole_context` all turns that the caller brought along are told, however many.
     A conversation that begins gets `title`, else one made of the question, and is listed as the
     one of `user_id`, if there is one.
     """
@@ -71,6 +80,7 @@ class Ask:
     timeout_s: float | None = None
     owner: str = "anonymous"
     continues: bool = False
+    whole_context: bool = False
     title: str | None = None
     user_id: str | None = None
     particulars: Particulars = Particulars()
@@ -79,6 +89,11 @@ class Ask:
     def question(self) -> str:
         """The text of the last message."""
         return self.messages[-1].content
+
+    def without_option(self, name: str) -> Ask:
+        """Return the same question without one of its options."""
+        options = {key: each for key, each in self.particulars.options.items() if key != name}
+        return replace(self, particulars=replace(self.particulars, options=options))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
 from service.domain import Price
 from service.ensembles_tables import AgentTable, EnsembleTable, File
 from service.model_families import smallest_context
+from service.providers import host_of, provider_of
 from service.toml_lines import line_of, syntax_fault
+
+AGENT_PREFIX = "agent/"
 
 
 class EnsemblesError(Exception):
@@ -39,7 +41,8 @@ class AgentDefaults:
 class Agent:
     """One model with its prompt and limits, every default filled in. Times in seconds.
 
-    `config_hash` names all of that.
+    `content_parts` are the types of parts beside text that it is given, None: all. `config_hash`
+    names all of that.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Agent:
     retries: int
     fallbacks: tuple[str, ...]
     extra_body: Mapping[str, Any]
+    content_parts: Sequence[str] | None = None
     config_hash: str = ""
 
 
@@ -88,12 +92,20 @@ class Ensemble:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """All that `ensembles.toml` defines. `prices` are by model name."""
+    """All that `ensembles.toml` defines. `prices` are by model name.
+
+    `alone` are the agents as ensembles of one: `agent/<name>`.
+    """
 
     default: str
     ensembles: Mapping[str, Ensemble]
+    alone: Mapping[str, Ensemble]
     agents: Mapping[str, Agent]
     prices: Mapping[str, Price]
+
+    def find(self, name: str) -> Ensemble | None:
+        """Return the ensemble, or agent alone, of that name; the default one for ""."""
+        return self.ensembles.get(name or self.default) or self.alone.get(name)
 
     @property
     def models(self) -> frozenset[str]:
@@ -105,17 +117,6 @@ class Catalog:
 
 # A strategy's own word on an ensemble: what is wrong with it, or None.
 Check = Callable[[Ensemble], str | None]
-
-# Source: the well-known values of gen_ai.provider.name, OpenTelemetry GenAI conventions.
-_PROVIDERS = {
-    "api.openai.com": "openai",
-    "api.groq.com": "groq",
-    "api.mistral.ai": "mistral_ai",
-    "api.deepseek.com": "deepseek",
-    "api.x.ai": "x_ai",
-    "api.perplexity.ai": "perplexity",
-    "mock-llm": "mock",
-}
 
 
 def parse_ensembles(
@@ -144,6 +145,7 @@ def parse_ensembles(
     return Catalog(
         default=file.default,
         ensembles=MappingProxyType(ensembles),
+        alone=MappingProxyType({each.name: each for each in map(_alone, agents.values())}),
         agents=MappingProxyType(agents),
         prices=MappingProxyType(
             {model: Price(**table.model_dump()) for model, table in file.prices.items()}
@@ -162,7 +164,7 @@ def _faults(file: File, agents: Mapping[str, Agent]) -> list[_Fault]:
         if agent.max_tokens >= agent.context_tokens and file.agents[name].context_tokens:
             why = f"{agent.max_tokens} of max_tokens leave no room for a question"
             faults.append((("agents", name, "context_tokens"), why))
-        if not _host(agent.base_url):
+        if not host_of(agent.base_url):
             where = ("agents", name, "base_url")
             faults.append((where, f"{agent.base_url!r} is not an http or https address"))
     for name, table in file.ensembles.items():
@@ -198,7 +200,7 @@ def _agent(name: str, table: AgentTable, defaults: AgentDefaults) -> Agent:
         name=name,
         model=model,
         base_url=base_url,
-        provider=table.provider or _PROVIDERS.get(_host(base_url), "openai_compatible"),
+        provider=table.provider or provider_of(base_url),
         max_tokens=table.max_tokens or defaults.max_tokens,
         context_tokens=table.context_tokens or smallest_context([model, *table.fallbacks]),
         fallbacks=tuple(table.fallbacks),
@@ -207,14 +209,9 @@ def _agent(name: str, table: AgentTable, defaults: AgentDefaults) -> Agent:
     return replace(agent, config_hash=_hash(agent))
 
 
-def _host(url: str) -> str:
-    """Return the host of an http or https address, "" when `url` is not one."""
-    try:
-        parts = urlsplit(url)
-        _ = parts.port  # only now is it looked at
-    except ValueError:
-        return ""
-    return (parts.hostname or "") if parts.scheme in {"http", "https"} else ""
+def _alone(agent: Agent) -> Ensemble:
+    table = EnsembleTable(strategy="solo", agents=[agent.name], timeout_s=agent.timeout_s)
+    return _ensemble(f"{AGENT_PREFIX}{agent.name}", table, {agent.name: agent})
 
 
 def _ensemble(name: str, table: EnsembleTable, agents: Mapping[str, Agent]) -> Ensemble:

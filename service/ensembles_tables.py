@@ -37,6 +37,7 @@ class AgentTable(_Table):
     retries: int = Field(default=2, ge=0, le=10)
     fallbacks: list[Annotated[str, Field(min_length=1)]] = []
     extra_body: dict[str, Any] = {}
+    content_parts: list[str] | None = None
 
 
 class EnsembleTable(_Table):

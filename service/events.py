@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import msgspec
 
-from service.domain import AgentReport, Usage
+from service.domain import AgentReport, ToolCall, Usage
 
 
 class _Fact(msgspec.Struct, frozen=True, gc=False, tag_field="type"):
@@ -102,6 +102,15 @@ class AnswerDelta(_Fact, frozen=True, tag="answer.delta"):
     text: str
 
 
+class AnswerToolCall(_Fact, frozen=True, tag="answer.tool_call"):
+    """A piece of a call of the caller's functions, which is the answer or a part of it."""
+
+    type: ClassVar[str] = "answer.tool_call"
+
+    agent: str
+    call: ToolCall
+
+
 class RunFinished(_End, frozen=True, tag="run.finished"):
     type: ClassVar[str] = "run.finished"
 
@@ -143,6 +152,7 @@ Event = (
     | AgentRetrying
     | CombineStarted
     | AnswerDelta
+    | AnswerToolCall
     | RunFinished
     | RunFailed
 )

@@ -18,7 +18,7 @@ from typing import Any, ParamSpec, TypeVarTuple
 
 import httpx
 
-from service.domain import Ask, Message
+from service.domain import Ask, Message, ToolCall
 from service.ensembles import Agent, AgentDefaults, Catalog, parse_ensembles
 from service.events import AnswerDelta, Event
 from service.llm.client import LLMClient
@@ -117,8 +117,9 @@ class Heard:
     pieces: list[str] = field(default_factory=list)
     reply: Reply = field(default_factory=Reply)
 
-    async def on_text(self, text: str) -> None:
-        self.pieces.append(text)
+    async def on_text(self, piece: str | ToolCall) -> None:
+        assert isinstance(piece, str)
+        self.pieces.append(piece)
 
     @property
     def text(self) -> str:

@@ -18,7 +18,7 @@ from service.errors import (
     UpstreamUnreachable,
 )
 from service.llm.protocol import Call, Reply
-from service.llm.receive import Incoming, OnText, receive
+from service.llm.receive import Incoming, OnPiece, receive
 from service.llm.resilience import Deadlines
 from service.llm.transport import TRANSPORT_ERRORS
 from service.pace import Pace
@@ -47,9 +47,9 @@ class LLMClient:
         self._key_needed = key_needed
 
     async def chat(
-        self, call: Call, reply: Reply, on_text: OnText, operation: AgentOperation, attempt: int
+        self, call: Call, reply: Reply, on_piece: OnPiece, operation: AgentOperation, attempt: int
     ) -> None:
-        """Ask once, filling `reply` and passing each piece of text to `on_text`.
+        """Ask once, filling `reply` and passing each piece of it to `on_piece`.
 
         Raises UpstreamError.
         """
@@ -64,7 +64,7 @@ class LLMClient:
         )
         error_type, message, cancelled = ServiceError.code, "", False
         try:
-            await self._within_deadlines(call, reply, on_text, span)
+            await self._within_deadlines(call, reply, on_piece, span)
             error_type = ""
         except UpstreamError as error:
             _make_presentable(error, call.key)
@@ -93,7 +93,7 @@ class LLMClient:
             )
 
     async def _within_deadlines(
-        self, call: Call, reply: Reply, on_text: OnText, span: ChatOperation
+        self, call: Call, reply: Reply, on_piece: OnPiece, span: ChatOperation
     ) -> None:
         if self._key_needed and not call.key:
             raise MissingKey(
@@ -108,12 +108,13 @@ class LLMClient:
         ) as deadlines:
             response = await self._send(call, span)
             try:
-                await receive(response, Incoming(call, reply, on_text, span, deadlines, self._pace))
+                to = Incoming(call, reply, on_piece, span, deadlines, self._pace)
+                await receive(response, to)
             except TRANSPORT_ERRORS as error:
                 raise UpstreamBroken(f"The connection to {call.model} was lost.") from error
             finally:
                 await response.aclose()
-        if not reply.text.strip():
+        if not (reply.calls or reply.text.strip()):
             raise UpstreamEmpty(f"{call.model} answered without any text.")
 
     async def _send(self, call: Call, span: ChatOperation) -> httpx.Response:

@@ -36,8 +36,11 @@ def fit(messages: Sequence[Message], counts: Sequence[int], room: int) -> Sequen
     """
     sizes = [tokens + MESSAGE_TOKENS for tokens in counts]
     kept = {at for at, each in enumerate(messages) if each.role == "system"} | {len(messages) - 1}
+    exchanges = _exchanges(messages)
+    if messages[-1].role == "tool" and exchanges:  # a result makes no sense without its call
+        kept.update(exchanges.pop())
     left = room - sum(sizes[at] for at in kept)
-    for exchange in reversed(_exchanges(messages)):
+    for exchange in reversed(exchanges):
         left -= sum(sizes[at] for at in exchange)
         if left < 0:
             break

@@ -11,9 +11,10 @@ from typing import Any, Final
 
 import msgspec
 
-from service.domain import Message, Usage
+from service.domain import Message, ToolCall, Usage
 from service.errors import BadStream
 from service.llm.failures import error_object
+from service.llm.surrogates import Joiner, has_halves, loads
 
 MAX_ANSWER_CHARS: Final = 4_194_304
 
@@ -23,7 +24,8 @@ class Call:
     """One question to one model, with its deadlines in seconds.
 
     `key` is a secret, `key_name` the setting it comes from; `watched` says that somebody reads
-    the text while it comes.
+    the text while it comes. `extra_body` are further fields of the request, `options` those of the
+    caller's that win over all others.
     """
 
     model: str
@@ -38,6 +40,7 @@ class Call:
     stream: bool = True
     watched: bool = True
     extra_body: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
     first_token_timeout_s: float
     idle_timeout_s: float
     timeout_s: float
@@ -51,7 +54,7 @@ class Call:
         limit = "max_completion_tokens" if self.provider == "openai" else "max_tokens"
         fields: dict[str, Any] = {
             "model": self.model,
-            "messages": [{"role": each.role, "content": each.content} for each in self.messages],
+            "messages": [_message(each) for each in self.messages],
             limit: self.max_tokens,
             "stream": self.stream,
         }
@@ -61,7 +64,26 @@ class Call:
             fields["temperature"] = self.temperature
         if self.top_p is not None:
             fields["top_p"] = self.top_p
-        return msgspec.json.encode({**fields, **self.extra_body})
+        return msgspec.json.encode({**fields, **self.extra_body, **self.options})
+
+
+def _message(message: Message) -> Any:
+    if message.whole:
+        return msgspec.Raw(message.whole.encode())
+    return {"role": message.role, "content": message.content}
+
+
+def as_message(text: str, calls: Sequence[ToolCall]) -> str:
+    """Return a turn of the assistant that calls tools, as JSON of OpenAI's chat message."""
+    called = [tool_call(each) for each in calls]
+    message = {"role": "assistant", "content": text or None, "tool_calls": called}
+    return msgspec.json.encode(message).decode()
+
+
+def tool_call(call: ToolCall) -> dict[str, Any]:
+    """Return a tool call as OpenAI's chat messages have it."""
+    function = {"name": call.name, "arguments": call.arguments}
+    return {"id": call.id, "type": "function", "function": function}
 
 
 class _CachedTokens(msgspec.Struct, gc=False):
@@ -79,8 +101,21 @@ class _Usage(msgspec.Struct, gc=False):
     completion_tokens_details: _ReasoningTokens | None = None
 
 
+class _Function(msgspec.Struct, gc=False):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _ToolCall(msgspec.Struct, gc=False):
+    index: int | None = None
+    id: str | None = None
+    function: _Function | None = None
+
+
 class _Text(msgspec.Struct, gc=False):
     content: str | None = None
+    refusal: str | None = None
+    tool_calls: list[_ToolCall] | None = None
     # Where reasoning models think aloud. Not part of the answer, but a sign of life.
     reasoning_content: str | None = None
     reasoning: str | None = None
@@ -104,20 +139,32 @@ class _Chunk(msgspec.Struct, gc=False):
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 
 
+def _decode(data: bytes) -> _Chunk:
+    """Return a chunk. Raises ValueError."""
+    try:
+        return _decode_chunk(data)
+    except ValueError:
+        if not has_halves(data):
+            raise
+        return msgspec.convert(loads(data), _Chunk)
+
+
 @dataclass(slots=True)
 class Reply:
-    """What has come back of one call so far; whole once `done`.
+    """What has come back of one call so far; whole once `done`. `calls` are pieces of tool calls.
 
     Filled while the answer arrives, so that a call cut off at any moment leaves what it had.
     """
 
     parts: list[str] = field(default_factory=list)
+    calls: list[ToolCall] = field(default_factory=list)
     chars: int = 0
     signs_of_life: int = 0  # chunks with any token, be it of the answer or of reasoning
     usage: Usage | None = None
     finish_reason: str = ""
     response_id: str = ""
     response_model: str = ""
+    joiner: Joiner = field(default_factory=Joiner)
     done: bool = False
 
     @property
@@ -138,8 +185,8 @@ class Reply:
                 if not data.strip():
                     continue
             try:
-                chunk = _decode_chunk(data)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                chunk = _decode(data)
+            except ValueError as error:
                 raise BadStream(f"{who} sent something that is not a chat completion.") from error
             if chunk.error:
                 raise error_object(chunk.error, who)
@@ -156,14 +203,33 @@ class Reply:
         said = choice.delta or choice.message
         if said is None:
             return
-        if text := said.content:
-            self.parts.append(text)
+        if said.tool_calls:
+            self._take_calls(said.tool_calls, who)
+        if text := said.content or said.refusal:  # to refuse is an answer too
             self.signs_of_life += 1
-            self.chars += len(text)
-            if self.chars > MAX_ANSWER_CHARS:
-                raise BadStream(f"{who} sent an answer of more than {MAX_ANSWER_CHARS} characters.")
+            if whole := self.joiner.join(text):
+                self.parts.append(whole)
+                self._count(len(whole), who)
         elif said.reasoning_content or said.reasoning:
             self.signs_of_life += 1
+
+    def _take_calls(self, calls: Sequence[_ToolCall], who: str) -> None:
+        self.signs_of_life += 1
+        for place, each in enumerate(calls):
+            function = each.function or _Function()
+            call = ToolCall(
+                index=place if each.index is None else each.index,
+                id=each.id or "",
+                name=function.name or "",
+                arguments=function.arguments or "",
+            )
+            self.calls.append(call)
+            self._count(len(call.name) + len(call.arguments), who)
+
+    def _count(self, chars: int, who: str) -> None:
+        self.chars += chars
+        if self.chars > MAX_ANSWER_CHARS:
+            raise BadStream(f"{who} sent an answer of more than {MAX_ANSWER_CHARS} characters.")
 
 
 def _usage(usage: _Usage) -> Usage:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import httpx
 
+from service.domain import ToolCall
 from service.errors import BadStream, UpstreamBroken
 from service.llm.failures import error_status
 from service.llm.protocol import Call, Reply
@@ -18,7 +19,8 @@ from service.llm.transport import TRANSPORT_ERRORS, Body, body_of
 from service.pace import Pace
 from telemetry import ChatOperation
 
-OnText = Callable[[str], Awaitable[None]]
+# Takes a piece of the answer: text, or of a tool call.
+OnPiece = Callable[[str | ToolCall], Awaitable[None]]
 
 _MAX_ERROR_BYTES = 65_536
 _MAX_BODY_BYTES = 268_435_456
@@ -32,7 +34,7 @@ class Incoming:
 
     call: Call
     reply: Reply
-    on_text: OnText
+    on_piece: OnPiece
     span: ChatOperation
     deadlines: Deadlines
     pace: Pace
@@ -82,7 +84,7 @@ async def _stream(blocks: AsyncIterator[bytes], window: _Window, to: Incoming) -
 async def _take(chunks: list[bytes], to: Incoming) -> None:
     """Add chunks that arrived together and pass their text on as one piece."""
     reply = to.reply
-    pieces, life = len(reply.parts), reply.signs_of_life
+    pieces, calls, life = len(reply.parts), len(reply.calls), reply.signs_of_life
     try:
         reply.take(chunks, to.call.model)
     finally:
@@ -90,7 +92,9 @@ async def _take(chunks: list[bytes], to: Incoming) -> None:
             to.deadlines.progress()
             to.span.first_chunk()
         if len(reply.parts) > pieces:
-            await to.on_text("".join(reply.parts[pieces:]))
+            await to.on_piece("".join(reply.parts[pieces:]))
+        for call in reply.calls[calls:]:
+            await to.on_piece(call)
 
 
 class _Window:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from service.domain import Ask, Message
+from service.llm.protocol import as_message
 from service.store.records import StoredRun
+from service.store.run_rows import role_of
 from service.store.run_tables import Runs as RunTables
 
 
@@ -19,13 +21,29 @@ async def in_context(
     conversation that is not known yet. `before` leaves out that run and those after it.
     """
     *brought, question = ask.messages
-    earlier: Sequence[Message] = brought
     if ask.continues:
         runs = await tables.exchanges(ask.owner, ask.conversation_id, exchanges, before)
         stored = await tables.brought(ask.owner, ask.conversation_id)
         if runs or stored:
-            earlier, brought = [*stored, *_turns(runs)], []
-    return replace(ask, messages=(*last_exchanges(earlier, exchanges), question)), brought
+            known = last_exchanges([*stored, *_turns(runs)], exchanges)
+            return _instructed(_keeping_instructions(ask, brought), known, question), []
+    earlier = brought if ask.whole_context else last_exchanges(brought, exchanges)
+    return _instructed(ask, earlier, question), brought
+
+
+def _keeping_instructions(ask: Ask, brought: Iterable[Message]) -> Ask:
+    """Return `ask` with what the caller told the models, though its other turns are known."""
+    told = [each.content for each in brought if each.role == "system"]
+    if not told:
+        return ask
+    instructions = "\n\n".join(filter(None, [ask.particulars.instructions, *told]))
+    return replace(ask, particulars=replace(ask.particulars, instructions=instructions))
+
+
+def _instructed(ask: Ask, earlier: Sequence[Message], question: Message) -> Ask:
+    told = Message("system", ask.particulars.instructions)
+    first = [told] if told.content and told not in earlier else []
+    return replace(ask, messages=(*first, *earlier, question))
 
 
 def last_exchanges(messages: Sequence[Message], count: int) -> Sequence[Message]:
@@ -41,5 +59,10 @@ def last_exchanges(messages: Sequence[Message], count: int) -> Sequence[Message]
 def _turns(runs: Sequence[StoredRun]) -> list[Message]:
     turns: list[Message] = []
     for run in runs:
-        turns += [Message("user", run.question), Message("assistant", run.answer)]
+        turns += [Message(role_of(run.whole), run.question, run.whole), _answer(run)]
     return turns
+
+
+def _answer(run: StoredRun) -> Message:
+    whole = as_message(run.answer, run.tool_calls) if run.tool_calls else None
+    return Message("assistant", run.answer, whole)

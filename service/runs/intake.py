@@ -11,11 +11,14 @@ from service.domain import AgentReport, Ask, Message
 from service.ensembles import Catalog, Ensemble
 from service.errors import FieldError, RequestError
 from service.ids import new_id
+from service.llm.parts import kinds_of, takes
 from service.runs.context import in_context
 from service.runs.limits import IdempotencyKey, Limits
 from service.runs.workshop import Order
 from service.store.records import NewKey, Opening, StoredRun
+from service.store.run_rows import role_of
 from service.store.run_tables import Runs as RunTables
+from service.strategies import STRATEGIES
 from telemetry import current_request
 
 # What is worth asking again: a run that was stopped on purpose is too, but only when told to.
@@ -41,7 +44,7 @@ class Intake:
 
         Raises RequestError 400 for an unknown ensemble, and StorageUnavailable.
         """
-        ensemble = _ensemble(ask.ensemble, catalog)
+        ensemble = _ensemble(ask, catalog)
         exchanges, before = self._limits.exchanges, retried.id if retried else None
         ask, brought = await in_context(ask, self._tables, exchanges, before)
         now = datetime.now(UTC)
@@ -82,14 +85,16 @@ class Intake:
         return {
             answer.agent: answer.report
             for answer in answers
-            if answer.state == "answered" and setups.get(answer.agent) == answer.config_hash
+            if answer.state == "answered"
+            and setups.get(answer.agent) == answer.config_hash
+            and answer.report.text  # what it called instead is not kept with it
         }
 
 
 def ask_of(run: StoredRun) -> Ask:
     """Return the question of a stored run, to be asked again."""
     return Ask(
-        messages=(Message("user", run.question),),
+        messages=(Message(role_of(run.whole), run.question, run.whole),),
         message_id=run.message_id,
         conversation_id=run.conversation_id,
         ensemble=run.ensemble,
@@ -98,16 +103,30 @@ def ask_of(run: StoredRun) -> Ask:
         timeout_s=run.timeout_s,
         owner=run.owner,
         continues=True,
+        particulars=run.particulars,
     )
 
 
-def _ensemble(name: str, catalog: Catalog) -> Ensemble:
-    ensemble = catalog.ensembles.get(name or catalog.default)
+def _ensemble(ask: Ask, catalog: Catalog) -> Ensemble:
+    ensemble = catalog.find(ask.ensemble)
     if ensemble is None:
         there_are = ", ".join(sorted(catalog.ensembles))
         fault = FieldError("ensemble", f"there is no such ensemble; there are: {there_are}")
         raise RequestError(400, "unknown_ensemble", f"Ensemble: {fault.message}.", [fault])
+    honours = STRATEGIES[ensemble.strategy].honours
+    for option in ask.particulars.options:
+        if honours is not None and option not in honours:
+            raise _cannot(option, f"ensemble {ensemble.name} makes one answer of several")
+    kinds = kinds_of(ask.messages)
+    if kinds and not any(takes(agent, kinds) for agent in ensemble.agents):
+        raise _cannot("messages", f"no agent of {ensemble.name} takes {', '.join(sorted(kinds))}")
     return ensemble
+
+
+def _cannot(field: str, why: str) -> RequestError:
+    fault = FieldError(field, f"not supported here: {why}; ask one agent, as agent/<name>")
+    sentence = f"The request does not fit: {field}: {fault.message}."
+    return RequestError(400, "unsupported_parameter", sentence, [fault])
 
 
 def _config(ensemble: Ensemble) -> str:

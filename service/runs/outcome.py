@@ -45,6 +45,7 @@ def ending_of(
         answered_by=run.answered_by,
         code=run.code,
         error=run.message,
+        tool_calls=run.tool_calls,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from service.domain import AgentReport, Usage, add_costs
+from service.domain import AgentReport, ToolCall, Usage, add_costs
 from service.events import (
     AgentFailed,
     AgentFinished,
@@ -13,6 +13,7 @@ from service.events import (
     AgentSkipped,
     AgentStarted,
     AnswerDelta,
+    AnswerToolCall,
     CombineStarted,
     Event,
     RunFailed,
@@ -42,6 +43,7 @@ class RunRecord:
     state: str = "running"
     agents: dict[str, AgentRecord] = field(default_factory=dict)
     answer: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
     usage: Usage = field(default_factory=Usage)
     cost: float | None = None
     elapsed_ms: float | None = None
@@ -51,18 +53,25 @@ class RunRecord:
     message: str | None = None
 
 
+_NO_CALL = ToolCall(0)
+
+
 def record(events: Iterable[Event]) -> RunRecord:
     """Return the state of a run after `events`."""
     run = RunRecord()
     answer: list[str] = []
+    calls: dict[int, ToolCall] = {}
     for event in events:
         if isinstance(event, AnswerDelta):
             answer.append(event.text)
+        elif isinstance(event, AnswerToolCall):
+            calls[event.call.index] = calls.get(event.call.index, _NO_CALL) + event.call
         elif isinstance(event, RunFinished | RunFailed):
             _end(run, event)
         else:
             _agent(run, event)
     run.answer = "".join(answer)
+    run.tool_calls = tuple(calls.values())
     if run.state == "running":
         reports = [agent.report for agent in run.agents.values() if agent.report]
         run.usage = sum((report.usage for report in reports), Usage())

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from service.domain import AgentReport, Answer
+from service.domain import AgentReport, Answer, Particulars
 from service.errors import RunError
 from service.events import (
     AgentFailed,
@@ -55,6 +55,7 @@ class Run:
     trace_id: str
     created_at: datetime
     retry_of: str | None = None
+    particulars: Particulars = field(default_factory=Particulars)
     log: RunLog
     readers: int = 0
 
@@ -96,10 +97,9 @@ class LiveRun(Run):
         self._grace_s = grace_s
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
+        self._leaving: asyncio.TimerHandle | None = None
         # Also for the first reader: a client can vanish before its response begins.
-        self._leaving: asyncio.TimerHandle | None = self._loop.call_later(
-            max(grace_s, _FIRST_READER_S), self.stop, ABANDONED
-        )
+        self._leave_in(max(grace_s, _FIRST_READER_S))
 
     @property
     def elapsed_ms(self) -> float:
@@ -118,10 +118,10 @@ class LiveRun(Run):
             self.keep_for(self._grace_s)
 
     def keep_for(self, seconds: float) -> None:
-        """Go on for `seconds` with nobody reading here: somebody reads elsewhere."""
+        """Go on for `seconds` with nobody reading here, a run in the background to its end."""
         if self._work is not None and not self.readers:
             self._stay()
-            self._leaving = self._loop.call_later(seconds, self.stop, ABANDONED)
+            self._leave_in(seconds)
 
     def stop(self, why: Stop) -> None:
         """Cancel the work; the final event says `why`. Does nothing once the run has ended."""
@@ -163,6 +163,10 @@ class LiveRun(Run):
         finally:
             self.log.append(final)
             self.ended.set_result(None)
+
+    def _leave_in(self, seconds: float) -> None:
+        if not self.particulars.background:
+            self._leaving = self._loop.call_later(seconds, self.stop, ABANDONED)
 
     def _stay(self) -> None:
         if self._leaving:

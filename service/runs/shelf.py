@@ -135,6 +135,7 @@ def as_run(stored: StoredRun, events: Sequence[Event]) -> Run:
         trace_id=stored.trace_id,
         created_at=stored.created_at,
         retry_of=stored.retry_of,
+        particulars=stored.particulars,
         log=RunLog(events),
     )
 

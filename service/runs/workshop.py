@@ -150,5 +150,6 @@ def _known(order: Order, workflow: Workflow) -> Run:
         trace_id=workflow.trace_id,
         created_at=opening.created_at,
         retry_of=opening.retry_of,
+        particulars=opening.ask.particulars,
         log=RunLog(),
     )

@@ -1,13 +1,13 @@
-"""Conversations: their list, their turns, their names and their end."""
+"""Conversations: their lists, their turns, their names, their beginning and their end."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Row
+from sqlalchemy import Row, Select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.database import Database
@@ -40,6 +40,16 @@ class Conversations:
         """Return some of the conversations, the latest updated first, of all that there are."""
         return await self._database.read(partial(_page, Scope(owner), limit, offset), "list")
 
+    async def of_users(
+        self, owner: str, user_ids: Sequence[str | None], limit: int, offset: int
+    ) -> list[Conversation]:
+        """Return some of the conversations of these users, the latest updated first.
+
+        None stands for those that no user has.
+        """
+        part = partial(_of_users, Scope(owner), user_ids, limit, offset)
+        return await self._database.read(part, "list")
+
     async def turns(self, owner: str, conversation_id: str) -> list[Turn]:
         """Return what was said: what the caller brought along, then questions and answers."""
         return await self._database.read(
@@ -55,6 +65,26 @@ class Conversations:
             .order_by(runs.c.id)
         )
         return [row.id for row in await self._rows(statement)]
+
+    async def create(
+        self, owner: str, conversation_id: str, title: str, user_id: str | None, now: datetime
+    ) -> None:
+        """Begin a conversation in which nothing is said yet; without a title its first question
+        gives it one. `conversation_id` must be new.
+        """
+        statement = Scope(owner).insert(
+            conversations,
+            id=conversation_id,
+            title=title,
+            user_id=user_id,
+            created_at=now,
+            updated_at=now,
+        )
+
+        async def work(connection: AsyncConnection) -> None:
+            await connection.execute(statement)
+
+        await self._database.write(work, "change_conversation")
 
     async def rename(self, owner: str, conversation_id: str, title: str, now: datetime) -> bool:
         """Give the conversation another title; returns whether there is such a conversation."""
@@ -104,11 +134,37 @@ async def _page(
     part = Slice(total, limit, offset)
     # First the ids, which the index alone has, then only what is on the page.
     passed = await newest_first(connection, scope.select(conversations, *order), order, part)
-    found = await connection.execute(
-        scope.select(conversations).where(conversations.c.id.in_([row.id for row in passed]))
-    )
+    return Page(await _by_ids(scope, [row.id for row in passed], connection), total)
+
+
+async def _of_users(
+    scope: Scope,
+    user_ids: Sequence[str | None],
+    limit: int,
+    offset: int,
+    connection: AsyncConnection,
+) -> list[Conversation]:
+    parts = [_of_user(scope, user_id).limit(offset + limit).subquery() for user_id in user_ids]
+    keys = union_all(*(part.select() for part in parts)).subquery().select()
+    newest = keys.order_by(*(keys.selected_columns[name].desc() for name in ("updated_at", "id")))
+    passed = await connection.execute(newest.limit(limit).offset(offset))
+    return await _by_ids(scope, [row.id for row in passed], connection)
+
+
+def _of_user(scope: Scope, user_id: str | None) -> Select[Any]:
+    """Return the way through a user's conversations that the index has, from its end."""
+    columns = [conversations.c.user_id, conversations.c.updated_at, conversations.c.id]
+    # By the user too: PostgreSQL does not see that where it IS NULL the index is in order.
+    order = [column.desc() for column in columns]
+    return scope.select(conversations, *columns).where(columns[0] == user_id).order_by(*order)
+
+
+async def _by_ids(
+    scope: Scope, ids: Sequence[str], connection: AsyncConnection
+) -> list[Conversation]:
+    found = await connection.execute(scope.select(conversations).where(conversations.c.id.in_(ids)))
     by_id = {row.id: _conversation(row) for row in found}
-    return Page([by_id[row.id] for row in passed], total)
+    return [by_id[each] for each in ids]
 
 
 async def _turns(scope: Scope, conversation_id: str, connection: AsyncConnection) -> list[Turn]:

@@ -108,7 +108,7 @@ class Inserts:
 
     def __init__(self, dialect: Dialect) -> None:
         self._insert = _INSERTS[dialect]
-        self.conversation = self._upsert(conversations, "owner", "id", replaces=("updated_at",))
+        self.conversation = self._conversation()
         self.config = self._once(configs)
         self.run = self._once(runs)
         self.message = self._once(messages)
@@ -120,6 +120,15 @@ class Inserts:
         )
         self.segment = self._once(segments)
         self.answer = self._once(agent_answers)
+
+    def _conversation(self) -> Any:
+        """Begin a conversation; one that was made without a title gets that of the question."""
+        statement = self._insert(conversations)
+        new, old = statement.excluded, conversations.c
+        title = sa.case((old.title == "", new.title), else_=old.title)
+        return statement.on_conflict_do_update(
+            index_elements=("owner", "id"), set_={"updated_at": new.updated_at, "title": title}
+        )
 
     def _once(self, table: Table) -> Any:
         return self._insert(table).on_conflict_do_nothing()

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import count
 
-from service.domain import AgentReport, Ask, Message, Usage, add_costs
+from service.domain import AgentReport, Ask, Message, ToolCall, Usage, add_costs
 from service.ensembles import Agent
 from service.errors import UpstreamError
 from service.events import AgentRetrying
 from service.llm.context import trimmed
+from service.llm.parts import taken_by
 from service.llm.protocol import Call, Reply
-from service.llm.receive import OnText
+from service.llm.receive import OnPiece
 from service.llm.resilience import retry_delay_s
 from service.strategies.kit import Emit, Kit
 
@@ -34,11 +35,11 @@ class Asking:
         self.answered = False
         self.error: UpstreamError | None = None
         self.stepped_down = False
-        self._on_text: OnText | None = None
+        self._on_piece: OnPiece | None = None
         self._kit = kit
         self._ask = ask
         self._emit = emit
-        self._messages = [Message("system", agent.prompt), *messages] if agent.prompt else messages
+        self._messages = taken_by(agent, messages)
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
         self._deadline = self._started + agent.timeout_s
@@ -51,12 +52,12 @@ class Asking:
         self._operation = kit.workflow.agent(agent.name, agent.model)
         kit.asked.append(self)
 
-    async def answer(self, on_text: OnText | None) -> None:
-        """Get the answer, passing its text to `on_text` as it comes; None: nobody watches.
+    async def answer(self, on_piece: OnPiece | None) -> None:
+        """Get the answer, passing it to `on_piece` as it comes; None: nobody watches.
 
         Raises UpstreamError when every attempt failed or the answer broke off.
         """
-        self._on_text = on_text
+        self._on_piece = on_piece
         outcome = "failed"  # unless we learn better: a bug is neither of the below
         try:
             await self._fit_context()
@@ -82,7 +83,7 @@ class Asking:
 
     @property
     def has_text(self) -> bool:
-        """Whether any text of the answer has been passed on."""
+        """Whether any of the answer has been passed on."""
         return self._first_token is not None
 
     @property
@@ -114,11 +115,11 @@ class Asking:
             config_hash=self.agent.config_hash,
         )
 
-    async def _forward(self, text: str) -> None:
+    async def _forward(self, piece: str | ToolCall) -> None:
         if self._first_token is None:
             self._first_token = self._loop.time()
-        if self._on_text is not None:
-            await self._on_text(text)
+        if self._on_piece is not None:
+            await self._on_piece(piece)
 
     async def _fit_context(self) -> None:
         """Leave out the oldest exchanges for which the model has no room beside its answer."""
@@ -206,8 +207,9 @@ class Asking:
             temperature=agent.temperature,
             top_p=agent.top_p,
             stream=agent.stream,
-            watched=self._on_text is not None,
+            watched=self._on_piece is not None,
             extra_body=agent.extra_body,
+            options=self._ask.particulars.options,
             first_token_timeout_s=agent.first_token_timeout_s,
             idle_timeout_s=agent.idle_timeout_s,
             timeout_s=max(0.0, self._deadline - self._loop.time()),

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 
-from service.domain import Ask
+from service.domain import Ask, ToolCall
 from service.ensembles import Agent
 from service.errors import RunError, UpstreamError
 from service.events import AgentDelta, AgentFailed, AgentFinished, AgentSkipped, AgentStarted
@@ -62,8 +62,9 @@ async def _ask(asking: Asking, ask: Ask, emit: Emit) -> None:
         await emit(AgentFinished(agent.name, asking.report()))
 
 
-async def _delta(emit: Emit, agent: str, text: str) -> None:
-    await emit(AgentDelta(agent, text))
+async def _delta(emit: Emit, agent: str, piece: str | ToolCall) -> None:
+    if isinstance(piece, str):  # nobody asked for a tool call
+        await emit(AgentDelta(agent, piece))
 
 
 async def _until_enough(

@@ -108,7 +108,9 @@ class Strategy:
 
     `run` emits every event of the answer and returns what it was; it raises RunError when there
     is none. `check` says what is wrong with an ensemble that names this strategy, or None.
+    `honours` names the options of a question that it can do justice to; None: all.
     """
 
     run: Callable[[Ask, Kit, Emit], Coroutine[None, None, Answer]]
     check: Callable[[Ensemble], str | None]
+    honours: frozenset[str] | None = None

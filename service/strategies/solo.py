@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from service.domain import Answer, Ask
+from service.domain import Answer, Ask, ToolCall
 from service.ensembles import Ensemble
 from service.errors import RunError, UpstreamError
-from service.events import AgentFailed, AgentFinished, AgentStarted, AnswerDelta
+from service.events import AgentFailed, AgentFinished, AgentStarted, AnswerDelta, AnswerToolCall
 from service.strategies.asking import Asking
 from service.strategies.kit import Emit, Kit, Landed, Strategy
 
@@ -14,9 +14,12 @@ async def solo(ask: Ask, kit: Kit, emit: Emit) -> Answer:
     """Ask the one agent, unless its answer has landed. Raises RunError with why it failed."""
     (agent,) = kit.ensemble.agents
 
-    async def forward(text: str) -> None:
+    async def forward(piece: str | ToolCall) -> None:
         kit.workflow.first_output()
-        await emit(AnswerDelta(agent.name, text))
+        if isinstance(piece, str):
+            await emit(AnswerDelta(agent.name, piece))
+        else:
+            await emit(AnswerToolCall(agent.name, piece))
 
     if report := kit.landed.get(agent.name):
         landed = Landed(agent, report)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from service.domain import Answer, Ask, Message
+from service.domain import Answer, Ask, Message, ToolCall
 from service.ensembles import Ensemble
 from service.errors import RunError, UpstreamError
 from service.events import AgentFailed, AnswerDelta, CombineStarted
@@ -21,12 +21,13 @@ async def synthesize(ask: Ask, kit: Kit, emit: Emit) -> Answer:
     """
     combiner = kit.ensemble.combiner
     assert combiner is not None  # noqa: S101  (check() below)
-    answers = await ask_all(ask, kit, emit)
+    answers = await ask_all(ask.without_option("stop"), kit, emit)
     await emit(CombineStarted(combiner.name, tuple(each.agent.name for each in answers)))
 
-    async def forward(text: str) -> None:
-        kit.workflow.first_output()
-        await emit(AnswerDelta(combiner.name, text))
+    async def forward(piece: str | ToolCall) -> None:
+        if isinstance(piece, str):  # nobody asked for a tool call
+            kit.workflow.first_output()
+            await emit(AnswerDelta(combiner.name, piece))
 
     asking = Asking(kit, combiner, ask, combining_messages(ask, answers), emit)
     answered_by = combiner.name
@@ -39,7 +40,7 @@ async def synthesize(ask: Ask, kit: Kit, emit: Emit) -> Answer:
         answered_by = best.agent.name
         kit.workflow.step_down(combiner.name, error.code)
         await emit(AgentFailed(combiner.name, error.code, error.message, asking.report()))
-        await forward(best.text)
+        await forward(_up_to_stop(best.text, ask.particulars.options.get("stop")))
     return Answer(
         source=combiner.name,
         answered_by=answered_by,
@@ -59,9 +60,23 @@ def combining_messages(ask: Ask, answers: Sequence[Said]) -> list[Message]:
     return [*ask.messages[:-1], Message("user", "\n\n".join(parts))]
 
 
+def _up_to_stop(text: str, stop: str | Sequence[str] | None) -> str:
+    stops = [stop] if isinstance(stop, str) else stop or ()
+    return text[: min((at for each in stops if (at := text.find(each)) >= 0), default=len(text))]
+
+
 def check(ensemble: Ensemble) -> str | None:
     """A combiner is what this strategy needs."""
     return None if ensemble.combiner else "synthesize needs a combiner"
 
 
-SYNTHESIZE = Strategy(synthesize, check)
+# How words are chosen is a matter of every call; where the answer stops, of the last one. What an
+# answer is to look like, or may call, no single answer could stand in for.
+HONOURS = frozenset(
+    {
+        "temperature", "top_p", "seed", "presence_penalty", "frequency_penalty",
+        "reasoning_effort", "verbosity", "stop",
+    }
+)  # fmt: skip
+
+SYNTHESIZE = Strategy(synthesize, check, HONOURS)

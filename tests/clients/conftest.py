@@ -1,0 +1,69 @@
+"""Services for real clients: one that is patient, one that is not, and lines that break."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.clients import models
+from tests.served.processes import Process, announced
+
+Start = Callable[..., Process]
+
+
+def settings(folder: Path, base_url: str) -> dict[str, str]:
+    """Return the settings of a service in `folder` whose models are at `base_url`."""
+    ensembles = folder / "some-ensembles.toml"
+    ensembles.write_text(models.toml())
+    return {
+        "USE_LLM_MOCK": "false",
+        "LLM_BASE_URL": base_url,
+        "LLM_KEY": "sk-any",
+        "ENSEMBLES_FILE": str(ensembles),
+        "DRAIN_S": "1",
+    }
+
+
+@pytest.fixture(scope="session")
+def service(mock_llm: Process, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """A service with all but default settings."""
+    folder = tmp_path_factory.mktemp("service")
+    told = settings(folder, mock_llm.url)
+    with announced(folder, "serve", "--port", "0", **told) as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+def impatient(mock_llm: Process, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """A service that pings often, and soon ends what nobody reads."""
+    folder = tmp_path_factory.mktemp("impatient")
+    told = settings(folder, mock_llm.url) | {"KEEP_ALIVE_S": "0.2", "DETACH_GRACE_S": "0.3"}
+    with announced(folder, "serve", "--port", "0", **told) as process:
+        yield process
+
+
+@pytest.fixture
+def start(mock_llm: Process, tmp_path: Path) -> Iterator[Start]:
+    """Start a service of the test's own with these settings."""
+    with ExitStack() as stack:
+
+        def begin(**more: str) -> Process:
+            told = settings(tmp_path, mock_llm.url) | more
+            return stack.enter_context(announced(tmp_path, "serve", "--port", "0", **told))
+
+        yield begin
+
+
+@pytest.fixture
+def open_calls(mock_llm: Process) -> Callable[[], int]:
+    """Count the answers that the models' server is still giving."""
+    address = f"{mock_llm.url.removesuffix('/v1')}/stats"
+
+    def count() -> int:
+        return int(httpx.get(address).json()["open_streams"])
+
+    return count

@@ -1,0 +1,86 @@
+"""A line to the service that breaks when it is told to, as a train in a tunnel does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+
+class Line:
+    """Passes connections on to the service at a port; `url` is its own address.
+
+    `requests` is all that came over it.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.url = ""
+        self.requests = b""
+        self.was_cut = False
+        self._port = port
+        self._cut_after: bytes | None = None
+        self._carrying: set[asyncio.Task[None]] = set()
+
+    def cut(self, after: bytes) -> None:
+        """Break off the next response in which `after` is seen, behind it."""
+        self._cut_after = after
+
+    async def end(self) -> None:
+        """Hang up on everybody."""
+        for task in self._carrying:
+            task.cancel()
+        if self._carrying:
+            await asyncio.wait(self._carrying)
+
+    async def connected(self, client: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
+        """Carry one connection until either end has enough."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._carrying.add(task)
+        task.add_done_callback(self._carrying.discard)
+        service, question = await asyncio.open_connection("127.0.0.1", self._port)
+        asking = asyncio.create_task(self._ask(client, question))
+        try:
+            with suppress(OSError):
+                await self._answer(service, answer)
+        finally:
+            asking.cancel()
+            await asyncio.wait([asking])
+            question.transport.abort()
+            answer.transport.abort()
+
+    async def _ask(self, client: asyncio.StreamReader, question: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while block := await client.read(65536):
+                self.requests += block
+                question.write(block)
+
+    async def _answer(self, service: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
+        seen = b""
+        while block := await service.read(65536):
+            seen += block
+            if self._cut_after and self._cut_after in seen:
+                self._cut_after, self.was_cut = None, True
+                await self._drop(block, answer)
+                return
+            answer.write(block)
+            await answer.drain()
+
+    async def _drop(self, block: bytes, answer: asyncio.StreamWriter) -> None:
+        """Let half a block through, and no more."""
+        answer.write(block[: len(block) // 2])
+        await answer.drain()
+        await asyncio.sleep(0.1)  # so that it arrives before the reset
+
+
+@asynccontextmanager
+async def line_to(port: int) -> AsyncIterator[Line]:
+    """Carry connections while the block lasts."""
+    line = Line(port)
+    server = await asyncio.start_server(line.connected, "127.0.0.1", 0)
+    line.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        yield line
+    finally:
+        server.close()
+        await line.end()

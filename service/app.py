@@ -26,7 +26,7 @@ from service.settings import Settings
 from service.store.store import Store, open_store
 from service.strategies import STRATEGIES
 from service.version import VERSION
-from service.web import conversations, history, ops, problems, process, stream
+from service.web import conversations, history, openapi, ops, problems, process, stream
 from service.web import runs as run_pages
 from service.web.linger import Linger
 from service.web.send_deadline import App, SendDeadline
@@ -153,6 +153,7 @@ def _quart(settings: Settings, runs: Runs, store: Store, telemetry: Telemetry) -
     history.install(app, runs, store)
     conversations.install(app, runs, store.conversations)
     ops.install(app, runs, telemetry)
+    openapi.install(app)
     return app
 
 

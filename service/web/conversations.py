@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import StringConstraints
 from quart import Quart, Response, jsonify, request
+from typing_extensions import TypedDict
 
 from service.errors import RequestError
 from service.runs.runs import Runs
 from service.store.conversations import Conversations
 from service.store.records import Conversation, Turn
+from service.web.describe import Answer, Operation, Tag
 from service.web.export import file_name, markdown
-from service.web.history import paged, written
-from service.web.query import OneOf, may_be_id, page
+from service.web.history import Paged, paged, written
+from service.web.query import PAGE, OneOf, may_be_id, page
 from service.web.requests import Body, Text, owner, read_body
 
 _FORM = OneOf("format", "The kind of file; `Accept` may say so too.", ("json", "markdown"), "json")
@@ -25,6 +27,38 @@ class Renaming(Body):
     """What a client sends to rename a conversation."""
 
     title: Annotated[Text, StringConstraints(max_length=200)]
+
+
+class ConversationShown(TypedDict):
+    """A conversation without what was said."""
+
+    id: str
+    title: str
+    created_at: str
+    updated_at: str
+
+
+class MessageShown(TypedDict):
+    """What somebody said; `run_id` and `status` when a run did it, `error` when it failed."""
+
+    role: Literal["user", "assistant"]
+    content: str
+    created_at: str
+    run_id: NotRequired[str]
+    status: NotRequired[Literal["running", "completed", "failed", "cancelled", "interrupted"]]
+    error: NotRequired[str]
+
+
+class WholeConversation(ConversationShown):
+    """A conversation and what was said."""
+
+    messages: list[MessageShown]
+
+
+class ConversationPage(Paged):
+    """Conversations, the latest changed first."""
+
+    items: list[ConversationShown]
 
 
 def install(app: Quart, runs: Runs, conversations: Conversations) -> None:
@@ -38,6 +72,12 @@ def install(app: Quart, runs: Runs, conversations: Conversations) -> None:
         raise _missing()
 
     @app.get("/api/conversations")
+    @Operation(
+        "Conversations, the latest changed first",
+        tag=Tag.CONVERSATIONS,
+        parameters=PAGE,
+        answers=(Answer("A page.", ConversationPage),),
+    )
     async def list_conversations() -> Response:
         limit, offset = page()
         some = await conversations.page(owner(), limit, offset)
@@ -45,11 +85,23 @@ def install(app: Quart, runs: Runs, conversations: Conversations) -> None:
         return jsonify({"items": items, **paged(some, limit, offset)})
 
     @app.get("/api/conversations/<conversation_id>")
+    @Operation(
+        "One of them, with what was said",
+        tag=Tag.CONVERSATIONS,
+        answers=(Answer("The conversation.", WholeConversation),),
+    )
     async def show_conversation(conversation_id: str) -> Response:
         conversation = await found(conversation_id)
         return jsonify(_whole(conversation, await conversations.turns(owner(), conversation_id)))
 
     @app.patch("/api/conversations/<conversation_id>")
+    @Operation(
+        "Rename it",
+        tag=Tag.CONVERSATIONS,
+        body=Renaming,
+        example={"title": "About tides"},
+        answers=(Answer("The conversation.", ConversationShown),),
+    )
     async def rename_conversation(conversation_id: str) -> Response:
         body = await read_body(Renaming)
         await found(conversation_id)
@@ -57,6 +109,11 @@ def install(app: Quart, runs: Runs, conversations: Conversations) -> None:
         return jsonify(_shown(await found(conversation_id)))
 
     @app.delete("/api/conversations/<conversation_id>")
+    @Operation(
+        "Delete it, and all that was said in it",
+        tag=Tag.CONVERSATIONS,
+        answers=(Answer("It is gone.", status=204),),
+    )
     async def delete_conversation(conversation_id: str) -> Response:
         await found(conversation_id)
         running = await conversations.running(owner(), conversation_id)
@@ -66,6 +123,15 @@ def install(app: Quart, runs: Runs, conversations: Conversations) -> None:
         return _no_content()
 
     @app.get("/api/conversations/<conversation_id>/export")
+    @Operation(
+        "Take it along as a file",
+        tag=Tag.CONVERSATIONS,
+        parameters=(_FORM,),
+        answers=(
+            Answer("The conversation.", WholeConversation),
+            Answer("The conversation, to read.", str, media="text/markdown"),
+        ),
+    )
     async def export_conversation(conversation_id: str) -> Response:
         conversation, form = await found(conversation_id), _wanted_form()
         turns = await conversations.turns(owner(), conversation_id)

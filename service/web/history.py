@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from html import escape
-from typing import Any
+from typing import Any, Literal, NotRequired
 
 from quart import Quart, Response, jsonify
+from typing_extensions import TypedDict
 
 from service.errors import RequestError
 from service.runs.record import record
@@ -17,8 +18,9 @@ from service.store.excerpt import MARK, UNMARK
 from service.store.records import AgentAnswer, Page, StoredRun
 from service.store.search import LANGUAGES
 from service.store.store import Store
-from service.web.event_json import report_json, usage_json
-from service.web.query import OneOf, RunId, Words, may_be_id, page
+from service.web.describe import Answer, Operation, Tag
+from service.web.event_json import UsageShown, report_json, usage_json
+from service.web.query import PAGE, OneOf, RunId, Words, may_be_id, page
 from service.web.requests import owner
 
 _BEFORE = RunId("before", "The last id of a page: those that follow it.")
@@ -27,10 +29,90 @@ _LANG = OneOf("lang", "The language of the words.", tuple(LANGUAGES), "en")
 _MARKED = re.compile(f"{MARK}([^{MARK}{UNMARK}]*){UNMARK}")
 
 
+class HistoryItem(TypedDict):
+    """A question and its answer; usage and cost once the run has ended."""
+
+    id: str
+    prompt: str
+    response: str
+    status: Literal["running", "completed", "failed", "cancelled", "interrupted"]
+    created_at: str
+    conversation_id: str
+    message_id: str
+    ensemble: str
+    trace_id: str
+    usage: UsageShown
+    cost: float | None
+    elapsed_ms: float | None
+    code: NotRequired[str]
+    error: NotRequired[str]
+    degraded: NotRequired[bool]
+    answered_by: NotRequired[str]
+    retry_of: NotRequired[str]
+    superseded_by: NotRequired[str]
+
+
+class AgentSaid(TypedDict):
+    """What one agent said, and what it took."""
+
+    name: str
+    state: Literal["running", "answered", "failed", "skipped", "cancelled"]
+    code: NotRequired[str]
+    error: NotRequired[str]
+    model: str
+    usage: UsageShown
+    cost: float | None
+    elapsed_ms: float
+    first_token_ms: float | None
+    reused: NotRequired[bool]
+    answer: str
+    partial: bool
+
+
+class WholeItem(HistoryItem):
+    """A question and its answer, with what each agent said."""
+
+    agents: list[AgentSaid]
+
+
+class Hit(HistoryItem):
+    """Something found: a higher `rank` is better, `snippet` is HTML."""
+
+    rank: float
+    snippet: str
+
+
+class Paged(TypedDict):
+    """What every page says beside its items."""
+
+    total: int
+    limit: int
+    offset: int
+    total_is_capped: NotRequired[bool]
+
+
+class HistoryPage(Paged):
+    """Questions and answers, the newest first."""
+
+    items: list[HistoryItem]
+
+
+class SearchPage(Paged):
+    """What was found, best first."""
+
+    items: list[Hit]
+
+
 def install(app: Quart, runs: Runs, store: Store) -> None:
     """Add the pages to `app`."""
 
     @app.get("/history")
+    @Operation(
+        "What was asked and answered, the newest first",
+        tag=Tag.HISTORY,
+        parameters=(*PAGE, _BEFORE),
+        answers=(Answer("A page.", HistoryPage),),
+    )
     async def history() -> Response:
         limit, offset = page()
         found = await store.history.page(owner(), limit, offset, _BEFORE.given())
@@ -38,6 +120,7 @@ def install(app: Quart, runs: Runs, store: Store) -> None:
         return jsonify({"items": items, **paged(found, limit, offset)})
 
     @app.get("/history/<run_id>")
+    @Operation("One of them", tag=Tag.HISTORY, answers=(Answer("It.", WholeItem),))
     async def history_item(run_id: str) -> Response:
         run = await store.history.get(owner(), run_id) if may_be_id(run_id) else None
         if run is None:
@@ -47,6 +130,12 @@ def install(app: Quart, runs: Runs, store: Store) -> None:
         return jsonify({**await _item(runs, run), "agents": agents})
 
     @app.get("/search")
+    @Operation(
+        "The same, by its words",
+        tag=Tag.HISTORY,
+        parameters=(_QUERY, _LANG, *PAGE),
+        answers=(Answer("A page of what was found, best first.", SearchPage),),
+    )
     async def search() -> Response:
         limit, offset = page()
         query, lang = _QUERY.read(), _LANG.read()

@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Literal
 
 from quart import Quart, Response, jsonify, request
+from typing_extensions import TypedDict
 
 from service.runs.runs import Runs
 from service.version import VERSION
+from service.web.describe import Answer, Operation, Tag
 from service.web.problems import problem
 from telemetry import Telemetry
+
+
+class Health(TypedDict):
+    """How the service is; each check is `ok` or says what is wrong."""
+
+    status: Literal["ok", "degraded"]
+    version: str
+    checks: dict[str, str]
+
+
+class Fine(TypedDict):
+    """Yes."""
+
+    status: Literal["ok"]
 
 
 def install(app: Quart, runs: Runs, telemetry: Telemetry) -> None:
     """Add the operations endpoints to `app`."""
 
     @app.get("/health")
+    @Operation("How the service is", tag=Tag.OPERATIONS, answers=(Answer("Its checks.", Health),))
     async def health() -> Response:
         trouble = runs.journal.failing
         checks = {
@@ -26,10 +44,19 @@ def install(app: Quart, runs: Runs, telemetry: Telemetry) -> None:
         return jsonify({"status": status, "version": VERSION, "checks": checks})
 
     @app.get("/health/live")
+    @Operation(
+        "Whether the process serves", tag=Tag.OPERATIONS, answers=(Answer("It does.", Fine),)
+    )
     async def live() -> Response:
         return jsonify({"status": "ok"})
 
     @app.get("/health/ready")
+    @Operation(
+        "Whether it takes new questions",
+        tag=Tag.OPERATIONS,
+        answers=(Answer("It does.", Fine),),
+        errors=(503,),
+    )
     async def ready() -> Response:
         if runs.draining:
             return problem(
@@ -38,6 +65,14 @@ def install(app: Quart, runs: Runs, telemetry: Telemetry) -> None:
         return jsonify({"status": "ok"})
 
     @app.get("/metrics")
+    @Operation(
+        "Metrics for Prometheus",
+        tag=Tag.OPERATIONS,
+        answers=(
+            Answer("Prometheus' text format.", str, media="text/plain"),
+            Answer("The same.", str, media="application/openmetrics-text"),
+        ),
+    )
     async def metrics() -> Response:
         # In a thread: with several workers it reads the files of all of them.
         accept = request.headers.get("Accept", "")
@@ -45,6 +80,11 @@ def install(app: Quart, runs: Runs, telemetry: Telemetry) -> None:
         return Response(page, content_type=content_type)
 
     @app.get("/")
+    @Operation(
+        "What there is, in short",
+        tag=Tag.OPERATIONS,
+        answers=(Answer("Addresses.", str, media="text/plain"),),
+    )
     async def welcome() -> Response:
         return Response(_WELCOME, content_type="text/plain; charset=utf-8")
 

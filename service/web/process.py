@@ -11,9 +11,10 @@ from service.domain import Ask, Message
 from service.ids import new_id
 from service.runs.runs import Runs
 from service.web import sse
-from service.web.event_json import encoder
+from service.web.describe import EVENTS, IDEMPOTENCY_KEY, LAST_EVENT_ID, Answer, Operation, Tag
+from service.web.event_json import RunEvent, encoder
 from service.web.requests import Body, Identifier, Label, Text, idempotency_key, owner, read_body
-from service.web.runs import reattach
+from service.web.runs import NOTHING_MORE, reattach
 
 
 class ProcessRequest(Body):
@@ -45,6 +46,21 @@ def install(app: Quart, runs: Runs) -> None:
     """Add the face to `app`."""
 
     @app.post("/api/process")
+    @Operation(
+        "Ask several models at once, and read all that happens",
+        tag=Tag.ASK,
+        description="With `Last-Event-ID` it goes on with that run, whatever the body.",
+        body=ProcessRequest,
+        example={"message": "Explain gravity like I am 5", "message_id": "message_123"},
+        parameters=(IDEMPOTENCY_KEY, LAST_EVENT_ID),
+        answers=(
+            Answer(
+                "Unnamed events, the last with `final: true`.", RunEvent, media=EVENTS, of_run=True
+            ),
+            Answer(NOTHING_MORE, status=204, of_run=True),
+        ),
+        errors=(404, 410),
+    )
     async def process() -> Response:
         if request.headers.get("Last-Event-ID"):
             return await reattach(runs)

@@ -126,6 +126,26 @@ class RunId:
         return _parameter(self.name, self.description, schema)
 
 
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A parameter that is the number of an event in a stream, 0 unless given."""
+
+    name: str
+    description: str
+
+    def read(self) -> int:
+        """Return its value in this request. Raises RequestError 400."""
+        value = request.args.get(self.name, "0")
+        if not (value.isascii() and value.isdigit() and len(value) <= 9):
+            raise RequestError(400, "bad_position", f"{self.name} must be the seq of an event.")
+        return int(value)
+
+    def parameter(self) -> dict[str, Any]:
+        """Return it as OpenAPI's Parameter Object."""
+        schema = {"type": "integer", "minimum": 0, "maximum": 999_999_999, "default": 0}
+        return _parameter(self.name, self.description, schema)
+
+
 LIMIT = Number("limit", "How many at most.", 10, 1, 100)
 OFFSET = Number("offset", "How many to pass over first.", 0, 0, 999_999_999)
 PAGE = (LIMIT, OFFSET)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, NotRequired
 
 from quart import Quart, Response, jsonify, request
+from typing_extensions import TypedDict
 
 from service.errors import RequestError
 from service.runs.record import AgentRecord, record
@@ -14,8 +15,60 @@ from service.runs.runs import Runs
 from service.store.records import AgentAnswer, StoredRun
 from service.store.run_tables import Runs as RunTables
 from service.web import sse
-from service.web.event_json import encoder, report_json, usage_json
+from service.web.describe import EVENTS, LAST_EVENT_ID, Answer, Operation, Tag
+from service.web.event_json import RunEvent, UsageShown, encoder, report_json, usage_json
+from service.web.query import Position
 from service.web.requests import owner, position
+
+
+class AgentShown(TypedDict):
+    """An agent of a run; from `model` on once there is an account of it."""
+
+    name: str
+    state: Literal["running", "answered", "failed", "skipped", "cancelled"]
+    retries: int
+    code: NotRequired[str]
+    message: NotRequired[str]
+    model: NotRequired[str]
+    usage: NotRequired[UsageShown]
+    cost: NotRequired[float | None]
+    elapsed_ms: NotRequired[float]
+    first_token_ms: NotRequired[float | None]
+    reused: NotRequired[bool]
+    answer: NotRequired[str]
+    partial: NotRequired[bool]
+
+
+class RunShown(TypedDict):
+    """What is known of a run; usage and cost are its totals once it has ended."""
+
+    run_id: str
+    message_id: str
+    conversation_id: str
+    ensemble: str
+    config_hash: str
+    trace_id: str
+    created_at: str
+    retry_of: NotRequired[str]
+    state: Literal["running", "completed", "failed", "cancelled", "interrupted"]
+    elapsed_ms: float | None
+    events: int
+    agents: list[AgentShown]
+    usage: UsageShown
+    cost: float | None
+    answer: str
+    degraded: NotRequired[bool]
+    answered_by: NotRequired[str]
+    code: NotRequired[str]
+    message: NotRequired[str]
+
+
+NOTHING_MORE = "Nothing follows that event: so a browser's `EventSource` is told to stop."
+_SHOWN = Answer("The run.", RunShown, of_run=True)
+_STREAM = Answer(
+    "Unnamed events, the last with `final: true`.", RunEvent, media=EVENTS, of_run=True
+)
+_STARTING_AFTER = Position("starting_after", "The `seq` of the last event that was received.")
 
 
 def install(app: Quart, runs: Runs, tables: RunTables) -> None:
@@ -27,16 +80,25 @@ def install(app: Quart, runs: Runs, tables: RunTables) -> None:
         return _response(found, _kept(found, await tables.answers(found.owner, found.id)))
 
     @app.get("/api/runs/<run_id>")
+    @Operation("What is known of a run", tag=Tag.RUNS, answers=(_SHOWN,))
     async def show_run(run_id: str) -> Response:
         return await shown(await runs.look(run_id, owner()))
 
     @app.get("/api/runs/<run_id>/events")
+    @Operation(
+        "The stream of a run, again or from where you left it",
+        tag=Tag.RUNS,
+        parameters=(LAST_EVENT_ID, _STARTING_AFTER),
+        answers=(_STREAM, Answer(NOTHING_MORE, status=204, of_run=True)),
+        errors=(410,),
+    )
     async def run_events(run_id: str) -> Response:
         if request.headers.get("Last-Event-ID"):
             return await reattach(runs, run_id)
-        return _follow(runs, await runs.find(run_id, owner()), _starting_after())
+        return _follow(runs, await runs.find(run_id, owner()), _STARTING_AFTER.read())
 
     @app.post("/api/runs/<run_id>/cancel")
+    @Operation("Stop a run", tag=Tag.RUNS, answers=(_SHOWN,))
     async def cancel_run(run_id: str) -> Response:
         found = await runs.look(run_id, owner())
         if isinstance(found, Run):
@@ -44,6 +106,13 @@ def install(app: Quart, runs: Runs, tables: RunTables) -> None:
         return await shown(found)
 
     @app.post("/api/runs/<run_id>/retry")
+    @Operation(
+        "Ask again what a run left unanswered",
+        tag=Tag.RUNS,
+        description="A new run; agents that had answered are not asked again.",
+        answers=(_STREAM,),
+        errors=(400, 409),
+    )
     async def retry_run(run_id: str) -> Response:
         run = await runs.retry(run_id, owner())
         return sse.stream(runs, run, encoder(run))
@@ -84,13 +153,6 @@ def _follow(runs: Runs, run: Run, after: int) -> Response:
 
 def _from_event_source() -> bool:
     return request.headers.get("Accept", "").strip() == "text/event-stream"
-
-
-def _starting_after() -> int:
-    value = request.args.get("starting_after", "0")
-    if not (value.isascii() and value.isdigit() and len(value) <= 9):
-        raise RequestError(400, "bad_position", "starting_after must be the seq of an event.")
-    return int(value)
 
 
 def _live(run: Run) -> dict[str, Any]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Annotated
+from typing import Annotated, Literal, NotRequired
 
 from pydantic import Field
 from quart import Quart, Response
+from typing_extensions import TypedDict
 
 from service.domain import Ask, Message
 from service.events import AnswerDelta, Event, RunFailed, RunFinished, RunStarted
@@ -16,6 +17,7 @@ from service.runs.record import record
 from service.runs.run import Run
 from service.runs.runs import Runs
 from service.web import sse
+from service.web.describe import EVENTS, IDEMPOTENCY_KEY, LINES, Answer, Operation, Tag
 from service.web.lead import first_word
 from service.web.openai_chunks import Chunks, error_object
 from service.web.query import OneOf
@@ -45,10 +47,44 @@ class StreamRequest(Body):
         )
 
 
+class DeltaShown(TypedDict):
+    """What a chunk adds to the message."""
+
+    role: NotRequired[Literal["assistant"]]
+    content: NotRequired[str]
+
+
+class ChunkChoice(TypedDict):
+    """The one answer that a chunk belongs to."""
+
+    index: int
+    delta: DeltaShown
+    finish_reason: Literal["stop", "length"] | None
+
+
+class ChunkShown(TypedDict):
+    """OpenAI's `chat.completion.chunk`."""
+
+    id: str
+    object: Literal["chat.completion.chunk"]
+    created: int
+    model: str
+    choices: list[ChunkChoice]
+
+
 def install(app: Quart, runs: Runs) -> None:
     """Add the face to `app`."""
 
     @app.post("/stream")
+    @Operation(
+        "Ask, and read the answer's text alone",
+        tag=Tag.ASK,
+        body=StreamRequest,
+        example={"prompt": "Explain gravity like I am 5"},
+        parameters=(_FORMAT, IDEMPOTENCY_KEY),
+        answers=_ANSWERS,
+        errors=(409, 502, 504),
+    )
     async def stream() -> Response:
         write = _FORMATS[_FORMAT.read()]
         body = await read_body(StreamRequest)
@@ -115,3 +151,8 @@ _FORMATS: Mapping[str, Callable[[Run], tuple[Encode, Form]]] = {
     "sse": as_events,
 }
 _FORMAT = OneOf("stream_format", "How the text comes.", tuple(_FORMATS), "text")
+_ANSWERS = (
+    Answer("`text`: the answer as it comes, nothing added.", str, media="text/plain", of_run=True),
+    Answer("`openai`: one chunk a line.", ChunkShown, media=LINES, of_run=True),
+    Answer("`sse`: a chunk an event, then `[DONE]`.", ChunkShown, media=EVENTS, of_run=True),
+)

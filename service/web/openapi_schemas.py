@@ -1,0 +1,48 @@
+"""Types as JSON Schema, each with a name below `#/components/schemas/`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from pydantic import BaseModel, TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
+
+_TEMPLATE = "#/components/schemas/{model}"
+_Mode = Literal["validation", "serialization"]
+
+
+class _Untitled(GenerateJsonSchema):
+    """Leaves out titles that only repeat the field's name."""
+
+    def field_title_should_be_set(self, _schema: object) -> bool:
+        return False
+
+
+class Schemas:
+    """The schemas of some types: models and TypedDicts by reference, others in place."""
+
+    def __init__(self, types: Iterable[Any]) -> None:
+        wanted = {_key(each): each for each in types}
+        inputs: list[tuple[str, _Mode, TypeAdapter[Any]]] = [
+            (key, _mode(each), TypeAdapter(each)) for key, each in wanted.items()
+        ]
+        found, definitions = TypeAdapter.json_schemas(
+            inputs, ref_template=_TEMPLATE, schema_generator=_Untitled
+        )
+        self._found = {key: schema for (key, _), schema in found.items()}
+        self.components: dict[str, Any] = definitions.get("$defs", {})
+
+    def of(self, wanted: Any) -> dict[str, Any]:
+        """Return the schema of one of the types."""
+        return dict(self._found[_key(wanted)])
+
+
+def _key(wanted: Any) -> str:
+    return f"{getattr(wanted, '__module__', '')}.{wanted!r}"
+
+
+def _mode(wanted: Any) -> _Mode:
+    # A request may leave out what has a default; a response has it.
+    is_request = isinstance(wanted, type) and issubclass(wanted, BaseModel)
+    return "validation" if is_request else "serialization"

@@ -36,6 +36,9 @@ def _not_blank(text: str) -> str:
     return text
 
 
+Said = Annotated[
+    str, AfterValidator(_no_nul), Field(json_schema_extra={"pattern": r"^[^\u0000]*$"})
+]
 # The same as a pattern, for those who read the description of the API.
 TEXT_PATTERN = r"^[^\u0000]*[^\s\u0000][^\u0000]*$"
 Text = Annotated[
@@ -77,6 +80,11 @@ async def read_body(model: type[BodyT]) -> BodyT:
         # Python 3.11's wait_for, which Quart reads bodies with, loses a cancellation that comes
         # together with the body: the request of a client that has left would live on for ever.
         raise asyncio.CancelledError
+    return fitted(model, data)
+
+
+def fitted(model: type[BodyT], data: str | bytes) -> BodyT:
+    """Return JSON as `model`. Raises RequestError 400."""
     try:
         return model.model_validate_json(data)
     except ValidationError as error:

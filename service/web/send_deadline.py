@@ -23,14 +23,14 @@ class StalledClientError(Exception):
 
 
 class SendDeadline:
-    """Wraps an ASGI app: a send that takes longer than `timeout_s` ends the request."""
+    """Wraps an ASGI app: a send that takes longer than `timeout_s` ends the request or socket."""
 
     def __init__(self, app: App, timeout_s: float) -> None:
         self._app = app
         self._timeout_s = timeout_s
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
         sender = _Sender(send, self._timeout_s)
@@ -43,7 +43,10 @@ class SendDeadline:
 
 
 class _Sender:
-    """One timer per response, looked at when it fires; nothing is set or reset per send."""
+    """One timer per response, looked at when it fires; nothing is set or reset per send.
+
+    Sends must not overlap.
+    """
 
     def __init__(self, send: Send, timeout_s: float) -> None:
         self._send = send
@@ -75,4 +78,9 @@ class _Sender:
             self._timer = self._loop.call_at(due, self._look)
         elif self._sending:
             self._stalled = True
+            self._send = _refuse  # whatever else the app wants to say, such as a farewell
             self._sending.cancel()
+
+
+async def _refuse(_message: Any) -> None:
+    raise StalledClientError

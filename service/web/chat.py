@@ -1,0 +1,163 @@
+"""Face B, `POST /chat`: a conversation's turns in; the answer out, as JSON or as its text comes."""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import pairwise
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+from quart import Quart, Response, jsonify, request
+
+from service.domain import Ask, Message
+from service.errors import RequestError
+from service.events import AnswerDelta, Event, RunFailed, RunFinished
+from service.ids import new_id
+from service.runs.runs import Runs
+from service.web import sse
+from service.web.describe import EVENTS, IDEMPOTENCY_KEY, Answer, Operation, Tag
+from service.web.lead import first_word
+from service.web.query import OneOf
+from service.web.requests import Body, Identifier, Text, idempotency_key, owner, read_body
+from service.web.sse import Encode
+from service.web.whole import whole_answer
+
+_STREAM = OneOf("stream", "Whether the answer comes as a stream.", ("true", "false"), "false")
+# An event of which a client could think that it is one of ours.
+_MISTAKABLE = re.compile(r'\[D(?=ONE\])|\{\s*"(?=error")')
+_LINE_END = re.compile(r"\r\n|\r|\n")  # not splitlines: U+2028 and others end no line of a stream
+
+
+class Turn(Body):
+    """One turn of a conversation."""
+
+    role: Literal["user", "assistant"]
+    content: Text
+
+
+def _ends_with_the_user(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
+    if turns[-1].role != "user":
+        raise ValueError("the last must be the user's")
+    return turns
+
+
+Turns = Annotated[tuple[Turn, ...], Field(min_length=1), AfterValidator(_ends_with_the_user)]
+
+
+class ChatRequest(Body):
+    """What a client sends. `stream` has no meaning on a WebSocket."""
+
+    messages: Turns
+    stream: bool = False
+    conversation_id: Identifier | None = None
+    ensemble: Identifier | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
+
+    def to_ask(self) -> Ask:
+        return Ask(
+            messages=tuple(Message(turn.role, turn.content) for turn in self.messages),
+            message_id=new_id("msg"),
+            conversation_id=self.conversation_id or new_id("conv"),
+            ensemble=self.ensemble or "",
+            max_tokens=self.max_tokens,
+            timeout_s=self.timeout_s,
+            owner=owner(),
+            continues=self.conversation_id is not None,
+        )
+
+
+class ChatAnswer(Body):
+    """The answer in one piece."""
+
+    response: str
+
+
+def install(app: Quart, runs: Runs) -> None:
+    """Add the face to `app`; its WebSocket is in `chat_socket`."""
+
+    @app.post("/chat")
+    @Operation(
+        "Ask with the turns of a conversation",
+        tag=Tag.CHAT,
+        description="SSE when `stream` is true, in the body or the query, or Accept asks for it.",
+        body=ChatRequest,
+        example={"messages": [{"role": "user", "content": "Explain tides"}]},
+        parameters=(_STREAM, IDEMPOTENCY_KEY),
+        answers=(
+            Answer("The answer.", ChatAnswer, of_run=True),
+            Answer(
+                'Its text as it comes, then `[DONE]`; or `{"error": …}` when it failed midway.',
+                str,
+                media=EVENTS,
+                of_run=True,
+            ),
+        ),
+        errors=(409, 502, 504),
+    )
+    async def chat() -> Response:
+        asked_for = _STREAM.read() == "true" or _accepts_events()
+        body = await read_body(ChatRequest)
+        # How the answer is to come is not part of the question.
+        key = idempotency_key(body.model_copy(update={"stream": False}))
+        run = await runs.start(body.to_ask(), key)
+        if body.stream or asked_for:
+            await first_word(run)
+            return sse.stream(runs, run, as_text())
+        whole = await whole_answer(runs, run)
+        response = jsonify({"response": whole.answer})
+        response.headers.update(sse.run_headers(run))
+        return response
+
+    @app.get("/chat")
+    @Operation("Open the WebSocket", tag=Tag.CHAT, answers=(), errors=(403, 426))
+    async def not_upgraded() -> Response:
+        is_http_1 = request.http_version.startswith("1")  # HTTP/2 forbids these headers
+        raise RequestError(
+            426,
+            "upgrade_required",
+            "Open a WebSocket at this address, or send the messages with POST.",
+            headers={"Upgrade": "websocket", "Connection": "Upgrade"} if is_http_1 else {},
+        )
+
+
+def as_text() -> Encode:
+    r"""Return what writes an answer's text as server-sent events, and `[DONE]` after a whole one.
+
+    A line end, which an event cannot hold, becomes the end of a `data:` line; `\r\n` is one, also
+    when its halves come in two events.
+    """
+    after_return = False
+
+    def encode(_seq: int, event: Event) -> str:
+        nonlocal after_return
+        if isinstance(event, AnswerDelta):
+            text = event.text.removeprefix("\n") if after_return else event.text
+            after_return = event.text.endswith("\r") if event.text else after_return
+            return "".join(map(_event, _pieces(text)))
+        if isinstance(event, RunFinished):
+            return "data: [DONE]\n\n"
+        if isinstance(event, RunFailed):
+            return _event(json.dumps({"error": event.message}))
+        return ""
+
+    return encode
+
+
+def _pieces(text: str) -> list[str]:
+    """Cut `text` where it would read like an event of ours."""
+    cuts = [0, *(found.end() for found in _MISTAKABLE.finditer(text)), len(text)]
+    return [text[a:b] for a, b in pairwise(cuts) if a < b]
+
+
+def _event(data: str) -> str:
+    # The one space is dropped by who reads, so that a space the text begins with survives.
+    return "".join(f"data: {line}\n" for line in _LINE_END.split(data)) + "\n"
+
+
+def _accepts_events() -> bool:
+    """Whether Accept names event streams, and does not like JSON better."""
+    named = {kind.partition(";")[0].lower(): quality for kind, quality in request.accept_mimetypes}
+    wanted = named.get(EVENTS, 0)
+    return bool(wanted) and wanted >= named.get("application/json", 0)

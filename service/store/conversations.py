@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -68,23 +69,21 @@ class Conversations:
 
     async def create(
         self, owner: str, conversation_id: str, title: str, user_id: str | None, now: datetime
-    ) -> None:
-        """Begin a conversation in which nothing is said yet; without a title its first question
-        gives it one. `conversation_id` must be new.
+    ) -> Conversation:
+        """Begin a conversation in which nothing is said yet; its id must be new.
+
+        One without a title gets that of its first question.
         """
-        statement = Scope(owner).insert(
-            conversations,
-            id=conversation_id,
-            title=title,
-            user_id=user_id,
-            created_at=now,
-            updated_at=now,
+        made = Conversation(
+            id=conversation_id, title=title, created_at=now, updated_at=now, user_id=user_id
         )
+        statement = Scope(owner).insert(conversations, **asdict(made))
 
         async def work(connection: AsyncConnection) -> None:
             await connection.execute(statement)
 
         await self._database.write(work, "change_conversation")
+        return made
 
     async def rename(self, owner: str, conversation_id: str, title: str, now: datetime) -> bool:
         """Give the conversation another title; returns whether there is such a conversation."""

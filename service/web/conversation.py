@@ -1,0 +1,157 @@
+"""Face D, `POST /conversation`: ask in a session; named server-sent events, or one piece."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from quart import Quart, Response, jsonify
+from typing_extensions import TypedDict
+
+from service.domain import Ask, Message
+from service.events import AnswerDelta, Event, RunFailed, RunFinished, RunStarted
+from service.ids import new_id
+from service.runs.run import Run
+from service.runs.runs import Runs
+from service.store.conversations import Conversations
+from service.web import sessions, sse
+from service.web.describe import EVENTS, IDEMPOTENCY_KEY, Answer, Operation, Tag
+from service.web.own_conversations import OwnConversations, missing
+from service.web.requests import Body, Identifier, Label, Text, idempotency_key, owner, read_body
+from service.web.sessions import Name, SessionIds, session_ids, user_of
+from service.web.sse import Encode
+from service.web.whole import whole_answer
+
+
+class ConversationRequest(Body):
+    """What a client sends. Without `session_id` a session begins, called `session_name`."""
+
+    message: Text
+    session_id: Identifier | None = None
+    user_id: Label | None = None
+    session_name: Name | None = None
+    stream: bool = True
+    ensemble: Identifier | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
+
+    def to_ask(self) -> Ask:
+        return Ask(
+            messages=(Message("user", self.message),),
+            message_id=new_id("msg"),
+            conversation_id=self.session_id or new_id("conv"),
+            ensemble=self.ensemble or "",
+            max_tokens=self.max_tokens,
+            timeout_s=self.timeout_s,
+            owner=owner(),
+            continues=self.session_id is not None,
+            title=self.session_name,
+            user_id=self.user_id,
+        )
+
+
+class SessionAnswer(SessionIds):
+    """A question and its whole answer."""
+
+    user_id: str
+    message: str
+    response: str
+
+
+class SessionBegun(SessionIds):
+    """The first event, `session`."""
+
+    user_id: str
+
+
+class Chunk(TypedDict):
+    """An event `message`: the next piece of the answer."""
+
+    chunk: str
+
+
+class SessionDone(SessionIds):
+    """The last event, `done`."""
+
+    full_response: str
+
+
+class SessionError(TypedDict):
+    """The last event, `error`: a sentence, and a word for programs."""
+
+    error: str
+    code: str
+
+
+def install(app: Quart, runs: Runs, conversations: Conversations) -> None:
+    """Add the face to `app`, and its sessions."""
+    own = OwnConversations(runs, conversations)
+    sessions.install(app, own)
+
+    @app.post("/conversation")
+    @Operation(
+        "Ask in a session",
+        tag=Tag.SESSIONS,
+        body=ConversationRequest,
+        example={"message": "Explain tides", "user_id": "user_1", "stream": False},
+        parameters=(IDEMPOTENCY_KEY,),
+        answers=(
+            Answer(
+                "Named events: `session`, `message` for each piece, then `done` or `error`.",
+                SessionBegun | Chunk | SessionDone | SessionError,
+                media=EVENTS,
+                of_run=True,
+            ),
+            Answer("With `stream: false`, the whole answer.", SessionAnswer, of_run=True),
+        ),
+        errors=(404, 409, 502, 504),
+    )
+    async def converse() -> Response:
+        body = await read_body(ConversationRequest)
+        user_id = await _user(own, body)
+        run = await runs.start(body.to_ask(), idempotency_key(body))
+        if body.stream:
+            return sse.stream(runs, run, named_events(run, user_id))
+        answer = (await whole_answer(runs, run)).answer
+        whole = {"user_id": user_id, "message": body.message, "response": answer}
+        response = jsonify({**session_ids(run.conversation_id), **whole})
+        response.headers.update(sse.run_headers(run))
+        return response
+
+
+def named_events(run: Run, user_id: str) -> Encode:
+    """Return a function that writes the run's events under the names that clients listen for."""
+    session = session_ids(run.conversation_id)
+    said: list[str] = []
+
+    def encode(_seq: int, event: Event) -> str:
+        match event:
+            case AnswerDelta():
+                said.append(event.text)
+                return _event("message", {"chunk": event.text})
+            case RunStarted():
+                return _event("session", {**session, "user_id": user_id})
+            case RunFinished():
+                return _event("done", {"full_response": "".join(said), **session})
+            case RunFailed():
+                return _event("error", {"error": event.message, "code": event.code})
+            case _:
+                return ""
+
+    return encode
+
+
+def _event(name: Literal["session", "message", "done", "error"], data: Mapping[str, Any]) -> str:
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n"  # ASCII: no text can end the line
+
+
+async def _user(own: OwnConversations, body: ConversationRequest) -> str:
+    """Return who is asking. Raises RequestError 404 for a session that is not theirs."""
+    if body.session_id is None:
+        return body.user_id or owner()
+    session = await own.find(body.session_id)
+    if body.user_id and session.user_id and body.user_id != session.user_id:
+        raise missing()
+    return body.user_id or user_of(session)

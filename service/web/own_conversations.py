@@ -1,0 +1,90 @@
+"""The caller's conversations, for every address that shows, reads or ends one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal, NotRequired
+
+from typing_extensions import TypedDict
+
+from service.errors import RequestError
+from service.runs.record import record
+from service.runs.run import Run
+from service.runs.runs import Runs
+from service.store.conversations import Conversations
+from service.store.records import Conversation, Turn
+from service.web.history import written
+from service.web.query import may_be_id
+from service.web.requests import owner
+
+
+class MessageShown(TypedDict):
+    """What somebody said; `run_id` and `status` when a run did it, `error` when it failed."""
+
+    role: str
+    content: str
+    created_at: str
+    run_id: NotRequired[str]
+    status: NotRequired[Literal["running", "completed", "failed", "cancelled", "interrupted"]]
+    error: NotRequired[str]
+
+
+class OwnConversations:
+    """Conversations of whoever sent the request. Every method raises StorageUnavailable."""
+
+    def __init__(self, runs: Runs, kept: Conversations) -> None:
+        self.kept = kept
+        self._runs = runs
+
+    async def find(self, conversation_id: str) -> Conversation:
+        """Return one of them. Raises RequestError 404, also for somebody else's."""
+        if may_be_id(conversation_id):
+            conversation = await self.kept.get(owner(), conversation_id)
+            if conversation is not None:
+                return conversation
+        raise missing()
+
+    async def turns(self, conversation_id: str) -> Sequence[Turn]:
+        """Return what was said; of an answer that is being written, what there is so far."""
+        turns: list[Turn] = []
+        for turn in await self.kept.turns(owner(), conversation_id):
+            turns.append(turn)
+            so_far = await self._so_far(turn) if turn.state == "running" else ""
+            if so_far:
+                turns.append(replace(turn, role="assistant", content=so_far))
+        return turns
+
+    async def delete(self, conversation_id: str) -> None:
+        """Delete one with all that belongs to it; its runs that go on are cancelled first.
+
+        Raises RequestError 404.
+        """
+        await self.find(conversation_id)
+        running = await self.kept.running(owner(), conversation_id)
+        await self._runs.stop_all(owner(), running)
+        if not await self.kept.delete(owner(), conversation_id):
+            raise missing()
+
+    async def _so_far(self, question: Turn) -> str:
+        try:
+            found = await self._runs.look(question.run_id or "", owner())
+        except RequestError:  # deleted a moment ago
+            return ""
+        return record(found.log.after(0)).answer if isinstance(found, Run) else found.answer
+
+
+def message_json(turn: Turn) -> dict[str, Any]:
+    """Return a turn as a MessageShown."""
+    return {
+        "role": turn.role,
+        "content": turn.content,
+        "created_at": written(turn.created_at),
+        **({"run_id": turn.run_id, "status": turn.state} if turn.run_id else {}),
+        **({"error": turn.error} if turn.error else {}),
+    }
+
+
+def missing() -> RequestError:
+    """Return the error for a conversation that there is not."""
+    return RequestError(404, "conversation_not_found", "There is no such conversation.")

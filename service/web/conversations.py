@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Annotated, Any
 
 from pydantic import StringConstraints
 from quart import Quart, Response, jsonify, request
 from typing_extensions import TypedDict
 
-from service.errors import RequestError
 from service.runs.runs import Runs
 from service.store.conversations import Conversations
 from service.store.records import Conversation, Turn
 from service.web.describe import Answer, Operation, Tag
 from service.web.export import file_name, markdown
 from service.web.history import Paged, paged, written
-from service.web.query import PAGE, OneOf, may_be_id, page
+from service.web.own_conversations import MessageShown, OwnConversations, message_json
+from service.web.query import PAGE, OneOf, page
 from service.web.requests import Body, Text, owner, read_body
 
 _FORM = OneOf("format", "The kind of file; `Accept` may say so too.", ("json", "markdown"), "json")
@@ -38,17 +38,6 @@ class ConversationShown(TypedDict):
     updated_at: str
 
 
-class MessageShown(TypedDict):
-    """What somebody said; `run_id` and `status` when a run did it, `error` when it failed."""
-
-    role: Literal["user", "assistant"]
-    content: str
-    created_at: str
-    run_id: NotRequired[str]
-    status: NotRequired[Literal["running", "completed", "failed", "cancelled", "interrupted"]]
-    error: NotRequired[str]
-
-
 class WholeConversation(ConversationShown):
     """A conversation and what was said."""
 
@@ -63,13 +52,7 @@ class ConversationPage(Paged):
 
 def install(app: Quart, runs: Runs, conversations: Conversations) -> None:
     """Add the resource to `app`."""
-
-    async def found(conversation_id: str) -> Conversation:
-        if may_be_id(conversation_id):
-            conversation = await conversations.get(owner(), conversation_id)
-            if conversation is not None:
-                return conversation
-        raise _missing()
+    own = OwnConversations(runs, conversations)
 
     @app.get("/api/conversations")
     @Operation(
@@ -91,8 +74,8 @@ def install(app: Quart, runs: Runs, conversations: Conversations) -> None:
         answers=(Answer("The conversation.", WholeConversation),),
     )
     async def show_conversation(conversation_id: str) -> Response:
-        conversation = await found(conversation_id)
-        return jsonify(_whole(conversation, await conversations.turns(owner(), conversation_id)))
+        conversation = await own.find(conversation_id)
+        return jsonify(_whole(conversation, await own.turns(conversation_id)))
 
     @app.patch("/api/conversations/<conversation_id>")
     @Operation(
@@ -104,9 +87,9 @@ def install(app: Quart, runs: Runs, conversations: Conversations) -> None:
     )
     async def rename_conversation(conversation_id: str) -> Response:
         body = await read_body(Renaming)
-        await found(conversation_id)
+        await own.find(conversation_id)
         await conversations.rename(owner(), conversation_id, body.title, datetime.now(UTC))
-        return jsonify(_shown(await found(conversation_id)))
+        return jsonify(_shown(await own.find(conversation_id)))
 
     @app.delete("/api/conversations/<conversation_id>")
     @Operation(
@@ -115,11 +98,7 @@ def install(app: Quart, runs: Runs, conversations: Conversations) -> None:
         answers=(Answer("It is gone.", status=204),),
     )
     async def delete_conversation(conversation_id: str) -> Response:
-        await found(conversation_id)
-        running = await conversations.running(owner(), conversation_id)
-        await runs.stop_all(owner(), running)
-        if not await conversations.delete(owner(), conversation_id):
-            raise _missing()
+        await own.delete(conversation_id)
         return _no_content()
 
     @app.get("/api/conversations/<conversation_id>/export")
@@ -133,8 +112,8 @@ def install(app: Quart, runs: Runs, conversations: Conversations) -> None:
         ),
     )
     async def export_conversation(conversation_id: str) -> Response:
-        conversation, form = await found(conversation_id), _wanted_form()
-        turns = await conversations.turns(owner(), conversation_id)
+        conversation, form = await own.find(conversation_id), _wanted_form()
+        turns = await own.turns(conversation_id)
         if form == "markdown":
             kind = "text/markdown; charset=utf-8"
             response = Response(markdown(conversation, turns), content_type=kind)
@@ -161,21 +140,7 @@ def _shown(conversation: Conversation) -> dict[str, Any]:
 
 
 def _whole(conversation: Conversation, turns: Sequence[Turn]) -> dict[str, Any]:
-    return {**_shown(conversation), "messages": [_message(turn) for turn in turns]}
-
-
-def _message(turn: Turn) -> dict[str, Any]:
-    return {
-        "role": turn.role,
-        "content": turn.content,
-        "created_at": written(turn.created_at),
-        **({"run_id": turn.run_id, "status": turn.state} if turn.run_id else {}),
-        **({"error": turn.error} if turn.error else {}),
-    }
-
-
-def _missing() -> RequestError:
-    return RequestError(404, "conversation_not_found", "There is no such conversation.")
+    return {**_shown(conversation), "messages": [message_json(turn) for turn in turns]}
 
 
 def _no_content() -> Response:

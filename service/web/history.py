@@ -168,7 +168,7 @@ async def _item(runs: Runs, run: StoredRun) -> dict[str, Any]:
     return {
         "id": run.id,
         "prompt": run.question,
-        "response": await _response(runs, run),
+        "response": run.answer if run.state != "running" else await answer_so_far(runs, run.id),
         "status": run.state,
         "created_at": written(run.created_at),
         "conversation_id": run.conversation_id,
@@ -185,14 +185,12 @@ async def _item(runs: Runs, run: StoredRun) -> dict[str, Any]:
     }
 
 
-async def _response(runs: Runs, run: StoredRun) -> str:
-    """Return the answer: of a run that goes on, what there is so far."""
-    if run.state != "running":
-        return run.answer
+async def answer_so_far(runs: Runs, run_id: str) -> str:
+    """Return what a run of the caller's that goes on has of its answer."""
     try:
-        found = await runs.look(run.id, run.owner)
+        found = await runs.look(run_id, owner())
     except RequestError:  # deleted a moment ago
-        return run.answer
+        return ""
     return record(found.log.after(0)).answer if isinstance(found, Run) else found.answer
 
 

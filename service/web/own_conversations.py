@@ -9,12 +9,10 @@ from typing import Any, Literal, NotRequired
 from typing_extensions import TypedDict
 
 from service.errors import RequestError
-from service.runs.record import record
-from service.runs.run import Run
 from service.runs.runs import Runs
 from service.store.conversations import Conversations
 from service.store.records import Conversation, Turn
-from service.web.history import written
+from service.web.history import answer_so_far, written
 from service.web.query import may_be_id
 from service.web.requests import owner
 
@@ -50,7 +48,9 @@ class OwnConversations:
         turns: list[Turn] = []
         for turn in await self.kept.turns(owner(), conversation_id):
             turns.append(turn)
-            so_far = await self._so_far(turn) if turn.state == "running" else ""
+            if turn.state != "running" or turn.run_id is None:
+                continue
+            so_far = await answer_so_far(self._runs, turn.run_id)
             if so_far:
                 turns.append(replace(turn, role="assistant", content=so_far))
         return turns
@@ -65,13 +65,6 @@ class OwnConversations:
         await self._runs.stop_all(owner(), running)
         if not await self.kept.delete(owner(), conversation_id):
             raise missing()
-
-    async def _so_far(self, question: Turn) -> str:
-        try:
-            found = await self._runs.look(question.run_id or "", owner())
-        except RequestError:  # deleted a moment ago
-            return ""
-        return record(found.log.after(0)).answer if isinstance(found, Run) else found.answer
 
 
 def message_json(turn: Turn) -> dict[str, Any]:

@@ -26,9 +26,21 @@ from service.settings import Settings
 from service.store.store import Store, open_store
 from service.strategies import STRATEGIES
 from service.version import VERSION
-from service.web import conversations, history, openapi, ops, problems, process, stream
+from service.web import (
+    chat,
+    chat_socket,
+    conversation,
+    conversations,
+    history,
+    openapi,
+    ops,
+    problems,
+    process,
+    stream,
+)
 from service.web import runs as run_pages
 from service.web.linger import Linger
+from service.web.origins import Origins
 from service.web.send_deadline import App, SendDeadline
 from telemetry import (
     Telemetry,
@@ -54,6 +66,7 @@ class Services:
     telemetry: Telemetry
     store: Store
     runs: Runs
+    sockets: chat_socket.Sockets
     asgi: App
 
 
@@ -88,7 +101,9 @@ def create_app(
     )
     store = store or open_store(settings, telemetry)
     keeping = Keeping(settings, store, tools)
+    sockets = chat_socket.Sockets()
     quart = _quart(settings, keeping.runs, store, telemetry)
+    chat_socket.install(quart, keeping.runs, sockets, Origins(settings.allowed_origins))
     watch = partial(ensembles.watch, lambda catalog: _label(telemetry, catalog))
     _lifespan(quart, [pace.adapt, telemetry.health.watch, watch], keeping)
 
@@ -104,6 +119,7 @@ def create_app(
         telemetry=telemetry,
         store=store,
         runs=keeping.runs,
+        sockets=sockets,
         asgi=Linger(telemetry.middleware(SendDeadline(quart, settings.send_timeout_s))),
     )
 
@@ -150,8 +166,10 @@ def _quart(settings: Settings, runs: Runs, store: Store, telemetry: Telemetry) -
     process.install(app, runs)
     run_pages.install(app, runs, store.runs)
     stream.install(app, runs)
+    chat.install(app, runs)
     history.install(app, runs, store)
     conversations.install(app, runs, store.conversations)
+    conversation.install(app, runs, store.conversations)
     ops.install(app, runs, telemetry)
     openapi.install(app)
     return app

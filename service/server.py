@@ -18,6 +18,7 @@ from hypercorn.config import Config
 
 from service.app import Services, create_app
 from service.settings import Settings
+from service.websockets import bound_websockets
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ def serve(
     Raises EnsemblesError.
     """
     services = create_app(settings, variables)
+    bound_websockets()
     # What start-up made stays: do not look through it for garbage, and look less often.
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
@@ -68,17 +70,18 @@ async def _serve(
         await told.wait()
         _log.info("draining: new runs are refused, open ones may finish")
         await services.runs.drain(services.settings.drain_s)
+        services.sockets.close()
         loop.call_later(_CLOSE_S + 1.0, _let_go, serving)
 
     serving = asyncio.ensure_future(
-        hypercorn_serve(services.asgi, _config(sock), shutdown_trigger=drained)
+        hypercorn_serve(services.asgi, _config(sock, services.settings), shutdown_trigger=drained)
     )
     ready()
     await serving
     _log.info("stopped")
 
 
-def _config(sock: socket.socket) -> Config:
+def _config(sock: socket.socket, settings: Settings) -> Config:
     config = Config()
     config.bind = [f"fd://{sock.detach()}"]
     config.backlog = 2_048
@@ -87,6 +90,9 @@ def _config(sock: socket.socket) -> Config:
     config.graceful_timeout = _CLOSE_S
     # Past this Hypercorn ends an HTTP/2 connection with the streams that are open on it.
     config.keep_alive_max_requests = sys.maxsize
+    config.websocket_max_message_size = settings.max_body_bytes
+    # So that proxies keep a silent socket open. Who vanished is noticed by the kernel.
+    config.websocket_ping_interval = settings.keep_alive_s
     config.accesslog = None
     hypercorn_log = logging.getLogger("hypercorn.error")
     hypercorn_log.setLevel(logging.WARNING)

@@ -38,6 +38,7 @@ FLOORS = {
     "service.keeping": 6,
     "service.ensembles_file": 6,
     "service.sockets": 6,
+    "service.websockets": 6,
     "service.server": 7,
     "service.supervisor": 8,
     "service.cli": 9,

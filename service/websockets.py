@@ -1,0 +1,96 @@
+"""Hypercorn's WebSockets, with the bounds and farewells that they lack.
+
+- A message past the limit was kept in memory for as long as the client went on sending it: one of
+  300 MB took 300 MB, although it was answered with 1009 at its first 256 KB.
+- Compression was accepted, of which 64 KB can become 64 MB before anybody looks at the length.
+- Text that is not UTF-8 ended the connection without a word, and a client that said goodbye
+  looked like one that was lost.
+- A connection that had ended was kept until its next ping was due.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from hypercorn.config import Config
+from hypercorn.protocol import h2, h11
+from hypercorn.protocol.events import Event, StreamClosed
+from hypercorn.protocol.ws_stream import (
+    ASGIWebsocketState,
+    FrameTooLargeError,
+    WebsocketBuffer,
+    WSStream,
+)
+from hypercorn.typing import AppWrapper, WebsocketAcceptEvent
+from wsproto.connection import ConnectionState
+from wsproto.events import CloseConnection, Message, Ping
+from wsproto.frame_protocol import CloseReason
+
+
+def bound_websockets() -> None:
+    """Let Hypercorn use our streams, for which it has no setting."""
+    for protocol in (h11, h2):
+        setattr(protocol, WSStream.__name__, _Stream)
+
+
+class _Buffer(WebsocketBuffer):
+    """What came of a message, up to `max_length` bytes; nothing more once one was longer."""
+
+    _is_over = False
+
+    def extend(self, event: Message[Any]) -> None:
+        size = len(event.data.encode() if isinstance(event.data, str) else event.data)
+        if self._is_over or self.length + size > self.max_length:
+            self.clear()
+            self._is_over = True
+            raise FrameTooLargeError
+        super().extend(event)
+        self.length += size - len(event.data)
+
+
+class _Stream(WSStream):
+    def __init__(self, app: AppWrapper, config: Config, *connection: Any) -> None:
+        super().__init__(app, config, *connection)
+        self.buffer: _Buffer = _Buffer(config.websocket_max_message_size)
+        self._pinging: asyncio.Task[Any] | None = None
+
+    async def handle(self, event: Event) -> None:
+        await super().handle(event)
+        if isinstance(event, StreamClosed) and self._pinging:
+            self._pinging.cancel()
+
+    async def _accept(self, message: WebsocketAcceptEvent) -> None:
+        self.handshake.extensions = None  # no compression
+        await super()._accept(message)
+
+    async def _handle_events(self) -> None:
+        for event in self.connection.events():
+            if isinstance(event, Message):
+                await self._receive(event)
+            elif isinstance(event, Ping):
+                await self._send_wsproto_event(event.response())
+            elif isinstance(event, CloseConnection):
+                await self._part(event)
+
+    async def _receive(self, event: Message[Any]) -> None:
+        try:
+            self.buffer.extend(event)
+        except FrameTooLargeError:
+            await self._send_wsproto_event(CloseConnection(code=CloseReason.MESSAGE_TOO_BIG))
+            return
+        if event.message_finished and self.app_put is not None:
+            await self.app_put(self.buffer.to_message())
+            self.buffer.clear()
+
+    async def _part(self, event: CloseConnection) -> None:
+        if self.connection.state is ConnectionState.REMOTE_CLOSING:
+            await self._send_wsproto_event(event.response())
+        elif self.connection.state is ConnectionState.OPEN:  # wsproto's, of what breaks the rules
+            await self._send_wsproto_event(CloseConnection(code=event.code))
+        self.state = ASGIWebsocketState.CLOSED
+        await self.send(StreamClosed(stream_id=self.stream_id))
+
+    async def _send_pings(self) -> None:
+        self._pinging = asyncio.current_task()
+        await super()._send_pings()

@@ -32,6 +32,7 @@ from service.web import (
     conversation,
     conversations,
     history,
+    openai,
     openapi,
     ops,
     problems,
@@ -103,6 +104,7 @@ def create_app(
     keeping = Keeping(settings, store, tools)
     sockets = chat_socket.Sockets()
     quart = _quart(settings, keeping.runs, store, telemetry)
+    openai.install(quart, keeping.runs, tools.catalog)
     chat_socket.install(quart, keeping.runs, sockets, Origins(settings.allowed_origins))
     watch = partial(ensembles.watch, lambda catalog: _label(telemetry, catalog))
     _lifespan(quart, [pace.adapt, telemetry.health.watch, watch], keeping)

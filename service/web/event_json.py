@@ -131,13 +131,16 @@ def encoder(run: Run) -> Encode:
                 f'"{event.agent}", "message": {json.dumps(event.text)}, "type": "{event.type}", '
                 f'"seq": {seq}}}\n\n'
             )
-        fields = _FIELDS[type(event)](event)
-        if event.final:
-            fields["final"] = True
-        rest = json.dumps({**fields, "type": event.type, "seq": seq})[1:]
+        rest = json.dumps(fields_of(seq, event))[1:]
         return f"id: {run.id}-{seq}\ndata: {opening}, {rest}\n\n"
 
     return encode
+
+
+def fields_of(seq: int, event: Event) -> dict[str, Any]:
+    """Return event number `seq` as the face has it, but for text and what all have in common."""
+    final = {"final": True} if event.final else {}
+    return {**_FIELDS[type(event)](event), **final, "type": event.type, "seq": seq}
 
 
 def _started(event: RunStarted) -> dict[str, Any]:

@@ -8,13 +8,16 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from quart import Quart, Response
+from quart import Quart, Response, request
 from werkzeug.exceptions import HTTPException
 
 from service.errors import RequestError, StorageUnavailable
+from service.web.openai_chunks import error_object
 from telemetry import Telemetry, current_request
 
 _log = logging.getLogger(__name__)
+
+_OPENAI = "/v1/"
 
 # Sentences and slugs for what Quart itself refuses.
 _HTTP: Mapping[int, tuple[str, str]] = {
@@ -48,19 +51,29 @@ def problem(
     details: list[dict[str, str]] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Return the JSON error response: error, code, request_id, trace_id and perhaps details."""
-    request = current_request()
-    body: dict[str, Any] = {
-        "error": message,
-        "code": code,
-        "request_id": request.request_id if request else "",
-        "trace_id": request.trace_id if request else "",
-    }
-    if details:
-        body["details"] = details
+    """Return the JSON error response: error, code, request_id, trace_id and perhaps details.
+
+    Below `/v1/` it has OpenAI's shape; the ids are in the headers there.
+    """
+    if request.path.startswith(_OPENAI):
+        param = details[0]["field"] if details else None
+        body = error_object(message, code, status, param)
+    else:
+        body = _own_shape(code, message, details)
     return Response(
         json.dumps(body) + "\n", status, dict(headers or {}), content_type="application/json"
     )
+
+
+def _own_shape(code: str, message: str, details: list[dict[str, str]] | None) -> dict[str, Any]:
+    info = current_request()
+    body: dict[str, Any] = {
+        "error": message,
+        "code": code,
+        "request_id": info.request_id if info else "",
+        "trace_id": info.trace_id if info else "",
+    }
+    return {**body, "details": details} if details else body
 
 
 async def _of_request(error: RequestError) -> Response:

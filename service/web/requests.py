@@ -134,7 +134,8 @@ def _refusal(error: ValidationError) -> RequestError:
 
 
 def _path(loc: tuple[Any, ...]) -> str:
-    path = ".".join(str(part) for part in loc)
+    # In brackets are the alternatives of a type: not the caller's matter.
+    path = ".".join(str(part) for part in loc if not str(part).startswith("["))
     # An unknown field's name is the caller's text: keep what comes back short and printable.
     return path.encode("ascii", "backslashreplace").decode()[:128]
 

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from typing import Annotated, Literal, NotRequired
+from typing import Annotated
 
 from pydantic import Field
 from quart import Quart, Response
-from typing_extensions import TypedDict
 
 from service.domain import Ask, Message
-from service.events import AnswerDelta, Event, RunFailed, RunFinished, RunStarted
+from service.events import AnswerDelta, Event, RunFailed
 from service.ids import new_id
-from service.runs.record import record
 from service.runs.run import Run
 from service.runs.runs import Runs
 from service.web import sse
 from service.web.describe import EVENTS, IDEMPOTENCY_KEY, LINES, Answer, Operation, Tag
 from service.web.lead import first_word
-from service.web.openai_chunks import Chunks, error_object
+from service.web.openai_chunks import DONE, Chunks, as_data, framed
+from service.web.openai_shapes import ChunkShown
 from service.web.query import OneOf
 from service.web.requests import Body, Identifier, Text, idempotency_key, owner, read_body
 from service.web.sse import Encode, Form
@@ -45,31 +43,6 @@ class StreamRequest(Body):
             owner=owner(),
             continues=self.conversation_id is not None,
         )
-
-
-class DeltaShown(TypedDict):
-    """What a chunk adds to the message."""
-
-    role: NotRequired[Literal["assistant"]]
-    content: NotRequired[str]
-
-
-class ChunkChoice(TypedDict):
-    """The one answer that a chunk belongs to."""
-
-    index: int
-    delta: DeltaShown
-    finish_reason: Literal["stop", "length"] | None
-
-
-class ChunkShown(TypedDict):
-    """OpenAI's `chat.completion.chunk`."""
-
-    id: str
-    object: Literal["chat.completion.chunk"]
-    created: int
-    model: str
-    choices: list[ChunkChoice]
 
 
 def install(app: Quart, runs: Runs) -> None:
@@ -109,40 +82,13 @@ def as_text(_run: Run) -> tuple[Encode, Form]:
 
 def as_lines(run: Run) -> tuple[Encode, Form]:
     """Write a chunk a line: each is JSON, in silence too."""
-    chunks = Chunks(run)
-    keep_alive = f"{chunks.silence()}\n".encode()
-    encode = _framed(run, chunks, lambda data: f"{data}\n", "")
-    return encode, Form("application/x-ndjson", keep_alive)
+    keep_alive = f"{Chunks(run).silence()}\n".encode()
+    return framed(run, lambda data: f"{data}\n"), Form(LINES, keep_alive)
 
 
 def as_events(run: Run) -> tuple[Encode, Form]:
     """Write the chunks as server-sent events, and `[DONE]` after the last of a whole answer."""
-    encode = _framed(run, Chunks(run), lambda data: f"data: {data}\n\n", "data: [DONE]\n\n")
-    return encode, sse.EVENT_STREAM
-
-
-def _framed(run: Run, chunks: Chunks, frame: Callable[[str], str], closing: str) -> Encode:
-    def encode(_seq: int, event: Event) -> str:
-        match event:
-            case AnswerDelta():
-                return frame(chunks.text(event.text))
-            case RunStarted():
-                return frame(chunks.role())
-            case RunFinished():
-                return frame(chunks.end(_finish_reason(run, event))) + closing
-            case RunFailed():
-                return frame(json.dumps(error_object(event.message, event.code)))
-            case _:
-                return ""
-
-    return encode
-
-
-def _finish_reason(run: Run, end: RunFinished) -> str:
-    """Return `length` when who wrote the answer was stopped by its limit, else `stop`."""
-    author = record(run.log.after(0)).agents.get(end.answered_by)
-    was_cut = author and author.report and author.report.finish_reason == "length"
-    return "length" if was_cut else "stop"
+    return framed(run, as_data, DONE), sse.EVENT_STREAM
 
 
 _FORMATS: Mapping[str, Callable[[Run], tuple[Encode, Form]]] = {

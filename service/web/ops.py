@@ -100,5 +100,6 @@ POST /api/runs/<id>/retry    ask again what it left unanswered
 GET  /history                what was asked and answered
 GET  /search?query=...       the same, by its words
 GET  /api/conversations      also: one of them, rename, delete, export
+POST /conversation           ask in a session; /conversation/session begins one
 GET  /health  /metrics
 """

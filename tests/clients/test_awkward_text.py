@@ -1,0 +1,55 @@
+"""The same awkward answer is the same text on every face, and wherever it is kept."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import pytest
+
+from tests.clients.poet import TOKENS, reciting, text_of
+from tests.clients.readers import READERS, kept
+from tests.served.models import as_toml
+from tests.served.processes import PATIENCE_S, Process, announced
+
+
+@pytest.fixture(scope="module")
+def theatre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """A service in which two recite, and a third recites what they combine to."""
+    folder = tmp_path_factory.mktemp("theatre")
+    poet = {"model": "poet", "max_tokens": 1_000_000, "retries": 0}
+    agents = {"first": poet, "second": {**poet, "stream": False}, "third": poet}
+    ensembles = {"fanout": {"agents": ["first", "second"], "combiner": "third"}}
+    (folder / "poets.toml").write_text(as_toml(agents, ensembles, {}))
+    with reciting() as base_url:
+        told = {"USE_LLM_MOCK": "false", "LLM_BASE_URL": base_url, "LLM_KEY": "sk-any"}
+        ensembles_file = str(folder / "poets.toml")
+        with announced(
+            folder, "serve", "--port", "0", ENSEMBLES_FILE=ensembles_file, **told
+        ) as process:
+            yield process
+
+
+@pytest.fixture
+async def http(theatre: Process) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=theatre.url, timeout=PATIENCE_S) as client:
+        yield client
+
+
+def as_heard(text: str, face: str) -> str:
+    """Return what of `text` a face can carry."""
+    if face == "chat_events":  # the standard makes a newline of every line end in raw text
+        return text.replace("\r\n", "\n").replace("\r", "\n")
+    return text
+
+
+@pytest.mark.parametrize("face", READERS)
+@pytest.mark.parametrize("name", TOKENS)
+async def test_a_text_is_the_same_on_every_face_and_where_it_is_kept(
+    http: httpx.AsyncClient, face: str, name: str
+) -> None:
+    heard = await READERS[face](http, f"Please recite {name}.")
+    assert heard.text == as_heard(text_of(name), face)
+    for place, text in (await kept(http, heard)).items():
+        # PostgreSQL has no NUL, so no database here has; a run that is fresh is not read from one.
+        assert text.replace("\0", "\ufffd") == text_of(name).replace("\0", "\ufffd"), place

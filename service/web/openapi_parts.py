@@ -71,6 +71,7 @@ STATUSES: Mapping[int, str] = {
     413: "The body is larger than the service accepts.",
     415: "The body is not JSON by its `Content-Type`.",
     422: "The `Idempotency-Key` came with another body.",
+    426: "The address is a WebSocket's.",
     429: "Too many requests; come back after `Retry-After`.",
     500: "A fault of the service, or of what it needs.",
     502: "A model's server failed.",
@@ -119,8 +120,8 @@ def request_id_parameter() -> dict[str, Any]:
     return {
         "name": "X-Request-ID",
         "in": "header",
-        "description": "A name for this request, which comes back.",
-        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
+        "description": "A name for this request, 1 to 128 of `A-Za-z0-9._-`: it comes back.",
+        "schema": {"type": "string"},
     }
 
 

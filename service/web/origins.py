@@ -30,7 +30,7 @@ class Origins:
         if place is None:
             return False
         # Behind a proxy that speaks TLS the page's scheme is not ours, but its Host is.
-        return place in self._places or place == _place(f"{place[0]}://{host}")
+        return place in self._places or (bool(host) and place == _place(f"{place[0]}://{host}"))
 
 
 def _place(origin: str) -> Place | None:

@@ -89,7 +89,8 @@ LAST_EVENT_ID = Header(
 class Answer:
     """A response that is not an error. Several with one status are forms of the same.
 
-    Of a stream (EVENTS, LINES) `schema` is that of the JSON in each event or line.
+    Of a stream (EVENTS, LINES) `schema` is that of the JSON in each event or line, `str` when it
+    is plain text; `closing` is the last event's data when that is not JSON, as `[DONE]`.
     `of_run`: it carries X-Run-Id and X-Conversation-Id.
     """
 
@@ -98,7 +99,7 @@ class Answer:
     status: int = 200
     media: str = "application/json"
     of_run: bool = False
-    example: Any = None
+    closing: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from service.runs.run import Run
 from service.web.sse import Encode
 
 
-class UsageShown(TypedDict):
+class TokenUsage(TypedDict):
     """Tokens as the model's server counts them; `estimated` when some were estimated here."""
 
     input_tokens: int
@@ -82,7 +82,7 @@ class RunEvent(TypedDict):
     code: NotRequired[str]
     attempt: NotRequired[int]
     delay_ms: NotRequired[float]
-    usage: NotRequired[UsageShown]
+    usage: NotRequired[TokenUsage]
     cost: NotRequired[float | None]
     elapsed_ms: NotRequired[float]
     first_token_ms: NotRequired[float | None]

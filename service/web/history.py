@@ -19,7 +19,7 @@ from service.store.records import AgentAnswer, Page, StoredRun
 from service.store.search import LANGUAGES
 from service.store.store import Store
 from service.web.describe import Answer, Operation, Tag
-from service.web.event_json import UsageShown, report_json, usage_json
+from service.web.event_json import TokenUsage, report_json, usage_json
 from service.web.query import PAGE, OneOf, RunId, Words, may_be_id, page
 from service.web.requests import owner
 
@@ -41,7 +41,7 @@ class HistoryItem(TypedDict):
     message_id: str
     ensemble: str
     trace_id: str
-    usage: UsageShown
+    usage: TokenUsage
     cost: float | None
     elapsed_ms: float | None
     code: NotRequired[str]
@@ -60,7 +60,7 @@ class AgentSaid(TypedDict):
     code: NotRequired[str]
     error: NotRequired[str]
     model: str
-    usage: UsageShown
+    usage: TokenUsage
     cost: float | None
     elapsed_ms: float
     first_token_ms: float | None

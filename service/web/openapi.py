@@ -162,12 +162,27 @@ def _response(forms: list[Answer], schemas: Schemas) -> dict[str, Any]:
 
 
 def _content(answer: Answer, schemas: Schemas) -> dict[str, Any]:
-    shown: dict[str, Any] = {"schema": schemas.of(answer.schema)}
-    if answer.media in (EVENTS, LINES):
-        # OpenAPI 3.1 cannot say what a stream is made of; 3.2 says it with `itemSchema`.
+    schema = schemas.of(answer.schema)
+    if answer.media == EVENTS:
+        return {"schema": {"description": answer.description, **_event(schema, answer.closing)}}
+    if answer.media == LINES:
+        # OpenAPI 3.1 cannot say what lines are made of; 3.2 can, with `itemSchema`.
         text = {"type": "string", "description": answer.description}
-        shown = {"schema": text, "x-itemSchema": shown["schema"]}
-    return {**shown, "example": answer.example} if answer.example is not None else shown
+        return {"schema": text, "x-itemSchema": schema}
+    return {"schema": schema}
+
+
+def _event(data: Mapping[str, Any], closing: str) -> dict[str, Any]:
+    """Return the schema of an event; that of a stream stands for each of its events.
+
+    Source: https://spec.openapis.org/oas/v3.2.0#server-sent-event-streams
+    """
+    is_text = data.get("type") == "string"
+    text = {"type": "string", "contentMediaType": "application/json", "contentSchema": data}
+    shown = data if is_text else {"anyOf": [{"const": closing}, text]} if closing else text
+    of_text = {"type": "string"}
+    properties = {"id": of_text, "event": of_text, "data": shown}
+    return {"type": "object", "properties": properties, "required": ["data"]}
 
 
 def _statuses(route: Route) -> set[int]:

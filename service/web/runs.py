@@ -16,7 +16,7 @@ from service.store.records import AgentAnswer, StoredRun
 from service.store.run_tables import Runs as RunTables
 from service.web import sse
 from service.web.describe import EVENTS, LAST_EVENT_ID, Answer, Operation, Tag
-from service.web.event_json import RunEvent, UsageShown, encoder, report_json, usage_json
+from service.web.event_json import RunEvent, TokenUsage, encoder, report_json, usage_json
 from service.web.query import Position
 from service.web.requests import owner, position
 
@@ -30,7 +30,7 @@ class AgentShown(TypedDict):
     code: NotRequired[str]
     message: NotRequired[str]
     model: NotRequired[str]
-    usage: NotRequired[UsageShown]
+    usage: NotRequired[TokenUsage]
     cost: NotRequired[float | None]
     elapsed_ms: NotRequired[float]
     first_token_ms: NotRequired[float | None]
@@ -54,7 +54,7 @@ class RunShown(TypedDict):
     elapsed_ms: float | None
     events: int
     agents: list[AgentShown]
-    usage: UsageShown
+    usage: TokenUsage
     cost: float | None
     answer: str
     degraded: NotRequired[bool]

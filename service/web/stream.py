@@ -18,6 +18,7 @@ from service.web.describe import EVENTS, IDEMPOTENCY_KEY, LINES, Answer, Operati
 from service.web.lead import first_word
 from service.web.openai_chunks import DONE, Chunks, as_data, framed
 from service.web.openai_shapes import ChunkShown
+from service.web.openapi_parts import OpenAIProblem
 from service.web.query import OneOf
 from service.web.requests import Body, Identifier, Text, idempotency_key, owner, read_body
 from service.web.sse import Encode, Form
@@ -99,6 +100,12 @@ _FORMATS: Mapping[str, Callable[[Run], tuple[Encode, Form]]] = {
 _FORMAT = OneOf("stream_format", "How the text comes.", tuple(_FORMATS), "text")
 _ANSWERS = (
     Answer("`text`: the answer as it comes, nothing added.", str, media="text/plain", of_run=True),
-    Answer("`openai`: one chunk a line.", ChunkShown, media=LINES, of_run=True),
-    Answer("`sse`: a chunk an event, then `[DONE]`.", ChunkShown, media=EVENTS, of_run=True),
+    Answer("`openai`: one chunk a line.", ChunkShown | OpenAIProblem, media=LINES, of_run=True),
+    Answer(
+        "`sse`: a chunk an event, then `[DONE]`.",
+        ChunkShown | OpenAIProblem,
+        media=EVENTS,
+        of_run=True,
+        closing="[DONE]",
+    ),
 )

@@ -11,8 +11,8 @@ from tests.served.processes import Process
 from tests.served.recorder import Recorder
 
 
-def _agent(name: str, options: str) -> Table:
-    return {"model": f"{name}?{options}", "max_tokens": 7000, "retries": 0}
+def _agent(name: str, options: str, **keys: Any) -> Table:
+    return {"model": f"{name}?{options}", "max_tokens": 7000, "retries": 0, **keys}
 
 
 _AGENTS: Mapping[str, Table] = {
@@ -25,6 +25,8 @@ _AGENTS: Mapping[str, Table] = {
         _agent("long", "tokens=500&first_ms=5&gap_ms=10"),
         _agent("endless", "tokens=6000&first_ms=5&gap_ms=10"),
         _agent("hung", "fault=hang"),
+        _agent("caller", "tokens=12&first_ms=5&gap_ms=2&tool_calls=2"),
+        _agent("blind", "tokens=12&first_ms=5&gap_ms=2", content_parts=[]),
         _agent("hung-once", "tokens=12&first_ms=5&gap_ms=2&fault=hang&times=1"),
         _agent("failing-once", "tokens=12&first_ms=5&fault=status&status=400&times=1"),
         _agent("failing", "fault=status&status=400"),
@@ -38,6 +40,8 @@ _ENSEMBLES: Mapping[str, Table] = {
     "steady": {"agents": ["one", "two"], "combiner": "steady"},
     "long": {"agents": ["one", "two"], "combiner": "long"},
     "endless": {"agents": ["one", "two"], "combiner": "endless"},
+    "half-blind": {"agents": ["one", "blind"], "combiner": "joiner"},
+    "blind": {"agents": ["blind"], "combiner": "joiner"},
     "hanging-once": {"agents": ["one", "hung-once"], "combiner": "joiner"},
     "failing-once": {"agents": ["one", "failing-once"], "combiner": "joiner", "min_answers": 2},
     "breaking-once": {"agents": ["one", "two"], "combiner": "breaking-once"},

@@ -18,10 +18,11 @@ from tests.served.processes import PATIENCE_S
 
 @dataclass(frozen=True)
 class Asked:
-    """One request: the model's name without its options, and the messages it was sent."""
+    """One request: the model's name without its options, the messages it was sent, and all."""
 
     model: str
     messages: Sequence[dict[str, Any]]
+    request: dict[str, Any]
 
     @property
     def last(self) -> str:
@@ -44,7 +45,8 @@ class Recorder(MockLLM):
     def respond(self, method: str, path: str, body: bytes) -> Plan:
         if path.endswith("/chat/completions"):
             request = json.loads(body)
-            self.asked.append(Asked(request["model"].partition("?")[0], request["messages"]))
+            model = request["model"].partition("?")[0]
+            self.asked.append(Asked(model, request["messages"], request))
         return super().respond(method, path, body)
 
     def of(self, question: str, model: str | None = None) -> list[Asked]:

@@ -36,13 +36,13 @@ class Turn(Body):
     content: Text
 
 
-def _ends_with_the_user(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
+def _ends_with_the_user(turns: list[Turn]) -> list[Turn]:
     if turns[-1].role != "user":
         raise ValueError("the last must be the user's")
     return turns
 
 
-Turns = Annotated[tuple[Turn, ...], Field(min_length=1), AfterValidator(_ends_with_the_user)]
+Turns = Annotated[list[Turn], Field(min_length=1), AfterValidator(_ends_with_the_user)]
 
 
 class ChatRequest(Body):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from service.domain import Message, Usage
+from service.domain import Message, ToolCall, Usage
 from service.errors import BadStream, UpstreamBusy, UpstreamError, UpstreamFailed, UpstreamRefused
 from service.llm.failures import error_object, error_status, retry_after_s
 from service.llm.protocol import MAX_ANSWER_CHARS, Reply
@@ -32,6 +32,61 @@ def _delta(**delta: object) -> dict[str, Any]:
 
 
 # --- requests ---
+
+
+def test_what_the_caller_chose_wins_over_how_the_agent_is_set_up() -> None:
+    body = _body(
+        temperature=0.9, extra_body={"seed": 1, "top_k": 5}, options={"temperature": 0, "seed": 2}
+    )
+    assert (body["temperature"], body["seed"], body["top_k"]) == (0, 2, 5)
+
+
+def test_a_message_that_is_more_than_its_text_goes_out_whole() -> None:
+    whole = {"role": "tool", "tool_call_id": "call_1", "content": "Rain"}
+    assert _body(messages=[Message("tool", "Rain", json.dumps(whole))])["messages"] == [whole]
+
+
+# --- tool calls ---
+
+
+def _called(index: int | None, arguments: str, **more: Any) -> dict[str, Any]:
+    name = {"name": more.pop("name")} if "name" in more else {}
+    place = {} if index is None else {"index": index}
+    return {**place, **more, "function": {**name, "arguments": arguments}}
+
+
+def test_pieces_of_tool_calls_are_kept_in_their_order() -> None:
+    reply = _reply(
+        _delta(content=None, tool_calls=[_called(0, "", id="call_1", name="weather")]),
+        _delta(tool_calls=[_called(0, '{"city":'), _called(1, "{}", id="call_2", name="time")]),
+        _delta(tool_calls=[_called(0, ' "Oslo"}')]),
+    )
+    assert reply.calls == [
+        ToolCall(0, "call_1", "weather", ""),
+        ToolCall(0, arguments='{"city":'),
+        ToolCall(1, "call_2", "time", "{}"),
+        ToolCall(0, arguments=' "Oslo"}'),
+    ]
+    assert (reply.text, reply.signs_of_life) == ("", 3)
+
+
+def test_calls_of_a_whole_answer_are_numbered_by_their_place() -> None:
+    called = [_called(None, "{}", id=f"call_{n}", name="f", type="function") for n in (1, 2)]
+    reply = _reply({"choices": [{"message": {"content": "Let me see.", "tool_calls": called}}]})
+    assert [(call.index, call.id) for call in reply.calls] == [(0, "call_1"), (1, "call_2")]
+    assert reply.text == "Let me see."
+
+
+def test_calls_count_towards_what_an_answer_may_be_at_most() -> None:
+    with pytest.raises(BadStream):
+        _reply(_delta(tool_calls=[_called(0, "x" * (MAX_ANSWER_CHARS + 1))]))
+
+
+def test_to_refuse_is_an_answer() -> None:
+    assert _reply(_delta(refusal="I will not.")).text == "I will not."
+
+
+# --- what a request says ---
 
 
 def test_a_request_carries_the_messages_in_their_order() -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from service.domain import Ask, Message
+from service.domain import Ask, Message, Particulars
+from service.events import RunFinished
 from service.runs.context import last_exchanges
 from tests.core_kit import an_ask, model
-from tests.runs.kit import Service, saying, service
+from tests.runs.kit import Service, ended, saying, service
 
 SOLO: dict[str, Any] = {"agents": {"a": {"model": model("a")}}, "combiner": None}
 SYSTEM = Message("system", "Be brief.")
@@ -159,3 +160,46 @@ async def test_brought_turns_are_as_many_as_exchanges_may_be() -> None:
             ("assistant", "A3"),
             ("user", "Q4"),
         ]
+
+
+# --- what holds for one question ---
+
+
+async def test_all_that_a_caller_brings_is_told_when_it_says_so() -> None:
+    async with service(**SOLO, limits={"exchanges": 1}) as of:
+        ask = an_ask(messages=(*_exchanges(3), Message("user", "Q4")), whole_context=True)
+        await of.finish(ask)
+        assert len(_told(of)) == 7
+
+
+async def test_instructions_come_first_and_hold_for_one_question() -> None:
+    async with service(**SOLO) as of:
+        told = Particulars(instructions="Be brief.")
+        said = [
+            ("user", "Q1"),
+            ("assistant", (await of.stored(await of.finish(_next("Q1")))).answer),
+        ]
+        await of.finish(_next("Q2", particulars=told))
+        assert _told(of) == [("system", "Be brief."), *said, ("user", "Q2")]
+        await of.finish(_next("Q3"))
+        assert ("system", "Be brief.") not in _told(of)
+
+
+async def test_what_the_system_says_to_a_known_conversation_is_told_once() -> None:
+    async with service(**SOLO) as of:
+        await of.finish(_next("Q1", SYSTEM))
+        await of.finish(_next("Q2", SYSTEM))
+        assert _told(of).count(("system", "Be brief.")) == 1
+        await of.finish(_next("Q3", Message("system", "Be kind.")))
+        assert _told(of)[:2] == [("system", "Be kind."), ("system", "Be brief.")]
+
+
+# --- runs that need no reader ---
+
+
+async def test_a_run_in_the_background_goes_on_unread() -> None:
+    async with service(**SOLO, limits={"detach_grace_s": 0.0}) as of:
+        run = await of.start(an_ask(particulars=Particulars(background=True)))
+        with of.runs.reading(run):
+            pass
+        assert isinstance(await ended(run), RunFinished)

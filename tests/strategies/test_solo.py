@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from service.events import AgentFailed, AgentFinished, AnswerDelta
-from tests.core_kit import model
+from typing import Any
+
+from service.domain import Particulars
+from service.events import AgentFailed, AgentFinished, AnswerDelta, AnswerToolCall
+from service.runs.record import record
+from tests.core_kit import an_ask, model
 from tests.strategies.kit import play
 
 
@@ -29,3 +33,16 @@ async def test_what_was_said_before_a_failure_stays_said() -> None:
     told = await play({"a": {"model": model(fault="reset", after=2)}}, None)
     assert told.answer == told.one(AgentFailed).report.text
     assert told.kit.usage.estimated
+
+
+async def test_tool_calls_are_the_answer_and_come_as_they_are_told() -> None:
+    tools = [{"type": "function", "function": {"name": "weather"}}]
+    options: dict[str, Any] = {"tools": tools, "temperature": 0.5}
+    ask = an_ask(particulars=Particulars(options=options))
+    told = await play({"a": {"model": model(tool_calls=2, tokens=12)}}, None, ask=ask)
+    (asked,) = told.server.asked
+    assert options.items() <= asked.items()
+    assert told.types()[-1] == "agent.finished"
+    assert told.one(AgentFinished).report.finish_reason == "tool_calls"
+    assert len(told.of(AnswerToolCall)) > 2
+    assert [call.name for call in record(told.events).tool_calls] == ["weather", "weather"]

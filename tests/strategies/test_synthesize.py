@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from service.domain import Ask, Particulars
 from service.events import (
     AgentDelta,
     AgentFailed,
@@ -363,3 +364,30 @@ async def test_cancelling_a_run_cancels_every_call_and_counts_what_was_done() ->
     assert outcome.server.inner.open_streams == 0  # type: ignore[attr-defined]
     assert outcome.kit.usage.estimated
     assert outcome.kit.usage.output_tokens > 0
+
+
+# --- options of the question ---
+
+
+def _with(**options: Any) -> Ask:
+    return an_ask(particulars=Particulars(options=options))
+
+
+async def test_only_the_combiner_is_told_where_to_stop() -> None:
+    told = await play(
+        {"a": _agent("a"), "b": _agent("b")}, COMBINER, ask=_with(stop="END", temperature=0.5)
+    )
+    *agents, combiner = told.server.asked
+    assert ["stop" in each for each in agents] == [False, False]
+    assert combiner["stop"] == "END"
+    assert {each["temperature"] for each in told.server.asked} == {0.5}
+
+
+async def test_an_answer_that_stands_in_stops_there_too() -> None:
+    broken = {"model": model("combine", fault="status", status=400), "retries": 0}
+    whole = await play({"a": _agent("a", tokens=9)}, broken)
+    words = whole.answer
+    stop = words[10:14]
+    cut = await play({"a": _agent("a", tokens=9)}, broken, ask=_with(stop=["§", stop]))
+    assert cut.answer == words[: words.index(stop)]
+    assert cut.good.degraded

@@ -19,7 +19,16 @@ from service.store.conversations import Conversations
 from service.web import sessions, sse
 from service.web.describe import EVENTS, IDEMPOTENCY_KEY, Answer, Operation, Tag
 from service.web.own_conversations import OwnConversations, missing
-from service.web.requests import Body, Identifier, Label, Text, idempotency_key, owner, read_body
+from service.web.requests import (
+    Body,
+    Identifier,
+    Label,
+    Text,
+    Tokens,
+    idempotency_key,
+    owner,
+    read_body,
+)
 from service.web.sessions import Name, SessionIds, session_ids, user_of
 from service.web.sse import Encode
 from service.web.whole import whole_answer
@@ -34,7 +43,7 @@ class ConversationRequest(Body):
     session_name: Name | None = None
     stream: bool = True
     ensemble: Identifier | None = None
-    max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    max_tokens: Tokens | None = None
     timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
 
     def to_ask(self) -> Ask:

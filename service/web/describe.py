@@ -81,7 +81,7 @@ IDEMPOTENCY_KEY = Header(
 LAST_EVENT_ID = Header(
     "Last-Event-ID",
     "The id of the last event that was received: the stream goes on behind it.",
-    r"^[A-Za-z0-9_]{1,64}-[0-9]{1,9}$",
+    r"^([A-Za-z0-9_]{1,64}-[0-9]{1,9})?$",
 )
 
 
@@ -111,6 +111,7 @@ class Operation:
     answers: tuple[Answer, ...] = field(kw_only=True)
     description: str = field(default="", kw_only=True)
     body: type[BaseModel] | None = field(default=None, kw_only=True)
+    body_may_be_absent: bool = field(default=False, kw_only=True)
     example: Mapping[str, Any] | None = field(default=None, kw_only=True)
     parameters: tuple[Parameter, ...] = field(default=(), kw_only=True)
     errors: tuple[int, ...] = field(default=(), kw_only=True)

@@ -23,6 +23,7 @@ from service.web.lead import first_word
 from service.web.openai_chunks import DONE, as_data, completion, framed
 from service.web.openai_request import CompletionRequest
 from service.web.openai_shapes import ChunkShown, CompletionShown, ModelShown, ModelsShown
+from service.web.openapi_parts import OpenAIProblem
 from service.web.requests import idempotency_key, read_body
 from service.web.sse import Form
 from service.web.whole import whole_answer
@@ -44,7 +45,13 @@ def install(app: Quart, runs: Runs, catalog: Callable[[], Catalog]) -> None:
         parameters=(IDEMPOTENCY_KEY,),
         answers=(
             Answer("The answer.", CompletionShown, of_run=True),
-            Answer("A chunk an event, then `[DONE]`.", ChunkShown, media=EVENTS, of_run=True),
+            Answer(
+                "A chunk an event, then `[DONE]`.",
+                ChunkShown | OpenAIProblem,
+                media=EVENTS,
+                of_run=True,
+                closing="[DONE]",
+            ),
         ),
         errors=(404, 409, 502, 504),
     )

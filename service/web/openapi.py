@@ -133,7 +133,8 @@ def _operation(route: Route, schemas: Schemas) -> dict[str, Any]:
         content: dict[str, Any] = {"schema": schemas.of(noted.body)}
         if noted.example:
             content["example"] = noted.example
-        shown["requestBody"] = {"required": True, "content": {"application/json": content}}
+        required = not noted.body_may_be_absent
+        shown["requestBody"] = {"required": required, "content": {"application/json": content}}
     return {**shown, "responses": _responses(route, schemas)}
 
 

@@ -13,7 +13,16 @@ from service.runs.runs import Runs
 from service.web import sse
 from service.web.describe import EVENTS, IDEMPOTENCY_KEY, LAST_EVENT_ID, Answer, Operation, Tag
 from service.web.event_json import RunEvent, encoder
-from service.web.requests import Body, Identifier, Label, Text, idempotency_key, owner, read_body
+from service.web.requests import (
+    Body,
+    Identifier,
+    Label,
+    Text,
+    Tokens,
+    idempotency_key,
+    owner,
+    read_body,
+)
 from service.web.runs import NOTHING_MORE, reattach
 
 
@@ -25,7 +34,7 @@ class ProcessRequest(Body):
     conversation_id: Identifier | None = None
     ensemble: Identifier | None = None
     stream_agents: bool = False
-    max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    max_tokens: Tokens | None = None
     timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
 
     def to_ask(self) -> Ask:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -39,6 +40,12 @@ def _not_blank(text: str) -> str:
 Said = Annotated[
     str, AfterValidator(_no_nul), Field(json_schema_extra={"pattern": r"^[^\u0000]*$"})
 ]
+
+
+def _whole(number: Any) -> Any:
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
 # The same as a pattern, for those who read the description of the API.
 TEXT_PATTERN = r"^[^\u0000]*[^\s\u0000][^\u0000]*$"
 Text = Annotated[
@@ -50,6 +57,9 @@ Text = Annotated[
 Label = Annotated[Text, StringConstraints(max_length=256)]
 # Travels in headers and paths.
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
+# JSON has one kind of number: 5.0 is as whole as 5.
+Whole = Annotated[int, BeforeValidator(_whole)]
+Tokens = Annotated[Whole, Field(ge=1, le=1_000_000)]
 
 
 class Body(BaseModel):

@@ -20,7 +20,7 @@ from service.web.openai_chunks import DONE, Chunks, as_data, framed
 from service.web.openai_shapes import ChunkShown
 from service.web.openapi_parts import OpenAIProblem
 from service.web.query import OneOf
-from service.web.requests import Body, Identifier, Text, idempotency_key, owner, read_body
+from service.web.requests import Body, Identifier, Text, Tokens, idempotency_key, owner, read_body
 from service.web.sse import Encode, Form
 
 
@@ -30,7 +30,7 @@ class StreamRequest(Body):
     prompt: Text
     conversation_id: Identifier | None = None
     ensemble: Identifier | None = None
-    max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    max_tokens: Tokens | None = None
     timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
 
     def to_ask(self) -> Ask:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, StringConstraints
 from quart import Quart, Response, jsonify, request
@@ -36,10 +36,16 @@ class NewSession(Body):
     name: Name | None = None
 
 
+def _one_at_least(schema: dict[str, Any]) -> None:
+    schema["minProperties"] = 1
+    for each in schema["properties"].values():
+        del each["default"]  # which is not to be sent
+
+
 class Naming(Body):
     """What a client sends to rename a session, under one name or the other."""
 
-    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+    model_config = ConfigDict(json_schema_extra=_one_at_least)
 
     name: Name = ""
     session_name: Name = ""
@@ -89,6 +95,7 @@ def install(app: Quart, own: OwnConversations) -> None:
         "Begin a session",
         tag=Tag.SESSIONS,
         body=NewSession,
+        body_may_be_absent=True,
         example={"user_id": "user_1", "session_name": "Tides"},
         answers=(Answer("The session.", SessionShown),),
     )
@@ -109,6 +116,7 @@ def install(app: Quart, own: OwnConversations) -> None:
         "Rename it",
         tag=Tag.SESSIONS,
         body=Naming,
+        body_may_be_absent=True,
         example={"name": "About tides"},
         parameters=(_NAME,),
         answers=(Answer("The session.", SessionShown),),

@@ -31,6 +31,7 @@ from service.web import (
     chat_socket,
     conversation,
     conversations,
+    cors,
     history,
     openai,
     openapi,
@@ -105,7 +106,10 @@ def create_app(
     sockets = chat_socket.Sockets()
     quart = _quart(settings, keeping.runs, store, telemetry)
     openai.install(quart, keeping.runs, tools.catalog)
-    chat_socket.install(quart, keeping.runs, sockets, Origins(settings.allowed_origins))
+    origins = Origins(settings.allowed_origins)
+    chat_socket.install(quart, keeping.runs, sockets, origins)
+    if settings.allowed_origins:
+        cors.install(quart, origins)
     watch = partial(ensembles.watch, lambda catalog: _label(telemetry, catalog))
     _lifespan(quart, [pace.adapt, telemetry.health.watch, watch], keeping)
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from quart import Quart, Response, request
+from quart import Quart, Response, has_request_context, request
 from werkzeug.exceptions import HTTPException
 
 from service.errors import RequestError, StorageUnavailable
@@ -55,7 +55,7 @@ def problem(
 
     Below `/v1/` it has OpenAI's shape; the ids are in the headers there.
     """
-    if request.path.startswith(_OPENAI):
+    if has_request_context() and request.path.startswith(_OPENAI):  # a WebSocket has none
         param = details[0]["field"] if details else None
         body = error_object(message, code, status, param)
     else:

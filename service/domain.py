@@ -53,12 +53,16 @@ class Particulars:
     `options` are request parameters by OpenAI's names, passed on to models as they are;
     `instructions` are a system's message for this question alone; `echo` is what the face wants to
     say of the run again. A run in the `background` goes on although nobody reads it.
+    `preceding` are turns of the caller's that lead up to the question; `follows` is the run of the
+    same conversation that it goes on from: what was asked beside that is not told.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
     instructions: str = ""
     echo: Mapping[str, Any] = field(default_factory=dict)
     background: bool = False
+    preceding: tuple[Message, ...] = ()
+    follows: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +70,8 @@ class Ask:
     """What a face makes of a request: everything a run needs to know about it.
 
     `continues` says that the conversation may exist already: what was said in it comes first.
-    With `whole_context` all turns that the caller brought along are told, however many.
+    With `whole_context` all turns that the caller brought along are told, however many; with
+    `appends` they follow what is known, and are not another account of it.
     A conversation that begins gets `title`, else one made of the question, and is listed as the
     one of `user_id`, if there is one.
     """
@@ -81,6 +86,7 @@ class Ask:
     owner: str = "anonymous"
     continues: bool = False
     whole_context: bool = False
+    appends: bool = False
     title: str | None = None
     user_id: str | None = None
     particulars: Particulars = Particulars()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import dropwhile
 
 from service.domain import Ask, Message
 from service.llm.protocol import as_message
@@ -25,10 +26,38 @@ async def in_context(
         runs = await tables.exchanges(ask.owner, ask.conversation_id, exchanges, before)
         stored = await tables.brought(ask.owner, ask.conversation_id)
         if runs or stored:
-            known = last_exchanges([*stored, *_turns(runs)], exchanges)
+            if ask.appends:
+                ask, brought = _led_up_to(ask, brought), []
+            told = lineage(_called_for(runs, exchanges), ask.particulars.follows)
+            known = last_exchanges([*stored, *turns_of(told)], exchanges)
             return _instructed(_keeping_instructions(ask, brought), known, question), []
     earlier = brought if ask.whole_context else last_exchanges(brought, exchanges)
     return _instructed(ask, earlier, question), brought
+
+
+def lineage(runs: Sequence[StoredRun], last: str) -> Sequence[StoredRun]:
+    """Return those of a conversation's runs that led to the run `last`, it included.
+
+    Of questions that go on from one answer side by side, each knows nothing of the others. All
+    when `last` is empty. `runs` are oldest first.
+    """
+    kept: list[StoredRun] = []
+    for run in reversed(runs):
+        if not last or run.id <= last:  # one without an answer is not among them
+            kept.append(run)
+            last = run.particulars.follows
+    return kept[::-1]
+
+
+def _called_for(runs: Sequence[StoredRun], exchanges: int) -> Sequence[StoredRun]:
+    """Return `runs` without tools' results at the beginning, whose calls have been cut off."""
+    if len(runs) < exchanges:
+        return runs
+    return list(dropwhile(lambda run: role_of(run.whole) == "tool", runs))
+
+
+def _led_up_to(ask: Ask, turns: Sequence[Message]) -> Ask:
+    return replace(ask, particulars=replace(ask.particulars, preceding=tuple(turns)))
 
 
 def _keeping_instructions(ask: Ask, brought: Iterable[Message]) -> Ask:
@@ -43,7 +72,7 @@ def _keeping_instructions(ask: Ask, brought: Iterable[Message]) -> Ask:
 def _instructed(ask: Ask, earlier: Sequence[Message], question: Message) -> Ask:
     told = Message("system", ask.particulars.instructions)
     first = [told] if told.content and told not in earlier else []
-    return replace(ask, messages=(*first, *earlier, question))
+    return replace(ask, messages=(*first, *earlier, *ask.particulars.preceding, question))
 
 
 def last_exchanges(messages: Sequence[Message], count: int) -> Sequence[Message]:
@@ -56,10 +85,12 @@ def last_exchanges(messages: Sequence[Message], count: int) -> Sequence[Message]
     return [*system, *messages[start:]]
 
 
-def _turns(runs: Sequence[StoredRun]) -> list[Message]:
+def turns_of(runs: Sequence[StoredRun]) -> list[Message]:
+    """Return what was said in `runs`, the questions with what led up to them."""
     turns: list[Message] = []
     for run in runs:
-        turns += [Message(role_of(run.whole), run.question, run.whole), _answer(run)]
+        question = Message(role_of(run.whole), run.question, run.whole)
+        turns += [*run.particulars.preceding, question, _answer(run)]
     return turns
 
 

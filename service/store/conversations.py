@@ -14,14 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.store.database import Database
 from service.store.paging import Slice, count_of, newest_first
 from service.store.records import Conversation, Page, Turn
-from service.store.run_rows import role_of, tool_calls
+from service.store.run_rows import particulars, role_of, tool_calls
 from service.store.schema import conversations, messages, runs
 from service.store.scope import Scope
 from service.store.search_fts5 import erase_on_delete, erase_traces
 
 _OF_TURNS = (
     runs.c.id, runs.c.state, runs.c.question, runs.c.answer, runs.c.error, runs.c.created_at,
-    runs.c.ended_at, runs.c.whole, runs.c.tool_calls,
+    runs.c.ended_at, runs.c.whole, runs.c.tool_calls, runs.c.particulars,
 )  # fmt: skip
 
 
@@ -182,6 +182,8 @@ async def _turns(scope: Scope, conversation_id: str, connection: AsyncConnection
 
 
 def _exchange(row: Row[Any]) -> Iterator[Turn]:
+    for each in particulars(row.particulars).preceding:
+        yield Turn(role=each.role, content=each.content, created_at=row.created_at)
     yield Turn(
         role=role_of(row.whole),
         content=row.question,

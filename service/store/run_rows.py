@@ -39,7 +39,7 @@ def stored_run(row: Row[Any]) -> StoredRun:
     return StoredRun(
         **{name: getattr(row, name) for name in _PLAIN},
         usage=usage,
-        particulars=_particulars(row.particulars),
+        particulars=particulars(row.particulars),
         tool_calls=tool_calls(row.tool_calls),
     )
 
@@ -55,7 +55,8 @@ def role_of(whole: str | None) -> Role:
     return role
 
 
-def _particulars(column: str | None) -> Particulars:
+def particulars(column: str | None) -> Particulars:
+    """Return what a row says of its question beside the words."""
     return msgspec.json.decode(column, type=Particulars) if column else _NONE
 
 

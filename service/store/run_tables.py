@@ -83,6 +83,18 @@ class Runs:
         rows = await self._rows(statement, "read_conversation")
         return [stored_run(row) for row in reversed(rows)]
 
+    async def latest(self, owner: str, conversation_id: str) -> str | None:
+        """Return the id of the conversation's newest run, in whatever state it is."""
+        statement = (
+            Scope(owner)
+            .select(runs, runs.c.id)
+            .where(runs.c.conversation_id == conversation_id, runs.c.superseded_by.is_(None))
+            .order_by(runs.c.id.desc())
+            .limit(1)
+        )
+        rows = await self._rows(statement, "read_conversation")
+        return rows[0].id if rows else None
+
     async def brought(self, owner: str, conversation_id: str) -> list[Message]:
         """Return the turns that the caller brought along when the conversation began."""
         statement = (

@@ -162,6 +162,39 @@ async def test_brought_turns_are_as_many_as_exchanges_may_be() -> None:
         ]
 
 
+# --- turns that lead up to a question ---
+
+
+async def test_turns_that_are_added_follow_what_is_known_and_are_kept() -> None:
+    async with service(**SOLO) as it:
+        first = await _said(it, "First?")
+        added = Message("user", "By the way:")
+        await it.finish(_next("Second?", added, appends=True))
+        told = [*first, ("user", "By the way:"), ("user", "Second?")]
+        assert _told(it) == told
+        await it.finish(_next("Third?"))
+        assert _told(it)[:-2] == told
+
+
+async def test_turns_are_added_to_a_conversation_that_begins_with_them() -> None:
+    async with service(**SOLO) as it:
+        await it.finish(_next("Second?", *EARLIER, appends=True))
+        assert _told(it) == [("user", "Q1"), ("assistant", "A1"), ("user", "Second?")]
+        assert await it.memory.runs.brought("anonymous", "conv_1") == list(EARLIER)
+
+
+async def test_questions_that_go_on_from_one_answer_know_nothing_of_each_other() -> None:
+    async with service(**SOLO) as it:
+        first = await it.finish(_next("First?"))
+        goes_on = Particulars(follows=first.id)
+        left = await it.finish(_next("Left?", particulars=goes_on))
+        await it.finish(_next("Right?", particulars=goes_on))
+        assert [text for role, text in _told(it) if role == "user"] == ["First?", "Right?"]
+        await it.finish(_next("Left again?", particulars=Particulars(follows=left.id)))
+        asked = [text for role, text in _told(it) if role == "user"]
+        assert asked == ["First?", "Left?", "Left again?"]
+
+
 # --- what holds for one question ---
 
 

@@ -45,6 +45,7 @@ READS: dict[str, Callable[[Parts, str, str], Awaitable[Any]]] = {
     "key": lambda parts, owner, run_id: parts.runs.key(owner, "key", NOW),
     "exchanges": lambda parts, owner, run_id: parts.runs.exchanges(owner, "c", 5),
     "brought": lambda parts, owner, run_id: parts.runs.brought(owner, "c"),
+    "latest": lambda parts, owner, run_id: parts.runs.latest(owner, "c"),
 }
 
 

@@ -1,0 +1,113 @@
+"""The description of the API, and the service held against it from outside."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from tests.served.processes import Process
+
+ROOT = Path(__file__).parent.parent.parent
+CONFIG = Path(__file__).with_name("schemathesis.toml")
+# More of them find more: SCHEMATHESIS_EXAMPLES=200 takes some minutes.
+EXAMPLES = os.environ.get("SCHEMATHESIS_EXAMPLES", "8")
+_ROUTE = re.compile(r'@app\.(get|post|patch|put|delete)\("([^"]+)"\)')
+_VARIABLE = re.compile(r"<(?:\w+:)?(\w+)>")
+
+
+@pytest.fixture(scope="module")
+def document(service: Process) -> dict[str, Any]:
+    answer = httpx.get(f"{service.url}/openapi.json")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/json"
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def _operations(document: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield method, path, operation
+
+
+def _routes() -> Iterator[tuple[str, str]]:
+    for module in (ROOT / "service" / "web").glob("*.py"):
+        for method, address in _ROUTE.findall(module.read_text("utf-8")):
+            yield method, _VARIABLE.sub(r"{\1}", address)
+
+
+def test_every_route_is_in_the_description_and_nothing_else_is(document: dict[str, Any]) -> None:
+    described = {(method, path) for method, path, _ in _operations(document)}
+    assert described == set(_routes())
+
+
+def test_the_description_is_valid_openapi_3_1(document: dict[str, Any]) -> None:
+    OpenAPIV31SpecValidator(document).validate()
+
+
+def test_no_two_operations_have_one_name(document: dict[str, Any]) -> None:
+    names = [operation["operationId"] for _, _, operation in _operations(document)]
+    assert len(names) == len(set(names))
+
+
+def test_a_body_in_the_description_has_an_example_that_works(
+    document: dict[str, Any], service: Process
+) -> None:
+    for method, path, operation in _operations(document):
+        if method != "post" or "requestBody" not in operation or "{" in path:
+            continue
+        example = operation["requestBody"]["content"]["application/json"]["example"]
+        with httpx.stream("POST", service.url + path, json=example, timeout=30) as answer:
+            answer.read()
+            assert answer.status_code == 200, (path, answer.text)
+
+
+def test_errors_below_v1_have_openais_shape_and_others_ours(document: dict[str, Any]) -> None:
+    for _, path, operation in _operations(document):
+        shapes = {
+            answer["$ref"].rpartition("/")[2].rstrip("0123456789")
+            for answer in operation["responses"].values()
+            if "$ref" in answer
+        }
+        assert shapes == ({"OpenAIError"} if path.startswith("/v1/") else {"Error"}), path
+
+
+def test_streams_say_what_their_events_are(document: dict[str, Any]) -> None:
+    streams = [
+        content["text/event-stream"]["schema"]
+        for _, _, operation in _operations(document)
+        for answer in operation["responses"].values()
+        if "text/event-stream" in (content := answer.get("content", {}))
+    ]
+    assert len(streams) >= 7
+    assert all(schema["properties"]["data"] for schema in streams)
+
+
+@pytest.mark.timeout(60 + 30 * int(EXAMPLES))
+def test_schemathesis_finds_no_5xx_no_hang_and_nothing_undocumented(
+    service: Process, tmp_path: Path
+) -> None:
+    tested = subprocess.run(
+        [
+            Path(sys.executable).with_name("schemathesis"),
+            *("--config-file", CONFIG),
+            *("run", f"{service.url}/openapi.json"),
+            *("--seed", "1", "--max-examples", EXAMPLES, "--request-timeout", "20"),
+            *("--continue-on-failure", "--no-color", "--warnings", "off"),
+        ],
+        cwd=tmp_path,  # where it leaves its database
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+    assert " failures" not in tested.stdout

@@ -36,8 +36,7 @@ class NewSession(Body):
     name: Name | None = None
 
 
-def _one_at_least(schema: dict[str, Any]) -> None:
-    schema["minProperties"] = 1
+def _without_defaults(schema: dict[str, Any]) -> None:
     for each in schema["properties"].values():
         del each["default"]  # which is not to be sent
 
@@ -45,7 +44,7 @@ def _one_at_least(schema: dict[str, Any]) -> None:
 class Naming(Body):
     """What a client sends to rename a session, under one name or the other."""
 
-    model_config = ConfigDict(json_schema_extra=_one_at_least)
+    model_config = ConfigDict(json_schema_extra=_without_defaults)
 
     name: Name = ""
     session_name: Name = ""
@@ -179,8 +178,9 @@ def _shown(conversation: Conversation) -> SessionShown:
 
 
 async def _wanted_name() -> str:
+    queried = _NAME.given()
     body = await read_body(Naming) if await request.get_data() else Naming()
-    name = body.name or body.session_name or _NAME.given()
+    name = body.name or body.session_name or queried
     if name is None:
         raise refused("name", "this field is required")
     return name

@@ -140,6 +140,7 @@ async def test_a_session_gets_another_name(api: Api) -> None:
         {"params": {"name": " "}},
         {"params": {"name": "a\0b"}},
         {"params": {"name": "x" * 201}},
+        {"params": {"name": ""}, "json": {"name": "After"}},
     ],
 )
 async def test_a_name_that_does_not_fit_is_400(api: Api, how: dict[str, Any]) -> None:

@@ -9,16 +9,21 @@ from typing import Any, Literal, NotRequired
 from typing_extensions import TypedDict
 
 from service.errors import RequestError
+from service.llm.protocol import tool_call
 from service.runs.runs import Runs
 from service.store.conversations import Conversations
 from service.store.records import Conversation, Turn
 from service.web.history import answer_so_far, written
+from service.web.openai_shapes import ToolCallShown
 from service.web.query import may_be_id
 from service.web.requests import owner
 
 
 class MessageShown(TypedDict):
-    """What somebody said; `run_id` and `status` when a run did it, `error` when it failed."""
+    """What somebody said; `run_id` and `status` when a run did it, `error` when it failed.
+
+    A model that called the caller's tools said so in `tool_calls`.
+    """
 
     role: str
     content: str
@@ -26,6 +31,7 @@ class MessageShown(TypedDict):
     run_id: NotRequired[str]
     status: NotRequired[Literal["running", "completed", "failed", "cancelled", "interrupted"]]
     error: NotRequired[str]
+    tool_calls: NotRequired[list[ToolCallShown]]
 
 
 class OwnConversations:
@@ -75,6 +81,9 @@ def message_json(turn: Turn) -> dict[str, Any]:
         "created_at": written(turn.created_at),
         **({"run_id": turn.run_id, "status": turn.state} if turn.run_id else {}),
         **({"error": turn.error} if turn.error else {}),
+        **(
+            {"tool_calls": [tool_call(each) for each in turn.tool_calls]} if turn.tool_calls else {}
+        ),
     }
 
 

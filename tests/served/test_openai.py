@@ -419,6 +419,7 @@ async def test_a_stored_tool_call_is_told_when_the_conversation_goes_on(
         conversation_id = first.headers["x-conversation-id"]
         whole = (await api.http.get(f"/api/conversations/{conversation_id}")).json()
         assert [turn["role"] for turn in whole["messages"]] == ["user", "assistant"]
+        assert whole["messages"][1]["tool_calls"] == calls
     service.crash()
     async with client_of(installation.serve().url) as api:
         result = {"role": "tool", "tool_call_id": calls[0]["id"], "content": "Rain"}

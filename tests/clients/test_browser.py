@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright
 
+from tests.clients.conftest import Start
 from tests.clients.cutting import Line, line_to
 from tests.clients.programs import chromium
 from tests.served.processes import PATIENCE_S, Process
@@ -61,6 +63,31 @@ async ([url, body]) => {
 }
 """
 
+# Opens a socket, sends all of `sent`, cancels the first after so many tokens, and tells what came.
+SOCKET = """
+([url, sent, cancelAfter]) => new Promise(resolve => {
+  const socket = new WebSocket(url), answers = [];
+  let tokens = [], opened = false;
+  socket.onopen = () => {
+    opened = true;
+    sent.forEach(each => socket.send(JSON.stringify(each)));
+  };
+  socket.onmessage = ({data}) => {
+    const {token, ...end} = JSON.parse(data);
+    if (token !== undefined) {
+      tokens.push(token);
+      if (!answers.length && tokens.length === cancelAfter)
+        socket.send(JSON.stringify({type: 'cancel'}));
+      return;
+    }
+    answers.push({tokens, ...end});
+    tokens = [];
+    if (answers.length === sent.length) socket.close(1000);
+  };
+  socket.onclose = ({code, wasClean}) => resolve({opened, answers, code, wasClean});
+})
+"""
+
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def browser() -> AsyncIterator[Browser]:
@@ -83,19 +110,19 @@ async def blank(browser: Browser) -> AsyncIterator[Page]:
     await page.close()
 
 
-async def visit(page: Page, origin: str) -> Page:
-    """Let `page` be one that the server at `origin` might have sent."""
-    await page.route(
-        f"{origin}/page", lambda route: route.fulfill(content_type="text/html", body="<p>Ask.")
-    )
-    await page.goto(f"{origin}/page")
+async def visit(page: Page, address: str) -> Page:
+    """Let `page` be one of the origin of `address`.
+
+    It has to come from there: Chromium lets none that was made up open a WebSocket to this machine.
+    """
+    await page.goto(address)
     return page
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def page(blank: Page, service: Process) -> Page:
     """A page of the service's own origin."""
-    return await visit(blank, service.url)
+    return await visit(blank, f"{service.url}/health")
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -142,7 +169,7 @@ async def test_an_event_source_sees_every_event_of_a_run_and_stops_at_its_end(pa
 
 
 async def test_an_event_source_goes_on_where_its_connection_broke(blank: Page, line: Line) -> None:
-    page = await visit(blank, line.url)
+    page = await visit(blank, f"{line.url}/health")
     run_id = await started(page, ensemble="steady")
     line.cut(after=b'"status": "Streaming"')
     told = await page.evaluate(EVENT_SOURCE, f"/api/runs/{run_id}/events")
@@ -184,6 +211,87 @@ async def test_a_page_that_leaves_can_come_back_to_its_run(page: Page) -> None:
 async def test_a_page_of_another_origin_reads_nothing(
     blank: Page, service: Process, mock_llm: Process
 ) -> None:
-    page = await visit(blank, mock_llm.url.removesuffix("/v1"))
+    page = await visit(blank, mock_llm.url.replace("/v1", "/stats"))
     script = "url => fetch(url).then(() => 'read', error => error.name)"
     assert await page.evaluate(script, f"{service.url}/health") == "TypeError"
+
+
+# --- face B ---
+
+
+def chat(text: str = "Why is the sky blue?", **fields: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": text}], **fields}
+
+
+def socket_of(process: Process) -> str:
+    return f"ws{process.url.removeprefix('http')}/chat"
+
+
+async def test_fetch_reads_a_chat_while_it_is_written(page: Page) -> None:
+    told = await page.evaluate(FETCH, ["/chat", chat(stream=True, ensemble="steady"), {}])
+    assert (told["status"], told["type"]) == (200, "text/event-stream")
+    assert len(told["blocks"]) > 10
+    *tokens, done, end = told["text"].split("\n\n")
+    assert (done, end) == ("data: [DONE]", "")
+    text = "".join(token.removeprefix("data: ") for token in tokens)
+    assert text == await stored_answer(page, told["run"])
+
+
+async def test_a_socket_answers_one_request_after_the_other(page: Page, service: Process) -> None:
+    sent = [chat("One?"), chat("Two?", ensemble="solo"), chat("Three?", conversation_id="ws-3")]
+    told = await page.evaluate(SOCKET, [socket_of(service), sent, 0])
+    assert [answer["done"] for answer in told["answers"]] == ["true"] * 3
+    assert all(len(answer["tokens"]) > 1 for answer in told["answers"])
+    assert (told["code"], told["wasClean"]) == (1000, True)
+    script = "async url => (await (await fetch(url)).json()).messages[1].content"
+    stored = await page.evaluate(script, "/api/conversations/ws-3")
+    assert "".join(told["answers"][2]["tokens"]) == stored
+
+
+async def test_a_socket_outlives_a_cancelled_answer(page: Page, service: Process) -> None:
+    sent = [chat(ensemble="endless"), chat("And now?")]
+    told = await page.evaluate(SOCKET, [socket_of(service), sent, 5])
+    cancelled, answered = told["answers"]
+    assert len(cancelled["tokens"]) >= 5
+    assert cancelled["error"]
+    assert "done" not in cancelled
+    assert answered["done"] == "true"
+
+
+async def test_a_socket_outlives_a_request_that_is_wrong(page: Page, service: Process) -> None:
+    sent = [{"messages": []}, chat()]
+    told = await page.evaluate(SOCKET, [socket_of(service), sent, 0])
+    assert "messages" in told["answers"][0]["error"]
+    assert told["answers"][1]["done"] == "true"
+
+
+async def test_a_page_of_another_origin_opens_no_socket(
+    blank: Page, service: Process, mock_llm: Process
+) -> None:
+    page = await visit(blank, mock_llm.url.replace("/v1", "/stats"))
+    told = await page.evaluate(SOCKET, [socket_of(service), [chat()], 0])
+    assert not told["opened"]
+    assert told["answers"] == []
+
+
+async def test_a_page_of_an_allowed_origin_opens_one(
+    blank: Page, start: Start, mock_llm: Process
+) -> None:
+    service = start(ALLOWED_ORIGINS=mock_llm.url.removesuffix("/v1"))
+    page = await visit(blank, mock_llm.url.replace("/v1", "/stats"))
+    told = await page.evaluate(SOCKET, [socket_of(service), [chat()], 0])
+    assert [answer["done"] for answer in told["answers"]] == ["true"]
+
+
+async def test_the_end_of_the_service_closes_a_socket_cleanly(blank: Page, start: Start) -> None:
+    service = start()
+    page = await visit(blank, f"{service.url}/health")
+    opened = """url => new Promise(resolve => {
+        window.socket = new WebSocket(url);
+        window.ended = new Promise(done => { window.socket.onclose = done; });
+        window.socket.onopen = resolve;
+    })"""
+    await page.evaluate(f"url => ({opened})(url).then(() => null)", socket_of(service))
+    service.signal(signal.SIGTERM)
+    code = await page.evaluate("async () => (await window.ended).code")
+    assert code == 1012  # the service restarts: come back

@@ -38,6 +38,7 @@ from service.web import (
     ops,
     problems,
     process,
+    responses,
     stream,
 )
 from service.web import runs as run_pages
@@ -106,6 +107,7 @@ def create_app(
     sockets = chat_socket.Sockets()
     quart = _quart(settings, keeping.runs, store, telemetry)
     openai.install(quart, keeping.runs, tools.catalog)
+    responses.install(quart, keeping.runs, store.runs, tools.catalog)
     origins = Origins(settings.allowed_origins)
     chat_socket.install(quart, keeping.runs, sockets, origins)
     if settings.allowed_origins:

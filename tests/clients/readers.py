@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import aiohttp
 import httpx
+from openai import AsyncOpenAI
 
 from service.llm.sse import SSEDecoder
 
@@ -24,7 +25,10 @@ class Heard:
 
 
 def _heard(response: httpx.Response, text: str) -> Heard:
-    headers = response.headers
+    return _told(response.headers, text)
+
+
+def _told(headers: Mapping[str, str], text: str) -> Heard:
     return Heard(text, headers["x-run-id"], headers["x-conversation-id"])
 
 
@@ -127,6 +131,45 @@ async def session_json(http: httpx.AsyncClient, question: str) -> Heard:
     return _heard(response, response.json()["response"])
 
 
+async def completion(http: httpx.AsyncClient, question: str) -> Heard:
+    """Ask on face E and take the answer in one piece."""
+    response = await _posted(
+        http, "/v1/chat/completions", model="fanout", messages=_turns(question)
+    )
+    return _heard(response, response.json()["choices"][0]["message"]["content"])
+
+
+async def completion_events(http: httpx.AsyncClient, question: str) -> Heard:
+    """Ask on face E and read chunks."""
+    response = await _posted(
+        http, "/v1/chat/completions", model="fanout", messages=_turns(question), stream=True
+    )
+    return _heard(response, _joined_chunks(_data(response)))
+
+
+async def sdk_completion(http: httpx.AsyncClient, question: str) -> Heard:
+    """Ask as OpenAI's SDK does, and take the answer in one piece."""
+    async with _sdk(http) as client:
+        response = await client.chat.completions.with_raw_response.create(
+            model="fanout", messages=[{"role": "user", "content": question}]
+        )
+    return _told(response.headers, response.parse().choices[0].message.content or "")
+
+
+async def sdk_events(http: httpx.AsyncClient, question: str) -> Heard:
+    """Ask as OpenAI's SDK does, and read chunks."""
+    async with _sdk(http) as client:
+        stream = await client.chat.completions.create(
+            model="fanout", messages=[{"role": "user", "content": question}], stream=True
+        )
+        deltas = [chunk.choices[0].delta.content or "" async for chunk in stream]
+    return _told(stream.response.headers, "".join(deltas))
+
+
+def _sdk(http: httpx.AsyncClient) -> AsyncOpenAI:
+    return AsyncOpenAI(base_url=f"{http.base_url}/v1", api_key="any", max_retries=0)
+
+
 def _turns(question: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": question}]
 
@@ -152,6 +195,10 @@ READERS: Mapping[str, Reader] = {
         chat_socket,
         session_events,
         session_json,
+        completion,
+        completion_events,
+        sdk_completion,
+        sdk_events,
     )
 }
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
 
 from tests.clients.poet import TOKENS, reciting, text_of
+from tests.clients.programs import run_node
 from tests.clients.readers import READERS, kept
 from tests.served.models import as_toml
 from tests.served.processes import PATIENCE_S, Process, announced
@@ -53,3 +55,9 @@ async def test_a_text_is_the_same_on_every_face_and_where_it_is_kept(
     for place, text in (await kept(http, heard)).items():
         # PostgreSQL has no NUL, so no database here has; a run that is fresh is not read from one.
         assert text.replace("\0", "\ufffd") == text_of(name).replace("\0", "\ufffd"), place
+
+
+def test_a_text_is_the_same_in_node(theatre: Process) -> None:
+    heard = json.loads(run_node("recite.mjs", *TOKENS, SERVICE_URL=theatre.url))
+    for name in TOKENS:
+        assert heard[name] == {"whole": text_of(name), "streamed": text_of(name)}

@@ -1,0 +1,73 @@
+"""`/docs` in a real browser: it shows, it sends, and it needs nothing from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+from playwright.async_api import ConsoleMessage, Page, Route, async_playwright, expect
+
+from tests.clients.programs import chromium
+from tests.served.processes import Process
+
+
+@pytest_asyncio.fixture
+async def page(service: Process) -> AsyncIterator[Page]:
+    """The page, of which nothing may be refused or fetched from elsewhere."""
+    complaints: list[str] = []
+
+    async def refuse(route: Route) -> None:
+        complaints.append(route.request.url)
+        await route.abort()
+
+    def note(message: ConsoleMessage) -> None:
+        if "the server responded with a status of 4" not in message.text:  # as tests want it to
+            complaints.append(message.text)
+
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=chromium(), args=["--no-sandbox"]
+        )
+        shown = await browser.new_page()
+        shown.on("console", note)
+        shown.on("pageerror", lambda error: complaints.append(str(error)))
+        await shown.route(lambda url: not url.startswith((service.url, "data:")), refuse)
+        await shown.goto(f"{service.url}/docs")
+        yield shown
+        await browser.close()
+    assert not complaints
+
+
+async def test_every_operation_is_on_the_page(page: Page, service: Process) -> None:
+    described = await (await page.request.get(f"{service.url}/openapi.json")).json()
+    wanted = {
+        operation["operationId"]
+        for methods in described["paths"].values()
+        for operation in methods.values()
+    }
+    shown = await page.eval_on_selector_all("article:has(form)", "all => all.map(one => one.id)")
+    assert set(shown) == wanted
+    assert len(shown) == len(wanted)
+
+
+async def test_every_link_within_the_page_leads_somewhere(page: Page) -> None:
+    dangling = await page.eval_on_selector_all(
+        "a[href^='#']",
+        "all => all.map(one => one.hash.slice(1)).filter(id => !document.getElementById(id))",
+    )
+    assert dangling == []
+
+
+async def test_a_form_sends_its_example_and_shows_the_stream(page: Page) -> None:
+    await page.click("#process button")
+    await expect(page.locator("#process pre")).to_contain_text("run.finished")
+    await expect(page.locator("#process output")).to_contain_text("200 text/event-stream")
+
+
+async def test_a_form_sends_what_is_filled_in(page: Page) -> None:
+    await page.fill("#list_conversations [name=limit]", "101")
+    await page.click("#list_conversations button")
+    await expect(page.locator("#list_conversations pre")).to_contain_text("bad_request")
+    await page.fill("#show_run [name=run_id]", "a/b ü?")
+    await page.click("#show_run button")
+    await expect(page.locator("#show_run output")).to_contain_text("404")

@@ -31,6 +31,7 @@ from service.web import (
     chat_socket,
     conversation,
     conversations,
+    docs_page,
     cors,
     history,
     openai,
@@ -180,6 +181,7 @@ def _quart(settings: Settings, runs: Runs, store: Store, telemetry: Telemetry) -
     conversation.install(app, runs, store.conversations)
     ops.install(app, runs, telemetry)
     openapi.install(app)
+    docs_page.install(app)
     return app
 
 

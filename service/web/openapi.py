@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from http import HTTPStatus
 from typing import Any
 
 from quart import Quart, Response
@@ -204,11 +203,6 @@ def _statuses(route: Route) -> set[int]:
     if unknown:
         raise LookupError(f"{route.path}: {unknown} have no words in openapi_parts")
     return found
-
-
-def status_line(status: int) -> str:
-    """Return a status with its name, as `404 Not Found`."""
-    return f"{status} {HTTPStatus(status).phrase}"
 
 
 def resolved(whole: Mapping[str, Any], part: Mapping[str, Any]) -> Mapping[str, Any]:

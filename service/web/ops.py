@@ -101,5 +101,6 @@ GET  /history                what was asked and answered
 GET  /search?query=...       the same, by its words
 GET  /api/conversations      also: one of them, rename, delete, export
 POST /conversation           ask in a session; /conversation/session begins one
+GET  /docs  /openapi.json    all of this, in full
 GET  /health  /metrics
 """

@@ -56,7 +56,7 @@ def problem(
     Below `/v1/` it has OpenAI's shape; the ids are in the headers there.
     """
     if has_request_context() and request.path.startswith(_OPENAI):  # a WebSocket has none
-        param = details[0]["field"] if details else None
+        param = (details[0]["field"] or None) if details else None
         body = error_object(message, code, status, param)
     else:
         body = _own_shape(code, message, details)

@@ -203,7 +203,7 @@ async def test_an_unknown_model_is_404_as_openai_has_it(api: Api) -> None:
         ({"messages": "Hello"}, "messages"),
         ({"messages": [{"role": "robot", "content": "x"}]}, "messages.0.role"),
         ({"messages": [{"role": "user"}]}, "messages.0"),
-        ({"messages": [user("  ")]}, ""),
+        ({"messages": [user("  ")]}, None),
         ({"messages": [user("a\0b")]}, "messages.0.content"),
         ({"messages": [user([{"type": "zip"}])]}, "messages.0.content.0.type"),
         ({"messages": [user([{"type": "image_url"}])]}, "messages.0.content.0"),
@@ -214,8 +214,8 @@ async def test_an_unknown_model_is_404_as_openai_has_it(api: Api) -> None:
         ({"temperature": 3}, "temperature"),
         ({"temperature": "hot"}, "temperature"),
         ({"max_tokens": 0}, "max_tokens"),
-        ({"max_tokens": 10, "max_completion_tokens": 10}, ""),
-        ({"stream_options": {"include_usage": True}}, ""),
+        ({"max_tokens": 10, "max_completion_tokens": 10}, None),
+        ({"stream_options": {"include_usage": True}}, None),
         ({"logprobs": True}, "logprobs"),
         ({"audio": {"voice": "x", "format": "mp3"}}, "audio"),
         ({"modalities": ["audio"]}, "modalities.0"),
@@ -223,13 +223,21 @@ async def test_an_unknown_model_is_404_as_openai_has_it(api: Api) -> None:
         ({"unheard_of": 1}, "unheard_of"),
         ({"tools": TOOLS}, "tools"),
         ({"tool_choice": "none"}, "tool_choice"),
+        ({"tools": [{"type": "function"}]}, "tools.0.function"),
+        ({"tools": [{"type": "custom", "custom": {}}]}, "tools.0.type"),
+        ({"response_format": {"type": "xml"}}, "response_format.type"),
+        ({"response_format": {"type": "json_schema"}}, "response_format"),
+        (
+            {"messages": [user(), {"role": "assistant", "tool_calls": [{}]}]},
+            "messages.1.tool_calls.0.id",
+        ),
         ({"response_format": {"type": "json_object"}}, "response_format"),
         ({"logit_bias": {"1": 5}}, "logit_bias"),
     ],
     ids=str,
 )
 async def test_what_cannot_be_honoured_is_refused_by_name(
-    api: Api, upstream: Upstream, fields: dict[str, Any], param: str
+    api: Api, upstream: Upstream, fields: dict[str, Any], param: str | None
 ) -> None:
     before = (await upstream.stats())["requests"]
     response = await api.http.post(URL, json={"model": "fanout", "messages": [user()], **fields})

@@ -24,7 +24,7 @@ from service.web.openai import FORM, check_model
 from service.web.query import OneOf, Position
 from service.web.requests import idempotency_key, owner, read_body
 from service.web.responses_object import ResponseEvents, count_of, kept_object, response_object
-from service.web.responses_previous import following, run_id_of
+from service.web.responses_previous import following, resolved, run_id_of
 from service.web.responses_request import ResponseRequest
 from service.web.responses_shapes import ResponseEvent, ResponseShown
 from service.web.whole import whole_answer
@@ -75,7 +75,8 @@ def install(app: Quart, runs: Runs, tables: RunTables, catalog: Callable[[], Cat
     async def respond() -> Response:
         body = await read_body(ResponseRequest)
         check_model(body.model, catalog())
-        ask, key = body.to_ask(), idempotency_key(body)
+        key = idempotency_key(body)
+        ask = (await resolved(body, owner(), tables)).to_ask()
         if body.previous_response_id:
             ask = await following(ask, body.previous_response_id, runs, tables)
         try:

@@ -186,17 +186,30 @@ class ReasoningItem(Body):
         """Leave it out."""
 
 
-_KINDS = "message, function_call, function_call_output, reasoning"
+class Reference(Body):
+    """An item of an earlier answer, by its id; `responses_previous` puts the item in its place."""
+
+    type: Literal["item_reference"] | None = None
+    id: Said
+
+    def add_to(self, turns: list[ChatMessage]) -> None:
+        """Add what can be said of it before it is found."""
+        turns.append({"role": "assistant", "content": self.id})
+
+
+_KINDS = "message, function_call, function_call_output, item_reference, reasoning"
 
 
 def _kind(item: object) -> str:
-    return f"[{_type(item) or 'message'}]"
+    is_reference = isinstance(item, dict) and item.keys() == {"id"}
+    return f"[{_type(item) or ('item_reference' if is_reference else 'message')}]"
 
 
 Item = Annotated[
     Annotated[MessageItem, Tag("[message]")]
     | Annotated[CallItem, Tag("[function_call]")]
     | Annotated[ResultItem, Tag("[function_call_output]")]
+    | Annotated[Reference, Tag("[item_reference]")]
     | Annotated[ReasoningItem, Tag("[reasoning]")],
     Discriminator(
         _kind,
@@ -204,6 +217,13 @@ Item = Annotated[
         custom_error_message=f"an item here is one of {_KINDS}",
     ),
 ]
+
+
+def sent_back(item: dict[str, Any]) -> MessageItem | CallItem:
+    """Return an item of an answer as one of input."""
+    if item["type"] == "message":
+        return MessageItem.model_validate(item)
+    return CallItem.model_validate(item)
 
 
 def to_messages(items: Iterable[Item]) -> list[Message]:

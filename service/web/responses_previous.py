@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from typing import Any
 
 from service.domain import Ask, Message
 from service.errors import FieldError, RequestError
@@ -13,9 +15,13 @@ from service.runs.runs import Runs
 from service.store.records import StoredRun
 from service.store.run_tables import Runs as RunTables
 from service.web.query import may_be_id
+from service.web.responses_items import Reference, sent_back
+from service.web.responses_object import kept_object
+from service.web.responses_request import ResponseRequest
 
 _PARAM = "previous_response_id"
 _ALL_RUNS = 100_000  # of one conversation
+_ITEM = re.compile(r"(?:msg|fc)_([0-9a-f]{32})(?:_\d+)?")
 
 
 def run_id_of(response_id: str) -> str | None:
@@ -40,6 +46,30 @@ async def following(ask: Ask, previous_id: str, runs: Runs, tables: RunTables) -
         )
     before = await _said(ask.owner, previous, tables)
     return replace(ask, conversation_id=new_id("conv"), messages=(*before, *ask.messages))
+
+
+async def resolved(body: ResponseRequest, caller: str, tables: RunTables) -> ResponseRequest:
+    """Return `body` with items in place of references to them. Raises RequestError 400."""
+    if isinstance(body.input, str) or not any(isinstance(each, Reference) for each in body.input):
+        return body
+    items: list[Any] = []
+    for at, each in enumerate(body.input):
+        if isinstance(each, Reference):
+            items.append(await _item(each.id, at, caller, tables))
+        else:
+            items.append(each)
+    return body.model_copy(update={"input": items})
+
+
+async def _item(item_id: str, at: int, caller: str, tables: RunTables) -> Any:
+    digits = _ITEM.fullmatch(item_id)
+    run = await tables.get(caller, f"run_{digits[1]}") if digits else None
+    for item in kept_object(run, ())["output"] if run else ():
+        if item["id"] == item_id:
+            return sent_back(item)
+    shown = item_id.encode("ascii", "backslashreplace").decode()[:128]
+    fault = FieldError(f"input.{at}.id", "there is no such item")
+    raise RequestError(400, "item_not_found", f"Item with id '{shown}' not found.", [fault])
 
 
 async def _find(ask: Ask, previous_id: str, runs: Runs) -> Run | StoredRun:

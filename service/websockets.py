@@ -6,11 +6,14 @@
 - Text that is not UTF-8 ended the connection without a word, and a client that said goodbye
   looked like one that was lost.
 - A connection that had ended was kept until its next ping was due.
+- One that the service closed was hung up on before the client had said goodbye as well, so that
+  what it was still sending made the kernel take back what it had not read yet.
 """
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 from hypercorn.config import Config
@@ -22,10 +25,12 @@ from hypercorn.protocol.ws_stream import (
     WebsocketBuffer,
     WSStream,
 )
-from hypercorn.typing import AppWrapper, WebsocketAcceptEvent
+from hypercorn.typing import AppWrapper, ASGISendEvent, WebsocketAcceptEvent
 from wsproto.connection import ConnectionState
 from wsproto.events import CloseConnection, Message, Ping
 from wsproto.frame_protocol import CloseReason
+
+_GOODBYE_S = 2.0  # for a client to answer a close
 
 
 def bound_websockets() -> None:
@@ -54,11 +59,21 @@ class _Stream(WSStream):
         super().__init__(app, config, *connection)
         self.buffer: _Buffer = _Buffer(config.websocket_max_message_size)
         self._pinging: asyncio.Task[Any] | None = None
+        self._ended = asyncio.Event()
 
     async def handle(self, event: Event) -> None:
         await super().handle(event)
-        if isinstance(event, StreamClosed) and self._pinging:
-            self._pinging.cancel()
+        if isinstance(event, StreamClosed):
+            self._ended.set()
+            if self._pinging:
+                self._pinging.cancel()
+
+    async def app_send(self, message: ASGISendEvent | None) -> None:
+        if message is None and self.state is ASGIWebsocketState.CLOSED:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_GOODBYE_S):
+                    await self._ended.wait()
+        await super().app_send(message)
 
     async def _accept(self, message: WebsocketAcceptEvent) -> None:
         self.handshake.extensions = None  # no compression

@@ -87,7 +87,7 @@ def install(app: Quart, runs: Runs, sockets: Sockets, origins: Origins) -> None:
         await websocket.accept()
         with sockets.opened() as closing, suppress(StalledClientError):
             await _Talk(runs).go_on(closing)
-        await websocket.close(_SERVICE_RESTART, "The service is shutting down.")
+            await websocket.close(_SERVICE_RESTART, "The service is shutting down.")
 
 
 class _Talk:

@@ -166,6 +166,32 @@ async def sdk_events(http: httpx.AsyncClient, question: str) -> Heard:
     return _told(stream.response.headers, "".join(deltas))
 
 
+async def response(http: httpx.AsyncClient, question: str) -> Heard:
+    """Ask on OpenAI's other API and take the answer in one piece."""
+    got = await _posted(http, "/v1/responses", model="fanout", input=question)
+    return _heard(got, got.json()["output"][0]["content"][0]["text"])
+
+
+async def response_events(http: httpx.AsyncClient, question: str) -> Heard:
+    """Ask on OpenAI's other API and read its named events."""
+    got = await _posted(http, "/v1/responses", model="fanout", input=question, stream=True)
+    events = [json.loads(data) for _, data in _events(got)]
+    assert [event["type"] for event in events] == [name for name, _ in _events(got)]
+    deltas = [e["delta"] for e in events if e["type"] == "response.output_text.delta"]
+    whole = events[-1]["response"]["output"][0]["content"][0]["text"]
+    assert whole == "".join(deltas)
+    return _heard(got, whole)
+
+
+async def sdk_response_events(http: httpx.AsyncClient, question: str) -> Heard:
+    """Ask as OpenAI's SDK does, and read the events of a response."""
+    async with _sdk(http) as client:
+        stream = await client.responses.create(model="fanout", input=question, stream=True)
+        events = [event async for event in stream]
+    deltas = [event.delta for event in events if event.type == "response.output_text.delta"]
+    return _told(stream.response.headers, "".join(deltas))
+
+
 def _sdk(http: httpx.AsyncClient) -> AsyncOpenAI:
     return AsyncOpenAI(base_url=f"{http.base_url}/v1", api_key="any", max_retries=0)
 
@@ -199,6 +225,9 @@ READERS: Mapping[str, Reader] = {
         completion_events,
         sdk_completion,
         sdk_events,
+        response,
+        response_events,
+        sdk_response_events,
     )
 }
 

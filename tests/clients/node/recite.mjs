@@ -14,7 +14,11 @@ for (const name of process.argv.slice(2)) {
   const chunks = await Array.fromAsync(
     await client.chat.completions.create({ ...asked, stream: true }),
   );
+  const events = await Array.fromAsync(await client.responses.create({
+    model: 'fanout', input: `Please recite ${name}.`, stream: true,
+  }));
   heard[name] = {
+    response: events.at(-1).response.output[0].content[0].text,
     whole: whole.choices[0].message.content,
     streamed: chunks.map((chunk) => chunk.choices[0].delta.content ?? '').join(''),
   };

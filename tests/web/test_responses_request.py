@@ -1,0 +1,157 @@
+"""What a client of OpenAI's responses sends, and the question that it makes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from service.domain import Ask, Message
+from service.errors import RequestError
+from service.web.requests import fitted
+from service.web.responses_request import ResponseRequest
+
+TOOL = {"type": "function", "name": "f", "parameters": {"type": "object"}, "strict": True}
+CALLED = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"}
+RESULT = {"type": "function_call_output", "call_id": "c1", "output": "5"}
+HI = {"role": "user", "content": "Hi"}
+
+
+def ask(**fields: Any) -> Ask:
+    body = {"model": "fanout", "input": "Why?", **fields}
+    return fitted(ResponseRequest, json.dumps(body)).to_ask()
+
+
+def said(*items: Any) -> list[Any]:
+    """Return the turns that items of input are, whole ones as objects."""
+    turns = ask(input=list(items)).messages
+    return [json.loads(each.whole) if each.whole else (each.role, each.content) for each in turns]
+
+
+def test_a_text_is_the_users_question() -> None:
+    asked = ask()
+    assert asked.messages == (Message("user", "Why?"),)
+    assert (asked.ensemble, asked.continues, asked.appends) == ("fanout", False, True)
+
+
+def test_messages_are_turns_with_and_without_their_type() -> None:
+    earlier = {
+        "type": "message",
+        "id": "msg_1",
+        "status": "completed",
+        "role": "assistant",
+        "content": [{"type": "output_text", "text": "Yes?", "annotations": [], "logprobs": []}],
+    }
+    assert said({"role": "developer", "content": "Be brief."}, HI, earlier, HI) == [
+        ("system", "Be brief."),
+        ("user", "Hi"),
+        ("assistant", "Yes?"),
+        ("user", "Hi"),
+    ]
+
+
+def test_parts_are_those_of_chat_completions() -> None:
+    parts = [
+        {"type": "input_text", "text": "What is this?"},
+        {"type": "input_image", "image_url": "data:image/png;base64,AA==", "detail": "low"},
+        {"type": "input_file", "file_data": "AA==", "filename": "a.pdf"},
+        {"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}},
+    ]
+    (turn,) = said({"role": "user", "content": parts})
+    image = {"url": "data:image/png;base64,AA==", "detail": "low"}
+    assert turn["content"] == [
+        {"type": "text", "text": "What is this?"},
+        {"type": "image_url", "image_url": image},
+        {"type": "file", "file": {"file_data": "AA==", "filename": "a.pdf"}},
+        {"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}},
+    ]
+
+
+def test_calls_of_one_answer_are_one_turn_and_their_results_follow() -> None:
+    second = {**CALLED, "call_id": "c2"}
+    texts = [{"type": "input_text", "text": "6"}, {"type": "input_text", "text": "7"}]
+    results = [RESULT, {**RESULT, "call_id": "c2", "output": texts}]
+    thought = {"type": "reasoning", "id": "rs_1", "summary": []}
+    _, called, first_result, second_result = said(HI, thought, CALLED, second, *results)
+    assert [each["id"] for each in called["tool_calls"]] == ["c1", "c2"]
+    assert called["tool_calls"][0]["function"] == {"name": "f", "arguments": "{}"}
+    assert first_result == {"role": "tool", "tool_call_id": "c1", "content": "5"}
+    assert second_result["content"] == "67"
+
+
+def test_what_is_asked_of_models_has_the_names_of_chat_completions() -> None:
+    schema = {"type": "json_schema", "name": "n", "schema": {"type": "object"}, "strict": True}
+    options = ask(
+        temperature=0.5,
+        tools=[TOOL],
+        tool_choice={"type": "function", "name": "f"},
+        parallel_tool_calls=False,
+        text={"format": schema, "verbosity": "low"},
+        reasoning={"effort": "high", "summary": "auto"},
+    ).particulars.options
+    function = {key: each for key, each in TOOL.items() if key != "type"}
+    assert options == {
+        "temperature": 0.5,
+        "tools": [{"type": "function", "function": function}],
+        "tool_choice": {"type": "function", "function": {"name": "f"}},
+        "parallel_tool_calls": False,
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": "n", "schema": {"type": "object"}, "strict": True},
+        },
+        "verbosity": "low",
+        "reasoning_effort": "high",
+    }
+
+
+def test_what_asks_for_nothing_is_not_passed_on() -> None:
+    neutral = {"tools": [], "tool_choice": "auto", "parallel_tool_calls": True, "store": True}
+    text = {"format": {"type": "text"}}
+    assert ask(**neutral, text=text, include=[], top_logprobs=0).particulars.options == {}
+
+
+@pytest.mark.parametrize("conversation", ["conv-1", {"id": "conv-1"}])
+def test_a_conversation_is_gone_on_with(conversation: Any) -> None:
+    asked = ask(conversation=conversation)
+    assert (asked.conversation_id, asked.continues) == ("conv-1", True)
+
+
+def test_instructions_and_the_background_are_of_this_question() -> None:
+    asked = ask(instructions="Be brief.", background=True, max_output_tokens=5)
+    assert asked.particulars.instructions == "Be brief."
+    assert asked.particulars.background
+    assert asked.max_tokens == 5
+    assert asked.particulars.echo == {"max_output_tokens": 5}
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"prompt": {"id": "p"}}, "prompt"),
+        ({"store": False}, "store"),
+        ({"include": ["file_search_call.results"]}, "include.0"),
+        ({"tools": [{"type": "web_search"}]}, "tools.0.type"),
+        ({"tool_choice": "required"}, ""),
+        ({"tool_choice": {"type": "mcp", "server_label": "x"}}, "tool_choice.type"),
+        ({"text": {"format": {"type": "xml"}}}, "text.format"),
+        ({"max_output_tokens": 0}, "max_output_tokens"),
+        ({"metadata": {"a": 1}}, "metadata.a"),
+        ({"input": ""}, "input"),
+        ({"input": []}, "input"),
+        ({"input": 5}, "input"),
+        ({"input": [{"type": "computer_call"}]}, "input.0"),
+        ({"input": [{"type": "reasoning"}]}, ""),
+        ({"input": [{"role": "user", "content": " "}]}, ""),
+        ({"input": [{"role": "user", "content": [{"type": "video"}]}]}, "input.0.content.0"),
+        ({"input": [{**HI, "content": [{"type": "input_image", "file_id": "f"}]}]}, "input.0"),
+        ({"stream_options": {}}, ""),
+        ({"conversation": "c", "previous_response_id": "resp_1"}, ""),
+        ({"conversation": "no spaces"}, "conversation"),
+    ],
+)
+def test_what_cannot_be_honoured_is_refused_by_name(fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(RequestError) as refused:
+        ask(**fields)
+    assert refused.value.status == 400
+    assert refused.value.details[0].field.startswith(param)

@@ -101,11 +101,12 @@ def install(app: Quart, runs: Runs, tables: RunTables, catalog: Callable[[], Cat
         errors=(410,),
     )
     async def show_response(response_id: str) -> Response:
+        stream, position = _STREAM.read(), _AFTER.read()
         found = await _find(runs, response_id)
-        if _STREAM.read() == "false":
+        if stream == "false":
             return await shown(found)
         run = await runs.find(found.id, owner())  # 410 when its events are gone
-        after = _position(run, _AFTER.read())
+        after = _position(run, position)
         runs.note_resumed(run)
         return sse.stream(runs, run, ResponseEvents(run, after), form=FORM)
 

@@ -111,7 +111,13 @@ def install(app: Quart, runs: Runs) -> None:
         return response
 
     @app.get("/chat")
-    @Operation("Open the WebSocket", tag=Tag.CHAT, answers=(), errors=(403, 426))
+    @Operation(
+        "Open the WebSocket",
+        tag=Tag.CHAT,
+        description=_SOCKET,
+        answers=(),
+        errors=(403, 426, 503),
+    )
     async def not_upgraded() -> Response:
         is_http_1 = request.http_version.startswith("1")  # HTTP/2 forbids these headers
         raise RequestError(
@@ -161,3 +167,10 @@ def _accepts_events() -> bool:
     named = {kind.partition(";")[0].lower(): quality for kind, quality in request.accept_mimetypes}
     wanted = named.get(EVENTS, 0)
     return bool(wanted) and wanted >= named.get("application/json", 0)
+
+
+_SOCKET = """\
+Send what `POST /chat` takes. There come `{"token": "…"}` for each piece of the answer, and then
+`{"done": "true"}`, or `{"error": "…"}`. More may be sent on the same socket, also before the end;
+`{"type": "cancel"}` stops the current answer.
+"""

@@ -83,11 +83,18 @@ def document(app: Quart) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": schemas.components,
-            "responses": error_responses(schemas.of(Problem), schemas.of(OpenAIProblem)),
+            "responses": _referred(paths, schemas),
             "parameters": {"RequestId": request_id_parameter()},
             "headers": headers(),
         },
     }
+
+
+def _referred(paths: Mapping[str, Any], schemas: Schemas) -> dict[str, Any]:
+    """Return the errors that some route refers to."""
+    errors = error_responses(schemas.of(Problem), schemas.of(OpenAIProblem))
+    names = set(re.findall(r'"#/components/responses/(\w+)"', json.dumps(paths)))
+    return {name: error for name, error in errors.items() if name in names}
 
 
 def _routes(app: Quart) -> Iterator[Route]:

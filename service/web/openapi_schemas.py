@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable
 from typing import Any, Literal
 
@@ -30,12 +32,19 @@ class Schemas:
         found, definitions = TypeAdapter.json_schemas(
             inputs, ref_template=_TEMPLATE, schema_generator=_Untitled
         )
-        self._found = {key: schema for (key, _), schema in found.items()}
-        self.components: dict[str, Any] = definitions.get("$defs", {})
+        self._found = _shortened({key: schema for (key, _), schema in found.items()})
+        self.components = _shortened(definitions.get("$defs", {}))
 
     def of(self, wanted: Any) -> dict[str, Any]:
         """Return the schema of one of the types."""
         return dict(self._found[_key(wanted)])
+
+
+def _shortened(schemas: dict[str, Any]) -> dict[str, Any]:
+    """Name a type that has a namesake in another module `module.Name`, not by the whole path."""
+    text = re.sub(r"service__web__(\w+?)__([A-Z]\w*)", r"\1.\2", json.dumps(schemas))
+    shortened: dict[str, Any] = json.loads(text)
+    return shortened
 
 
 def _key(wanted: Any) -> str:

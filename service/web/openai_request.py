@@ -65,6 +65,7 @@ class Turn(Body):
     annotations: list[Any] | None = None
     audio: None = None
     function_call: None = None
+    parsed: Any = None  # what OpenAI's SDKs make of a structured answer, and send back with it
 
     @model_validator(mode="after")
     def _says_something(self) -> Turn:
@@ -81,11 +82,18 @@ class Turn(Body):
         """Return it as a turn; all of it where it is more than its text."""
         role: Role = "system" if self.role == "developer" else self.role
         text = _text(self.content) or self.refusal or ""
-        sent = self.model_dump(mode="json", exclude_none=True, exclude={"annotations"})
+        sent = self.model_dump(mode="json", exclude_none=True, exclude=_BY_SDKS)
         is_plain = role in ("system", "user", "assistant") and sent.keys() <= {"role", "content"}
         if is_plain and all(part.type == "text" for part in _parts(self.content)):
             return Message(role, text)
         return Message(role, text, msgspec.json.encode({**sent, "role": role}).decode())
+
+
+_BY_SDKS: dict[str, Any] = {
+    "annotations": True,
+    "parsed": True,
+    "tool_calls": {"__all__": {"function": {"parsed_arguments"}}},
+}
 
 
 class StreamOptions(Body):

@@ -303,6 +303,26 @@ async def test_an_answer_can_be_parsed_into_a_model(client: AsyncOpenAI) -> None
     assert final.choices[0].message.parsed == parsed
 
 
+async def test_an_answer_that_was_parsed_can_be_sent_back(client: AsyncOpenAI) -> None:
+    """The SDK sends along what it has made of it."""
+    parsed = await client.chat.completions.parse(
+        model="agent/plain", messages=USER, response_format=Weather
+    )
+    async with client.chat.completions.stream(
+        model="agent/caller", messages=USER, tools=[WEATHER]
+    ) as stream:
+        called = (await stream.get_final_completion()).choices[0].message
+    assert called.tool_calls
+    result = {"role": "tool", "tool_call_id": called.tool_calls[0].id, "content": "Sunny."}
+    answers: list[Any] = [[parsed.choices[0].message, *USER], [called, result]]
+    for message, reply in answers:
+        for sent in (message, message.to_dict()):
+            answer = await client.chat.completions.create(
+                model="agent/plain", messages=[*USER, sent, reply], tools=[WEATHER]
+            )
+            assert answer.choices[0].finish_reason == "stop"
+
+
 async def test_pictures_are_passed_on(client: AsyncOpenAI) -> None:
     parts = [
         {"type": "text", "text": "What is this?"},

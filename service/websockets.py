@@ -6,6 +6,8 @@
 - Text that is not UTF-8 ended the connection without a word, and a client that said goodbye
   looked like one that was lost.
 - A connection that had ended was kept until its next ping was due.
+- One whose client had sent on without waiting for the app, which then ended, was kept for ever; so
+  was the app of one that sent before it was accepted.
 - One that the service closed was hung up on before the client had said goodbye as well, so that
   what it was still sending made the kernel take back what it had not read yet.
 """
@@ -13,12 +15,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from hypercorn.config import Config
 from hypercorn.protocol import h2, h11
-from hypercorn.protocol.events import Event, StreamClosed
+from hypercorn.protocol.events import Event, Request, StreamClosed
 from hypercorn.protocol.ws_stream import (
     ASGIWebsocketState,
     FrameTooLargeError,
@@ -31,6 +35,8 @@ from wsproto.events import CloseConnection, Message, Ping
 from wsproto.frame_protocol import CloseReason
 
 _GOODBYE_S = 2.0  # for a client to answer a close
+
+Put = Callable[[Any], Coroutine[Any, Any, None]]
 
 
 def bound_websockets() -> None:
@@ -59,21 +65,52 @@ class _Stream(WSStream):
         super().__init__(app, config, *connection)
         self.buffer: _Buffer = _Buffer(config.websocket_max_message_size)
         self._pinging: asyncio.Task[Any] | None = None
+        self._puts: set[asyncio.Task[None]] = set()
         self._ended = asyncio.Event()
+        self._app_ended = False
 
     async def handle(self, event: Event) -> None:
+        was_closed = self.closed
         await super().handle(event)
-        if isinstance(event, StreamClosed):
-            self._ended.set()
-            if self._pinging:
-                self._pinging.cancel()
+        if isinstance(event, Request) and self.app_put is not None:
+            self.app_put = partial(self._put, self.app_put)
+        if self.closed and not was_closed:
+            await self._end(told=isinstance(event, StreamClosed))
+
+    async def _end(self, *, told: bool) -> None:
+        self._ended.set()
+        if self._pinging:
+            self._pinging.cancel()
+        if not told:  # it was refused: with 400, for what came before it was accepted
+            if self.app_put is not None:
+                await self.app_put({"type": "websocket.disconnect", "code": 1002})
+            await self.send(StreamClosed(stream_id=self.stream_id))
+
+    async def _put(self, put: Put, message: Any) -> None:
+        """Hand the app a message, unless it ends before it takes it."""
+        if self._app_ended:
+            return
+        task = asyncio.create_task(put(message))
+        self._puts.add(task)
+        try:
+            await asyncio.wait([task])
+        finally:
+            task.cancel()
+            self._puts.discard(task)
 
     async def app_send(self, message: ASGISendEvent | None) -> None:
-        if message is None and self.state is ASGIWebsocketState.CLOSED:
+        if message is None:
+            await self._app_end()
+        await super().app_send(message)
+
+    async def _app_end(self) -> None:
+        self._app_ended = True
+        for task in self._puts:
+            task.cancel()
+        if self.state is ASGIWebsocketState.CLOSED:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_GOODBYE_S):
                     await self._ended.wait()
-        await super().app_send(message)
 
     async def _accept(self, message: WebsocketAcceptEvent) -> None:
         self.handshake.extensions = None  # no compression

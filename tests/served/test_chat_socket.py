@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import signal
 from collections.abc import AsyncIterator
@@ -363,6 +364,40 @@ async def test_sockets_that_break_off_leave_nothing_behind(
     await until(upstream.quiet)
 
 
+async def test_who_does_not_wait_for_the_handshake_leaves_nothing_behind(
+    service: Process, api: Api
+) -> None:
+    await api.ask()
+    before = len(open_files(service))
+    for _ in range(10):
+        async with connected(service.port) as (reader, writer):
+            writer.write(upgrade() + framed(request("x" * 100)))
+            # Which of the two it is, is a race that the client has begun.
+            assert (await reader.readuntil(b"\r\n")).split()[1] in (b"400", b"101")
+
+    async def all_gone() -> bool:
+        return len(open_files(service)) <= before
+
+    await until(all_gone)
+
+
+def open_files(process: Process) -> list[Path]:
+    return list(Path(f"/proc/{process.pid}/fd").iterdir())
+
+
+async def test_who_floods_without_reading_leaves_no_connection_behind(
+    impatient: Process, hasty: Api
+) -> None:
+    await hasty.ask()
+    before = len(open_files(impatient))
+    await asyncio.gather(*(flood(impatient, "unread", 20_000_000) for _ in range(5)))
+
+    async def all_gone() -> bool:
+        return len(open_files(impatient)) <= before
+
+    await until(all_gone)
+
+
 async def test_a_client_that_does_not_read_does_not_slow_the_run_and_is_dropped(
     impatient: Process, hasty: Api
 ) -> None:
@@ -409,12 +444,11 @@ async def flood(service: Process, kind: str, size: int) -> None:
         async with connected(service.port) as (reader, writer):
             writer.write(upgrade())
             await reader.readuntil(b"\r\n\r\n")
-            try:
+            with contextlib.suppress(ConnectionError):  # it is dropped
                 for _ in range(size // len(frame)):
                     writer.write(frame)
                     await writer.drain()
-            except ConnectionError:
-                return  # as it should be: it does not read
+        return
     compress = 15 if kind == "compressed" else 0
     async with (
         aiohttp.ClientSession() as session,

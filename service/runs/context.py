@@ -8,6 +8,7 @@ from itertools import dropwhile
 
 from service.domain import Ask, Message
 from service.llm.protocol import as_message
+from service.runs.tool_turns import paired
 from service.store.records import StoredRun
 from service.store.run_rows import role_of
 from service.store.run_tables import Runs as RunTables
@@ -19,7 +20,8 @@ async def in_context(
     """Return `ask` with the last `exchanges` of its conversation in front of the question.
 
     Also returns the turns that the caller brought along and that are to be kept: those of a
-    conversation that is not known yet. `before` leaves out that run and those after it.
+    conversation that is not known yet. `before` leaves out that run and those after it. Raises
+    RequestError 400 when a tool's result and its call do not belong together.
     """
     *brought, question = ask.messages
     if ask.continues:
@@ -30,9 +32,9 @@ async def in_context(
                 ask, brought = _led_up_to(ask, brought), []
             told = lineage(_called_for(runs, exchanges), ask.particulars.follows)
             known = last_exchanges([*stored, *turns_of(told)], exchanges)
-            return _instructed(_keeping_instructions(ask, brought), known, question), []
+            return _asked(_keeping_instructions(ask, brought), known, question), []
     earlier = brought if ask.whole_context else last_exchanges(brought, exchanges)
-    return _instructed(ask, earlier, question), brought
+    return _asked(ask, earlier, question, earlier), brought
 
 
 def lineage(runs: Sequence[StoredRun], last: str) -> Sequence[StoredRun]:
@@ -69,10 +71,15 @@ def _keeping_instructions(ask: Ask, brought: Iterable[Message]) -> Ask:
     return replace(ask, particulars=replace(ask.particulars, instructions=instructions))
 
 
-def _instructed(ask: Ask, earlier: Sequence[Message], question: Message) -> Ask:
+def _asked(
+    ask: Ask, earlier: Sequence[Message], question: Message, brought: Sequence[Message] = ()
+) -> Ask:
+    """Return `ask` with `earlier` turns, of which the caller has said `brought` just now."""
     told = Message("system", ask.particulars.instructions)
     first = [told] if told.content and told not in earlier else []
-    return replace(ask, messages=(*first, *earlier, *ask.particulars.preceding, question))
+    said = (*ask.particulars.preceding, question)
+    messages = paired((*first, *earlier, *said), (*brought, *said))
+    return replace(ask, messages=tuple(messages))
 
 
 def last_exchanges(messages: Sequence[Message], count: int) -> Sequence[Message]:

@@ -159,8 +159,6 @@ _NAMES = {
 
 def _renamed(error: RequestError) -> RequestError:
     """Return a refusal with the fields' names as they are here, not in chat completions."""
-    if error.code != "unsupported_parameter":
-        return error
     details, message = [], error.message
     for fault in error.details:
         name = _NAMES.get(fault.field, fault.field)

@@ -5,6 +5,7 @@ Source: https://platform.openai.com/docs/api-reference/responses/create
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
@@ -12,7 +13,8 @@ from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from service.domain import Message
 from service.web.openai_request import ONE_OR_SEVERAL, Turn
-from service.web.requests import Body, Said
+from service.web.openai_tools import Name
+from service.web.requests import Body, Said, fitted
 
 ChatMessage = dict[str, Any]
 
@@ -143,7 +145,7 @@ class CallItem(Body):
 
     type: Literal["function_call"]
     call_id: Said
-    name: Said
+    name: Name
     arguments: Said
     id: str | None = None
     status: str | None = None
@@ -220,10 +222,9 @@ Item = Annotated[
 
 
 def sent_back(item: dict[str, Any]) -> MessageItem | CallItem:
-    """Return an item of an answer as one of input."""
-    if item["type"] == "message":
-        return MessageItem.model_validate(item)
-    return CallItem.model_validate(item)
+    """Return an item of an answer as one of input. Raises RequestError 400."""
+    data = json.dumps(item)
+    return fitted(MessageItem, data) if item["type"] == "message" else fitted(CallItem, data)
 
 
 def to_messages(items: Iterable[Item]) -> list[Message]:

@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from service.domain import Ask, Message, Particulars, Role
 from service.ids import new_id
-from service.web.openai_tools import ResponseFormat, Tool, ToolCalled, ToolChoice
+from service.web.openai_tools import ResponseFormat, Tool, ToolCalled, ToolChoice, check_calls
 from service.web.requests import Body, Identifier, Said, owner
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -156,7 +156,10 @@ class CompletionRequest(Body):
             raise ValueError("stream_options is only allowed when stream is true")
         if self.max_tokens and self.max_completion_tokens:
             raise ValueError("max_tokens and max_completion_tokens exclude each other")
-        last = self.messages[-1].to_message()
+        turns = [turn.to_message() for turn in self.messages]
+        if self.conversation_id is None:
+            check_calls(turns)
+        last = turns[-1]
         if not (last.content.strip() or last.whole):
             raise ValueError("the last message must not be blank")
         return self

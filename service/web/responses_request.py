@@ -13,15 +13,16 @@ from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, mode
 from service.domain import Ask, Message, Particulars
 from service.ids import new_id
 from service.web.openai_request import ONE_OR_SEVERAL, Fraction, Tokens, asked
+from service.web.openai_tools import Name, check_calls
 from service.web.requests import Body, Identifier, Said, Text, owner
-from service.web.responses_items import Item, to_messages
+from service.web.responses_items import Item, Reference, to_messages
 
 
 class FunctionTool(Body):
     """A function of the caller's. OpenAI's own tools are not here."""
 
     type: Literal["function"]
-    name: Said
+    name: Name
     description: Said | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
@@ -36,7 +37,7 @@ class FunctionChoice(Body):
     """The function that is to be called."""
 
     type: Literal["function"]
-    name: Said
+    name: Name
 
     def in_chat(self) -> dict[str, Any]:
         return {"type": "function", "function": {"name": self.name}}
@@ -57,7 +58,7 @@ class Schema(Body):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, serialize_by_alias=True)
 
     type: Literal["json_schema"]
-    name: Said
+    name: Name
     schema_: dict[str, Any] = Field(alias="schema")
     description: Said | None = None
     strict: bool | None = None
@@ -177,6 +178,8 @@ class ResponseRequest(Body):
         turns = self._turns()
         if not turns or not (turns[-1].content.strip() or turns[-1].whole):
             raise ValueError("the last message of the input must not be blank")
+        if not (self.previous_response_id or self.conversation or self._refers):
+            check_calls(turns)
         return self
 
     def to_ask(self) -> Ask:
@@ -198,6 +201,11 @@ class ResponseRequest(Body):
                 background=bool(self.background),
             ),
         )
+
+    @property
+    def _refers(self) -> bool:
+        """Whether some items are elsewhere."""
+        return any(isinstance(item, Reference) for item in self.input)
 
     @property
     def _conversation_id(self) -> str | None:

@@ -10,6 +10,8 @@ import httpx
 import pytest
 
 from tests.clients import models
+from tests.clients.poet import reciting
+from tests.served.models import as_toml
 from tests.served.processes import Process, announced
 
 Start = Callable[..., Process]
@@ -44,6 +46,23 @@ def impatient(mock_llm: Process, tmp_path_factory: pytest.TempPathFactory) -> It
     told = settings(folder, mock_llm.url) | {"KEEP_ALIVE_S": "0.2", "DETACH_GRACE_S": "0.3"}
     with announced(folder, "serve", "--port", "0", **told) as process:
         yield process
+
+
+@pytest.fixture(scope="session")
+def theatre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """A service in which two recite, and a third recites what they combine to."""
+    folder = tmp_path_factory.mktemp("theatre")
+    poet = {"model": "poet", "max_tokens": 1_000_000, "retries": 0}
+    agents = {"first": poet, "second": {**poet, "stream": False}, "third": poet}
+    ensembles = {"fanout": {"agents": ["first", "second"], "combiner": "third"}}
+    (folder / "poets.toml").write_text(as_toml(agents, ensembles, {}))
+    with reciting() as base_url:
+        told = {"USE_LLM_MOCK": "false", "LLM_BASE_URL": base_url, "LLM_KEY": "sk-any"}
+        ensembles_file = str(folder / "poets.toml")
+        with announced(
+            folder, "serve", "--port", "0", ENSEMBLES_FILE=ensembles_file, **told
+        ) as process:
+            yield process
 
 
 @pytest.fixture

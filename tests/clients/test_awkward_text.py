@@ -3,33 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 
-from tests.clients.poet import TOKENS, reciting, text_of
+from tests.clients.poet import TOKENS, text_of
 from tests.clients.programs import run_node
 from tests.clients.readers import READERS, kept
-from tests.served.models import as_toml
-from tests.served.processes import PATIENCE_S, Process, announced
-
-
-@pytest.fixture(scope="module")
-def theatre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    """A service in which two recite, and a third recites what they combine to."""
-    folder = tmp_path_factory.mktemp("theatre")
-    poet = {"model": "poet", "max_tokens": 1_000_000, "retries": 0}
-    agents = {"first": poet, "second": {**poet, "stream": False}, "third": poet}
-    ensembles = {"fanout": {"agents": ["first", "second"], "combiner": "third"}}
-    (folder / "poets.toml").write_text(as_toml(agents, ensembles, {}))
-    with reciting() as base_url:
-        told = {"USE_LLM_MOCK": "false", "LLM_BASE_URL": base_url, "LLM_KEY": "sk-any"}
-        ensembles_file = str(folder / "poets.toml")
-        with announced(
-            folder, "serve", "--port", "0", ENSEMBLES_FILE=ensembles_file, **told
-        ) as process:
-            yield process
+from tests.served.processes import PATIENCE_S, Process
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from playwright.async_api import Browser, Page, async_playwright
 
 from tests.clients.conftest import Start
 from tests.clients.cutting import Line, line_to
+from tests.clients.poet import text_of
 from tests.clients.programs import chromium
 from tests.served.processes import PATIENCE_S, Process
 
@@ -295,3 +296,21 @@ async def test_the_end_of_the_service_closes_a_socket_cleanly(blank: Page, start
     service.signal(signal.SIGTERM)
     code = await page.evaluate("async () => (await window.ended).code")
     assert code == 1012  # the service restarts: come back
+
+
+# --- awkward text ---
+
+
+@pytest.mark.parametrize("name", ["everything", "megabyte"])
+async def test_an_awkward_text_is_the_same_in_a_page(
+    blank: Page, theatre: Process, name: str
+) -> None:
+    page = await visit(blank, f"{theatre.url}/health")
+    question = f"Please recite {name}."
+    run_id = await started(page, message=question)
+    told = await page.evaluate(EVENT_SOURCE, f"/api/runs/{run_id}/events")
+    assert answer_of(told["seen"]) == text_of(name)
+    told = await page.evaluate(FETCH, ["/stream", {"prompt": question}, {}])
+    assert told["text"] == text_of(name)
+    told = await page.evaluate(SOCKET, [socket_of(theatre), [chat(question)], 0])
+    assert "".join(told["answers"][0]["tokens"]) == text_of(name)

@@ -41,11 +41,14 @@ class Sockets:
 
     def __init__(self) -> None:
         self._open: set[asyncio.Future[None]] = set()
+        self._is_closing = False
 
     @contextmanager
     def opened(self) -> Iterator[asyncio.Future[None]]:
         """Give a socket what is done once it is to close."""
         closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._is_closing:  # it was about to open
+            closing.set_result(None)
         self._open.add(closing)
         try:
             yield closing
@@ -54,6 +57,7 @@ class Sockets:
 
     def close(self) -> None:
         """Close them all: the service ends."""
+        self._is_closing = True
         for closing in self._open:
             closing.set_result(None)
 

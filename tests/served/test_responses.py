@@ -431,6 +431,19 @@ async def test_tools_are_called_and_their_results_answered(api: Api) -> None:
     assert last["status"] == "completed"
 
 
+async def test_results_and_calls_that_do_not_belong_together_are_refused(api: Api) -> None:
+    asked = {"model": "agent/llm-1", "tools": [TOOL]}
+    first = await made(api, "Weather?", **asked, tool_choice="required")
+    result = {"type": "function_call_output", "call_id": "call_x", "output": "Rain."}
+    goes_on = {"previous_response_id": first["id"]}
+    for items, fields in (([result], goes_on), ([result], {}), ([first["output"][0]], {})):
+        response = await posted(api, items, **asked, **fields)
+        assert response.status_code == 400
+        assert error_of(response)["param"] in ("input", None)
+    on = await made(api, "Never mind.", **asked, **goes_on)  # the call is passed over
+    assert on["status"] == "completed"
+
+
 async def test_a_tool_call_streams(api: Api) -> None:
     asked = {"model": "agent/llm-1", "tools": [TOOL], "tool_choice": "required"}
     blocks = await streamed(api, "Weather?", **asked)
@@ -494,7 +507,7 @@ async def test_one_that_was_being_made_in_a_crash_has_failed_and_can_be_read_on(
 async def test_any_worker_shows_streams_and_cancels_it(installation: Installation) -> None:
     service = installation.serve("--workers", "2", DETACH_GRACE_S="0")
     async with everywhere(service) as clients:
-        response = await made(clients[0], model="long", background=True)
+        response = await made(clients[0], model="steady", background=True)
         streams = await asyncio.gather(*(again(api, response["id"]) for api in clients))
         assert all(each == streams[0] for each in streams)
         assert last_response(streams[0])["status"] == "completed"

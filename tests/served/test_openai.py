@@ -434,7 +434,7 @@ async def test_a_stored_tool_call_is_told_when_the_conversation_goes_on(
         await completed(api, result, model="agent/one", conversation_id=conversation_id)
     asked = installation.models.of("Rain")[-1]
     assert [message["role"] for message in asked.messages] == ["user", "assistant", "tool"]
-    assert asked.messages[1]["tool_calls"] == calls
+    assert asked.messages[1]["tool_calls"] == calls[:1]  # the other has no result
 
 
 # --- one core ---

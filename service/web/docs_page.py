@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -60,6 +61,7 @@ def page(described: Mapping[str, Any]) -> Page:
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
         "words": words,
+        "json": _json,
         "type": type_of,
         "at": lambda part: _at(described, part),
     }
@@ -133,6 +135,10 @@ def _groups(described: Mapping[str, Any]) -> Sequence[tuple[Mapping[str, Any], l
         (tag, [each for each in operations if tag["name"] in each[2]["tags"]])
         for tag in described["tags"]
     ]
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def _at(described: Mapping[str, Any], part: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -49,7 +49,11 @@ class ToolCallPiece(TypedDict):
 
 
 class RunEvent(TypedDict):
-    """What happened in a run. `type` says which of the fields that may be absent are there."""
+    """What happened in a run. `type` says which of the fields that may be absent are there.
+
+    The first is `run.started`; the last, with `final`, is `run.finished` or `run.failed`. The
+    answer is the `message` of all `answer.delta`.
+    """
 
     message_id: str
     conversation_id: str

@@ -19,6 +19,7 @@ from service.version import VERSION
 from service.web.describe import EVENTS, IDEMPOTENCY_KEY, LINES, Answer, Operation, Tag, operation
 from service.web.openapi_parts import (
     ABOUT,
+    LICENSE,
     STATUSES,
     TAGS,
     OpenAIProblem,
@@ -77,7 +78,7 @@ def document(app: Quart) -> dict[str, Any]:
     used = {route.operation.tag for route in routes}
     return {
         "openapi": "3.1.0",
-        "info": {"title": "LLM SSE Service", "version": VERSION, "description": ABOUT},
+        "info": {"title": "LLM SSE Service", "version": VERSION, "description": ABOUT, **LICENSE},
         "servers": [{"url": "/"}],
         "tags": [{"name": tag, "description": TAGS[tag]} for tag in Tag if tag in used],
         "paths": paths,

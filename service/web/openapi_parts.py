@@ -48,6 +48,8 @@ the answer streams while it is written. That is a run; it can be asked for, read
 found again in the ways that existing clients know.
 """
 
+LICENSE = {"license": {"name": "MIT", "identifier": "MIT"}}
+
 TAGS: Mapping[Tag, str] = {
     Tag.ASK: "A question, and all that happens, or the answer's text alone.",
     Tag.CHAT: "Messages in, the answer as JSON, as a stream of tokens, or on a WebSocket.",

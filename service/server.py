@@ -73,15 +73,19 @@ async def _serve(
         services.sockets.close()
         loop.call_later(_CLOSE_S + 1.0, _let_go, serving)
 
+    config = _config(sock)
+    config.websocket_max_message_size = services.settings.max_body_bytes
+    # So that proxies keep a silent socket open. Who vanished is noticed by the kernel.
+    config.websocket_ping_interval = services.settings.keep_alive_s
     serving = asyncio.ensure_future(
-        hypercorn_serve(services.asgi, _config(sock, services.settings), shutdown_trigger=drained)
+        hypercorn_serve(services.asgi, config, shutdown_trigger=drained)
     )
     ready()
     await serving
     _log.info("stopped")
 
 
-def _config(sock: socket.socket, settings: Settings) -> Config:
+def _config(sock: socket.socket) -> Config:
     config = Config()
     config.bind = [f"fd://{sock.detach()}"]
     config.backlog = 2_048
@@ -90,9 +94,6 @@ def _config(sock: socket.socket, settings: Settings) -> Config:
     config.graceful_timeout = _CLOSE_S
     # Past this Hypercorn ends an HTTP/2 connection with the streams that are open on it.
     config.keep_alive_max_requests = sys.maxsize
-    config.websocket_max_message_size = settings.max_body_bytes
-    # So that proxies keep a silent socket open. Who vanished is noticed by the kernel.
-    config.websocket_ping_interval = settings.keep_alive_s
     config.accesslog = None
     hypercorn_log = logging.getLogger("hypercorn.error")
     hypercorn_log.setLevel(logging.WARNING)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import pytest
+from openai import AsyncOpenAI
 
 from tests.clients import models
 from tests.clients.poet import reciting
+from tests.clients.sdk import client_of
 from tests.served.models import as_toml
 from tests.served.processes import Process, announced
 
@@ -86,3 +88,17 @@ def open_calls(mock_llm: Process) -> Callable[[], int]:
         return int(httpx.get(address).json()["open_streams"])
 
     return count
+
+
+@pytest.fixture
+async def client(service: Process) -> AsyncIterator[AsyncOpenAI]:
+    """OpenAI's SDK as a client of the service."""
+    async with client_of(service) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def hasty(impatient: Process) -> AsyncIterator[AsyncOpenAI]:
+    """The same of the impatient service."""
+    async with client_of(impatient) as opened:
+        yield opened

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import openai
@@ -13,7 +13,7 @@ from openai import AsyncOpenAI, OpenAI
 from openai.types.responses import Response
 from pydantic import BaseModel
 
-from tests.clients.test_openai_python import client_of, shown
+from tests.clients.sdk import shown
 from tests.served.processes import Process
 from tests.served.wire import until
 
@@ -24,19 +24,6 @@ WEATHER: Any = {
     "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
     "strict": False,
 }
-
-
-@pytest.fixture
-async def client(service: Process) -> AsyncIterator[AsyncOpenAI]:
-    async with client_of(service) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def hasty(impatient: Process) -> AsyncIterator[AsyncOpenAI]:
-    """A client of the impatient service."""
-    async with client_of(impatient) as opened:
-        yield opened
 
 
 async def streamed(client: AsyncOpenAI, **fields: Any) -> list[Any]:

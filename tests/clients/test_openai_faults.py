@@ -1,0 +1,202 @@
+"""OpenAI's SDK for Python: refusals, failures before and midway, silence, and who goes away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from openai import AsyncOpenAI
+
+from tests.clients.conftest import Start
+from tests.clients.sdk import USER, client_of, refused, streamed, text_of
+from tests.served.processes import PATIENCE_S, Process
+from tests.served.troubles import locked
+from tests.served.wire import until
+
+# --- errors before the first byte ---
+
+
+async def test_an_unknown_model_is_not_found(client: AsyncOpenAI) -> None:
+    error = await refused(client, model="gpt-unknown")
+    assert isinstance(error, openai.NotFoundError)
+    assert error.code == "model_not_found"
+    with pytest.raises(openai.NotFoundError):
+        await client.models.retrieve("gpt-unknown")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("logprobs", True),
+        ("n", 2),
+        ("temperature", 3),
+        ("audio", {"voice": "alloy", "format": "mp3"}),
+        ("messages", []),
+    ],
+)
+async def test_what_is_not_supported_is_refused_by_name(
+    client: AsyncOpenAI, field: str, value: Any
+) -> None:
+    error = await refused(client, **{field: value})
+    assert isinstance(error, openai.BadRequestError)
+    assert error.param == field
+    assert error.type == "invalid_request_error"
+    assert error.request_id
+    assert field in error.message
+
+
+async def test_an_unknown_field_is_refused_by_name(client: AsyncOpenAI) -> None:
+    error = await refused(client, extra_body={"temprature": 1})
+    assert isinstance(error, openai.BadRequestError)
+    assert error.param == "temprature"
+
+
+@pytest.mark.parametrize(
+    ("agent", "status"), [("broken", 502), ("strict", 502), ("late", 504), ("busy", 502)]
+)
+async def test_a_failing_model_has_its_status_before_the_first_byte(
+    client: AsyncOpenAI, agent: str, status: int
+) -> None:
+    error = await refused(client, model=f"agent/{agent}")
+    assert isinstance(error, openai.InternalServerError)
+    assert error.status_code == status
+    assert error.code
+    assert error.request_id
+    assert agent in error.message or "mock" in error.message
+
+
+async def test_the_request_id_of_the_client_comes_back(client: AsyncOpenAI) -> None:
+    told = {"X-Request-ID": "mine-1"}
+    raw = await client.chat.completions.with_raw_response.create(
+        model="solo", messages=USER, extra_headers=told
+    )
+    assert raw.request_id == "mine-1"
+
+
+# --- what goes wrong later ---
+
+
+@pytest.mark.parametrize("model", ["breaking", "agent/breaking"])
+async def test_an_error_midway_is_raised_behind_what_came(client: AsyncOpenAI, model: str) -> None:
+    chunks = []
+    with pytest.raises(openai.APIError) as caught:  # noqa: PT012  # what came before it counts
+        async for chunk in await client.chat.completions.create(
+            model=model, messages=USER, stream=True
+        ):
+            chunks.append(chunk)  # noqa: PERF401
+    assert len(text_of(chunks).split()) == 20
+    assert not any(c.choices[0].finish_reason for c in chunks)
+    assert not isinstance(caught.value, openai.APIConnectionError)
+    assert caught.value.code
+    assert caught.value.message
+
+
+async def test_an_error_midway_of_a_whole_answer_is_a_status(client: AsyncOpenAI) -> None:
+    with pytest.raises(openai.InternalServerError) as caught:
+        await client.chat.completions.create(model="breaking", messages=USER)
+    assert caught.value.status_code == 502
+
+
+async def test_one_failed_agent_of_several_does_not_fail_the_answer(client: AsyncOpenAI) -> None:
+    assert text_of(await streamed(client, model="lopsided")) != ""
+
+
+async def test_a_stream_that_is_closed_ends_the_calls_after_the_grace(
+    hasty: AsyncOpenAI, open_calls: Callable[[], int]
+) -> None:
+    before = open_calls()
+    stream = await hasty.chat.completions.create(model="endless", messages=USER, stream=True)
+    await anext(stream)
+    assert open_calls() > before
+    await stream.close()
+
+    async def ended() -> bool:
+        return open_calls() <= before
+
+    await until(ended)
+
+
+async def test_a_whole_answer_that_is_not_awaited_ends_its_calls(
+    hasty: AsyncOpenAI, open_calls: Callable[[], int]
+) -> None:
+    before = open_calls()
+    asked = asyncio.create_task(hasty.chat.completions.create(model="agent/endless", messages=USER))
+
+    async def begun() -> bool:
+        return open_calls() > before
+
+    async def ended() -> bool:
+        return open_calls() <= before
+
+    await until(begun)
+    asked.cancel()
+    await asyncio.wait([asked])
+    await until(ended)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_clients_own_timeout_is_a_timeout(hasty: AsyncOpenAI, stream: bool) -> None:
+    with pytest.raises(openai.APITimeoutError):
+        await hasty.with_options(timeout=0.5).chat.completions.create(
+            model="agent/hung", messages=USER, stream=stream
+        )
+
+
+async def test_pings_in_a_long_silence_are_not_seen(hasty: AsyncOpenAI) -> None:
+    chunks = await streamed(hasty, model="agent/silent", stream_options={"include_usage": True})
+    assert len(text_of(chunks).split()) == 3
+    assert chunks[-1].usage
+
+
+async def test_pings_are_one_line_and_nothing_is_named_or_numbered(impatient: Process) -> None:
+    body = {"model": "agent/silent", "messages": USER, "stream": True}
+    async with httpx.AsyncClient(base_url=impatient.url, timeout=PATIENCE_S) as http:
+        response = await http.post("/v1/chat/completions", json=body)
+    lines = response.text.split("\n")
+    assert lines.count(": ping") > 2
+    assert {line.partition(":")[0] for line in lines if line} == {"", "data"}
+    assert ": ping\n\n" not in response.text
+    assert response.text.endswith("data: [DONE]\n\n")
+
+
+class Noted:
+    """An HTTP client for the SDK that notes the status of every answer."""
+
+    def __init__(self) -> None:
+        self.statuses: list[int] = []
+        hooks = {"response": [self._note]}
+        self.http = openai.DefaultAsyncHttpxClient(event_hooks=hooks, timeout=PATIENCE_S)
+
+    async def _note(self, response: Any) -> None:
+        self.statuses.append(response.status_code)
+
+
+async def test_a_retry_finds_a_model_that_has_recovered(service: Process) -> None:
+    noted = Noted()
+    async with client_of(service, max_retries=2, http_client=noted.http) as client:
+        answer = await client.chat.completions.create(model="agent/busy-once", messages=USER)
+    assert answer.choices[0].message.content
+    assert noted.statuses == [502, 200]
+
+
+async def test_a_retry_finds_a_database_that_has_recovered(start: Start, tmp_path: Path) -> None:
+    database, noted = tmp_path / "service.db", Noted()
+    service = start(DATABASE_URL=f"sqlite:///{database}", STORE_TIMEOUT_S="0.5")
+    async with client_of(service, max_retries=5, http_client=noted.http) as client:
+        asking = client.chat.completions.create(model="solo", messages=USER)
+        await client.chat.completions.create(model="solo", messages=USER)
+
+        async def was_refused() -> bool:
+            return 503 in noted.statuses
+
+        with locked(database):
+            asked = asyncio.create_task(asking)
+            await until(was_refused)
+        answer = await asked
+    assert answer.choices[0].message.content
+    assert noted.statuses[-1] == 200

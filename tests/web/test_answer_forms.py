@@ -102,7 +102,14 @@ def test_events_hold_the_answer_whatever_it_is_made_of() -> None:
 def test_every_chunk_has_openais_fields_and_the_same_id_time_and_model() -> None:
     chunks = lines_of(a_run("Hello", " you"))
     for chunk in chunks:
-        assert chunk.keys() == {"id", "object", "created", "model", "choices"}
+        assert chunk.keys() == {
+            "id",
+            "object",
+            "created",
+            "model",
+            "system_fingerprint",
+            "choices",
+        }
         (choice,) = chunk["choices"]
         assert choice.keys() == {"index", "delta", "finish_reason"}
         assert choice["index"] == 0

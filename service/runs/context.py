@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import dropwhile
 
 from service.domain import Ask, Message
 from service.llm.protocol import as_message
@@ -25,12 +24,12 @@ async def in_context(
     """
     *brought, question = ask.messages
     if ask.continues:
-        runs = await tables.exchanges(ask.owner, ask.conversation_id, exchanges, before)
+        runs = await _answered(ask, tables, exchanges, before)
         stored = await tables.brought(ask.owner, ask.conversation_id)
         if runs or stored:
             if ask.appends:
                 ask, brought = _led_up_to(ask, brought), []
-            told = lineage(_called_for(runs, exchanges), ask.particulars.follows)
+            told = lineage(runs, ask.particulars.follows)
             known = last_exchanges([*stored, *turns_of(told)], exchanges)
             return _asked(_keeping_instructions(ask, brought), known, question), []
     earlier = brought if ask.whole_context else last_exchanges(brought, exchanges)
@@ -51,11 +50,16 @@ def lineage(runs: Sequence[StoredRun], last: str) -> Sequence[StoredRun]:
     return kept[::-1]
 
 
-def _called_for(runs: Sequence[StoredRun], exchanges: int) -> Sequence[StoredRun]:
-    """Return `runs` without tools' results at the beginning, whose calls have been cut off."""
-    if len(runs) < exchanges:
-        return runs
-    return list(dropwhile(lambda run: role_of(run.whole) == "tool", runs))
+async def _answered(
+    ask: Ask, tables: RunTables, exchanges: int, before: str | None
+) -> Sequence[StoredRun]:
+    """Return the runs of the last exchanges: with a tool's result, what it was called for too."""
+    limit = exchanges
+    while True:
+        runs = await tables.exchanges(ask.owner, ask.conversation_id, limit, before)
+        if len(runs) < limit or not runs or role_of(runs[0].whole) != "tool":
+            return runs
+        limit *= 2
 
 
 def _led_up_to(ask: Ask, turns: Sequence[Message]) -> Ask:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.domain import Message, ToolCall
+from service.domain import Message, Particulars, ToolCall
 from service.errors import RequestError
 from service.llm.protocol import as_message
 from service.runs.tool_turns import paired
@@ -78,3 +78,19 @@ async def test_a_conversation_with_a_call_that_nobody_answered_goes_on() -> None
         with pytest.raises(RequestError, match="a tool's call needs its result"):
             await it.finish(an_ask(messages=(result("1"),), continues=True))
         await it.finish(an_ask(messages=(NEXT,), continues=True))
+
+
+async def test_rounds_of_tools_are_one_exchange_however_many_they_are() -> None:
+    function = {"name": "f", "parameters": {"type": "object"}}
+    options = {"tools": [{"type": "function", "function": function}], "tool_choice": "required"}
+    tools = Particulars(options=options)
+    async with service(**SOLO, limits={"exchanges": 1}) as it:
+        await it.finish(an_ask(messages=(Message("user", "Hello."),), particulars=tools))
+        said = Message("user", "Never mind. Weather?")
+        for _ in range(5):
+            run = await it.finish(an_ask(messages=(said,), continues=True, particulars=tools))
+            (call,) = (await it.stored(run)).tool_calls
+            said = result(call.id)
+        told = it.server.asked[-1]["messages"]
+        assert [each["role"] for each in told] == ["user", *["assistant", "tool"] * 4]
+        assert told[0]["content"] == "Never mind. Weather?"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,8 +25,12 @@ from service.web.requests import Body, fitted
 from service.web.send_deadline import StalledClientError
 from telemetry import current_request
 
+_log = logging.getLogger(__name__)
+
 _MOST_WAITING = 8
-_SERVICE_RESTART = 1012  # https://www.iana.org/assignments/websocket/websocket.xhtml
+# Source: https://www.iana.org/assignments/websocket/websocket.xhtml
+_INTERNAL_ERROR = 1011
+_SERVICE_RESTART = 1012
 
 
 class Cancel(Body):
@@ -89,9 +94,13 @@ def install(app: Quart, runs: Runs, sockets: Sockets, origins: Origins) -> None:
                 503, "draining", "The service is shutting down.", headers={"Retry-After": "5"}
             )
         await websocket.accept()
-        with sockets.opened() as closing, suppress(StalledClientError):
-            await _Talk(runs).go_on(closing)
-            await websocket.close(_SERVICE_RESTART, "The service is shutting down.")
+        try:
+            with sockets.opened() as closing, suppress(StalledClientError):
+                await _Talk(runs).go_on(closing)
+                await websocket.close(_SERVICE_RESTART, "The service is shutting down.")
+        except Exception:  # noqa: BLE001  # Quart would say goodbye as if nothing were
+            _log.exception("a socket failed for a reason that is a bug")
+            await websocket.close(_INTERNAL_ERROR, "The service failed; this has been logged.")
 
 
 class _Talk:

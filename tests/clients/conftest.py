@@ -69,12 +69,12 @@ def theatre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 
 @pytest.fixture
 def start(mock_llm: Process, tmp_path: Path) -> Iterator[Start]:
-    """Start a service of the test's own with these settings."""
+    """Start a service of the test's own with these settings; a second one finds what is kept."""
     with ExitStack() as stack:
 
-        def begin(**more: str) -> Process:
+        def begin(port: int = 0, **more: str) -> Process:
             told = settings(tmp_path, mock_llm.url) | more
-            return stack.enter_context(announced(tmp_path, "serve", "--port", "0", **told))
+            return stack.enter_context(announced(tmp_path, "serve", "--port", str(port), **told))
 
         yield begin
 

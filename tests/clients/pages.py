@@ -5,7 +5,7 @@ from __future__ import annotations
 # Opens a stream and tells all that came once the browser gave it up for good.
 EVENT_SOURCE = """
 url => new Promise(resolve => {
-  const source = new EventSource(url), seen = [];
+  const source = new EventSource(url), seen = window.seen = [];
   let opened = 0;
   source.onopen = () => { opened += 1; };
   source.onmessage = event => seen.push({id: event.lastEventId, ...JSON.parse(event.data)});

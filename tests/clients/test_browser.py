@@ -112,6 +112,23 @@ async def test_an_event_source_goes_on_where_its_connection_broke(blank: Page, l
     assert answer_of(told["seen"]) == await stored_answer(page, run_id)
 
 
+async def test_an_event_source_outlives_the_service_and_is_told_what_became_of_its_run(
+    blank: Page, start: Start
+) -> None:
+    service = start()
+    page = await visit(blank, f"{service.url}/health")
+    run_id = await started(page, ensemble="endless")
+    begin = f"url => {{ window.told = ({EVENT_SOURCE})(url); }}"
+    await page.evaluate(begin, f"/api/runs/{run_id}/events")
+    await page.wait_for_function("() => window.seen.length > 20")
+    service.crash()
+    start(port=service.port)
+    told = await page.evaluate("() => window.told")
+    assert_whole(told["seen"])
+    assert told["seen"][-1]["code"] == "interrupted"
+    assert answer_of(told["seen"]) == await stored_answer(page, run_id)
+
+
 async def test_an_event_source_that_asks_for_an_unknown_run_gives_up(page: Page) -> None:
     told = await page.evaluate(EVENT_SOURCE, "/api/runs/run_unknown/events")
     assert told == {"seen": [], "opened": 0}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -200,3 +201,23 @@ async def test_a_retry_finds_a_database_that_has_recovered(start: Start, tmp_pat
         answer = await asked
     assert answer.choices[0].message.content
     assert noted.statuses[-1] == 200
+
+
+@pytest.mark.parametrize(
+    ("end", "error", "code"),
+    [
+        (signal.SIGTERM, openai.APIError, "shutting_down"),
+        (signal.SIGKILL, openai.APIConnectionError, None),
+    ],
+)
+async def test_a_stream_that_ends_with_the_service_is_no_success(
+    start: Start, end: signal.Signals, error: type[openai.APIError], code: str | None
+) -> None:
+    service = start(DRAIN_S="0.2")
+    async with client_of(service) as client:
+        stream = await client.chat.completions.create(model="endless", messages=USER, stream=True)
+        await anext(stream)
+        service.signal(end)
+        with pytest.raises(error) as caught:
+            _ = [chunk async for chunk in stream]
+    assert caught.value.code == code

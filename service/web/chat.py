@@ -19,7 +19,7 @@ from service.web import sse
 from service.web.describe import EVENTS, IDEMPOTENCY_KEY, Answer, Operation, Tag
 from service.web.lead import first_word
 from service.web.query import OneOf
-from service.web.requests import Body, Identifier, Text, idempotency_key, owner, read_body
+from service.web.requests import Body, Identifier, Text, Tokens, idempotency_key, owner, read_body
 from service.web.sse import Encode
 from service.web.whole import whole_answer
 
@@ -52,7 +52,7 @@ class ChatRequest(Body):
     stream: bool = False
     conversation_id: Identifier | None = None
     ensemble: Identifier | None = None
-    max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    max_tokens: Tokens | None = None
     timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
 
     def to_ask(self) -> Ask:

@@ -16,11 +16,10 @@ from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 from service.domain import Ask, Message, Particulars, Role
 from service.ids import new_id
 from service.web.openai_tools import ResponseFormat, Tool, ToolCalled, ToolChoice, check_calls
-from service.web.requests import Body, Identifier, Said, owner
+from service.web.requests import Body, Identifier, Said, Tokens, owner
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
-Tokens = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 def _form(value: object) -> str:

@@ -58,8 +58,7 @@ Label = Annotated[Text, StringConstraints(max_length=256)]
 # Travels in headers and paths.
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
 # JSON has one kind of number: 5.0 is as whole as 5.
-Whole = Annotated[int, BeforeValidator(_whole)]
-Tokens = Annotated[Whole, Field(ge=1, le=1_000_000)]
+Tokens = Annotated[int, Field(ge=1, le=1_000_000), BeforeValidator(_whole)]
 
 
 class Body(BaseModel):

@@ -12,9 +12,9 @@ from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, mode
 
 from service.domain import Ask, Message, Particulars
 from service.ids import new_id
-from service.web.openai_request import ONE_OR_SEVERAL, Fraction, Tokens, asked
+from service.web.openai_request import ONE_OR_SEVERAL, Fraction, asked
 from service.web.openai_tools import Name, check_calls
-from service.web.requests import Body, Identifier, Said, Text, owner
+from service.web.requests import Body, Identifier, Said, Text, Tokens, owner
 from service.web.responses_items import Item, Reference, to_messages
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -15,6 +16,7 @@ from tests.clients.poet import reciting
 from tests.clients.sdk import client_of
 from tests.served.models import as_toml
 from tests.served.processes import Process, announced
+from tests.served.wire import until
 
 Start = Callable[..., Process]
 
@@ -42,10 +44,17 @@ def service(mock_llm: Process, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture(scope="session")
-def impatient(mock_llm: Process, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+def own_llm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """The models' server of the impatient service alone: its open answers can be counted."""
+    with announced(tmp_path_factory.mktemp("own-mock"), "mock", "--port", "0") as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+def impatient(own_llm: Process, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """A service that pings often, and soon ends what nobody reads."""
     folder = tmp_path_factory.mktemp("impatient")
-    told = settings(folder, mock_llm.url) | {"KEEP_ALIVE_S": "0.2", "DETACH_GRACE_S": "0.3"}
+    told = settings(folder, own_llm.url) | {"KEEP_ALIVE_S": "0.2", "DETACH_GRACE_S": "0.3"}
     with announced(folder, "serve", "--port", "0", **told) as process:
         yield process
 
@@ -79,15 +88,31 @@ def start(mock_llm: Process, tmp_path: Path) -> Iterator[Start]:
         yield begin
 
 
+class OpenCalls:
+    """The answers that models are still giving to the impatient service."""
+
+    def __init__(self, llm: Process) -> None:
+        self._address = llm.url.replace("/v1", "/stats")
+
+    async def begun(self) -> None:
+        """Wait until there are some."""
+        await until(partial(self._are_there, True))
+
+    async def ended(self) -> None:
+        """Wait until there are none."""
+        await until(partial(self._are_there, False))
+
+    async def _are_there(self, wanted: bool) -> bool:
+        async with httpx.AsyncClient() as http:
+            return bool((await http.get(self._address)).json()["open_streams"]) == wanted
+
+
 @pytest.fixture
-def open_calls(mock_llm: Process) -> Callable[[], int]:
-    """Count the answers that the models' server is still giving."""
-    address = f"{mock_llm.url.removesuffix('/v1')}/stats"
-
-    def count() -> int:
-        return int(httpx.get(address).json()["open_streams"])
-
-    return count
+async def open_calls(own_llm: Process) -> OpenCalls:
+    """None are left from the test before."""
+    calls = OpenCalls(own_llm)
+    await calls.ended()
+    return calls
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
-from tests.clients.conftest import Start
+from tests.clients.conftest import OpenCalls, Start
 from tests.clients.sdk import USER, client_of, refused, streamed, text_of
 from tests.served.processes import PATIENCE_S, Process
 from tests.served.troubles import locked
@@ -108,36 +107,23 @@ async def test_one_failed_agent_of_several_does_not_fail_the_answer(client: Asyn
 
 
 async def test_a_stream_that_is_closed_ends_the_calls_after_the_grace(
-    hasty: AsyncOpenAI, open_calls: Callable[[], int]
+    hasty: AsyncOpenAI, open_calls: OpenCalls
 ) -> None:
-    before = open_calls()
     stream = await hasty.chat.completions.create(model="endless", messages=USER, stream=True)
     await anext(stream)
-    assert open_calls() > before
+    await open_calls.begun()
     await stream.close()
-
-    async def ended() -> bool:
-        return open_calls() <= before
-
-    await until(ended)
+    await open_calls.ended()
 
 
 async def test_a_whole_answer_that_is_not_awaited_ends_its_calls(
-    hasty: AsyncOpenAI, open_calls: Callable[[], int]
+    hasty: AsyncOpenAI, open_calls: OpenCalls
 ) -> None:
-    before = open_calls()
     asked = asyncio.create_task(hasty.chat.completions.create(model="agent/endless", messages=USER))
-
-    async def begun() -> bool:
-        return open_calls() > before
-
-    async def ended() -> bool:
-        return open_calls() <= before
-
-    await until(begun)
+    await open_calls.begun()
     asked.cancel()
     await asyncio.wait([asked])
-    await until(ended)
+    await open_calls.ended()
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -10,12 +10,12 @@ from tests.served.processes import Process
 
 @pytest.mark.parametrize("file", sorted(path.name for path in NODE_FOLDER.glob("*.test.mjs")))
 def test_openai_node_finds_what_it_expects(
-    file: str, service: Process, impatient: Process, mock_llm: Process
+    file: str, service: Process, impatient: Process, own_llm: Process
 ) -> None:
     told = {
         "SERVICE_URL": service.url,
         "IMPATIENT_URL": impatient.url,
-        "MODELS_URL": mock_llm.url.removesuffix("/v1"),
+        "MODELS_URL": own_llm.url.removesuffix("/v1"),
     }
     printed = run_node("--test", "--test-reporter=tap", file, **told)
     assert "# fail 0" in printed

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 from typing import Any
 
 import openai
@@ -13,6 +12,7 @@ from openai import AsyncOpenAI, OpenAI
 from openai.types.responses import Response
 from pydantic import BaseModel
 
+from tests.clients.conftest import OpenCalls
 from tests.clients.sdk import shown
 from tests.served.processes import Process
 from tests.served.wire import until
@@ -172,36 +172,23 @@ async def test_a_finished_stream_is_told_again_to_the_letter(client: AsyncOpenAI
 
 
 async def test_a_response_in_the_background_can_be_cancelled(
-    hasty: AsyncOpenAI, open_calls: Callable[[], int]
+    hasty: AsyncOpenAI, open_calls: OpenCalls
 ) -> None:
-    before = open_calls()
     begun = await hasty.responses.create(model="agent/endless", input=QUESTION, background=True)
-
-    async def is_asked() -> bool:
-        return open_calls() > before
-
-    async def is_quiet() -> bool:
-        return open_calls() <= before
-
-    await until(is_asked)
+    await open_calls.begun()
     assert (await hasty.responses.cancel(begun.id)).status == "cancelled"
-    await until(is_quiet)
+    await open_calls.ended()
     assert (await hasty.responses.retrieve(begun.id)).status == "cancelled"
     assert (await hasty.responses.cancel(begun.id)).status == "cancelled"
 
 
 async def test_a_stream_that_is_closed_ends_the_calls_after_the_grace(
-    hasty: AsyncOpenAI, open_calls: Callable[[], int]
+    hasty: AsyncOpenAI, open_calls: OpenCalls
 ) -> None:
-    before = open_calls()
     stream = await hasty.responses.create(model="endless", input=QUESTION, stream=True)
-    await anext(stream)
+    await open_calls.begun()
     await stream.close()
-
-    async def is_quiet() -> bool:
-        return open_calls() <= before
-
-    await until(is_quiet)
+    await open_calls.ended()
 
 
 # --- tools, formats, pictures ---

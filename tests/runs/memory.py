@@ -218,6 +218,17 @@ class MemoryRuns(Runs):
         ]
         return found[-limit:] if limit else []
 
+    async def latest(self, owner: str, conversation_id: str) -> str | None:
+        wanted = (owner, conversation_id, None)
+        return max(
+            (
+                run.id
+                for run in (await self._read()).runs.values()
+                if (run.owner, run.conversation_id, run.superseded_by) == wanted
+            ),
+            default=None,
+        )
+
     async def brought(self, owner: str, conversation_id: str) -> list[Message]:
         return list((await self._read()).brought.get((owner, conversation_id), []))
 

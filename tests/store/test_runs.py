@@ -95,6 +95,14 @@ async def test_exchanges_are_the_last_answered_ones_oldest_first(parts: Parts) -
     assert [run.answer for run in found] == ["answer 2", "answer 3", "answer 4"]
 
 
+async def test_the_latest_is_the_newest_one_in_whatever_state(parts: Parts) -> None:
+    assert await parts.runs.latest(ME, "c") is None
+    await parts.ended(conversation="c")
+    running = await parts.opened(conversation="c")
+    await parts.ended(conversation="d")
+    assert await parts.runs.latest(ME, "c") == running.run_id
+
+
 async def test_exchanges_end_before_a_given_run(parts: Parts) -> None:
     for number in range(3):
         await parts.ended(f"answer {number}", conversation="c")

@@ -189,14 +189,15 @@ def test_a_failure_is_the_last_event_and_keeps_what_came(code: str, status: str)
 
 
 @pytest.mark.parametrize(
-    "run",
+    "events",
     [
-        run_of(*said("Be", "cause"), *finished()),
-        run_of(*said("Be"), failed()),
-        run_of(*said("I"), call(0, "{}", named="f"), call(1, "{}", named="g"), *finished()),
+        [*said("Be", "cause"), *finished()],
+        [*said("Be"), failed()],
+        [*said("I"), call(0, "{}", named="f"), call(1, "{}", named="g"), *finished()],
     ],
 )
-def test_the_rest_behind_any_event_is_exactly_the_rest(run: Run) -> None:
+def test_the_rest_behind_any_event_is_exactly_the_rest(events: list[Event]) -> None:
+    run = run_of(*events)
     whole = blocks_of(run)
     assert count_of(run) == len(whole)
     for number in range(-1, len(whole) + 1):

@@ -39,6 +39,16 @@ async def test_a_text_is_the_same_on_every_face_and_where_it_is_kept(
         assert text.replace("\0", "\ufffd") == text_of(name).replace("\0", "\ufffd"), place
 
 
+@pytest.mark.parametrize("face", READERS)
+async def test_a_question_is_kept_as_it_was_asked(http: httpx.AsyncClient, face: str) -> None:
+    question = f"Please recite spaces.{text_of('everything')}"
+    heard = await READERS[face](http, question)
+    assert heard.text == as_heard(text_of("spaces"), face)
+    asked = (await http.get(f"/history/{heard.run_id}")).json()
+    told = (await http.get(f"/api/conversations/{heard.conversation_id}")).json()
+    assert asked["prompt"] == told["messages"][0]["content"] == question
+
+
 def test_a_text_is_the_same_in_node(theatre: Process) -> None:
     heard = json.loads(run_node("recite.mjs", *TOKENS, SERVICE_URL=theatre.url))
     for name in TOKENS:

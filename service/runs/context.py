@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import takewhile
 
 from service.domain import Ask, Message
 from service.llm.protocol import as_message
@@ -29,6 +30,8 @@ async def in_context(
         if runs or stored:
             if ask.appends:
                 ask, brought = _led_up_to(ask, brought), []
+            elif question.role == "tool":  # the results of one round come together
+                ask = _led_up_to(ask, _last_results(brought))
             told = lineage(runs, ask.particulars.follows)
             known = last_exchanges([*stored, *turns_of(told)], exchanges)
             return _asked(_keeping_instructions(ask, brought), known, question), []
@@ -60,6 +63,10 @@ async def _answered(
         if len(runs) < limit or not runs or role_of(runs[0].whole) != "tool":
             return runs
         limit *= 2
+
+
+def _last_results(messages: Sequence[Message]) -> Sequence[Message]:
+    return [*takewhile(lambda it: it.role == "tool", reversed(messages))][::-1]
 
 
 def _led_up_to(ask: Ask, turns: Sequence[Message]) -> Ask:

@@ -53,7 +53,6 @@ class ChatRequest(Body):
     conversation_id: Identifier | None = None
     ensemble: Identifier | None = None
     max_tokens: Tokens | None = None
-    timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
 
     def to_ask(self) -> Ask:
         return Ask(
@@ -62,7 +61,6 @@ class ChatRequest(Body):
             conversation_id=self.conversation_id or new_id("conv"),
             ensemble=self.ensemble or "",
             max_tokens=self.max_tokens,
-            timeout_s=self.timeout_s,
             owner=owner(),
             continues=self.conversation_id is not None,
         )

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field
 from quart import Quart, Response, jsonify
 from typing_extensions import TypedDict
 
@@ -44,7 +43,6 @@ class ConversationRequest(Body):
     stream: bool = True
     ensemble: Identifier | None = None
     max_tokens: Tokens | None = None
-    timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
 
     def to_ask(self) -> Ask:
         return Ask(
@@ -53,7 +51,6 @@ class ConversationRequest(Body):
             conversation_id=self.session_id or new_id("conv"),
             ensemble=self.ensemble or "",
             max_tokens=self.max_tokens,
-            timeout_s=self.timeout_s,
             owner=owner(),
             continues=self.session_id is not None,
             title=self.session_name,

@@ -75,6 +75,9 @@ class Turn(Body):
             raise ValueError("a message of the role tool, and no other, has a tool_call_id")
         if self.tool_calls and self.role != "assistant":
             raise ValueError("only a message of the role assistant has tool_calls")
+        said = {part.type for part in _parts(self.content)} - {"text", *_SAYS.get(self.role, ())}
+        if said:
+            raise ValueError(f"a message of the role {self.role} has no {', '.join(sorted(said))}")
         return self
 
     def to_message(self) -> Message:
@@ -88,6 +91,8 @@ class Turn(Body):
         return Message(role, text, msgspec.json.encode({**sent, "role": role}).decode())
 
 
+# The parts that a message may have beside text.
+_SAYS = {"user": ("image_url", "input_audio", "file"), "assistant": ("refusal",)}
 _BY_SDKS: dict[str, Any] = {
     "annotations": True,
     "parsed": True,

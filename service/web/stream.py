@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated
 
-from pydantic import Field
 from quart import Quart, Response
 
 from service.domain import Ask, Message
@@ -31,7 +29,6 @@ class StreamRequest(Body):
     conversation_id: Identifier | None = None
     ensemble: Identifier | None = None
     max_tokens: Tokens | None = None
-    timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
 
     def to_ask(self) -> Ask:
         return Ask(
@@ -40,7 +37,6 @@ class StreamRequest(Body):
             conversation_id=self.conversation_id or new_id("conv"),
             ensemble=self.ensemble or "",
             max_tokens=self.max_tokens,
-            timeout_s=self.timeout_s,
             owner=owner(),
             continues=self.conversation_id is not None,
         )

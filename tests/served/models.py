@@ -75,6 +75,11 @@ ENSEMBLES: Mapping[str, Table] = {
         "combiner": "llm-combine",
         "timeout_s": 0.5,
     },
+    "hung-for-longer": {
+        "agents": ["hung-1", "hung-2"],
+        "combiner": "llm-combine",
+        "timeout_s": 1.6,
+    },
     "endless": {"agents": ["endless-1", "endless-2"], "combiner": "llm-combine"},
     "endless-answer": {"agents": ["llm-1", "llm-2"], "combiner": "endless-combine"},
     "steady": {"agents": ["llm-1", "llm-2"], "combiner": "steady"},

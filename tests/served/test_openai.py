@@ -207,6 +207,9 @@ async def test_an_unknown_model_is_404_as_openai_has_it(api: Api) -> None:
         ({"messages": [user("a\0b")]}, "messages.0.content"),
         ({"messages": [user([{"type": "zip"}])]}, "messages.0.content.0.type"),
         ({"messages": [user([{"type": "image_url"}])]}, "messages.0.content.0"),
+        ({"messages": [{"role": "system", "content": [PICTURE]}, user()]}, "messages.0"),
+        ({"messages": [{"role": "assistant", "content": [PICTURE]}, user()]}, "messages.0"),
+        ({"messages": [user([{"type": "refusal", "refusal": "No"}])]}, "messages.0"),
         ({"messages": [{**user(), "tool_call_id": "1"}]}, "messages.0"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0"),
         ({"n": 2}, "n"),
@@ -430,11 +433,14 @@ async def test_a_stored_tool_call_is_told_when_the_conversation_goes_on(
         assert whole["messages"][1]["tool_calls"] == calls
     service.crash()
     async with client_of(installation.serve().url) as api:
-        result = {"role": "tool", "tool_call_id": calls[0]["id"], "content": "Rain"}
-        await completed(api, result, model="agent/one", conversation_id=conversation_id)
-    asked = installation.models.of("Rain")[-1]
-    assert [message["role"] for message in asked.messages] == ["user", "assistant", "tool"]
-    assert asked.messages[1]["tool_calls"] == calls[:1]  # the other has no result
+        results = [
+            {"role": "tool", "tool_call_id": call["id"], "content": f"Rain {n}"}
+            for n, call in enumerate(calls)
+        ]
+        await completed(api, *results, model="agent/one", conversation_id=conversation_id)
+    asked = installation.models.of("Rain 1")[-1]
+    assert asked.messages[1]["tool_calls"] == calls
+    assert asked.messages[2:] == results
 
 
 # --- one core ---

@@ -25,6 +25,7 @@ AGENTS: Mapping[str, Table] = {
     "silent": _agent("tokens=3&first_ms=5&gap_ms=1200"),
     "hung": _agent("fault=hang"),
     "late": _agent("fault=hang", first_token_timeout_s=0.3, timeout_s=0.5),
+    "slow": _agent("fault=hang", first_token_timeout_s=2.5, timeout_s=4.0),
     "broken": _agent("fault=status&status=500"),
     "strict": _agent("fault=status&status=400"),
     "busy": _agent("fault=status&status=429&retry_after=1"),

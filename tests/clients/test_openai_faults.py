@@ -96,6 +96,22 @@ async def test_an_error_midway_is_raised_behind_what_came(client: AsyncOpenAI, m
     assert caught.value.message
 
 
+async def test_an_error_that_comes_long_after_the_question_is_raised_from_the_stream(
+    client: AsyncOpenAI,
+) -> None:
+    """Its 200 has been sent by then: it does not wait that long."""
+    stream = await client.chat.completions.create(model="agent/slow", messages=USER, stream=True)
+    chunks = []
+    with pytest.raises(openai.APIError) as caught:  # noqa: PT012  # what came before it counts
+        async for chunk in stream:
+            chunks.append(chunk)  # noqa: PERF401
+    assert text_of(chunks) == ""
+    assert caught.value.code
+    with pytest.raises(openai.InternalServerError) as whole:
+        await client.chat.completions.create(model="agent/slow", messages=USER)
+    assert (whole.value.status_code, whole.value.code) == (504, caught.value.code)
+
+
 async def test_an_error_midway_of_a_whole_answer_is_a_status(client: AsyncOpenAI) -> None:
     with pytest.raises(openai.InternalServerError) as caught:
         await client.chat.completions.create(model="breaking", messages=USER)

@@ -198,20 +198,25 @@ class Reply:
                     self.response_id, self.response_model = str(chunk.id or ""), chunk.model or ""
 
     def _take_choice(self, choice: _Choice, who: str) -> None:
+        if said := choice.delta or choice.message:
+            self._take_text(said, who)
         if choice.finish_reason:
             self.finish_reason = choice.finish_reason
-        said = choice.delta or choice.message
-        if said is None:
-            return
+            self._say(self.joiner.end(), who)
+
+    def _take_text(self, said: _Text, who: str) -> None:
         if said.tool_calls:
             self._take_calls(said.tool_calls, who)
         if text := said.content or said.refusal:  # to refuse is an answer too
             self.signs_of_life += 1
-            if whole := self.joiner.join(text):
-                self.parts.append(whole)
-                self._count(len(whole), who)
+            self._say(self.joiner.join(text), who)
         elif said.reasoning_content or said.reasoning:
             self.signs_of_life += 1
+
+    def _say(self, text: str, who: str) -> None:
+        if text:
+            self.parts.append(text)
+            self._count(len(text), who)
 
     def _take_calls(self, calls: Sequence[_ToolCall], who: str) -> None:
         self.signs_of_life += 1
@@ -221,7 +226,7 @@ class Reply:
                 index=place if each.index is None else each.index,
                 id=each.id or "",
                 name=function.name or "",
-                arguments=function.arguments or "",
+                arguments=(function.arguments or "").replace("\0", "\ufffd"),
             )
             self.calls.append(call)
             self._count(len(call.name) + len(call.arguments), who)

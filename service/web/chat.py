@@ -97,9 +97,7 @@ def install(app: Quart, runs: Runs) -> None:
     async def chat() -> Response:
         asked_for = _STREAM.read() == "true" or _accepts_events()
         body = await read_body(ChatRequest)
-        # How the answer is to come is not part of the question.
-        key = idempotency_key(body.model_copy(update={"stream": False}))
-        run = await runs.start(body.to_ask(), key)
+        run = await runs.start(body.to_ask(), idempotency_key(body, "stream"))
         if body.stream or asked_for:
             await first_word(run)
             return sse.stream(runs, run, as_text())

@@ -117,7 +117,7 @@ def install(app: Quart, runs: Runs, conversations: Conversations) -> None:
     async def converse() -> Response:
         body = await read_body(ConversationRequest)
         user_id = await _user(own, body)
-        run = await runs.start(body.to_ask(), idempotency_key(body))
+        run = await runs.start(body.to_ask(), idempotency_key(body, "stream"))
         if body.stream:
             return sse.stream(runs, run, named_events(run, user_id))
         answer = (await whole_answer(runs, run)).answer

@@ -30,6 +30,11 @@ _STATUSES: Mapping[str, int] = {
 }
 
 
+# Asking again would cost the same again and end the same. OpenAI's SDKs ask again of themselves
+# after 408, 409, 429 and 5xx, unless this header says otherwise.
+_FOR_GOOD = frozenset({"missing_key", "upstream_refused", "cost_cap", "cancelled"})
+
+
 async def first_word(run: Run) -> None:
     """Wait until `run` has some text or has ended, for LEAD_S at most.
 
@@ -55,6 +60,8 @@ def refusal(run: Run, failure: RunFailed) -> RequestError:
     headers = run_headers(run)
     if status == 503:
         headers["Retry-After"] = "2"
+    if failure.code in _FOR_GOOD:
+        headers["x-should-retry"] = "false"
     kept = " What it had said by then is kept." if failure.partial else ""
     return RequestError(status, failure.code, failure.message + kept, headers=headers)
 

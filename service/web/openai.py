@@ -58,7 +58,7 @@ def install(app: Quart, runs: Runs, catalog: Callable[[], Catalog]) -> None:
     async def complete() -> Response:
         body = await read_body(CompletionRequest)
         check_model(body.model, catalog())
-        run = await runs.start(body.to_ask(), idempotency_key(body))
+        run = await runs.start(body.to_ask(), idempotency_key(body, "stream", "stream_options"))
         if not body.stream:
             return await _whole(runs, run, with_progress=bool(body.include_progress))
         await first_word(run)

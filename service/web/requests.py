@@ -100,8 +100,11 @@ def fitted(model: type[BodyT], data: str | bytes) -> BodyT:
         raise _refusal(error) from None
 
 
-def idempotency_key(body: Body) -> IdempotencyKey | None:
-    """Return the request's Idempotency-Key with a fingerprint of `body`, if it has one."""
+def idempotency_key(body: Body, *form: str) -> IdempotencyKey | None:
+    """Return the request's Idempotency-Key with a fingerprint of `body`, if it has one.
+
+    The fields `form` say how the answer is to come, and are not part of the question.
+    """
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return None
@@ -109,7 +112,8 @@ def idempotency_key(body: Body) -> IdempotencyKey | None:
         raise RequestError(
             400, "bad_idempotency_key", "Idempotency-Key must be 1 to 255 visible ASCII characters."
         )
-    fingerprint = hashlib.sha256(body.model_dump_json().encode()).digest()
+    asked = body.model_dump_json(exclude=set(form))
+    fingerprint = hashlib.sha256(asked.encode()).digest()
     return IdempotencyKey(key, fingerprint)
 
 

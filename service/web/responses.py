@@ -75,7 +75,7 @@ def install(app: Quart, runs: Runs, tables: RunTables, catalog: Callable[[], Cat
     async def respond() -> Response:
         body = await read_body(ResponseRequest)
         check_model(body.model, catalog())
-        key = idempotency_key(body)
+        key = idempotency_key(body, "stream", "stream_options")
         ask = (await resolved(body, owner(), tables)).to_ask()
         if body.previous_response_id:
             ask = await following(ask, body.previous_response_id, runs, tables)

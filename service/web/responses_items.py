@@ -19,7 +19,18 @@ from service.web.requests import Body, Said, fitted
 ChatMessage = dict[str, Any]
 
 
-class Words(Body):
+class _Sent(Body):
+    """Something that SDKs send back with every field that they know of, most of them null."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            return {name: value for name, value in data.items() if value is not None}
+        return data
+
+
+class Words(_Sent):
     """Text, said by whoever the item is of; an answer's can be sent back as it came."""
 
     type: Literal["input_text", "output_text", "text"]
@@ -33,7 +44,7 @@ class Words(Body):
         return {"type": "text", "text": self.text}
 
 
-class Refused(Body):
+class Refused(_Sent):
     """Why an answer was refused."""
 
     type: Literal["refusal"]
@@ -119,7 +130,7 @@ Output = Annotated[
 ]
 
 
-class MessageItem(Body):
+class MessageItem(_Sent):
     """What somebody said."""
 
     type: Literal["message"] | None = None
@@ -140,7 +151,7 @@ class MessageItem(Body):
         turns.append({"role": self.role, "content": content})
 
 
-class CallItem(Body):
+class CallItem(_Sent):
     """A call of a function, as an answer had it."""
 
     type: Literal["function_call"]
@@ -160,7 +171,7 @@ class CallItem(Body):
         turns[-1].setdefault("tool_calls", []).append(call)
 
 
-class ResultItem(Body):
+class ResultItem(_Sent):
     """What a function that was called has answered."""
 
     type: Literal["function_call_output"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from service.domain import Ask, Message, Particulars
 from service.ids import new_id
@@ -99,12 +99,6 @@ def _form(value: object) -> str:
     return "[word]" if isinstance(value, str) else "[object]"
 
 
-def _is_kept(store: bool) -> bool:
-    if not store:
-        raise ValueError("every answer is kept here, until its conversation is deleted")
-    return store
-
-
 # Which of the two a value is meant to be is told by its form, so that only that one's faults are.
 _WORD_OR_OBJECT = Discriminator(_form)
 Conversation = Annotated[
@@ -116,7 +110,6 @@ ToolChoice = Annotated[
     | Annotated[FunctionChoice, Tag("[object]")],
     _WORD_OR_OBJECT,
 ]
-Kept = Annotated[bool, AfterValidator(_is_kept), Field(json_schema_extra={"const": True})]
 Metadata = Annotated[
     dict[
         Annotated[str, Field(max_length=64)],
@@ -153,7 +146,6 @@ class ResponseRequest(Body):
     reasoning: Reasoning | None = None
     # Only what asks for nothing: there are no thoughts to be encrypted.
     include: list[Literal["reasoning.encrypted_content"]] | None = None
-    store: Kept | None = None
     top_logprobs: Literal[0] | None = None
     # Cannot change the answer.
     max_tool_calls: int | None = None  # of OpenAI's own tools
@@ -163,6 +155,7 @@ class ResponseRequest(Body):
     prompt_cache_retention: Said | None = None
     safety_identifier: Said | None = None
     service_tier: Said | None = None
+    store: bool | None = None  # every answer is kept, until its conversation is deleted
     stream_options: StreamOptions | None = None
     truncation: Literal["auto", "disabled"] | None = None
     user: Said | None = None

@@ -53,9 +53,9 @@ TOKENS: Mapping[str, Sequence[str]] = {
 
 
 def text_of(name: str) -> str:
-    """Return a text as one string; a half of a character without its other half is U+FFFD."""
+    """Return a text as one string; half a character without its other half, or NUL, is U+FFFD."""
     joined = "".join(TOKENS[name]).encode("utf-16", "surrogatepass")
-    return joined.decode("utf-16", "replace")
+    return joined.decode("utf-16", "replace").replace("\0", "\ufffd")
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -67,7 +67,7 @@ class _Handler(BaseHTTPRequestHandler):
         if asked.get("stream"):
             self._stream(tokens)
         else:
-            self._answer(text_of(recite[1]))
+            self._answer("".join(tokens))
 
     def _answer(self, text: str) -> None:
         choice = {"index": 0, "message": {"content": text}, "finish_reason": "stop"}

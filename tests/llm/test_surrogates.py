@@ -49,11 +49,18 @@ def test_whole_pairs_in_escapes_are_read_as_they_are() -> None:
         ((b"\\ud83d", b"x"), "\ufffdx"),
         ((b"\\ude00x",), "\ufffdx"),
         ((b"\\ud83d\\ud83d", b"\\ude00"), "\ufffd😀"),
-        ((b"x\\ud83d",), "x"),
+        ((b"a\\u0000b", b"\\u0000"), "a\ufffdb\ufffd"),
     ],
 )
-def test_a_half_that_finds_no_other_is_no_text(contents: tuple[bytes, ...], text: str) -> None:
+def test_what_is_no_character_is_shown_as_such(contents: tuple[bytes, ...], text: str) -> None:
     assert _reply(*contents).text == text
+
+
+def test_a_half_that_the_answer_ends_with_is_no_text_either() -> None:
+    reply = _reply(b"x\\ud83d")
+    assert reply.text == "x"
+    reply.take([b'{"choices":[{"delta":{},"finish_reason":"stop"}]}'], "model")
+    assert reply.text == "x\ufffd"
 
 
 def test_what_is_no_json_stays_refused_though_it_has_halves() -> None:

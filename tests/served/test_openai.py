@@ -174,6 +174,14 @@ async def test_a_failure_before_the_first_token_has_its_status(api: Api, stream:
     assert error_of(response)["code"] == "too_few_answers"
 
 
+async def test_sdks_are_told_what_is_not_worth_asking_again(api: Api) -> None:
+    refused = await completed(api, model="agent/bad-bad-key")
+    busy = await completed(api, model="agent/bad-busy")
+    assert (refused.status_code, busy.status_code) == (502, 502)
+    assert refused.headers["x-should-retry"] == "false"
+    assert "x-should-retry" not in busy.headers
+
+
 async def test_a_failure_midway_is_an_error_object_and_no_end(api: Api) -> None:
     response = await completed(api, model="combiner-cut", stream=True)
     chunks, last = frames(response.content)
@@ -518,6 +526,8 @@ async def test_a_key_joins_the_run_that_it_began(api: Api) -> None:
         *(api.http.post(URL, json=body, headers=headers) for _ in range(2))
     )
     assert first.json() == second.json()
+    again = await api.http.post(URL, json={**body, "stream": True}, headers=headers)
+    assert again.headers["x-run-id"] == first.headers["x-run-id"]
     other = await api.http.post(URL, json={**body, "temperature": 0}, headers=headers)
     assert other.status_code == 422
     assert error_of(other)["code"] == "idempotency_key_reused"

@@ -51,6 +51,14 @@ def test_messages_are_turns_with_and_without_their_type() -> None:
     ]
 
 
+def test_fields_that_an_sdk_sends_back_empty_are_passed_over() -> None:
+    part = {"type": "output_text", "text": "Yes?", "annotations": [], "parsed": None}
+    earlier = {"type": "message", "role": "assistant", "content": [part], "caller": None}
+    call = {**CALLED, "namespace": None, "status": None}
+    plain = [HI, {"role": "assistant", "content": "Yes?"}, CALLED, RESULT]
+    assert said(HI, earlier, call, {**RESULT, "caller": None}) == said(*plain)
+
+
 def test_parts_are_those_of_chat_completions() -> None:
     parts = [
         {"type": "input_text", "text": "What is this?"},
@@ -106,7 +114,7 @@ def test_what_is_asked_of_models_has_the_names_of_chat_completions() -> None:
 
 
 def test_what_asks_for_nothing_is_not_passed_on() -> None:
-    neutral = {"tools": [], "tool_choice": "auto", "parallel_tool_calls": True, "store": True}
+    neutral = {"tools": [], "tool_choice": "auto", "parallel_tool_calls": True, "store": False}
     text = {"format": {"type": "text"}}
     assert ask(**neutral, text=text, include=[], top_logprobs=0).particulars.options == {}
 
@@ -129,7 +137,6 @@ def test_instructions_and_the_background_are_of_this_question() -> None:
     ("fields", "param"),
     [
         ({"prompt": {"id": "p"}}, "prompt"),
-        ({"store": False}, "store"),
         ({"include": ["file_search_call.results"]}, "include.0"),
         ({"tools": [{"type": "web_search"}]}, "tools.0.type"),
         ({"tool_choice": "required"}, ""),

@@ -225,6 +225,43 @@ def test_the_service_changes_no_global(module: str) -> None:
     assert not [node for node in ast.walk(_tree(module)) if isinstance(node, ast.Global)]
 
 
+# --- faces ---
+
+# What belongs to a face alone, and how many lines that may be.
+FACES: dict[str, tuple[int, set[str]]] = {
+    "process": (400, {"process"}),
+    "chat": (400, {"chat", "chat_socket"}),
+    "stream": (150, {"stream"}),
+    "sessions": (400, {"conversation", "sessions"}),
+    "completions": (150, {"openai"}),
+    "responses": (
+        1_300,
+        {
+            "responses",
+            "responses_items",
+            "responses_object",
+            "responses_output",
+            "responses_previous",
+            "responses_request",
+            "responses_shapes",
+        },
+    ),
+}
+# Responses are asked for as models, and sent, in the way of completions.
+_KNOWS = {("responses", "completions")}
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_a_face_is_small_and_knows_no_other(face: str) -> None:
+    most, own = FACES[face]
+    modules = [f"service.web.{name}" for name in own]
+    assert sum(len(_path(name).read_text("utf-8").splitlines()) for name in modules) <= most
+    imported = {name for module in modules for name in _imports(module)}
+    for other, (_, theirs) in FACES.items():
+        if other != face and (face, other) not in _KNOWS:
+            assert not imported & {f"service.web.{name}" for name in theirs}
+
+
 # --- what is written down twice ---
 
 
@@ -246,7 +283,9 @@ def test_every_event_can_be_written_to_the_wire(event: Event) -> None:
 
 @pytest.mark.parametrize("event", SAMPLES, ids=lambda event: event.type)
 def test_every_event_is_documented(event: Event) -> None:
-    assert re.search(rf"\b{event.type}\b", (ROOT / "docs" / "api.md").read_text("utf-8"))
+    assert re.search(
+        rf"\b{event.type}\b", (ROOT / "docs" / "faces" / "process.md").read_text("utf-8")
+    )
 
 
 @pytest.mark.parametrize("name", sorted(STRATEGIES))

@@ -13,9 +13,12 @@ from deploy.native.places import Places
 from service.settings import KNOWN
 
 ROOT = Path(__file__).parent.parent
-API = (ROOT / "docs" / "api.md").read_text("utf-8")
+API = "".join(
+    page.read_text("utf-8")
+    for page in [ROOT / "docs" / "api.md", *(ROOT / "docs/faces").glob("*.md")]
+)
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 MODULES = sorted(
     path.relative_to(ROOT)
     for package in ("service", "telemetry")
@@ -76,6 +79,21 @@ def test_an_address_is_documented(address: str) -> None:
 def test_a_module_has_its_place_in_the_architecture(module: Path) -> None:
     assert f"`{module.parent}/`" in ARCHITECTURE
     assert f"`{module.name}`" in ARCHITECTURE
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_link_leads_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(((?!https?:)[^)\s]+)\)", page.read_text("utf-8")):
+        name, _, heading = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        assert not heading or heading in _headings(target), link
+
+
+def _headings(page: Path) -> set[str]:
+    """Return the headings of a page as links name them."""
+    found = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -52,7 +52,7 @@ def test_messages_are_turns_with_and_without_their_type() -> None:
 
 
 def test_fields_that_an_sdk_sends_back_empty_are_passed_over() -> None:
-    part = {"type": "output_text", "text": "Yes?", "annotations": [], "parsed": None}
+    part: dict[str, Any] = {"type": "output_text", "text": "Yes?", "parsed": None}
     earlier = {"type": "message", "role": "assistant", "content": [part], "caller": None}
     call = {**CALLED, "namespace": None, "status": None}
     plain = [HI, {"role": "assistant", "content": "Yes?"}, CALLED, RESULT]

@@ -8,10 +8,12 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.served.gusher import serving
 
 _LINES = ["a\nb", "\n", "\n\n", "c\r\n", "d\r", "\ne", "\r", "f", "\r\r\n", "g\n", "\r", "h\u2028"]
 _BREAKS = ["i\u2029", "\u0085j", "\x0b\x0c", "\x1c\x1d\x1e", "k\u2028\nl", "\x1b[31m", "\x7f\x08"]
@@ -103,15 +105,6 @@ def _chunk(delta: Mapping[str, Any], finish: str | None = None) -> bytes:
     return b"data: " + data + b"\n\n"
 
 
-@contextlib.contextmanager
-def reciting() -> Iterator[str]:
+def reciting() -> AbstractContextManager[str]:
     """Serve until the block ends; yields the base URL."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    return serving(_Handler)

@@ -6,6 +6,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 CHUNKS = 1000
@@ -47,9 +48,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def gushing() -> Iterator[str]:
-    """Serve until the block ends; yields the base URL."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Serve from threads until the block ends; yields the base URL."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -58,3 +59,8 @@ def gushing() -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def gushing() -> AbstractContextManager[str]:
+    """Serve the models until the block ends; yields the base URL."""
+    return serving(_Handler)

@@ -32,6 +32,8 @@ _COLUMNS = (
     "usage_estimated", "degraded", "last_seq", "events_expired",
 )  # fmt: skip
 
+_CONVERSATION = ("owner", "id", "title", "created_at", "updated_at")
+
 Row = tuple[object, ...]
 
 
@@ -45,7 +47,7 @@ async def fill_sqlite(path: Path, runs: int) -> str:
     connection.execute("INSERT INTO configs VALUES ('hash', 'fanout', '{}', ?)", (_local(_BEGIN),))
     made = [[_plain(value) for value in row] for row in _rows(runs)]
     connection.executemany(
-        "INSERT INTO conversations VALUES (?, ?, 'A title', ?, ?)",
+        f"INSERT INTO conversations ({', '.join(_CONVERSATION)}) VALUES (?, ?, 'A title', ?, ?)",
         [(row[1], row[2], row[12], row[12]) for row in made],
     )
     holes = ", ".join("?" * len(_COLUMNS))
@@ -63,7 +65,9 @@ async def fill_postgresql(url: str, runs: int) -> str:
         await connection.execute("INSERT INTO configs VALUES ('hash', 'fanout', '{}', $1)", _BEGIN)
         made = list(_rows(runs))
         conversations = [(row[1], row[2], "A title", row[12], row[12]) for row in made]
-        await connection.copy_records_to_table("conversations", records=conversations)
+        await connection.copy_records_to_table(
+            "conversations", records=conversations, columns=_CONVERSATION
+        )
         indexes = await connection.fetch(
             "SELECT indexname, indexdef FROM pg_indexes WHERE indexdef LIKE '%USING gin%'"
         )

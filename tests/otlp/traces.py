@@ -66,12 +66,14 @@ def assert_sound(trace: Trace, remote_parent: str = "") -> None:
             assert parent.start_ns <= span.start_ns <= parent.end_ns, (span, parent)
 
 
+_CLOCK_SET_S = 0.05
+
+
 def _assert_first_chunk_in_time(span: Span) -> None:
     first_chunk_s = span.attributes.get("gen_ai.response.time_to_first_chunk")
     if first_chunk_s is None:
         return
-    if span.name.startswith("invoke_agent "):
-        # Read off the event loop's clock, which counts whole milliseconds.
-        assert 0 <= first_chunk_s <= span.duration_s + 0.002, span
-    else:
-        assert 0 < first_chunk_s < span.duration_s, span
+    # A span's ends are read off the wall clock, which may be set meanwhile; this is not. An agent's
+    # comes from the event loop's clock, which counts whole milliseconds.
+    least_s = 0.0 if span.name.startswith("invoke_agent ") else 1e-9
+    assert least_s <= first_chunk_s <= span.duration_s + _CLOCK_SET_S, span

@@ -58,8 +58,9 @@ class Line:
     async def _answer(self, service: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
         seen = b""
         while block := await service.read(65536):
-            seen += block
-            if self._cut_after and self._cut_after in seen:
+            # Neither what came over the connection before, nor a response that is under way.
+            seen = seen + block if self._cut_after else b""
+            if self._cut_after and self._cut_after in seen and seen.startswith(b"HTTP/"):
                 self._cut_after, self.was_cut = None, True
                 await self._drop(block, answer)
                 return
@@ -67,10 +68,10 @@ class Line:
             await answer.drain()
 
     async def _drop(self, block: bytes, answer: asyncio.StreamWriter) -> None:
-        """Let half a block through, and no more."""
+        """Let half a block through, and no more; a reset would take it back from who is slow."""
         answer.write(block[: len(block) // 2])
-        await answer.drain()
-        await asyncio.sleep(0.1)  # so that it arrives before the reset
+        answer.close()
+        await answer.wait_closed()
 
 
 @asynccontextmanager

@@ -65,6 +65,10 @@ class SkippingLoop(asyncio.SelectorEventLoop):
         """Move the clock on."""
         self._skipping.now += seconds
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Wait for its threads without a limit, which would be over at once here."""
+        await super().shutdown_default_executor()
+
     def call_at(
         self,
         when: float,

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
-from quart import Quart, Response, jsonify, request
+from quart import Quart, Response, request
 
 from service.domain import Ask, Message
 from service.errors import RequestError
@@ -102,9 +102,7 @@ def install(app: Quart, runs: Runs) -> None:
             await first_word(run)
             return sse.stream(runs, run, as_text())
         whole = await whole_answer(runs, run)
-        response = jsonify({"response": whole.answer})
-        response.headers.update(sse.run_headers(run))
-        return response
+        return sse.run_json(run, {"response": whole.answer})
 
     @app.get("/chat")
     @Operation(

@@ -6,12 +6,13 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from quart import Quart, Response, jsonify
+from quart import Quart, Response
 from typing_extensions import TypedDict
 
 from service.domain import Ask, Message
 from service.events import AnswerDelta, Event, RunFailed, RunFinished, RunStarted
 from service.ids import new_id
+from service.runs.record import record
 from service.runs.run import Run
 from service.runs.runs import Runs
 from service.store.conversations import Conversations
@@ -122,25 +123,22 @@ def install(app: Quart, runs: Runs, conversations: Conversations) -> None:
             return sse.stream(runs, run, named_events(run, user_id))
         answer = (await whole_answer(runs, run)).answer
         whole = {"user_id": user_id, "message": body.message, "response": answer}
-        response = jsonify({**session_ids(run.conversation_id), **whole})
-        response.headers.update(sse.run_headers(run))
-        return response
+        return sse.run_json(run, {**session_ids(run.conversation_id), **whole})
 
 
 def named_events(run: Run, user_id: str) -> Encode:
     """Return a function that writes the run's events under the names that clients listen for."""
     session = session_ids(run.conversation_id)
-    said: list[str] = []
 
     def encode(_seq: int, event: Event) -> str:
         match event:
             case AnswerDelta():
-                said.append(event.text)
                 return _event("message", {"chunk": event.text})
             case RunStarted():
                 return _event("session", {**session, "user_id": user_id})
             case RunFinished():
-                return _event("done", {"full_response": "".join(said), **session})
+                answer = record(run.log.after(0)).answer
+                return _event("done", {"full_response": answer, **session})
             case RunFailed():
                 return _event("error", {"error": event.message, "code": event.code})
             case _:

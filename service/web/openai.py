@@ -96,9 +96,7 @@ async def _whole(runs: Runs, run: Run, *, with_progress: bool) -> Response:
     shown = completion(run, await whole_answer(runs, run))
     if with_progress:
         shown["progress"] = _progress(run)
-    response = jsonify(shown)
-    response.headers.update(sse.run_headers(run))
-    return response
+    return sse.run_json(run, shown)
 
 
 def _progress(run: Run) -> list[dict[str, Any]]:

@@ -11,11 +11,11 @@ from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import msgspec
-from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from service.domain import Ask, Message, Particulars, Role
 from service.ids import new_id
-from service.web.openai_tools import ResponseFormat, Tool, ToolCalled, ToolChoice, check_calls
+from service.web.openai_tools import Open, ResponseFormat, Tool, ToolCalled, ToolChoice, check_calls
 from service.web.requests import Body, Identifier, Said, Tokens, owner
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -30,10 +30,8 @@ def _form(value: object) -> str:
 ONE_OR_SEVERAL = Discriminator(_form)
 
 
-class Part(Body):
+class Part(Open):
     """A part of a message. Those that are no text go as they are to the agents that take them."""
-
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
 
     type: Literal["text", "refusal", "image_url", "input_audio", "file"]
     text: Said | None = None

@@ -18,11 +18,13 @@ from service.web.requests import Body, Said
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,128}$")]
 
 
-class _Open(Body):
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
+class Open(Body):
+    """A part of a request that may have fields which are not known here."""
+
+    model_config = ConfigDict(extra="allow")
 
 
-class Function(_Open):
+class Function(Open):
     """What a tool is called, and the schema of its arguments."""
 
     name: Name
@@ -36,14 +38,14 @@ class Tool(Body):
     function: Function
 
 
-class Called(_Open):
+class Called(Open):
     """A function that was called; `arguments` is JSON."""
 
     name: Name
     arguments: Said
 
 
-class ToolCalled(_Open):
+class ToolCalled(Open):
     """A tool that a model has called."""
 
     id: Said
@@ -65,17 +67,19 @@ class ToolWanted(Body):
 
 
 def _form(value: object) -> str:
-    return "[word]" if isinstance(value, str) else "[tool]"
+    return "[word]" if isinstance(value, str) else "[object]"
 
 
+# Which of the two a value is meant to be is told by its form, so that only that one's faults are.
+WORD_OR_OBJECT = Discriminator(_form)
 ToolChoice = Annotated[
     Annotated[Literal["none", "auto", "required"], Tag("[word]")]
-    | Annotated[ToolWanted, Tag("[tool]")],
-    Discriminator(_form),
+    | Annotated[ToolWanted, Tag("[object]")],
+    WORD_OR_OBJECT,
 ]
 
 
-class JsonSchema(_Open):
+class JsonSchema(Open):
     """A schema, and what it is called."""
 
     name: Name

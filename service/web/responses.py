@@ -5,11 +5,11 @@ Source: https://platform.openai.com/docs/api-reference/responses
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from quart import Quart, Response, jsonify, request
+from quart import Quart, Response, request
 
 from service.ensembles import Catalog
 from service.errors import FieldError, RequestError
@@ -58,8 +58,8 @@ def install(app: Quart, runs: Runs, tables: RunTables, catalog: Callable[[], Cat
 
     async def shown(found: Run | StoredRun) -> Response:
         if isinstance(found, Run):
-            return _response(found, response_object(found))
-        return _response(found, kept_object(found, await tables.answers(found.owner, found.id)))
+            return sse.run_json(found, response_object(found))
+        return sse.run_json(found, kept_object(found, await tables.answers(found.owner, found.id)))
 
     @app.post("/v1/responses")
     @Operation(
@@ -141,12 +141,6 @@ def _position(run: Run, after: int) -> int:
         return count - 2  # the machine failed: more was shown than is left, and the end is new
     sentence = f"The response has only {count} events so far: there is none of the number {after}."
     raise RequestError(400, "bad_position", sentence, [FieldError("starting_after", sentence)])
-
-
-def _response(run: Run | StoredRun, shown: Mapping[str, Any]) -> Response:
-    response = jsonify(shown)
-    response.headers.update(sse.run_headers(run))
-    return response
 
 
 _NAMES = {

@@ -9,11 +9,11 @@ import json
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from service.domain import Message
 from service.web.openai_request import ONE_OR_SEVERAL, Turn
-from service.web.openai_tools import Name
+from service.web.openai_tools import Name, Open
 from service.web.requests import Body, Said, fitted
 
 ChatMessage = dict[str, Any]
@@ -188,10 +188,8 @@ class ResultItem(_Sent):
         turns.append({"role": "tool", "tool_call_id": self.call_id, "content": output})
 
 
-class ReasoningItem(Body):
+class ReasoningItem(Open):
     """A model's thoughts. Chat completions cannot be told any: nobody is."""
-
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
 
     type: Literal["reasoning"]
 

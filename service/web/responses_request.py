@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import ConfigDict, Field, Tag, model_validator
 
 from service.domain import Ask, Message, Particulars
 from service.ids import new_id
 from service.web.openai_request import ONE_OR_SEVERAL, Fraction, asked
-from service.web.openai_tools import Name, check_calls
+from service.web.openai_tools import WORD_OR_OBJECT, Name, check_calls
 from service.web.requests import Body, Identifier, Said, Text, Tokens, owner
 from service.web.responses_items import Item, Reference, to_messages
 
@@ -55,7 +55,7 @@ class Plain(Body):
 class Schema(Body):
     """An answer that is JSON of a certain form."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, serialize_by_alias=True)
+    model_config = ConfigDict(serialize_by_alias=True)
 
     type: Literal["json_schema"]
     name: Name
@@ -95,20 +95,14 @@ class StreamOptions(Body):
     include_obfuscation: bool | None = None
 
 
-def _form(value: object) -> str:
-    return "[word]" if isinstance(value, str) else "[object]"
-
-
-# Which of the two a value is meant to be is told by its form, so that only that one's faults are.
-_WORD_OR_OBJECT = Discriminator(_form)
 Conversation = Annotated[
     Annotated[Identifier, Tag("[word]")] | Annotated[ConversationId, Tag("[object]")],
-    _WORD_OR_OBJECT,
+    WORD_OR_OBJECT,
 ]
 ToolChoice = Annotated[
     Annotated[Literal["none", "auto", "required"], Tag("[word]")]
     | Annotated[FunctionChoice, Tag("[object]")],
-    _WORD_OR_OBJECT,
+    WORD_OR_OBJECT,
 ]
 Metadata = Annotated[
     dict[

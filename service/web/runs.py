@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NotRequired
 
-from quart import Quart, Response, jsonify, request
+from quart import Quart, Response, request
 from typing_extensions import TypedDict
 
 from service.errors import RequestError
@@ -202,9 +202,7 @@ def _response(run: Run | StoredRun, state: Mapping[str, Any]) -> Response:
         **({"retry_of": run.retry_of} if run.retry_of else {}),
         **state,
     }
-    response = jsonify(shown)
-    response.headers.update(sse.run_headers(run))
-    return response
+    return sse.run_json(run, shown)
 
 
 def _agent(agent: AgentRecord) -> dict[str, Any]:

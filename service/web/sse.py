@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from quart import Response
+from quart import Response, jsonify
 
 from service.events import Event
 from service.runs.log import Silence
@@ -51,6 +52,13 @@ def stream(
 def run_headers(run: Run | StoredRun) -> dict[str, str]:
     """Return the headers of every response that belongs to a run."""
     return {"X-Run-Id": run.id, "X-Conversation-Id": run.conversation_id}
+
+
+def run_json(run: Run | StoredRun, shown: Mapping[str, Any]) -> Response:
+    """Return a JSON response that belongs to a run."""
+    response = jsonify(shown)
+    response.headers.update(run_headers(run))
+    return response
 
 
 async def _body(

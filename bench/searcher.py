@@ -8,7 +8,7 @@ import sys
 
 from bench.corpus import MARKS, OWNER
 from service.store.database import Database
-from service.store.search import Search
+from service.store.search.search import Search
 
 _AT_ONCE = 1
 

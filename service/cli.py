@@ -30,8 +30,8 @@ from service.settings import (
     read_variables,
 )
 from service.sockets import allow_many_files, base_url, listen
+from service.store.connections.urls import parse_url
 from service.store.migrate import check, migrate
-from service.store.urls import parse_url
 from service.supervisor import Supervisor
 from service.version import VERSION
 from telemetry import TelemetryError, check_otel_variables, configure_logging

@@ -15,9 +15,9 @@ from service.runs.spool import Spool
 from service.runs.upkeep import Upkeep
 from service.runs.workshop import Tools
 from service.settings import Settings
+from service.store.connections.urls import parse_url
 from service.store.migrate import migrate
 from service.store.store import Store
-from service.store.urls import parse_url
 
 _log = logging.getLogger(__name__)
 

@@ -130,14 +130,14 @@ def test_only_the_store_knows_the_database() -> None:
 UNSCOPED = {
     "service.store.scope": "it is what narrows the others",
     "service.store.schema": "the conditions of its indexes",
-    "service.store.journal_statements": "each row names its owner; many owners' in one commit",
-    "service.store.worker_tables": "the service's own view of all runs",
+    "service.store.journal.statements": "each row names its owner; many owners' in one commit",
+    "service.store.workers": "the service's own view of all runs",
     "service.store.revisions": "the version of the tables is nobody's",
     "service.store.migrate": "a lock is nobody's",
     "service.store.database": "a PRAGMA is nobody's",
-    "service.store.engines": "BEGIN is nobody's",
-    "service.store.search_fts5": "the owner is a term of every search; the index's upkeep",
-    "service.store.search_tsvector": "the owner is a condition of every search",
+    "service.store.connections.engines": "BEGIN is nobody's",
+    "service.store.search.fts5": "the owner is a term of every search; the index's upkeep",
+    "service.store.search.tsvector": "the owner is a condition of every search",
 }
 _SQLALCHEMY = {"sa", "sqlalchemy", "sqlite", "postgresql"}
 _MAKES = {"select", "insert", "update", "delete", "text", "exec_driver_sql"}

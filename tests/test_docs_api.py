@@ -17,14 +17,7 @@ API = "".join(
     page.read_text("utf-8")
     for page in [ROOT / "docs" / "api.md", *(ROOT / "docs/faces").glob("*.md")]
 )
-ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-MODULES = sorted(
-    path.relative_to(ROOT)
-    for package in ("service", "telemetry")
-    for path in (ROOT / package).rglob("*.py")
-    if path.name != "__init__.py"
-)
 _MAKES_CODES = {"RequestError", "RunError", "Stop", "problem", "AgentSkipped"}
 _SLUG = re.compile(r"[a-z]+(_[a-z]+)*")
 
@@ -73,12 +66,6 @@ def test_the_codes_are_found() -> None:
 def test_an_address_is_documented(address: str) -> None:
     shown = re.sub(r"<[\w:]+>", "{id}", address)
     assert re.search(rf"{re.escape(shown)}`", API)
-
-
-@pytest.mark.parametrize("module", MODULES, ids=str)
-def test_a_module_has_its_place_in_the_architecture(module: Path) -> None:
-    assert f"`{module.parent}/`" in ARCHITECTURE
-    assert f"`{module.name}`" in ARCHITECTURE
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

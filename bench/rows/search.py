@@ -25,9 +25,9 @@ from bench.table import Line, thousands
 from service.store.conversations import Conversations
 from service.store.database import Database
 from service.store.history import History
-from service.store.journal_tables import Journal
+from service.store.journal.writer import Journal
 from service.store.records import Batch
-from service.store.search import Search
+from service.store.search.search import Search
 from tests.databases import postgres_server
 from tests.store.kit import ending, opening
 

@@ -10,8 +10,8 @@ from service.domain import Ask, Message
 from service.llm.protocol import as_message
 from service.runs.tool_turns import paired
 from service.store.records import StoredRun
-from service.store.run_rows import role_of
-from service.store.run_tables import Runs as RunTables
+from service.store.rows import role_of
+from service.store.runs import Runs as RunTables
 
 
 async def in_context(

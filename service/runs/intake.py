@@ -16,8 +16,8 @@ from service.runs.context import in_context
 from service.runs.limits import IdempotencyKey, Limits
 from service.runs.workshop import Order
 from service.store.records import NewKey, Opening, StoredRun
-from service.store.run_rows import role_of
-from service.store.run_tables import Runs as RunTables
+from service.store.rows import role_of
+from service.store.runs import Runs as RunTables
 from service.strategies import STRATEGIES
 from telemetry import current_request
 

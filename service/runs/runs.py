@@ -20,7 +20,7 @@ from service.runs.run import CANCELLED, INTERRUPTED, SHUTTING_DOWN, LiveRun, Run
 from service.runs.shelf import Shelf
 from service.runs.workshop import Tools, Workshop
 from service.store.records import KnownKey, Signal, StoredRun
-from service.store.run_tables import Runs as RunTables
+from service.store.runs import Runs as RunTables
 
 _log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from service.runs.log import RunLog
 from service.runs.record import broken_off
 from service.runs.run import Run
 from service.store.records import Segment, StoredRun
-from service.store.run_tables import Runs as RunTables
+from service.store.runs import Runs as RunTables
 
 _log = logging.getLogger(__name__)
 

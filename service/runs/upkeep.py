@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from service.errors import StorageUnavailable
 from service.runs.recovery import BEAT_EVERY_S, Recovery
 from service.runs.runs import Runs
-from service.store.worker_tables import Workers
+from service.store.workers import Workers
 
 _log = logging.getLogger(__name__)
 

@@ -14,10 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.store.database import Database
 from service.store.paging import Slice, count_of, newest_first
 from service.store.records import Conversation, Page, Turn
-from service.store.run_rows import particulars, role_of, tool_calls
+from service.store.rows import particulars, role_of, tool_calls
 from service.store.schema import conversations, messages, runs
 from service.store.scope import Scope
-from service.store.search_fts5 import erase_on_delete, erase_traces
+from service.store.search.fts5 import erase_on_delete, erase_traces
 
 _OF_TURNS = (
     runs.c.id, runs.c.state, runs.c.question, runs.c.answer, runs.c.error, runs.c.created_at,

@@ -11,10 +11,10 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from service.errors import StorageUnavailable
-from service.store.engines import open_engines
-from service.store.failures import FOREIGN, is_worth_repeating, refused, unavailable
+from service.store.connections.engines import open_engines
+from service.store.connections.failures import FOREIGN, is_worth_repeating, refused, unavailable
+from service.store.connections.urls import Dialect, parse_url
 from service.store.revisions import applied_revision, fault
-from service.store.urls import Dialect, parse_url
 from telemetry import StoreOperation, Telemetry, TelemetryConfig, Workflow
 from telemetry.store import StoreOperationName
 

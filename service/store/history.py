@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.store.database import Database
 from service.store.paging import Slice, count_of, newest_first
 from service.store.records import Page, StoredRun
-from service.store.run_rows import RUN_COLUMNS, stored_run
+from service.store.rows import RUN_COLUMNS, stored_run
 from service.store.schema import runs
 from service.store.scope import Scope
 

@@ -15,10 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from service.errors import ServiceError, StorageUnavailable
 from service.settings import SettingsError
-from service.store.engines import open_engines
-from service.store.failures import FOREIGN, unavailable
+from service.store.connections.engines import open_engines
+from service.store.connections.failures import FOREIGN, unavailable
+from service.store.connections.urls import Address, Dialect, parse_url
 from service.store.revisions import FOLDER, applied_revision, fault, revisions
-from service.store.urls import Address, Dialect, parse_url
 
 _LOCK = 7_203_114_557  # any number, as long as nobody else in the database uses it
 _TIMEOUTS_S: Mapping[Dialect, float] = {

@@ -8,10 +8,10 @@ from service.settings import Settings
 from service.store.conversations import Conversations
 from service.store.database import Database
 from service.store.history import History
-from service.store.journal_tables import Journal
-from service.store.run_tables import Runs
-from service.store.search import Search
-from service.store.worker_tables import Workers
+from service.store.journal.writer import Journal
+from service.store.runs import Runs
+from service.store.search.search import Search
+from service.store.workers import Workers
 from telemetry import Telemetry
 
 

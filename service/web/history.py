@@ -14,9 +14,9 @@ from service.errors import RequestError
 from service.runs.record import record
 from service.runs.run import Run
 from service.runs.runs import Runs
-from service.store.excerpt import MARK, UNMARK
 from service.store.records import AgentAnswer, Page, StoredRun
-from service.store.search import LANGUAGES
+from service.store.search.excerpt import MARK, UNMARK
+from service.store.search.search import LANGUAGES
 from service.store.store import Store
 from service.web.describe import Answer, Operation, Tag
 from service.web.event_json import TokenUsage, report_json, usage_json

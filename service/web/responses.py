@@ -16,7 +16,7 @@ from service.errors import FieldError, RequestError
 from service.runs.run import Run
 from service.runs.runs import Runs
 from service.store.records import StoredRun
-from service.store.run_tables import Runs as RunTables
+from service.store.runs import Runs as RunTables
 from service.web import sse
 from service.web.describe import EVENTS, IDEMPOTENCY_KEY, Answer, Operation, Tag
 from service.web.lead import first_word

@@ -13,7 +13,7 @@ from service.runs.context import lineage, turns_of
 from service.runs.run import Run
 from service.runs.runs import Runs
 from service.store.records import StoredRun
-from service.store.run_tables import Runs as RunTables
+from service.store.runs import Runs as RunTables
 from service.web.query import may_be_id
 from service.web.responses_items import Reference, sent_back
 from service.web.responses_object import kept_object

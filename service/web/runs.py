@@ -13,7 +13,7 @@ from service.runs.record import AgentRecord, record
 from service.runs.run import Run
 from service.runs.runs import Runs
 from service.store.records import AgentAnswer, StoredRun
-from service.store.run_tables import Runs as RunTables
+from service.store.runs import Runs as RunTables
 from service.web import sse
 from service.web.describe import EVENTS, LAST_EVENT_ID, Answer, Operation, Tag
 from service.web.event_json import RunEvent, TokenUsage, encoder, report_json, usage_json

@@ -17,9 +17,9 @@ from typing import Any
 from service.domain import Message, Usage
 from service.errors import StorageUnavailable
 from service.settings import Settings
-from service.store.claims import Claims, admit
 from service.store.database import Database
-from service.store.journal_tables import Journal
+from service.store.journal.claims import Claims, admit
+from service.store.journal.writer import Journal
 from service.store.records import (
     AgentAnswer,
     Batch,
@@ -31,10 +31,10 @@ from service.store.records import (
     StoredRun,
     Taken,
 )
-from service.store.run_rows import run_row
-from service.store.run_tables import Runs
+from service.store.rows import run_row
+from service.store.runs import Runs
 from service.store.store import Store, open_store
-from service.store.worker_tables import Workers
+from service.store.workers import Workers
 from telemetry import Telemetry, TelemetryConfig
 from tests.core_kit import now
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from service.store.database import Database
-from service.store.journal_tables import Journal
+from service.store.journal.writer import Journal
 from service.store.migrate import migrate
-from service.store.run_tables import Runs
-from service.store.worker_tables import Workers
+from service.store.runs import Runs
+from service.store.workers import Workers
 from tests.databases import Postgres
 from tests.store.kit import Parts
 

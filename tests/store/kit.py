@@ -9,10 +9,10 @@ from typing import Any
 from service.domain import AgentReport, Ask, Message, Usage
 from service.ids import new_id
 from service.store.database import Database
-from service.store.journal_tables import Journal
+from service.store.journal.writer import Journal
 from service.store.records import AgentAnswer, Batch, Ending, NewKey, Opening, Segment
-from service.store.run_tables import Runs
-from service.store.worker_tables import Workers
+from service.store.runs import Runs
+from service.store.workers import Workers
 
 NOW = datetime(2026, 3, 14, 15, 9, 26, 535897, tzinfo=UTC)
 ME = "me"

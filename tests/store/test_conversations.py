@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain import Message
 from service.store.conversations import Conversations
 from service.store.database import Database
-from service.store.journal_tables import Journal
+from service.store.journal.writer import Journal
 from service.store.records import Batch, Conversation
 from service.store.schema import metadata
 from tests.store.kit import (

@@ -13,7 +13,7 @@ from service.store.conversations import Conversations
 from service.store.history import History
 from service.store.migrate import migrate
 from service.store.records import Batch, Opening
-from service.store.search import Search
+from service.store.search.search import Search
 from tests.store.kit import ME, SOMEBODY_ELSE, Parts, ending, opening
 
 

@@ -14,7 +14,7 @@ from service.domain import Message, Usage
 from service.errors import StorageUnavailable
 from service.store.conversations import Conversations
 from service.store.database import Database
-from service.store.journal_tables import Journal
+from service.store.journal.writer import Journal
 from service.store.records import Batch, Taken
 from service.store.schema import configs, conversations, messages, metadata, runs, signals
 from tests.store.kit import (

@@ -22,11 +22,11 @@ from service.domain import Message
 from service.errors import StorageUnavailable
 from service.settings import SettingsError
 from service.store.database import Database
-from service.store.journal_tables import Journal
+from service.store.journal.writer import Journal
 from service.store.migrate import check, migrate
 from service.store.records import Batch
 from service.store.revisions import FOLDER, revisions
-from service.store.run_tables import Runs
+from service.store.runs import Runs
 from service.store.schema import metadata
 from tests.databases import Postgres
 from tests.store.kit import ME, agent_answer, ending, key, opening, segment

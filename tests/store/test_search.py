@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import RequestError
 from service.store.conversations import Conversations
-from service.store.excerpt import MARK, UNMARK
 from service.store.records import Batch, Opening
-from service.store.search import LANGUAGES, Search
+from service.store.search.excerpt import MARK, UNMARK
+from service.store.search.search import LANGUAGES, Search
 from tests.store.kit import ME, SOMEBODY_ELSE, Parts, ending, opening
 from tests.store.test_websearch import HOSTILE
 

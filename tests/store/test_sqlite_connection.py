@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.store.connections.sqlite import SqliteConnection, connect
 from service.store.database import Database
 from service.store.schema import workers
-from service.store.sqlite_connection import SqliteConnection, connect
 from tests.store.kit import NOW
 
 

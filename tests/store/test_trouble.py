@@ -19,10 +19,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import StorageUnavailable
 from service.store.database import Database
-from service.store.journal_tables import Journal
+from service.store.journal.writer import Journal
 from service.store.migrate import migrate
 from service.store.records import Batch
-from service.store.run_tables import Runs
+from service.store.runs import Runs
 from service.store.schema import runs
 from tests.databases import Postgres
 from tests.store.kit import ME, opening, segment

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from service.settings import SettingsError
-from service.store.urls import parse_url
+from service.store.connections.urls import parse_url
 from telemetry import configure_logging, redact
 
 

@@ -7,7 +7,7 @@ import sqlite3
 import asyncpg  # type: ignore[import-untyped]  # it has no stubs
 import pytest
 
-from service.store.websearch import (
+from service.store.search.query import (
     ENGLISH_STOP_WORDS,
     MOST_TERMS,
     Query,

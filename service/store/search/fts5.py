@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import StorageUnavailable
 from service.store.database import Database
-from service.store.excerpt import Span
-from service.store.search_index import (
+from service.store.search.excerpt import Span
+from service.store.search.index import (
     ANSWER_WEIGHT,
     CANDIDATES,
     QUESTION_WEIGHT,
@@ -24,7 +24,7 @@ from service.store.search_index import (
     Request,
     Texts,
 )
-from service.store.websearch import fts5
+from service.store.search.query import fts5
 
 _INDEXES = ("run_stems", "run_words")
 _CAN_ERASE = sqlite3.sqlite_version_info >= (3, 42)

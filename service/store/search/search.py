@@ -8,15 +8,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import FieldError, RequestError
 from service.store.database import Database
-from service.store.excerpt import excerpt
 from service.store.records import Hit, Page
-from service.store.run_rows import RUN_COLUMNS, stored_run
+from service.store.rows import RUN_COLUMNS, stored_run
 from service.store.schema import runs
 from service.store.scope import Scope
-from service.store.search_fts5 import Fts5
-from service.store.search_index import Request, SearchIndex
-from service.store.search_tsvector import Tsvector
-from service.store.websearch import ENGLISH_STOP_WORDS, parse
+from service.store.search.excerpt import excerpt
+from service.store.search.fts5 import Fts5
+from service.store.search.index import Request, SearchIndex
+from service.store.search.query import ENGLISH_STOP_WORDS, parse
+from service.store.search.tsvector import Tsvector
 
 # `en` finds other forms of a word and passes over stop words; all others find words as they are.
 LANGUAGES = (

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.database import Database
 from service.store.records import Signal, StoredRun
-from service.store.run_rows import RUN_COLUMNS, stored_run
+from service.store.rows import RUN_COLUMNS, stored_run
 from service.store.schema import idempotency_keys, runs, segments, signals, workers
 
 _RUNS_AT_ONCE = 200  # a longer transaction would keep the journal waiting

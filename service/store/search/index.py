@@ -8,8 +8,8 @@ from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.store.excerpt import Span
-from service.store.websearch import Query
+from service.store.search.excerpt import Span
+from service.store.search.query import Query
 
 CANDIDATES = 1_000  # the newest matches, which are ranked; there is no telling of older ones
 CHARS = 50_000  # of a question and of an answer are in the index

@@ -15,11 +15,11 @@ from sqlalchemy import Executable, Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain import Ask
-from service.store import journal_statements as sql
-from service.store.claims import Claims, admit
 from service.store.database import Database
+from service.store.journal import statements as sql
+from service.store.journal.claims import Claims, admit
 from service.store.records import Batch, KnownKey, NewKey, Opening, Segment, Taken
-from service.store.run_rows import answer_row, ending_row, run_row
+from service.store.rows import answer_row, ending_row, run_row
 from telemetry import StoreOperation, Workflow
 from telemetry.store import StoreOperationName
 

@@ -15,8 +15,8 @@ import asyncpg  # type: ignore[import-untyped]  # it has none
 from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from service.store.sqlite_connection import connect
-from service.store.urls import Address, Dialect
+from service.store.connections.sqlite import connect
+from service.store.connections.urls import Address, Dialect
 
 _READERS = 4
 _POSTGRES_WRITERS = 3

@@ -10,8 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.store.excerpt import Span
-from service.store.search_index import (
+from service.store.search.excerpt import Span
+from service.store.search.index import (
     ANSWER_WEIGHT,
     CANDIDATES,
     CHARS,
@@ -20,7 +20,7 @@ from service.store.search_index import (
     Request,
     Texts,
 )
-from service.store.websearch import WORD, Term, fold, websearch
+from service.store.search.query import WORD, Term, fold, websearch
 
 # The index narrows a search to blocks of runs, so that one for common words, which the newest
 # runs have plenty of, does not touch all that ever matched.

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import Table, bindparam
 from sqlalchemy.dialects import postgresql, sqlite
 
+from service.store.connections.urls import Dialect
 from service.store.schema import (
     agent_answers,
     configs,
@@ -22,7 +23,6 @@ from service.store.schema import (
     segments,
     signals,
 )
-from service.store.urls import Dialect
 
 _INSERTS: dict[Dialect, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 

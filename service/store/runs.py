@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain import Message
 from service.store.database import Database
 from service.store.records import AgentAnswer, KnownKey, Segment, StoredRun
-from service.store.run_rows import ANSWER_COLUMNS, RUN_COLUMNS, agent_answer, stored_run
+from service.store.rows import ANSWER_COLUMNS, RUN_COLUMNS, agent_answer, stored_run
 from service.store.schema import agent_answers, idempotency_keys, messages, runs, segments, signals
 from service.store.scope import Scope
 from telemetry.store import StoreOperationName

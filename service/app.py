@@ -11,15 +11,15 @@ from functools import partial
 import httpx
 from quart import Quart, request
 
-from service.ensembles import Agent, AgentDefaults, Catalog
-from service.ensembles_file import EnsemblesFile
+from service.coalescing import Pace
+from service.ensembles.catalog import Agent, AgentDefaults, Catalog
+from service.ensembles.watcher import EnsemblesFile
 from service.keeping import Keeping
 from service.llm.client import LLMClient
 from service.llm.mock import MockTransport
 from service.llm.resilience import RetryBudget
 from service.llm.tokens import open_counter
 from service.llm.transport import UpstreamTransport
-from service.pace import Pace
 from service.runs.runs import Runs
 from service.runs.workshop import Tools
 from service.settings import Settings

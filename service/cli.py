@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import uvloop
 
 from service.app import agent_key, open_ensembles
-from service.ensembles import Catalog, EnsemblesError
+from service.ensembles.catalog import Catalog, EnsemblesError
 from service.errors import StorageUnavailable
 from service.llm.mock import MockLLM
 from service.llm.mock_server import serve_mock

@@ -18,13 +18,13 @@ from typing import Any, ParamSpec, TypeVarTuple
 
 import httpx
 
+from service.coalescing import Pace
 from service.domain import Ask, Message, ToolCall
-from service.ensembles import Agent, AgentDefaults, Catalog, parse_ensembles
+from service.ensembles.catalog import Agent, AgentDefaults, Catalog, parse_ensembles
 from service.events import AnswerDelta, Event
 from service.llm.client import LLMClient
 from service.llm.mock import MockLLM, MockTransport
 from service.llm.protocol import Call, Reply
-from service.pace import Pace
 from service.strategies import STRATEGIES
 from telemetry import AgentOperation, Telemetry, TelemetryConfig
 

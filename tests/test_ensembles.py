@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.domain import Price
-from service.ensembles import AgentDefaults, Catalog, EnsemblesError, parse_ensembles
+from service.ensembles.catalog import AgentDefaults, Catalog, EnsemblesError, parse_ensembles
 from tests.core_kit import CHECKS, a_catalog
 
 GOOD = """\

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from service.ensembles import Catalog, EnsemblesError
-from service.ensembles_file import EnsemblesFile
+from service.ensembles.catalog import Catalog, EnsemblesError
+from service.ensembles.watcher import EnsemblesFile
 from tests.core_kit import CHECKS, DEFAULTS, skipping
 
 SOLO = '[agents.a]\nmodel = "{model}"\n[ensembles.fanout]\nstrategy = "solo"\nagents = ["a"]\n'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.model_families import family_of, smallest_context
+from service.ensembles.model_families import family_of, smallest_context
 
 
 @pytest.mark.parametrize(

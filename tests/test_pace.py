@@ -7,7 +7,16 @@ from contextlib import suppress
 
 import pytest
 
-from service.pace import BUSY, LONG_WINDOW_S, QUIET, READER_WINDOW_S, SAMPLE_S, WINDOW_S, Pace, load
+from service.coalescing import (
+    BUSY,
+    LONG_WINDOW_S,
+    QUIET,
+    READER_WINDOW_S,
+    SAMPLE_S,
+    WINDOW_S,
+    Pace,
+    load,
+)
 from tests.core_kit import until
 
 

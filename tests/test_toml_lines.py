@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.toml_lines import line_of
+from service.ensembles.toml_lines import line_of
 
 TEXT = """\
 # a comment

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from service.coalescing import Pace
 from service.errors import (
     MissingKey,
     ServiceError,
@@ -21,7 +22,6 @@ from service.llm.protocol import Call, Reply
 from service.llm.receive import Incoming, OnPiece, receive
 from service.llm.resilience import Deadlines
 from service.llm.transport import TRANSPORT_ERRORS
-from service.pace import Pace
 from service.version import VERSION
 from telemetry import AgentOperation, ChatOperation
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from service.domain import Message
-from service.ensembles import Agent
+from service.ensembles.catalog import Agent
 
 
 def kinds_of(messages: Iterable[Message]) -> set[str]:

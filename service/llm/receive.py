@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import httpx
 
+from service.coalescing import Pace
 from service.domain import ToolCall
 from service.errors import BadStream, UpstreamBroken
 from service.llm.failures import error_status
@@ -16,7 +17,6 @@ from service.llm.protocol import Call, Reply
 from service.llm.resilience import Deadlines
 from service.llm.sse import SSEDecoder
 from service.llm.transport import TRANSPORT_ERRORS, Body, body_of
-from service.pace import Pace
 from telemetry import ChatOperation
 
 # Takes a piece of the answer: text, or of a tool call.

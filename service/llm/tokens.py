@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, Protocol
 
-from service.model_families import Encoding, family_of
+from service.ensembles.model_families import Encoding, family_of
 
 if TYPE_CHECKING:
     from telemetry import AgentOperation, Telemetry

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from service.domain import AgentReport, Ask, Message
-from service.ensembles import Catalog, Ensemble
+from service.ensembles.catalog import Catalog, Ensemble
 from service.errors import FieldError, RequestError
 from service.ids import new_id
 from service.llm.parts import kinds_of, takes

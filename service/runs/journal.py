@@ -12,9 +12,9 @@ import logging
 import math
 from collections.abc import Iterable
 
+from service.coalescing import Pace
 from service.errors import StorageUnavailable
 from service.events import Event
-from service.pace import Pace
 from service.runs.alarm import Alarm
 from service.runs.batches import Tables, events_in, is_empty, of_run, runs_of, together
 from service.runs.log import RunLog

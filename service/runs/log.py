@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Protocol
 
+from service.coalescing import Pace
 from service.events import Event
-from service.pace import Pace
 
 
 class Keeper(Protocol):

@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from service.coalescing import Pace
 from service.domain import AgentReport
-from service.ensembles import Agent, Catalog, Ensemble
+from service.ensembles.catalog import Agent, Catalog, Ensemble
 from service.events import Event, RunFailed, RunFinished, RunStarted
 from service.llm.client import LLMClient
 from service.llm.resilience import RetryBudget
 from service.llm.tokens import TokenCounter
-from service.pace import Pace
 from service.runs.journal import Journal
 from service.runs.log import RunLog
 from service.runs.outcome import answer_of, ending_of, last_answers

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import count
 
 from service.domain import AgentReport, Ask, Message, ToolCall, Usage, add_costs
-from service.ensembles import Agent
+from service.ensembles.catalog import Agent
 from service.errors import UpstreamError
 from service.events import AgentRetrying
 from service.llm.context import trimmed

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from service.domain import Ask, ToolCall
-from service.ensembles import Agent
+from service.ensembles.catalog import Agent
 from service.errors import RunError, UpstreamError
 from service.events import AgentDelta, AgentFailed, AgentFinished, AgentSkipped, AgentStarted
 from service.strategies.asking import Asking

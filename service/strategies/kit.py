@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from service.domain import AgentReport, Answer, Ask, Price, Usage, add_costs
-from service.ensembles import Agent, Ensemble
+from service.ensembles.catalog import Agent, Ensemble
 from service.errors import RunError, UpstreamError
 from service.events import Event
 from service.llm.client import LLMClient

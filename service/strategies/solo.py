@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.domain import Answer, Ask, ToolCall
-from service.ensembles import Ensemble
+from service.ensembles.catalog import Ensemble
 from service.errors import RunError, UpstreamError
 from service.events import AgentFailed, AgentFinished, AgentStarted, AnswerDelta, AnswerToolCall
 from service.strategies.asking import Asking

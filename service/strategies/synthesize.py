@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from service.domain import Answer, Ask, Message, ToolCall
-from service.ensembles import Ensemble
+from service.ensembles.catalog import Ensemble
 from service.errors import RunError, UpstreamError
 from service.events import AgentFailed, AnswerDelta, CombineStarted
 from service.strategies.asking import Asking

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
+from service.coalescing import Pace
 from service.errors import RequestError
 from service.events import AnswerDelta, AnswerToolCall, RunFailed
-from service.pace import Pace
 from service.runs.log import Reader, RunLog
 from service.runs.run import Run
 from service.web.sse import run_headers

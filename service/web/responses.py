@@ -11,7 +11,7 @@ from typing import Any
 
 from quart import Quart, Response, request
 
-from service.ensembles import Catalog
+from service.ensembles.catalog import Catalog
 from service.errors import FieldError, RequestError
 from service.runs.run import Run
 from service.runs.runs import Runs

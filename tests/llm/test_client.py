@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from service.coalescing import Pace
 from service.domain import Usage
 from service.errors import (
     BadStream,
@@ -30,7 +31,6 @@ from service.llm.mock import MockLLM
 from service.llm.mock_reply import MULTIBYTE_TEXT
 from service.llm.mock_server import serve_mock
 from service.llm.transport import UpstreamTransport
-from service.pace import Pace
 from tests.core_kit import (
     DONE,
     Heard,

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from service.domain import Message
-from service.ensembles import Agent
+from service.ensembles.catalog import Agent
 from service.llm.parts import kinds_of, taken_by, takes
 from tests.core_kit import a_catalog, an_ensemble_file, model
 

@@ -16,15 +16,15 @@ from typing import Any
 
 import httpx
 
+from service.coalescing import Pace
 from service.domain import Ask, Message
-from service.ensembles import Catalog
+from service.ensembles.catalog import Catalog
 from service.errors import RequestError
 from service.events import Event, RunFailed, RunFinished
 from service.ids import new_id
 from service.llm.client import LLMClient
 from service.llm.resilience import RetryBudget
 from service.llm.tokens import TokenCounter
-from service.pace import Pace
 from service.runs.journal import Journal
 from service.runs.limits import IdempotencyKey, Limits
 from service.runs.log import Reader, RunLog, Silence

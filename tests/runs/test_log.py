@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import pytest
 
+from service.coalescing import Pace
 from service.domain import Usage
 from service.events import AnswerDelta, Event, RunFailed, RunFinished
-from service.pace import Pace
 from service.runs.log import Reader, RunLog, Silence
 from tests.core_kit import now
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import httpx
 
+from service.coalescing import Pace
 from service.domain import Answer, Ask
 from service.errors import RunError
 from service.llm.client import LLMClient
 from service.llm.resilience import RetryBudget
 from service.llm.tokens import TokenCounter
-from service.pace import Pace
 from service.strategies import STRATEGIES, Kit
 from telemetry import Telemetry, TelemetryConfig
 from tests.core_kit import Recording, Told, a_catalog, an_ask, an_ensemble_file, no_key, now

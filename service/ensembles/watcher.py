@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from service.ensembles import AgentDefaults, Catalog, Check, EnsemblesError, parse_ensembles
+from service.ensembles.catalog import AgentDefaults, Catalog, Check, EnsemblesError, parse_ensembles
 
 _log = logging.getLogger(__name__)
 

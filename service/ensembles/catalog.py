@@ -16,10 +16,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from service.domain import Price
-from service.ensembles_tables import AgentTable, EnsembleTable, File
-from service.model_families import smallest_context
-from service.providers import host_of, provider_of
-from service.toml_lines import line_of, syntax_fault
+from service.ensembles.model_families import smallest_context
+from service.ensembles.providers import host_of, provider_of
+from service.ensembles.tables import AgentTable, EnsembleTable, File
+from service.ensembles.toml_lines import line_of, syntax_fault
 
 AGENT_PREFIX = "agent/"
 

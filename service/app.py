@@ -16,10 +16,10 @@ from service.ensembles.catalog import Agent, AgentDefaults, Catalog
 from service.ensembles.watcher import EnsemblesFile
 from service.keeping import Keeping
 from service.llm.client import LLMClient
-from service.llm.mock import MockTransport
 from service.llm.resilience import RetryBudget
-from service.llm.tokens import open_counter
+from service.llm.tokens.counter import open_counter
 from service.llm.transport import UpstreamTransport
+from service.mock_llm.transport import MockTransport
 from service.runs.runs import Runs
 from service.runs.workshop import Tools
 from service.settings import Settings

@@ -18,8 +18,8 @@ import uvloop
 from service.app import agent_key, open_ensembles
 from service.ensembles.catalog import Catalog, EnsemblesError
 from service.errors import StorageUnavailable
-from service.llm.mock import MockLLM
-from service.llm.mock_server import serve_mock
+from service.mock_llm.server import serve_mock
+from service.mock_llm.transport import MockLLM
 from service.server import serve
 from service.settings import (
     WITHOUT_EFFECT,

@@ -1,7 +1,7 @@
 """What the tests of the core share: scripted models under the real client, and a clock that skips.
 
 Nothing is patched. The models' server is a transport handed to the real LLMClient; every fault is
-an option in the model's name, as `service.llm.mock_script` has them.
+an option in the model's name, as `service.mock_llm.script` has them.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from service.domain import Ask, Message, ToolCall
 from service.ensembles.catalog import Agent, AgentDefaults, Catalog, parse_ensembles
 from service.events import AnswerDelta, Event
 from service.llm.client import LLMClient
-from service.llm.mock import MockLLM, MockTransport
 from service.llm.protocol import Call, Reply
+from service.mock_llm.transport import MockLLM, MockTransport
 from service.strategies import STRATEGIES
 from telemetry import AgentOperation, Telemetry, TelemetryConfig
 

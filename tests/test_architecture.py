@@ -31,6 +31,7 @@ FLOORS = {
     "service": 1,
     "service.ensembles": 2,
     "service.llm": 3,
+    "service.mock_llm": 4,
     "service.store": 3,
     "service.strategies": 4,
     "service.runs": 5,
@@ -111,7 +112,7 @@ def test_only_faces_and_the_composition_root_know_quart() -> None:
 def test_only_the_llm_floor_and_the_composition_root_know_the_http_client() -> None:
     for library in ("httpx", "aiohttp"):
         knows = {_area(name) for name in MODULES if library in set(_imports(name))}
-        assert knows <= {"service.llm", "service.app", "telemetry"}
+        assert knows <= {"service.llm", "service.mock_llm", "service.app", "telemetry"}
 
 
 def test_only_the_store_knows_the_database() -> None:
@@ -180,7 +181,7 @@ def test_no_exception_is_granted_in_vain() -> None:
 
 
 def _serving() -> list[str]:
-    return [name for name in MODULES if not name.startswith("service.llm.mock")]
+    return [name for name in MODULES if not name.startswith("service.mock_llm.")]
 
 
 def test_there_is_one_task_group() -> None:

@@ -19,8 +19,8 @@ from service.errors import (
     UpstreamUnreachable,
 )
 from service.llm.protocol import Call, Reply
-from service.llm.receive import Incoming, OnPiece, receive
 from service.llm.resilience import Deadlines
+from service.llm.response import Incoming, OnPiece, receive
 from service.llm.transport import TRANSPORT_ERRORS
 from service.version import VERSION
 from telemetry import AgentOperation, ChatOperation

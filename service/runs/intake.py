@@ -11,7 +11,7 @@ from service.domain import AgentReport, Ask, Message
 from service.ensembles.catalog import Catalog, Ensemble
 from service.errors import FieldError, RequestError
 from service.ids import new_id
-from service.llm.parts import kinds_of, takes
+from service.llm.content_parts import kinds_of, takes
 from service.runs.context import in_context
 from service.runs.limits import IdempotencyKey, Limits
 from service.runs.workshop import Order

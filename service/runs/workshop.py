@@ -14,7 +14,7 @@ from service.ensembles.catalog import Agent, Catalog, Ensemble
 from service.events import Event, RunFailed, RunFinished, RunStarted
 from service.llm.client import LLMClient
 from service.llm.resilience import RetryBudget
-from service.llm.tokens import TokenCounter
+from service.llm.tokens.counter import TokenCounter
 from service.runs.journal import Journal
 from service.runs.log import RunLog
 from service.runs.outcome import answer_of, ending_of, last_answers

@@ -11,11 +11,11 @@ from service.domain import AgentReport, Ask, Message, ToolCall, Usage, add_costs
 from service.ensembles.catalog import Agent
 from service.errors import UpstreamError
 from service.events import AgentRetrying
-from service.llm.context import trimmed
-from service.llm.parts import taken_by
+from service.llm.content_parts import taken_by
 from service.llm.protocol import Call, Reply
-from service.llm.receive import OnPiece
 from service.llm.resilience import retry_delay_s
+from service.llm.response import OnPiece
+from service.llm.tokens.window import trimmed
 from service.strategies.kit import Emit, Kit
 
 _LEAST_S = 0.01  # with less than this left there is no point in asking

@@ -12,7 +12,7 @@ from service.errors import RunError, UpstreamError
 from service.events import Event
 from service.llm.client import LLMClient
 from service.llm.resilience import RetryBudget
-from service.llm.tokens import TokenCounter
+from service.llm.tokens.counter import TokenCounter
 from telemetry import Workflow
 
 Emit = Callable[[Event], Awaitable[None]]

@@ -12,7 +12,7 @@ import aiohttp
 import httpx
 from openai import AsyncOpenAI
 
-from service.llm.sse import SSEDecoder
+from service.llm.sse_decoder import SSEDecoder
 
 
 @dataclass(frozen=True)

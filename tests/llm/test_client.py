@@ -27,10 +27,10 @@ from service.errors import (
     UpstreamUnreachable,
 )
 from service.llm.client import LLMClient
-from service.llm.mock import MockLLM
-from service.llm.mock_reply import MULTIBYTE_TEXT
-from service.llm.mock_server import serve_mock
 from service.llm.transport import UpstreamTransport
+from service.mock_llm.reply import MULTIBYTE_TEXT
+from service.mock_llm.server import serve_mock
+from service.mock_llm.transport import MockLLM
 from tests.core_kit import (
     DONE,
     Heard,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from service.domain import Message
-from service.llm.context import MESSAGE_TOKENS, fit, most_tokens, trimmed
+from service.llm.tokens.window import MESSAGE_TOKENS, fit, most_tokens, trimmed
 
 
 def _talk(text: str) -> list[Message]:

@@ -13,11 +13,11 @@ from typing import Any
 import httpx
 import pytest
 
-from service.llm.mock import MockLLM, MockTransport
-from service.llm.mock_reply import MULTIBYTE_TEXT, TokenPace
-from service.llm.mock_request import parse_request
-from service.llm.mock_text import split_tokens
-from service.llm.sse import SSEDecoder
+from service.llm.sse_decoder import SSEDecoder
+from service.mock_llm.reply import MULTIBYTE_TEXT, TokenPace
+from service.mock_llm.request import parse_request
+from service.mock_llm.text import split_tokens
+from service.mock_llm.transport import MockLLM, MockTransport
 
 AT_ONCE = TokenPace(first_s=0, gap_s=0)
 URL = "/v1/chat/completions"

@@ -18,10 +18,10 @@ import httpx
 import pytest
 import uvloop
 
-from service.llm.mock import MockLLM
-from service.llm.mock_reply import MULTIBYTE_TEXT, TokenPace
-from service.llm.mock_server import serve_mock
-from service.llm.sse import SSEDecoder
+from service.llm.sse_decoder import SSEDecoder
+from service.mock_llm.reply import MULTIBYTE_TEXT, TokenPace
+from service.mock_llm.server import serve_mock
+from service.mock_llm.transport import MockLLM
 
 
 @pytest.fixture(params=[uvloop.new_event_loop, asyncio.new_event_loop], ids=["uvloop", "asyncio"])

@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from service.llm.mock import MockLLM, MockTransport
-from service.llm.mock_reply import TokenPace
+from service.mock_llm.reply import TokenPace
+from service.mock_llm.transport import MockLLM, MockTransport
 
 URL = "http://mock/v1/chat/completions"
 PIXEL = "data:image/png;base64,iVBORw0KGgo="

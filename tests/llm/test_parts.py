@@ -7,7 +7,7 @@ from typing import Any
 
 from service.domain import Message
 from service.ensembles.catalog import Agent
-from service.llm.parts import kinds_of, taken_by, takes
+from service.llm.content_parts import kinds_of, taken_by, takes
 from tests.core_kit import a_catalog, an_ensemble_file, model
 
 TEXT = {"type": "text", "text": "What is this?"}

@@ -10,7 +10,7 @@ from itertools import combinations
 import pytest
 
 from service.errors import BadStream
-from service.llm.sse import ServerEvent, SSEDecoder
+from service.llm.sse_decoder import ServerEvent, SSEDecoder
 
 # A stream and its events. Those named "standard" are the examples of the standard itself.
 EXAMPLES: dict[str, tuple[bytes, list[ServerEvent]]] = {

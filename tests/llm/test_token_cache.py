@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager, contextmanager
 import pytest
 from redis.asyncio import Redis as Client
 
-from service.llm.token_cache import RedisCounts
-from service.llm.tokens import TokenCounter, open_counter
+from service.llm.tokens.cache import RedisCounts
+from service.llm.tokens.counter import TokenCounter, open_counter
 from telemetry import Telemetry, TelemetryConfig
 from tests.core_kit import raw_server, until
 from tests.databases import Redis, redis_server
@@ -97,7 +97,7 @@ async def test_many_can_ask_at_once(redis_url: str) -> None:
 
 
 def _warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    records = [each for each in caplog.records if each.name == "service.llm.token_cache"]
+    records = [each for each in caplog.records if each.name == "service.llm.tokens.cache"]
     return [each.getMessage() for each in records if each.levelno == logging.WARNING]
 
 
@@ -174,7 +174,7 @@ async def test_a_redis_that_failed_is_left_alone_and_complained_of_once(
 async def test_a_redis_that_is_back_is_asked_again(
     redis: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "service.llm.token_cache")
+    caplog.set_level(logging.INFO, "service.llm.tokens.cache")
     async with _counts(redis.url, rest_s=0) as counts:
         await counts.put({"a": 1}, None)
         redis.stop()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rs_bpe import openai
 
-from service.llm.tokens import TokenCounter
+from service.llm.tokens.counter import TokenCounter
 from telemetry import AgentOperation
 
 PROSE = (Path(__file__).parents[2] / "docs" / "api.md").read_text("utf-8")
@@ -179,6 +179,6 @@ async def test_closing_a_counter_closes_what_it_shares() -> None:
 def test_a_service_that_counts_nothing_loads_no_tables_and_no_redis() -> None:
     program = (
         "import sys, service.app; "
-        "assert not {'rs_bpe', 'redis', 'service.llm.token_cache'} & set(sys.modules)"
+        "assert not {'rs_bpe', 'redis', 'service.llm.tokens.cache'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

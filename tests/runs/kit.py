@@ -24,7 +24,7 @@ from service.events import Event, RunFailed, RunFinished
 from service.ids import new_id
 from service.llm.client import LLMClient
 from service.llm.resilience import RetryBudget
-from service.llm.tokens import TokenCounter
+from service.llm.tokens.counter import TokenCounter
 from service.runs.journal import Journal
 from service.runs.limits import IdempotencyKey, Limits
 from service.runs.log import Reader, RunLog, Silence

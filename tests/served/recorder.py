@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from service.llm.mock import MockLLM
-from service.llm.mock_server import serve_mock
-from service.llm.mock_wire import Plan
+from service.mock_llm.server import serve_mock
+from service.mock_llm.transport import MockLLM
+from service.mock_llm.wire import Plan
 from tests.served.processes import PATIENCE_S
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.llm.sse import SSEDecoder
+from service.llm.sse_decoder import SSEDecoder
 from tests.served.conftest import Upstream
 from tests.served.gusher import CHUNKS, TEXT
 from tests.served.installation import Installation

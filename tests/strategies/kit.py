@@ -13,7 +13,7 @@ from service.domain import Answer, Ask
 from service.errors import RunError
 from service.llm.client import LLMClient
 from service.llm.resilience import RetryBudget
-from service.llm.tokens import TokenCounter
+from service.llm.tokens.counter import TokenCounter
 from service.strategies import STRATEGIES, Kit
 from telemetry import Telemetry, TelemetryConfig
 from tests.core_kit import Recording, Told, a_catalog, an_ask, an_ensemble_file, no_key, now

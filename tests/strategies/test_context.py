@@ -10,8 +10,8 @@ import pytest
 
 from service.domain import Ask, Message
 from service.events import AgentFinished
-from service.llm.token_cache import RedisCounts
-from service.llm.tokens import TokenCounter
+from service.llm.tokens.cache import RedisCounts
+from service.llm.tokens.counter import TokenCounter
 from telemetry import AgentOperation, Telemetry
 from tests.core_kit import an_ask, model
 from tests.strategies.kit import Outcome, play

@@ -8,7 +8,7 @@ import pytest
 
 from service.domain import Usage
 from service.events import AnswerDelta, RunFailed, RunFinished
-from service.llm.sse import SSEDecoder
+from service.llm.sse_decoder import SSEDecoder
 from service.web.chat import as_text
 
 FINISHED = RunFinished("assistant", Usage(), None, 1.0, "assistant")

@@ -16,11 +16,11 @@ from uuid import uuid4
 import httpx
 from msgspec.structs import replace
 
-from service.llm.mock_plan import plan_call
-from service.llm.mock_reply import MockCall, TokenPace
-from service.llm.mock_request import BadRequestError, ChatRequest, parse_request
-from service.llm.mock_script import Script, parse_script
-from service.llm.mock_wire import End, Plan, error_plan, json_plan
+from service.mock_llm.plan import plan_call
+from service.mock_llm.reply import MockCall, TokenPace
+from service.mock_llm.request import BadRequestError, ChatRequest, parse_request
+from service.mock_llm.script import Script, parse_script
+from service.mock_llm.wire import End, Plan, error_plan, json_plan
 
 _MODELS_CREATED = 1_700_000_000
 

@@ -11,9 +11,9 @@ from itertools import pairwise
 from random import Random
 from typing import NamedTuple
 
-from service.llm.mock_reply import MockCall, reply_to
-from service.llm.mock_script import Fault, Script
-from service.llm.mock_wire import (
+from service.mock_llm.reply import MockCall, reply_to
+from service.mock_llm.script import Fault, Script
+from service.mock_llm.wire import (
     JSON_TYPE,
     STREAM_HEADERS,
     End,

@@ -15,7 +15,7 @@ from service.errors import BadStream, UpstreamBroken
 from service.llm.failures import error_status
 from service.llm.protocol import Call, Reply
 from service.llm.resilience import Deadlines
-from service.llm.sse import SSEDecoder
+from service.llm.sse_decoder import SSEDecoder
 from service.llm.transport import TRANSPORT_ERRORS, Body, body_of
 from telemetry import ChatOperation
 

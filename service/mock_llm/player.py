@@ -8,9 +8,9 @@ import struct
 from collections.abc import Callable
 from itertools import accumulate
 
-from service.llm.mock import MockLLM
-from service.llm.mock_http import response_head
-from service.llm.mock_wire import End, Plan
+from service.mock_llm.http import response_head
+from service.mock_llm.transport import MockLLM
+from service.mock_llm.wire import End, Plan
 
 _MAX_BATCH = 256
 # uvloop's clock and timers count whole milliseconds: what is due within one is due now.

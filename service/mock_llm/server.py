@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from service.llm.mock import MockLLM
-from service.llm.mock_http import MAX_BODY_BYTES, BadHeadError, Head, response_head, take_head
-from service.llm.mock_player import Player
-from service.llm.mock_wire import Plan, error_plan, json_plan
+from service.mock_llm.http import MAX_BODY_BYTES, BadHeadError, Head, response_head, take_head
+from service.mock_llm.player import Player
+from service.mock_llm.transport import MockLLM
+from service.mock_llm.wire import Plan, error_plan, json_plan
 
 _BACKLOG = 2048
 _LAST_READ_S = 2.0

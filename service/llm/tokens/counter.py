@@ -97,7 +97,7 @@ def open_counter(redis_url: str | None, telemetry: Telemetry) -> TokenCounter:
     if not redis_url:
         return TokenCounter()
     # Here, not above: 150 ms of imports that only those with Redis need.
-    from service.llm.token_cache import RedisCounts
+    from service.llm.tokens.cache import RedisCounts
 
     return TokenCounter(RedisCounts(redis_url, telemetry))
 

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from service.llm.mock_text import Prompt, count_tokens
-from service.llm.mock_tools import CalledTool, NamedTool, ResponseFormat, Tool
+from service.mock_llm.text import Prompt, count_tokens
+from service.mock_llm.tools import CalledTool, NamedTool, ResponseFormat, Tool
 
 _PositiveInt = Annotated[int, Meta(ge=1)]
 _Penalty = Annotated[float, Meta(ge=-2, le=2)]

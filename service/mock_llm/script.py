@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from msgspec import Meta, Struct
 
-from service.llm.mock_request import BadRequestError
+from service.mock_llm.request import BadRequestError
 
 Fault = Literal[
     "status",  # answer with `status`, and `retry_after`

@@ -12,11 +12,11 @@ from itertools import cycle, islice
 from random import Random
 from uuid import uuid4
 
-from service.llm.mock_request import ChatRequest
-from service.llm.mock_script import Script
-from service.llm.mock_text import Prompt, answer_tokens, split_tokens
-from service.llm.mock_tools import NamedTool, ObjectFormat, SchemaFormat, Tool, sample
-from service.llm.mock_wire import MockReply, ToolCall, encode
+from service.mock_llm.request import ChatRequest
+from service.mock_llm.script import Script
+from service.mock_llm.text import Prompt, answer_tokens, split_tokens
+from service.mock_llm.tools import NamedTool, ObjectFormat, SchemaFormat, Tool, sample
+from service.mock_llm.wire import MockReply, ToolCall, encode
 
 # Characters of 2, 3 and 4 bytes, and a line separator that is no line end in an event stream.
 MULTIBYTE_TEXT = "Grüße 👋 an alle: naïve Ärzte\u2028sagen für 5 € „ja“ 🚀🧑‍🚀 und gehen."

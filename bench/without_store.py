@@ -18,9 +18,9 @@ import uvloop
 
 from service.app import Services, create_app
 from service.events import Event
-from service.runs.journal import Journal
+from service.runs.journal.journal import Journal
+from service.runs.journal.pending import Trail
 from service.runs.log import RunLog
-from service.runs.trail import Trail
 
 # Private, but the same server as the service's.
 from service.server import _serve

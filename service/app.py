@@ -14,14 +14,14 @@ from quart import Quart, request
 from service.coalescing import Pace
 from service.ensembles.catalog import Agent, AgentDefaults, Catalog
 from service.ensembles.watcher import EnsemblesFile
-from service.keeping import Keeping
 from service.llm.client import LLMClient
 from service.llm.resilience import RetryBudget
 from service.llm.tokens.counter import open_counter
 from service.llm.transport import UpstreamTransport
 from service.mock_llm.transport import MockTransport
+from service.runs.launcher import Tools
 from service.runs.runs import Runs
-from service.runs.workshop import Tools
+from service.runs.worker import Keeping
 from service.settings import Settings
 from service.store.store import Store, open_store
 from service.strategies import STRATEGIES

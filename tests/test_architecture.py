@@ -37,7 +37,6 @@ FLOORS = {
     "service.runs": 5,
     "service.web": 6,
     "service.app": 7,
-    "service.keeping": 7,
     "service.sockets": 7,
     "service.websockets": 7,
     "service.server": 8,

@@ -19,7 +19,7 @@ from service.events import (
     RunFinished,
 )
 from service.runs.log import RunLog
-from service.strategies.kit import Kit
+from service.strategies.base import Kit
 
 _log = logging.getLogger(__name__)
 

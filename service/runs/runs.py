@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 from service.domain import Ask
 from service.errors import RequestError
 from service.events import RunStarted
-from service.runs.intake import RETRYABLE, Intake, ask_of
-from service.runs.journal import Journal
-from service.runs.limits import IdempotencyKey, Limits
+from service.runs.journal.journal import Journal
+from service.runs.launcher import Tools, Workshop
 from service.runs.log import Reader
+from service.runs.prepare import RETRYABLE, Intake, ask_of
 from service.runs.run import CANCELLED, INTERRUPTED, SHUTTING_DOWN, LiveRun, Run
-from service.runs.shelf import Shelf
-from service.runs.workshop import Tools, Workshop
+from service.runs.settings import IdempotencyKey, Limits
+from service.runs.transport.database import Shelf
 from service.store.records import KnownKey, Signal, StoredRun
 from service.store.runs import Runs as RunTables
 

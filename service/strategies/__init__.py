@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from service.strategies.kit import Kit, Strategy
+from service.strategies.base import Kit, Strategy
 from service.strategies.solo import SOLO
 from service.strategies.synthesize import SYNTHESIZE
 

@@ -10,8 +10,8 @@ from service.domain import Ask, ToolCall
 from service.ensembles.catalog import Agent
 from service.errors import RunError, UpstreamError
 from service.events import AgentDelta, AgentFailed, AgentFinished, AgentSkipped, AgentStarted
-from service.strategies.asking import Asking
-from service.strategies.kit import Emit, Kit, Landed, Said
+from service.strategies.agent_call import Asking
+from service.strategies.base import Emit, Kit, Landed, Said
 
 
 async def ask_all(ask: Ask, kit: Kit, emit: Emit) -> list[Said]:

@@ -6,8 +6,8 @@ from service.domain import Answer, Ask, ToolCall
 from service.ensembles.catalog import Ensemble
 from service.errors import RunError, UpstreamError
 from service.events import AgentFailed, AgentFinished, AgentStarted, AnswerDelta, AnswerToolCall
-from service.strategies.asking import Asking
-from service.strategies.kit import Emit, Kit, Landed, Strategy
+from service.strategies.agent_call import Asking
+from service.strategies.base import Emit, Kit, Landed, Strategy
 
 
 async def solo(ask: Ask, kit: Kit, emit: Emit) -> Answer:

@@ -8,9 +8,9 @@ from service.domain import Answer, Ask, Message, ToolCall
 from service.ensembles.catalog import Ensemble
 from service.errors import RunError, UpstreamError
 from service.events import AgentFailed, AnswerDelta, CombineStarted
-from service.strategies.asking import Asking
+from service.strategies.agent_call import Asking
+from service.strategies.base import Emit, Kit, Said, Strategy
 from service.strategies.fanout import ask_all, best_single
-from service.strategies.kit import Emit, Kit, Said, Strategy
 
 
 async def synthesize(ask: Ask, kit: Kit, emit: Emit) -> Answer:

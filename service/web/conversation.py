@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 from service.domain import Ask, Message
 from service.events import AnswerDelta, Event, RunFailed, RunFinished, RunStarted
 from service.ids import new_id
-from service.runs.record import record
+from service.runs.projections.summary import record
 from service.runs.run import Run
 from service.runs.runs import Runs
 from service.store.conversations import Conversations

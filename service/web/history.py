@@ -11,7 +11,7 @@ from quart import Quart, Response, jsonify
 from typing_extensions import TypedDict
 
 from service.errors import RequestError
-from service.runs.record import record
+from service.runs.projections.summary import record
 from service.runs.run import Run
 from service.runs.runs import Runs
 from service.store.records import AgentAnswer, Page, StoredRun

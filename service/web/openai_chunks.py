@@ -20,7 +20,7 @@ from service.events import (
     RunStarted,
 )
 from service.llm.protocol import tool_call
-from service.runs.record import RunRecord, record
+from service.runs.projections.summary import RunRecord, record
 from service.runs.run import Run
 from service.web.event_json import fields_of
 from service.web.sse import Encode

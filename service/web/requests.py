@@ -19,7 +19,7 @@ from pydantic import (
 from quart import request
 
 from service.errors import FieldError, RequestError
-from service.runs.limits import IdempotencyKey
+from service.runs.settings import IdempotencyKey
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _POSITION = re.compile(r"(?P<run>[A-Za-z0-9_]{1,64})-(?P<seq>\d{1,9})")

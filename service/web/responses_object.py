@@ -14,7 +14,7 @@ from typing import Any
 
 from service.domain import Usage
 from service.events import AnswerDelta, AnswerToolCall, Event, RunFailed, RunFinished, RunStarted
-from service.runs.record import AgentRecord, RunRecord, record
+from service.runs.projections.summary import AgentRecord, RunRecord, record
 from service.runs.run import Run
 from service.store.records import AgentAnswer, StoredRun
 from service.web.openai_chunks import finish_reason

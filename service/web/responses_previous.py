@@ -9,7 +9,7 @@ from typing import Any
 from service.domain import Ask, Message
 from service.errors import FieldError, RequestError
 from service.ids import new_id
-from service.runs.context import lineage, turns_of
+from service.runs.history.conversation import lineage, turns_of
 from service.runs.run import Run
 from service.runs.runs import Runs
 from service.store.records import StoredRun

@@ -9,7 +9,7 @@ from quart import Quart, Response, request
 from typing_extensions import TypedDict
 
 from service.errors import RequestError
-from service.runs.record import AgentRecord, record
+from service.runs.projections.summary import AgentRecord, record
 from service.runs.run import Run
 from service.runs.runs import Runs
 from service.store.records import AgentAnswer, StoredRun

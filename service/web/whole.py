@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from service.events import RunFailed
 from service.runs.log import Silence
-from service.runs.record import RunRecord, broken_off, record
+from service.runs.projections.summary import RunRecord, broken_off, record
 from service.runs.run import SHUTTING_DOWN, Run
 from service.runs.runs import Runs
 from service.web.lead import refusal

@@ -25,16 +25,16 @@ from service.ids import new_id
 from service.llm.client import LLMClient
 from service.llm.resilience import RetryBudget
 from service.llm.tokens.counter import TokenCounter
-from service.runs.journal import Journal
-from service.runs.limits import IdempotencyKey, Limits
+from service.runs.journal.journal import Journal
+from service.runs.journal.spool import Spool
+from service.runs.launcher import Tools
 from service.runs.log import Reader, RunLog, Silence
-from service.runs.recovery import Recovery
+from service.runs.recovery.maintenance import Upkeep
+from service.runs.recovery.recovery import Recovery
 from service.runs.run import LiveRun, Run
 from service.runs.runs import Runs
-from service.runs.shelf import events_of
-from service.runs.spool import Spool
-from service.runs.upkeep import Upkeep
-from service.runs.workshop import Tools
+from service.runs.settings import IdempotencyKey, Limits
+from service.runs.transport.database import events_of
 from service.store.records import AgentAnswer, StoredRun
 from telemetry import Telemetry, TelemetryConfig
 from tests.core_kit import Recording, a_catalog, an_ask, an_ensemble_file, model, no_key

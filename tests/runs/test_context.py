@@ -6,7 +6,7 @@ from typing import Any
 
 from service.domain import Ask, Message, Particulars
 from service.events import RunFinished
-from service.runs.context import last_exchanges
+from service.runs.history.conversation import last_exchanges
 from tests.core_kit import an_ask, model
 from tests.runs.kit import Service, ended, saying, service
 

@@ -10,7 +10,7 @@ import pytest
 
 from service.events import RunFailed
 from service.runs.run import LiveRun, Run
-from service.runs.shelf import Mirror
+from service.runs.transport.database import Mirror
 from tests.core_kit import model, now
 from tests.runs.kit import FOREVER, LONG, ME, Service, failed, service
 

@@ -7,7 +7,7 @@ import pytest
 
 from service.domain import AgentReport, Usage
 from service.events import AgentFinished, AnswerDelta, Event, RunFailed, RunFinished
-from service.runs.event_lines import decode_events, encode_events, join_lines
+from service.runs.journal.codec import decode_events, encode_events, join_lines
 from tests.runs.samples import REPORT, SAMPLES
 
 AWKWARD = ["", "\n", "\r\n", "\0", "\u2028", "\x85", '"', "\\", "]\n[", "é", "\U0001f600", " "]

@@ -8,10 +8,10 @@ from itertools import pairwise
 import pytest
 
 from service.events import AgentFinished, AnswerDelta, RunFinished
-from service.runs.event_lines import decode_events
-from service.runs.recovery import following
+from service.runs.journal.codec import decode_events
+from service.runs.journal.spool import Spooled
+from service.runs.recovery.recovery import following
 from service.runs.run import LiveRun
-from service.runs.spool import Spooled
 from tests.core_kit import model, now
 from tests.runs.kit import FOREVER, LONG, Service, ended, saying, service
 

@@ -123,7 +123,7 @@ async def test_what_happens_while_the_database_comes_back_is_kept_soon() -> None
 
 
 async def test_trouble_and_its_end_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING, "service.runs.journal"):
+    with caplog.at_level(logging.WARNING, "service.runs.journal.journal"):
         async with service(TALKING, **LONG) as it:
             run = await it.start()
             it.memory.writing.shut()

@@ -11,9 +11,9 @@ import pytest
 
 from service.errors import StorageUnavailable
 from service.events import Event, RunFinished
-from service.keeping import Keeping
+from service.runs.journal.spool import Spool
 from service.runs.run import Run
-from service.runs.spool import Spool
+from service.runs.worker import Keeping
 from service.settings import Settings
 from service.store.records import Batch
 from tests.core_kit import an_ask, now

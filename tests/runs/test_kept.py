@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from service.runs.event_lines import encode_events
+from service.runs.journal.codec import encode_events
 from service.runs.run import Run
-from service.runs.shelf import Shelf, events_of
+from service.runs.transport.database import Shelf, events_of
 from service.store.records import Segment, StoredRun
 from tests.core_kit import an_ask
 from tests.runs.kit import FOREVER, LONG, ME, service

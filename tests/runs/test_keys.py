@@ -9,8 +9,8 @@ import pytest
 
 from service.domain import Ask
 from service.errors import RequestError
-from service.runs.limits import IdempotencyKey
 from service.runs.run import Run
+from service.runs.settings import IdempotencyKey
 from tests.core_kit import an_ask, model
 from tests.runs.kit import FOREVER, LONG, Service, failed, service
 

@@ -20,7 +20,7 @@ from service.events import (
     RunFinished,
     RunStarted,
 )
-from service.runs.record import RunRecord, record
+from service.runs.projections.summary import RunRecord, record
 
 REPORT = AgentReport(
     agent="a",

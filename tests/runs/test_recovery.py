@@ -24,9 +24,9 @@ from service.events import (
     RunFinished,
     RunStarted,
 )
-from service.runs.event_lines import encode_events
+from service.runs.journal.codec import encode_events
+from service.runs.journal.spool import Spool, Spooled
 from service.runs.run import Run
-from service.runs.spool import Spool, Spooled
 from service.store.records import Batch, Opening, Segment, StoredRun
 from telemetry import Telemetry, TelemetryConfig
 from tests.runs.kit import FOREVER, LONG, ME, Service, service

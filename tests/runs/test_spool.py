@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from service.runs.spool import Spool, Spooled, orphans
+from service.runs.journal.spool import Spool, Spooled, orphans
 
 FIRST = Spooled("run_1", 1, b"[1]")
 SECOND = Spooled("run_1", 2, b"[2]")

@@ -10,7 +10,7 @@ import pytest
 from service.domain import Message, Particulars, ToolCall
 from service.errors import RequestError
 from service.llm.protocol import as_message
-from service.runs.tool_turns import paired
+from service.runs.history.tool_turns import paired
 from tests.core_kit import an_ask, model
 from tests.runs.kit import service
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from service.domain import Particulars
 from service.events import AgentFailed, AgentFinished, AnswerDelta, AnswerToolCall
-from service.runs.record import record
+from service.runs.projections.summary import record
 from tests.core_kit import an_ask, model
 from tests.strategies.kit import play
 

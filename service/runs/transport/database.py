@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 
 from service.errors import RequestError, StorageUnavailable
 from service.events import Event
-from service.runs.event_lines import decode_events
+from service.runs.journal.codec import decode_events
 from service.runs.log import RunLog
-from service.runs.record import broken_off
+from service.runs.projections.summary import broken_off
 from service.runs.run import Run
 from service.store.records import Segment, StoredRun
 from service.store.runs import Runs as RunTables

@@ -15,12 +15,12 @@ from service.events import Event, RunFailed, RunFinished, RunStarted
 from service.llm.client import LLMClient
 from service.llm.resilience import RetryBudget
 from service.llm.tokens.counter import TokenCounter
-from service.runs.journal import Journal
+from service.runs.journal.journal import Journal
+from service.runs.journal.pending import Trail
 from service.runs.log import RunLog
-from service.runs.outcome import answer_of, ending_of, last_answers
-from service.runs.record import state_of
+from service.runs.projections.rows import answer_of, ending_of, last_answers
+from service.runs.projections.summary import state_of
 from service.runs.run import LiveRun, Run
-from service.runs.trail import Trail
 from service.store.records import Opening
 from service.strategies import STRATEGIES, Kit
 from telemetry import Telemetry, Workflow, bind_log, current_request

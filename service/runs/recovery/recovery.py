@@ -16,12 +16,12 @@ import msgspec
 
 from service.errors import StorageUnavailable
 from service.events import Event
-from service.runs.event_lines import decode_events, encode_events
-from service.runs.outcome import answer_of, ending_of, last_answers
-from service.runs.record import broken_off
+from service.runs.journal.codec import decode_events, encode_events
+from service.runs.journal.spool import Spooled, orphans
+from service.runs.projections.rows import answer_of, ending_of, last_answers
+from service.runs.projections.summary import broken_off
 from service.runs.run import INTERRUPTED
-from service.runs.shelf import events_of
-from service.runs.spool import Spooled, orphans
+from service.runs.transport.database import events_of
 from service.store.records import Batch, Segment, StoredRun
 from service.store.store import Store
 from telemetry import Telemetry

@@ -12,9 +12,9 @@ from service.ensembles.catalog import Catalog, Ensemble
 from service.errors import FieldError, RequestError
 from service.ids import new_id
 from service.llm.content_parts import kinds_of, takes
-from service.runs.context import in_context
-from service.runs.limits import IdempotencyKey, Limits
-from service.runs.workshop import Order
+from service.runs.history.conversation import in_context
+from service.runs.launcher import Order
+from service.runs.settings import IdempotencyKey, Limits
 from service.store.records import NewKey, Opening, StoredRun
 from service.store.rows import role_of
 from service.store.runs import Runs as RunTables

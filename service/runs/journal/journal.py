@@ -15,11 +15,11 @@ from collections.abc import Iterable
 from service.coalescing import Pace
 from service.errors import StorageUnavailable
 from service.events import Event
-from service.runs.alarm import Alarm
-from service.runs.batches import Tables, events_in, is_empty, of_run, runs_of, together
+from service.runs.journal.batch import Tables, events_in, is_empty, of_run, runs_of, together
+from service.runs.journal.pending import Trail
+from service.runs.journal.spool import Spool
+from service.runs.journal.timer import Alarm
 from service.runs.log import RunLog
-from service.runs.spool import Spool
-from service.runs.trail import Trail
 from service.store.records import AgentAnswer, Batch, Ending, Opening, Taken
 from telemetry import JournalMetrics, Workflow
 

@@ -7,13 +7,13 @@ import logging
 
 from service.errors import StorageUnavailable
 from service.ids import new_id
-from service.runs.journal import Journal
-from service.runs.limits import Limits
-from service.runs.recovery import Recovery
+from service.runs.journal.journal import Journal
+from service.runs.journal.spool import Spool
+from service.runs.launcher import Tools
+from service.runs.recovery.maintenance import Upkeep
+from service.runs.recovery.recovery import Recovery
 from service.runs.runs import Runs
-from service.runs.spool import Spool
-from service.runs.upkeep import Upkeep
-from service.runs.workshop import Tools
+from service.runs.settings import Limits
 from service.settings import Settings
 from service.store.connections.urls import parse_url
 from service.store.migrate import migrate

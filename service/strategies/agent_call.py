@@ -16,7 +16,7 @@ from service.llm.protocol import Call, Reply
 from service.llm.resilience import retry_delay_s
 from service.llm.response import OnPiece
 from service.llm.tokens.window import trimmed
-from service.strategies.kit import Emit, Kit
+from service.strategies.base import Emit, Kit
 
 _LEAST_S = 0.01  # with less than this left there is no point in asking
 

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from service.events import Event
-from service.runs.event_lines import encode_events, join_lines
+from service.runs.journal.codec import encode_events, join_lines
+from service.runs.journal.spool import Spooled
 from service.runs.log import RunLog
-from service.runs.spool import Spooled
 from service.store.records import Segment
 
 

@@ -7,7 +7,7 @@ import logging
 from datetime import UTC, datetime
 
 from service.errors import StorageUnavailable
-from service.runs.recovery import BEAT_EVERY_S, Recovery
+from service.runs.recovery.recovery import BEAT_EVERY_S, Recovery
 from service.runs.runs import Runs
 from service.store.workers import Workers
 

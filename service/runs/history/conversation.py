@@ -8,7 +8,7 @@ from itertools import takewhile
 
 from service.domain import Ask, Message
 from service.llm.protocol import as_message
-from service.runs.tool_turns import paired
+from service.runs.history.tool_turns import paired
 from service.store.records import StoredRun
 from service.store.rows import role_of
 from service.store.runs import Runs as RunTables

@@ -15,7 +15,7 @@ from service.events import (
     RunFailed,
     RunFinished,
 )
-from service.runs.record import record, state_of
+from service.runs.projections.summary import record, state_of
 from service.store.records import AgentAnswer, Ending
 
 _STATES: Mapping[type[Event], str] = {

@@ -13,7 +13,7 @@ from quart import Quart, Response
 from bench.standin import run
 
 # Private, but a floor on another configuration would be none.
-from service.web.sse import HEADERS
+from service.api.http.sse import HEADERS
 
 
 def event(number: int) -> bytes:

@@ -11,6 +11,21 @@ from functools import partial
 import httpx
 from quart import Quart, request
 
+from service.api import health
+from service.api.chat import chat, websocket
+from service.api.history import conversations, history
+from service.api.http import errors
+from service.api.middleware import cors
+from service.api.middleware.lingering_close import Linger
+from service.api.middleware.origins import Origins
+from service.api.middleware.send_timeout import App, SendDeadline
+from service.api.openai import chat_completions
+from service.api.openai.responses import routes as responses
+from service.api.openapi import docs_page, document
+from service.api.runs import process
+from service.api.runs import runs as run_pages
+from service.api.sessions import ask
+from service.api.text import stream
 from service.coalescing import Pace
 from service.ensembles.catalog import Agent, AgentDefaults, Catalog
 from service.ensembles.watcher import EnsemblesFile
@@ -26,26 +41,6 @@ from service.settings import Settings
 from service.store.store import Store, open_store
 from service.strategies import STRATEGIES
 from service.version import VERSION
-from service.web import (
-    chat,
-    chat_socket,
-    conversation,
-    conversations,
-    cors,
-    docs_page,
-    history,
-    openai,
-    openapi,
-    ops,
-    problems,
-    process,
-    responses,
-    stream,
-)
-from service.web import runs as run_pages
-from service.web.linger import Linger
-from service.web.origins import Origins
-from service.web.send_deadline import App, SendDeadline
 from telemetry import (
     Telemetry,
     TelemetryConfig,
@@ -70,7 +65,7 @@ class Services:
     telemetry: Telemetry
     store: Store
     runs: Runs
-    sockets: chat_socket.Sockets
+    sockets: websocket.Sockets
     asgi: App
 
 
@@ -105,12 +100,12 @@ def create_app(
     )
     store = store or open_store(settings, telemetry)
     keeping = Keeping(settings, store, tools)
-    sockets = chat_socket.Sockets()
+    sockets = websocket.Sockets()
     quart = _quart(settings, keeping.runs, store, telemetry)
-    openai.install(quart, keeping.runs, tools.catalog)
+    chat_completions.install(quart, keeping.runs, tools.catalog)
     responses.install(quart, keeping.runs, store.runs, tools.catalog)
     origins = Origins(settings.allowed_origins)
-    chat_socket.install(quart, keeping.runs, sockets, origins)
+    websocket.install(quart, keeping.runs, sockets, origins)
     if settings.allowed_origins:
         cors.install(quart, origins)
     watch = partial(ensembles.watch, lambda catalog: _label(telemetry, catalog))
@@ -171,16 +166,16 @@ def _quart(settings: Settings, runs: Runs, store: Store, telemetry: Telemetry) -
         if info and request.url_rule:
             info.route = request.url_rule.rule
 
-    problems.install(app, telemetry)
+    errors.install(app, telemetry)
     process.install(app, runs)
     run_pages.install(app, runs, store.runs)
     stream.install(app, runs)
     chat.install(app, runs)
     history.install(app, runs, store)
     conversations.install(app, runs, store.conversations)
-    conversation.install(app, runs, store.conversations)
-    ops.install(app, runs, telemetry)
-    openapi.install(app)
+    ask.install(app, runs, store.conversations)
+    health.install(app, runs, telemetry)
+    document.install(app)
     docs_page.install(app)
     return app
 

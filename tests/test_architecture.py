@@ -11,10 +11,10 @@ from typing import get_args
 
 import pytest
 
+from service.api.runs.event_json import encoder
 from service.events import Event
 from service.strategies import STRATEGIES
 from service.version import VERSION
-from service.web.event_json import encoder
 from tests.runs.kit import a_run
 from tests.runs.samples import SAMPLES
 
@@ -35,7 +35,7 @@ FLOORS = {
     "service.store": 3,
     "service.strategies": 4,
     "service.runs": 5,
-    "service.web": 6,
+    "service.api": 6,
     "service.app": 7,
     "service.sockets": 7,
     "service.websockets": 7,
@@ -105,7 +105,7 @@ def test_the_base_of_the_service_does_no_io_but_reading_settings() -> None:
 
 def test_only_faces_and_the_composition_root_know_quart() -> None:
     knows = {name for name in MODULES if "quart" in {each.split(".")[0] for each in _imports(name)}}
-    assert {_area(name) for name in knows} == {"service.web", "service.app"}
+    assert {_area(name) for name in knows} == {"service.api", "service.app"}
 
 
 def test_only_the_llm_floor_and_the_composition_root_know_the_http_client() -> None:
@@ -211,7 +211,7 @@ def test_there_is_one_async_generator() -> None:
         if isinstance(node, ast.AsyncFunctionDef)
         and any(isinstance(each, ast.Yield | ast.YieldFrom) for each in _own_nodes(node))
     ]
-    assert generators == ["service.web.sse._body"]
+    assert generators == ["service.api.http.sse._body"]
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if name != "service.cli"])
@@ -225,41 +225,41 @@ def test_the_service_changes_no_global(module: str) -> None:
     assert not [node for node in ast.walk(_tree(module)) if isinstance(node, ast.Global)]
 
 
-# --- faces ---
+# --- the size of each API ---
 
-# What belongs to a face alone, and how many lines that may be.
-FACES: dict[str, tuple[int, set[str]]] = {
-    "process": (400, {"process"}),
-    "chat": (400, {"chat", "chat_socket"}),
-    "stream": (150, {"stream"}),
-    "sessions": (400, {"conversation", "sessions"}),
-    "completions": (150, {"openai"}),
+# What belongs to one API alone, and how many lines that may be.
+APIS: dict[str, tuple[int, set[str]]] = {
+    "/api/process": (400, {"runs.process"}),
+    "chat": (400, {"chat.chat", "chat.websocket"}),
+    "text stream": (150, {"text.stream"}),
+    "sessions": (400, {"sessions.ask", "sessions.sessions"}),
+    "chat completions": (150, {"openai.chat_completions"}),
     "responses": (
         1_300,
         {
-            "responses",
-            "responses_items",
-            "responses_object",
-            "responses_output",
-            "responses_previous",
-            "responses_request",
-            "responses_shapes",
+            "openai.responses.routes",
+            "openai.responses.items",
+            "openai.responses.response",
+            "openai.responses.output",
+            "openai.responses.previous",
+            "openai.responses.request",
+            "openai.responses.schemas",
         },
     ),
 }
-# Responses are asked for as models, and sent, in the way of completions.
-_KNOWS = {("responses", "completions")}
+# Responses are asked for as models, and sent, in the way of chat completions.
+_IMPORTS = {("responses", "chat completions")}
 
 
-@pytest.mark.parametrize("face", FACES)
-def test_a_face_is_small_and_knows_no_other(face: str) -> None:
-    most, own = FACES[face]
-    modules = [f"service.web.{name}" for name in own]
+@pytest.mark.parametrize("api", APIS)
+def test_an_api_is_small_and_imports_no_other_api(api: str) -> None:
+    most, own = APIS[api]
+    modules = [f"service.api.{name}" for name in own]
     assert sum(len(_path(name).read_text("utf-8").splitlines()) for name in modules) <= most
     imported = {name for module in modules for name in _imports(module)}
-    for other, (_, theirs) in FACES.items():
-        if other != face and (face, other) not in _KNOWS:
-            assert not imported & {f"service.web.{name}" for name in theirs}
+    for other, (_, theirs) in APIS.items():
+        if other != api and (api, other) not in _IMPORTS:
+            assert not imported & {f"service.api.{name}" for name in theirs}
 
 
 # --- what is written down twice ---

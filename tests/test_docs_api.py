@@ -33,7 +33,7 @@ def _codes() -> Iterator[str]:
                 targets = node.targets if isinstance(node, ast.Assign) else [node.target]
                 if any(isinstance(each, ast.Name) and each.id == "code" for each in targets):
                     yield from filter(None, [_constant(node.value)])
-            elif isinstance(node, ast.Dict) and path.name == "problems.py":
+            elif isinstance(node, ast.Dict) and path.parts[-2:] == ("http", "errors.py"):
                 pairs = (each for each in node.values if isinstance(each, ast.Tuple))
                 yield from (text for pair in pairs if (text := _constant(pair.elts[0])))
 
@@ -46,7 +46,7 @@ def _constant(node: ast.expr | None) -> str:
 
 
 def _addresses() -> Iterator[str]:
-    for path in (ROOT / "service" / "web").glob("*.py"):
+    for path in (ROOT / "service" / "api").rglob("*.py"):
         yield from re.findall(
             r'@app\.(?:get|post|patch|delete)\("(.+?)"\)', path.read_text("utf-8")
         )

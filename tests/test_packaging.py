@@ -203,7 +203,7 @@ def test_compose_waits_longer_than_a_drain() -> None:
 def test_the_health_check_asks_an_address_that_exists(path: str) -> None:
     asked = re.search(r"http://127\.0\.0\.1:8080(/\S+?)'", _text(path))
     assert asked
-    assert f'@app.get("{asked[1]}")' in _text("service/web/ops.py")
+    assert f'@app.get("{asked[1]}")' in _text("service/api/health.py")
 
 
 # --- pages ---

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from service.api.text.stream import as_events, as_lines, as_text
 from service.domain import AgentReport, Usage
 from service.events import AgentFinished, AnswerDelta, Event, RunFailed, RunFinished, RunStarted
 from service.runs.log import RunLog
 from service.runs.run import Run
-from service.web.stream import as_events, as_lines, as_text
 
 AWKWARD = [
     "  two",

@@ -6,10 +6,10 @@ import itertools
 
 import pytest
 
+from service.api.chat.chat import as_text
 from service.domain import Usage
 from service.events import AnswerDelta, RunFailed, RunFinished
 from service.llm.sse_decoder import SSEDecoder
-from service.web.chat import as_text
 
 FINISHED = RunFinished("assistant", Usage(), None, 1.0, "assistant")
 

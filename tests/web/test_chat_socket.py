@@ -9,9 +9,9 @@ import pytest
 from quart import Quart
 from quart.testing.connections import WebsocketDisconnectError
 
+from service.api.chat import websocket
+from service.api.middleware.origins import Origins
 from service.runs.runs import Runs
-from service.web import chat_socket
-from service.web.origins import Origins
 
 
 class _Broken:
@@ -25,7 +25,7 @@ async def test_a_bug_closes_the_socket_with_a_code_that_says_so(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     app = Quart("test")
-    chat_socket.install(app, cast(Runs, _Broken()), chat_socket.Sockets(), Origins(""))
+    websocket.install(app, cast(Runs, _Broken()), websocket.Sockets(), Origins(""))
     async with app.test_client().websocket("/chat") as socket:
         await socket.send(json.dumps({"messages": [{"role": "user", "content": "Why?"}]}))
         with pytest.raises(WebsocketDisconnectError) as closed:

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from service.api.history.export import file_name, markdown
 from service.store.records import Conversation, Turn
-from service.web.export import file_name, markdown
 
 THEN = datetime(2026, 11, 21, 7, 10, tzinfo=UTC)
 

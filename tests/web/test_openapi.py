@@ -8,12 +8,13 @@ import pytest
 from quart import Quart
 from typing_extensions import TypedDict
 
-from service.web import chat, openai_request
-from service.web.describe import EVENTS, IDEMPOTENCY_KEY, LINES, Answer, Operation, Tag
-from service.web.docs_page import page, type_of, words
-from service.web.openapi import document
-from service.web.query import PAGE, OneOf
-from service.web.requests import Body, Text
+from service.api.chat import chat
+from service.api.http.body import Body, Text
+from service.api.http.query import PAGE, OneOf
+from service.api.openai import request
+from service.api.openapi.docs_page import page, type_of, words
+from service.api.openapi.document import document
+from service.api.openapi.operation import EVENTS, IDEMPOTENCY_KEY, LINES, Answer, Operation, Tag
 
 
 class Asked(Body):
@@ -179,7 +180,7 @@ def test_a_type_is_shown_in_a_few_words(schema: dict[str, Any], shown: str) -> N
 
 
 def test_namesakes_are_told_apart_by_their_modules() -> None:
-    answers = tuple(Answer("It.", each) for each in (chat.Turn, openai_request.Turn))
+    answers = tuple(Answer("It.", each) for each in (chat.Turn, request.Turn))
     asked = Operation("Ask", tag=Tag.ASK, answers=answers)
     shapes = _described("GET", "/x", asked)["components"]["schemas"]
     assert {"chat.Turn", "openai_request.Turn"} <= set(shapes)

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from service.api.http.body import fitted
+from service.api.openai.responses.request import ResponseRequest
 from service.domain import Ask, Message
 from service.errors import RequestError
-from service.web.requests import fitted
-from service.web.responses_request import ResponseRequest
 
 TOOL = {"type": "function", "name": "f", "parameters": {"type": "object"}, "strict": True}
 CALLED = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"}

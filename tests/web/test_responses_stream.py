@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from service.api.openai.responses.response import ResponseEvents, count_of, response_object
 from service.domain import Particulars, ToolCall, Usage
 from service.events import (
     AgentDelta,
@@ -21,7 +22,6 @@ from service.events import (
     RunStarted,
 )
 from service.runs.run import Run
-from service.web.responses_object import ResponseEvents, count_of, response_object
 from tests.runs.kit import a_run
 from tests.runs.samples import REPORT
 

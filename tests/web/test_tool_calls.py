@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
+from service.api.openai.tools import check_calls
 from service.domain import Message
-from service.web.openai_tools import check_calls
 
 ASKED = Message("user", "What is the weather?")
 

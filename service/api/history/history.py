@@ -1,0 +1,207 @@
+"""Face C, `/history` and `/search`: what was asked and answered, by time and by its words."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from html import escape
+from typing import Any, Literal, NotRequired
+
+from quart import Quart, Response, jsonify
+from typing_extensions import TypedDict
+
+from service.api.http.body import owner
+from service.api.http.query import PAGE, OneOf, RunId, Words, may_be_id, page
+from service.api.openapi.operation import Answer, Operation, Tag
+from service.api.runs.event_json import TokenUsage, report_json, usage_json
+from service.errors import RequestError
+from service.runs.projections.summary import record
+from service.runs.run import Run
+from service.runs.runs import Runs
+from service.store.records import AgentAnswer, Page, StoredRun
+from service.store.search.excerpt import MARK, UNMARK
+from service.store.search.search import LANGUAGES
+from service.store.store import Store
+
+_BEFORE = RunId("before", "The last id of a page: those that follow it.")
+_QUERY = Words("query", 'What to look for: words, "a phrase", -not, or.', 1000)
+_LANG = OneOf("lang", "The language of the words.", tuple(LANGUAGES), "en")
+_MARKED = re.compile(f"{MARK}([^{MARK}{UNMARK}]*){UNMARK}")
+
+
+class HistoryItem(TypedDict):
+    """A question and its answer; usage and cost once the run has ended."""
+
+    id: str
+    prompt: str
+    response: str
+    status: Literal["running", "completed", "failed", "cancelled", "interrupted"]
+    created_at: str
+    conversation_id: str
+    message_id: str
+    ensemble: str
+    trace_id: str
+    usage: TokenUsage
+    cost: float | None
+    elapsed_ms: float | None
+    code: NotRequired[str]
+    error: NotRequired[str]
+    degraded: NotRequired[bool]
+    answered_by: NotRequired[str]
+    retry_of: NotRequired[str]
+    superseded_by: NotRequired[str]
+
+
+class AgentSaid(TypedDict):
+    """What one agent said, and what it took."""
+
+    name: str
+    state: Literal["running", "answered", "failed", "skipped", "cancelled"]
+    code: NotRequired[str]
+    error: NotRequired[str]
+    model: str
+    usage: TokenUsage
+    cost: float | None
+    elapsed_ms: float
+    first_token_ms: float | None
+    reused: NotRequired[bool]
+    answer: str
+    partial: bool
+
+
+class WholeItem(HistoryItem):
+    """A question and its answer, with what each agent said."""
+
+    agents: list[AgentSaid]
+
+
+class Hit(HistoryItem):
+    """Something found: a higher `rank` is better, `snippet` is HTML."""
+
+    rank: float
+    snippet: str
+
+
+class Paged(TypedDict):
+    """What every page says beside its items."""
+
+    total: int
+    limit: int
+    offset: int
+    total_is_capped: NotRequired[bool]
+
+
+class HistoryPage(Paged):
+    """Questions and answers, the newest first."""
+
+    items: list[HistoryItem]
+
+
+class SearchPage(Paged):
+    """What was found, best first."""
+
+    items: list[Hit]
+
+
+def install(app: Quart, runs: Runs, store: Store) -> None:
+    """Add the pages to `app`."""
+
+    @app.get("/history")
+    @Operation(
+        "What was asked and answered, the newest first",
+        tag=Tag.HISTORY,
+        parameters=(*PAGE, _BEFORE),
+        answers=(Answer("A page.", HistoryPage),),
+    )
+    async def history() -> Response:
+        limit, offset = page()
+        found = await store.history.page(owner(), limit, offset, _BEFORE.given())
+        items = [await _item(runs, run) for run in found.items]
+        return jsonify({"items": items, **paged(found, limit, offset)})
+
+    @app.get("/history/<run_id>")
+    @Operation("One of them", tag=Tag.HISTORY, answers=(Answer("It.", WholeItem),))
+    async def history_item(run_id: str) -> Response:
+        run = await store.history.get(owner(), run_id) if may_be_id(run_id) else None
+        if run is None:
+            raise RequestError(404, "run_not_found", "There is no such run.")
+        answers = await store.runs.answers(run.owner, run.id)
+        agents = [_agent(each) for each in answers]
+        return jsonify({**await _item(runs, run), "agents": agents})
+
+    @app.get("/search")
+    @Operation(
+        "The same, by its words",
+        tag=Tag.HISTORY,
+        parameters=(_QUERY, _LANG, *PAGE),
+        answers=(Answer("A page of what was found, best first.", SearchPage),),
+    )
+    async def search() -> Response:
+        limit, offset = page()
+        query, lang = _QUERY.read(), _LANG.read()
+        found = await store.search.find(owner(), query, lang, limit, offset)
+        items = [
+            {**await _item(runs, hit.run), "rank": hit.rank, "snippet": marked(hit.snippet)}
+            for hit in found.items
+        ]
+        return jsonify({"items": items, **paged(found, limit, offset)})
+
+
+def paged(found: Page[Any], limit: int, offset: int) -> dict[str, Any]:
+    """Return what a page says beside its items."""
+    shown: dict[str, Any] = {"total": found.total, "limit": limit, "offset": offset}
+    return {**shown, "total_is_capped": True} if found.is_capped else shown
+
+
+def marked(snippet: str) -> str:
+    """Return a snippet as HTML: its text escaped, what matched inside <mark>."""
+    html = _MARKED.sub(r"<mark>\1</mark>", escape(snippet))
+    return html.replace(MARK, "").replace(UNMARK, "")
+
+
+def written(moment: datetime) -> str:
+    """Return a time as ISO 8601 has it, to the millisecond."""
+    return moment.isoformat(timespec="milliseconds")
+
+
+async def _item(runs: Runs, run: StoredRun) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "prompt": run.question,
+        "response": run.answer if run.state != "running" else await answer_so_far(runs, run.id),
+        "status": run.state,
+        "created_at": written(run.created_at),
+        "conversation_id": run.conversation_id,
+        "message_id": run.message_id,
+        "ensemble": run.ensemble,
+        "trace_id": run.trace_id,
+        "usage": usage_json(run.usage),
+        "cost": run.cost_usd,
+        "elapsed_ms": run.elapsed_ms,
+        **({"code": run.code, "error": run.error} if run.code else {}),
+        **({"degraded": True, "answered_by": run.answered_by} if run.degraded else {}),
+        **({"retry_of": run.retry_of} if run.retry_of else {}),
+        **({"superseded_by": run.superseded_by} if run.superseded_by else {}),
+    }
+
+
+async def answer_so_far(runs: Runs, run_id: str) -> str:
+    """Return what a run of the caller's that goes on has of its answer."""
+    try:
+        found = await runs.look(run_id, owner())
+    except RequestError:  # deleted a moment ago
+        return ""
+    return record(found.log.after(0)).answer if isinstance(found, Run) else found.answer
+
+
+def _agent(answer: AgentAnswer) -> dict[str, Any]:
+    report = answer.report
+    return {
+        "name": answer.agent,
+        "state": answer.state,
+        **({"code": answer.code, "error": answer.error} if answer.code else {}),
+        "model": report.model,
+        **report_json(report),
+        "answer": report.text,
+        "partial": report.partial,
+    }

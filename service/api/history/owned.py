@@ -1,0 +1,92 @@
+"""The caller's conversations, for every address that shows, reads or ends one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal, NotRequired
+
+from typing_extensions import TypedDict
+
+from service.api.history.history import answer_so_far, written
+from service.api.http.body import owner
+from service.api.http.query import may_be_id
+from service.api.openai.schemas import ToolCallShown
+from service.errors import RequestError
+from service.llm.protocol import tool_call
+from service.runs.runs import Runs
+from service.store.conversations import Conversations
+from service.store.records import Conversation, Turn
+
+
+class MessageShown(TypedDict):
+    """What somebody said; `run_id` and `status` when a run did it, `error` when it failed.
+
+    A model that called the caller's tools said so in `tool_calls`.
+    """
+
+    role: str
+    content: str
+    created_at: str
+    run_id: NotRequired[str]
+    status: NotRequired[Literal["running", "completed", "failed", "cancelled", "interrupted"]]
+    error: NotRequired[str]
+    tool_calls: NotRequired[list[ToolCallShown]]
+
+
+class OwnConversations:
+    """Conversations of whoever sent the request. Every method raises StorageUnavailable."""
+
+    def __init__(self, runs: Runs, kept: Conversations) -> None:
+        self.kept = kept
+        self._runs = runs
+
+    async def find(self, conversation_id: str) -> Conversation:
+        """Return one of them. Raises RequestError 404, also for somebody else's."""
+        if may_be_id(conversation_id):
+            conversation = await self.kept.get(owner(), conversation_id)
+            if conversation is not None:
+                return conversation
+        raise missing()
+
+    async def turns(self, conversation_id: str) -> Sequence[Turn]:
+        """Return what was said; of an answer that is being written, what there is so far."""
+        turns: list[Turn] = []
+        for turn in await self.kept.turns(owner(), conversation_id):
+            turns.append(turn)
+            if turn.state != "running" or turn.run_id is None:
+                continue
+            so_far = await answer_so_far(self._runs, turn.run_id)
+            if so_far:
+                turns.append(replace(turn, role="assistant", content=so_far))
+        return turns
+
+    async def delete(self, conversation_id: str) -> None:
+        """Delete one with all that belongs to it; its runs that go on are cancelled first.
+
+        Raises RequestError 404.
+        """
+        await self.find(conversation_id)
+        running = await self.kept.running(owner(), conversation_id)
+        await self._runs.stop_all(owner(), running)
+        if not await self.kept.delete(owner(), conversation_id):
+            raise missing()
+
+
+def message_json(turn: Turn) -> dict[str, Any]:
+    """Return a turn as a MessageShown."""
+    return {
+        "role": turn.role,
+        "content": turn.content,
+        "created_at": written(turn.created_at),
+        **({"run_id": turn.run_id, "status": turn.state} if turn.run_id else {}),
+        **({"error": turn.error} if turn.error else {}),
+        **(
+            {"tool_calls": [tool_call(each) for each in turn.tool_calls]} if turn.tool_calls else {}
+        ),
+    }
+
+
+def missing() -> RequestError:
+    """Return the error for a conversation that there is not."""
+    return RequestError(404, "conversation_not_found", "There is no such conversation.")

@@ -1,0 +1,38 @@
+"""Lets pages of other origins read what they ask for: those that ALLOWED_ORIGINS names.
+
+Source: https://fetch.spec.whatwg.org/#http-cors-protocol
+"""
+
+from __future__ import annotations
+
+from quart import Quart, Response, request
+
+from service.api.middleware.origins import Origins
+
+_READABLE = "X-Run-Id, X-Conversation-Id, X-Request-ID, X-Trace-Id, traceresponse, Retry-After"
+_PREFLIGHT_KEPT_S = 600
+
+
+def install(app: Quart, origins: Origins) -> None:
+    """Add to every response what tells a browser that its page may read it."""
+
+    @app.after_request
+    async def allow(response: Response) -> Response:
+        response.vary.add("Origin")
+        origin = request.headers.get("Origin")
+        if origin and origins.allow(origin, request.headers.get("Host")):
+            response.headers["Access-Control-Allow-Origin"] = origin
+            response.headers["Access-Control-Expose-Headers"] = _READABLE
+            if request.method == "OPTIONS":
+                _allow_what_is_asked(response)
+        return response
+
+
+def _allow_what_is_asked(response: Response) -> None:
+    """Answer a preflight: any header may be sent, and the methods that the address takes."""
+    headers = response.headers
+    if "Access-Control-Request-Method" in request.headers:
+        headers["Access-Control-Allow-Methods"] = headers.get("Allow", "")
+        headers["Access-Control-Max-Age"] = str(_PREFLIGHT_KEPT_S)
+    if wanted := request.headers.get("Access-Control-Request-Headers"):
+        headers["Access-Control-Allow-Headers"] = wanted

@@ -1,0 +1,217 @@
+"""What a client of OpenAI's chat completions sends, and the question that it makes.
+
+A field that this service cannot honour is refused by name, unless it cannot change the answer.
+Source: https://platform.openai.com/docs/api-reference/chat/create
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+import msgspec
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from service.api.http.body import Body, Identifier, Said, Tokens, owner
+from service.api.openai.tools import Open, ResponseFormat, Tool, ToolCalled, ToolChoice, check_calls
+from service.domain import Ask, Message, Particulars, Role
+from service.ids import new_id
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+
+
+def _form(value: object) -> str:
+    return "[several]" if isinstance(value, list) else "[one]"
+
+
+# Which of the two a value is meant to be is told by its form, so that only that one's faults are.
+ONE_OR_SEVERAL = Discriminator(_form)
+
+
+class Part(Open):
+    """A part of a message. Those that are no text go as they are to the agents that take them."""
+
+    type: Literal["text", "refusal", "image_url", "input_audio", "file"]
+    text: Said | None = None
+    refusal: Said | None = None
+
+    @model_validator(mode="after")
+    def _has_what_it_is(self) -> Part:
+        if getattr(self, self.type, None) is None:
+            raise ValueError(f"a part of the type {self.type} needs {self.type}")
+        return self
+
+
+Content = Annotated[
+    Annotated[Said, Tag("[one]")] | Annotated[list[Part], Field(min_length=1), Tag("[several]")],
+    ONE_OR_SEVERAL,
+]
+
+
+class Turn(Body):
+    """One message. An answer of this service can be sent back as it came."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: Content | None = None
+    name: Said | None = None
+    tool_call_id: Said | None = None
+    tool_calls: list[ToolCalled] | None = None
+    refusal: Said | None = None
+    annotations: list[Any] | None = None
+    audio: None = None
+    function_call: None = None
+    parsed: Any = None  # what OpenAI's SDKs make of a structured answer, and send back with it
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Turn:
+        needs_none = self.role == "assistant" and (self.tool_calls or self.refusal)
+        if self.content is None and not needs_none:
+            raise ValueError("content is required")
+        if (self.tool_call_id is not None) != (self.role == "tool"):
+            raise ValueError("a message of the role tool, and no other, has a tool_call_id")
+        if self.tool_calls and self.role != "assistant":
+            raise ValueError("only a message of the role assistant has tool_calls")
+        said = {part.type for part in _parts(self.content)} - {"text", *_SAYS.get(self.role, ())}
+        if said:
+            raise ValueError(f"a message of the role {self.role} has no {', '.join(sorted(said))}")
+        return self
+
+    def to_message(self) -> Message:
+        """Return it as a turn; all of it where it is more than its text."""
+        role: Role = "system" if self.role == "developer" else self.role
+        text = _text(self.content) or self.refusal or ""
+        sent = self.model_dump(mode="json", exclude_none=True, exclude=_BY_SDKS)
+        is_plain = role in ("system", "user", "assistant") and sent.keys() <= {"role", "content"}
+        if is_plain and all(part.type == "text" for part in _parts(self.content)):
+            return Message(role, text)
+        return Message(role, text, msgspec.json.encode({**sent, "role": role}).decode())
+
+
+# The parts that a message may have beside text.
+_SAYS = {"user": ("image_url", "input_audio", "file"), "assistant": ("refusal",)}
+_BY_SDKS: dict[str, Any] = {
+    "annotations": True,
+    "parsed": True,
+    "tool_calls": {"__all__": {"function": {"parsed_arguments"}}},
+}
+
+
+class StreamOptions(Body):
+    """How it streams."""
+
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+
+
+Stop = Annotated[
+    Annotated[Said, Tag("[one]")] | Annotated[list[Said], Field(max_length=4), Tag("[several]")],
+    ONE_OR_SEVERAL,
+]
+
+
+class CompletionRequest(Body):
+    """What a client sends. `model` is an ensemble, or `agent/` and the name of an agent."""
+
+    model: Annotated[str, Field(min_length=1, max_length=128)]
+    messages: Annotated[list[Turn], Field(min_length=1)]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: Tokens | None = None
+    max_completion_tokens: Tokens | None = None
+    n: Literal[1] | None = None
+    # Passed on, where the strategy can honour them.
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Fraction | None = None
+    seed: int | None = None
+    stop: Stop | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    response_format: ResponseFormat | None = None
+    tools: Annotated[list[Tool], Field(max_length=128)] | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning_effort: str | None = None
+    verbosity: str | None = None
+    # Only what asks for nothing.
+    logprobs: Literal[False] | None = None
+    top_logprobs: Literal[0] | None = None
+    modalities: list[Literal["text"]] | None = None
+    # Cannot change the answer.
+    user: str | None = None
+    metadata: dict[str, str] | None = None
+    store: bool | None = None
+    service_tier: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_retention: str | None = None
+    prediction: dict[str, Any] | None = None
+    # Beyond OpenAI's.
+    conversation_id: Identifier | None = None
+    include_progress: bool | None = None
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> CompletionRequest:
+        if self.stream_options and not self.stream:
+            raise ValueError("stream_options is only allowed when stream is true")
+        if self.max_tokens and self.max_completion_tokens:
+            raise ValueError("max_tokens and max_completion_tokens exclude each other")
+        turns = [turn.to_message() for turn in self.messages]
+        if self.conversation_id is None:
+            check_calls(turns)
+        last = turns[-1]
+        if not (last.content.strip() or last.whole):
+            raise ValueError("the last message must not be blank")
+        return self
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether a stream ends with what it cost."""
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+    def to_ask(self) -> Ask:
+        *before, question = (turn.to_message() for turn in self.messages)
+        return Ask(
+            messages=(*before, asked(question)),
+            message_id=new_id("msg"),
+            conversation_id=self.conversation_id or new_id("conv"),
+            ensemble=self.model,
+            max_tokens=self.max_completion_tokens or self.max_tokens,
+            owner=owner(),
+            continues=self.conversation_id is not None,
+            whole_context=True,
+            particulars=Particulars(options=self._options()),
+        )
+
+    def _options(self) -> dict[str, Any]:
+        given = self.model_dump(mode="json", include=_OPTIONS, exclude_unset=True)
+        neutral: Sequence[Any] = (None, [], {}, {"type": "text"})
+        return {name: value for name, value in given.items() if value not in neutral}
+
+
+_OPTIONS = {
+    "temperature", "top_p", "seed", "stop", "presence_penalty", "frequency_penalty", "logit_bias",
+    "response_format", "tools", "tool_choice", "parallel_tool_calls", "reasoning_effort",
+    "verbosity",
+}  # fmt: skip
+
+
+def asked(question: Message) -> Message:
+    """Return the last of a caller's messages as the question that is kept."""
+    if question.role == "user" or question.whole:
+        return question
+    # Whose words they are must come back when it is asked again.
+    whole = {"role": question.role, "content": question.content}
+    return replace(question, whole=msgspec.json.encode(whole).decode())
+
+
+def _parts(content: str | list[Part] | None) -> list[Part]:
+    return content if isinstance(content, list) else []
+
+
+def _text(content: str | list[Part] | None) -> str:
+    if isinstance(content, str):
+        return content
+    return "\n\n".join(part.text or part.refusal or "" for part in _parts(content) if part.text)

@@ -1,0 +1,244 @@
+"""Items of input as OpenAI's responses have them, and the chat messages that they are.
+
+Source: https://platform.openai.com/docs/api-reference/responses/create
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from service.api.http.body import Body, Said, fitted
+from service.api.openai.request import ONE_OR_SEVERAL, Turn
+from service.api.openai.tools import Name, Open
+from service.domain import Message
+
+ChatMessage = dict[str, Any]
+
+
+class _Sent(Body):
+    """Something that SDKs send back with every field that they know of, most of them null."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            return {name: value for name, value in data.items() if value is not None}
+        return data
+
+
+class Words(_Sent):
+    """Text, said by whoever the item is of; an answer's can be sent back as it came."""
+
+    type: Literal["input_text", "output_text", "text"]
+    text: Said
+    annotations: list[Any] | None = None
+    logprobs: list[Any] | None = None
+    parsed: Any = None
+
+    def in_chat(self) -> dict[str, Any]:
+        """Return it as a part of a chat message."""
+        return {"type": "text", "text": self.text}
+
+
+class Refused(_Sent):
+    """Why an answer was refused."""
+
+    type: Literal["refusal"]
+    refusal: Said
+
+    def in_chat(self) -> dict[str, Any]:
+        return {"type": "refusal", "refusal": self.refusal}
+
+
+class Picture(Body):
+    """An image, by its address or as a `data:` URL."""
+
+    type: Literal["input_image"]
+    image_url: Said
+    detail: Said | None = None
+    file_id: None = None
+
+    def in_chat(self) -> dict[str, Any]:
+        detail = {"detail": self.detail} if self.detail else {}
+        return {"type": "image_url", "image_url": {"url": self.image_url, **detail}}
+
+
+class File(Body):
+    """A file: its data, or its id at the agent's own server."""
+
+    type: Literal["input_file"]
+    file_data: Said | None = None
+    file_id: Said | None = None
+    filename: Said | None = None
+    file_url: None = None
+
+    @model_validator(mode="after")
+    def _is_somewhere(self) -> File:
+        if not (self.file_data or self.file_id):
+            raise ValueError("a file needs file_data or file_id")
+        return self
+
+    def in_chat(self) -> dict[str, Any]:
+        return {"type": "file", "file": self.model_dump(exclude={"type"}, exclude_none=True)}
+
+
+class Sound(Body):
+    """A recording: `{"data", "format"}`."""
+
+    type: Literal["input_audio"]
+    input_audio: dict[str, Any]
+
+    def in_chat(self) -> dict[str, Any]:
+        return {"type": "input_audio", "input_audio": self.input_audio}
+
+
+_PARTS = "input_text, output_text, text, refusal, input_image, input_file, input_audio"
+
+
+def _part(part: object) -> str:
+    kind = _type(part)
+    return "[text]" if kind in ("input_text", "output_text", "text") else f"[{kind}]"
+
+
+def _type(value: object) -> Any:
+    return value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+
+
+Part = Annotated[
+    Annotated[Words, Tag("[text]")]
+    | Annotated[Refused, Tag("[refusal]")]
+    | Annotated[Picture, Tag("[input_image]")]
+    | Annotated[File, Tag("[input_file]")]
+    | Annotated[Sound, Tag("[input_audio]")],
+    Discriminator(
+        _part,
+        custom_error_type="part_type",
+        custom_error_message=f"a part here is one of {_PARTS}",
+    ),
+]
+Content = Annotated[
+    Annotated[Said, Tag("[one]")] | Annotated[list[Part], Field(min_length=1), Tag("[several]")],
+    ONE_OR_SEVERAL,
+]
+Output = Annotated[
+    Annotated[Said, Tag("[one]")] | Annotated[list[Words], Field(min_length=1), Tag("[several]")],
+    ONE_OR_SEVERAL,
+]
+
+
+class MessageItem(_Sent):
+    """What somebody said."""
+
+    type: Literal["message"] | None = None
+    role: Literal["user", "assistant", "system", "developer"]
+    content: Content
+    # Of an answer that is sent back.
+    id: str | None = None
+    status: str | None = None
+    phase: str | None = None
+
+    def add_to(self, turns: list[ChatMessage]) -> None:
+        """Add it to `turns`, chat messages."""
+        content: Any = self.content
+        if not isinstance(content, str):
+            content = [part.in_chat() for part in content]
+            if len(content) == 1 and content[0]["type"] == "text":
+                content = content[0]["text"]
+        turns.append({"role": self.role, "content": content})
+
+
+class CallItem(_Sent):
+    """A call of a function, as an answer had it."""
+
+    type: Literal["function_call"]
+    call_id: Said
+    name: Name
+    arguments: Said
+    id: str | None = None
+    status: str | None = None
+    parsed_arguments: Any = None
+
+    def add_to(self, turns: list[ChatMessage]) -> None:
+        """Add it to what the assistant said last: one chat message has all calls of an answer."""
+        if not turns or turns[-1]["role"] != "assistant":
+            turns.append({"role": "assistant"})
+        function = {"name": self.name, "arguments": self.arguments}
+        call = {"id": self.call_id, "type": "function", "function": function}
+        turns[-1].setdefault("tool_calls", []).append(call)
+
+
+class ResultItem(_Sent):
+    """What a function that was called has answered."""
+
+    type: Literal["function_call_output"]
+    call_id: Said
+    output: Output
+    id: str | None = None
+    status: str | None = None
+
+    def add_to(self, turns: list[ChatMessage]) -> None:
+        """Add it to `turns`."""
+        output: Any = self.output
+        if not isinstance(output, str):
+            output = "".join(part.text for part in output)
+        turns.append({"role": "tool", "tool_call_id": self.call_id, "content": output})
+
+
+class ReasoningItem(Open):
+    """A model's thoughts. Chat completions cannot be told any: nobody is."""
+
+    type: Literal["reasoning"]
+
+    def add_to(self, turns: list[ChatMessage]) -> None:
+        """Leave it out."""
+
+
+class Reference(Body):
+    """An item of an earlier answer, by its id; `responses_previous` puts the item in its place."""
+
+    type: Literal["item_reference"] | None = None
+    id: Said
+
+    def add_to(self, turns: list[ChatMessage]) -> None:
+        """Add what can be said of it before it is found."""
+        turns.append({"role": "assistant", "content": self.id})
+
+
+_KINDS = "message, function_call, function_call_output, item_reference, reasoning"
+
+
+def _kind(item: object) -> str:
+    is_reference = isinstance(item, dict) and item.keys() == {"id"}
+    return f"[{_type(item) or ('item_reference' if is_reference else 'message')}]"
+
+
+Item = Annotated[
+    Annotated[MessageItem, Tag("[message]")]
+    | Annotated[CallItem, Tag("[function_call]")]
+    | Annotated[ResultItem, Tag("[function_call_output]")]
+    | Annotated[Reference, Tag("[item_reference]")]
+    | Annotated[ReasoningItem, Tag("[reasoning]")],
+    Discriminator(
+        _kind,
+        custom_error_type="item_type",
+        custom_error_message=f"an item here is one of {_KINDS}",
+    ),
+]
+
+
+def sent_back(item: dict[str, Any]) -> MessageItem | CallItem:
+    """Return an item of an answer as one of input. Raises RequestError 400."""
+    data = json.dumps(item)
+    return fitted(MessageItem, data) if item["type"] == "message" else fitted(CallItem, data)
+
+
+def to_messages(items: Iterable[Item]) -> list[Message]:
+    """Return what `items` say as turns of a conversation."""
+    turns: list[ChatMessage] = []
+    for item in items:
+        item.add_to(turns)
+    return [Turn.model_validate(turn).to_message() for turn in turns]

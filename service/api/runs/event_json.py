@@ -1,0 +1,244 @@
+"""Events as face A and the run resource write them: ASCII JSON in unnamed server-sent events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, Literal, NotRequired
+
+from typing_extensions import TypedDict
+
+from service.api.http.sse import Encode
+from service.domain import AgentReport, Usage
+from service.events import (
+    AgentDelta,
+    AgentFailed,
+    AgentFinished,
+    AgentRetrying,
+    AgentSkipped,
+    AgentStarted,
+    AnswerDelta,
+    AnswerToolCall,
+    CombineStarted,
+    Event,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+)
+from service.runs.run import Run
+
+
+class TokenUsage(TypedDict):
+    """Tokens as the model's server counts them; `estimated` when some were estimated here."""
+
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+    cached_tokens: int
+    reasoning_tokens: int
+    estimated: NotRequired[bool]
+
+
+class ToolCallPiece(TypedDict):
+    """A piece of a call to one of the caller's tools."""
+
+    index: int
+    id: str
+    name: str
+    arguments: str
+
+
+class RunEvent(TypedDict):
+    """What happened in a run. `type` says which of the fields that may be absent are there.
+
+    The first is `run.started`; the last, with `final`, is `run.finished` or `run.failed`. The
+    answer is the `message` of all `answer.delta`.
+    """
+
+    message_id: str
+    conversation_id: str
+    status: str
+    source: str
+    type: Literal[
+        "run.started",
+        "agent.started",
+        "agent.delta",
+        "agent.finished",
+        "agent.retrying",
+        "agent.failed",
+        "agent.skipped",
+        "combine.started",
+        "answer.delta",
+        "answer.tool_call",
+        "run.finished",
+        "run.failed",
+    ]
+    seq: int
+    message: NotRequired[str]
+    final: NotRequired[bool]
+    run_id: NotRequired[str]
+    trace_id: NotRequired[str]
+    ensemble: NotRequired[str]
+    agents: NotRequired[list[str]]
+    used: NotRequired[list[str]]
+    tool_call: NotRequired[ToolCallPiece]
+    model: NotRequired[str]
+    code: NotRequired[str]
+    attempt: NotRequired[int]
+    delay_ms: NotRequired[float]
+    usage: NotRequired[TokenUsage]
+    cost: NotRequired[float | None]
+    elapsed_ms: NotRequired[float]
+    first_token_ms: NotRequired[float | None]
+    reused: NotRequired[bool]
+    partial: NotRequired[bool]
+    degraded: NotRequired[bool]
+    answered_by: NotRequired[str]
+
+
+def usage_json(usage: Usage) -> dict[str, Any]:
+    """Return token counts as users see them; `estimated` only when it is so."""
+    counts: dict[str, Any] = {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "total_tokens": usage.total_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+    }
+    return {**counts, "estimated": True} if usage.estimated else counts
+
+
+def report_json(report: AgentReport) -> dict[str, Any]:
+    """Return an agent's account without its text: usage, cost in US dollars, times in ms.
+
+    `reused` only when it is so: then the times are those of the run that was paid.
+    """
+    account: dict[str, Any] = {
+        "usage": usage_json(report.usage),
+        "cost": report.cost,
+        "elapsed_ms": report.elapsed_ms,
+        "first_token_ms": report.first_token_ms,
+    }
+    return {**account, "reused": True} if report.reused else account
+
+
+def encoder(run: Run) -> Encode:
+    """Return a function that writes one event of `run` as the face has it."""
+    ids = {"message_id": run.message_id, "conversation_id": run.conversation_id}
+    opening = json.dumps(ids)[:-1]
+
+    def encode(seq: int, event: Event) -> str:
+        if isinstance(event, AnswerDelta | AgentDelta):  # nearly all of them: kept cheap
+            status = "Streaming" if isinstance(event, AnswerDelta) else "Thinking"
+            return (
+                f'id: {run.id}-{seq}\ndata: {opening}, "status": "{status}", "source": '
+                f'"{event.agent}", "message": {json.dumps(event.text)}, "type": "{event.type}", '
+                f'"seq": {seq}}}\n\n'
+            )
+        rest = json.dumps(fields_of(seq, event))[1:]
+        return f"id: {run.id}-{seq}\ndata: {opening}, {rest}\n\n"
+
+    return encode
+
+
+def fields_of(seq: int, event: Event) -> dict[str, Any]:
+    """Return event number `seq` as the face has it, but for text and what all have in common."""
+    final = {"final": True} if event.final else {}
+    return {**_FIELDS[type(event)](event), **final, "type": event.type, "seq": seq}
+
+
+def _started(event: RunStarted) -> dict[str, Any]:
+    return {
+        "status": "Accepted",
+        "source": "service",
+        "run_id": event.run_id,
+        "trace_id": event.trace_id,
+        "ensemble": event.ensemble,
+        "agents": event.agents,
+    }
+
+
+def _asked(event: AgentStarted) -> dict[str, Any]:
+    return {"status": f"Sending to {event.agent}", "source": event.agent, "model": event.model}
+
+
+def _answered(event: AgentFinished) -> dict[str, Any]:
+    return {
+        "status": f"Received from {event.agent}",
+        "source": event.agent,
+        **report_json(event.report),
+    }
+
+
+def _failed(event: AgentFailed) -> dict[str, Any]:
+    return _without_answer("Failed", event) | report_json(event.report)
+
+
+def _skipped(event: AgentSkipped) -> dict[str, Any]:
+    used = bool(event.report.text.strip())
+    return _without_answer("Skipped", event) | report_json(event.report) | {"partial": used}
+
+
+def _retrying(event: AgentRetrying) -> dict[str, Any]:
+    more = {"model": event.model, "attempt": event.attempt, "delay_ms": event.delay_ms}
+    return _without_answer("Retrying", event) | more
+
+
+def _without_answer(what: str, event: AgentFailed | AgentSkipped | AgentRetrying) -> dict[str, Any]:
+    return {
+        "status": f"{what} {event.agent}",
+        "source": event.agent,
+        "code": event.code,
+        "message": event.message,
+    }
+
+
+def _combining(event: CombineStarted) -> dict[str, Any]:
+    # Existing clients compare this very string, whatever the combiner is called.
+    return {"status": "Combining via LLM 3", "source": event.agent, "used": event.used}
+
+
+def _called(event: AnswerToolCall) -> dict[str, Any]:
+    call = event.call
+    piece = {"index": call.index, "id": call.id, "name": call.name, "arguments": call.arguments}
+    return {"status": "Streaming", "source": event.agent, "tool_call": piece}
+
+
+def _completed(event: RunFinished) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "status": "Completed",
+        "source": event.agent,
+        "usage": usage_json(event.usage),
+        "cost": event.cost,
+        "elapsed_ms": event.elapsed_ms,
+    }
+    if event.degraded:
+        fields |= {"degraded": True, "answered_by": event.answered_by}
+    return fields
+
+
+def _ended_badly(event: RunFailed) -> dict[str, Any]:
+    return {
+        "status": "error",
+        "source": event.agent,
+        "code": event.code,
+        "message": event.message,
+        "partial": event.partial,
+        "usage": usage_json(event.usage),
+        "cost": event.cost,
+        "elapsed_ms": event.elapsed_ms,
+    }
+
+
+_FIELDS: dict[type[Event], Callable[[Any], dict[str, Any]]] = {
+    RunStarted: _started,
+    AgentStarted: _asked,
+    AgentFinished: _answered,
+    AgentFailed: _failed,
+    AgentSkipped: _skipped,
+    AgentRetrying: _retrying,
+    CombineStarted: _combining,
+    AnswerToolCall: _called,
+    RunFinished: _completed,
+    RunFailed: _ended_badly,
+}

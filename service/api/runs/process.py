@@ -1,0 +1,85 @@
+"""Face A, `POST /api/process`: the fan-out as unnamed server-sent events of ASCII JSON."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from quart import Quart, Response, request
+
+from service.api.http import sse
+from service.api.http.body import (
+    Body,
+    Identifier,
+    Label,
+    Text,
+    Tokens,
+    idempotency_key,
+    owner,
+    read_body,
+)
+from service.api.openapi.operation import (
+    EVENTS,
+    IDEMPOTENCY_KEY,
+    LAST_EVENT_ID,
+    Answer,
+    Operation,
+    Tag,
+)
+from service.api.runs.event_json import RunEvent, encoder
+from service.api.runs.runs import NOTHING_MORE, reattach
+from service.domain import Ask, Message
+from service.ids import new_id
+from service.runs.runs import Runs
+
+
+class ProcessRequest(Body):
+    """What a client sends. `message_id` is its own label: it may come again."""
+
+    message: Text
+    message_id: Label
+    conversation_id: Identifier | None = None
+    ensemble: Identifier | None = None
+    stream_agents: bool = False
+    max_tokens: Tokens | None = None
+    timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
+
+    def to_ask(self) -> Ask:
+        return Ask(
+            messages=(Message("user", self.message),),
+            message_id=self.message_id,
+            conversation_id=self.conversation_id or new_id("conv"),
+            ensemble=self.ensemble or "",
+            stream_agents=self.stream_agents,
+            max_tokens=self.max_tokens,
+            timeout_s=self.timeout_s,
+            owner=owner(),
+            continues=self.conversation_id is not None,
+        )
+
+
+def install(app: Quart, runs: Runs) -> None:
+    """Add the face to `app`."""
+
+    @app.post("/api/process")
+    @Operation(
+        "Ask several models at once, and read all that happens",
+        tag=Tag.ASK,
+        description="With `Last-Event-ID` it goes on with that run, whatever the body.",
+        body=ProcessRequest,
+        example={"message": "Explain gravity like I am 5", "message_id": "message_123"},
+        parameters=(IDEMPOTENCY_KEY, LAST_EVENT_ID),
+        answers=(
+            Answer(
+                "Unnamed events, the last with `final: true`.", RunEvent, media=EVENTS, of_run=True
+            ),
+            Answer(NOTHING_MORE, status=204, of_run=True),
+        ),
+        errors=(404, 410),
+    )
+    async def process() -> Response:
+        if request.headers.get("Last-Event-ID"):
+            return await reattach(runs)
+        body = await read_body(ProcessRequest)
+        run = await runs.start(body.to_ask(), idempotency_key(body))
+        return sse.stream(runs, run, encoder(run))

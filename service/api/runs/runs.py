@@ -1,0 +1,215 @@
+"""`/api/runs`: look at a run, follow it again, stop it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NotRequired
+
+from quart import Quart, Response, request
+from typing_extensions import TypedDict
+
+from service.api.http import sse
+from service.api.http.body import owner, position
+from service.api.http.query import Position
+from service.api.openapi.operation import EVENTS, LAST_EVENT_ID, Answer, Operation, Tag
+from service.api.runs.event_json import RunEvent, TokenUsage, encoder, report_json, usage_json
+from service.errors import RequestError
+from service.runs.projections.summary import AgentRecord, record
+from service.runs.run import Run
+from service.runs.runs import Runs
+from service.store.records import AgentAnswer, StoredRun
+from service.store.runs import Runs as RunTables
+
+
+class AgentShown(TypedDict):
+    """An agent of a run; from `model` on once there is an account of it."""
+
+    name: str
+    state: Literal["running", "answered", "failed", "skipped", "cancelled"]
+    retries: int
+    code: NotRequired[str]
+    message: NotRequired[str]
+    model: NotRequired[str]
+    usage: NotRequired[TokenUsage]
+    cost: NotRequired[float | None]
+    elapsed_ms: NotRequired[float]
+    first_token_ms: NotRequired[float | None]
+    reused: NotRequired[bool]
+    answer: NotRequired[str]
+    partial: NotRequired[bool]
+
+
+class RunShown(TypedDict):
+    """What is known of a run; usage and cost are its totals once it has ended."""
+
+    run_id: str
+    message_id: str
+    conversation_id: str
+    ensemble: str
+    config_hash: str
+    trace_id: str
+    created_at: str
+    retry_of: NotRequired[str]
+    state: Literal["running", "completed", "failed", "cancelled", "interrupted"]
+    elapsed_ms: float | None
+    events: int
+    agents: list[AgentShown]
+    usage: TokenUsage
+    cost: float | None
+    answer: str
+    degraded: NotRequired[bool]
+    answered_by: NotRequired[str]
+    code: NotRequired[str]
+    message: NotRequired[str]
+
+
+NOTHING_MORE = "Nothing follows that event: so a browser's `EventSource` is told to stop."
+_SHOWN = Answer("The run.", RunShown, of_run=True)
+_STREAM = Answer(
+    "Unnamed events, the last with `final: true`.", RunEvent, media=EVENTS, of_run=True
+)
+_STARTING_AFTER = Position("starting_after", "The `seq` of the last event that was received.")
+
+
+def install(app: Quart, runs: Runs, tables: RunTables) -> None:
+    """Add the resource to `app`."""
+
+    async def shown(found: Run | StoredRun) -> Response:
+        if isinstance(found, Run):
+            return _response(found, _live(found))
+        return _response(found, _kept(found, await tables.answers(found.owner, found.id)))
+
+    @app.get("/api/runs/<run_id>")
+    @Operation("What is known of a run", tag=Tag.RUNS, answers=(_SHOWN,))
+    async def show_run(run_id: str) -> Response:
+        return await shown(await runs.look(run_id, owner()))
+
+    @app.get("/api/runs/<run_id>/events")
+    @Operation(
+        "The stream of a run, again or from where you left it",
+        tag=Tag.RUNS,
+        parameters=(LAST_EVENT_ID, _STARTING_AFTER),
+        answers=(_STREAM, Answer(NOTHING_MORE, status=204, of_run=True)),
+        errors=(410,),
+    )
+    async def run_events(run_id: str) -> Response:
+        if request.headers.get("Last-Event-ID"):
+            return await reattach(runs, run_id)
+        return _follow(runs, await runs.find(run_id, owner()), _STARTING_AFTER.read())
+
+    @app.post("/api/runs/<run_id>/cancel")
+    @Operation("Stop a run", tag=Tag.RUNS, answers=(_SHOWN,))
+    async def cancel_run(run_id: str) -> Response:
+        found = await runs.look(run_id, owner())
+        if isinstance(found, Run):
+            await runs.cancel(found)
+        return await shown(found)
+
+    @app.post("/api/runs/<run_id>/retry")
+    @Operation(
+        "Ask again what a run left unanswered",
+        tag=Tag.RUNS,
+        description="A new run; agents that had answered are not asked again.",
+        answers=(_STREAM,),
+        errors=(400, 409),
+    )
+    async def retry_run(run_id: str) -> Response:
+        run = await runs.retry(run_id, owner())
+        return sse.stream(runs, run, encoder(run))
+
+
+async def reattach(runs: Runs, run_id: str | None = None) -> Response:
+    """Return the rest of the run that the request's `Last-Event-ID` names.
+
+    Raises RequestError when the header is malformed, or names another run than `run_id`.
+    """
+    named, seq = position(request.headers["Last-Event-ID"])
+    if run_id is not None and run_id != named:
+        raise RequestError(
+            400, "bad_last_event_id", "Last-Event-ID belongs to another run than the address."
+        )
+    run = await runs.find(named, owner())
+    if run.log.finished and seq >= len(run.log) and _from_event_source():
+        # 204 is how a browser's EventSource is told to stop reconnecting.
+        # Source: WHATWG HTML, server-sent-events.html#processing-model-2
+        response = Response(status=204, headers=sse.run_headers(run))
+        for name in ("Content-Type", "Content-Length"):  # there is none to describe
+            response.headers.remove(name)
+        return response
+    return _follow(runs, run, seq)
+
+
+def _follow(runs: Runs, run: Run, after: int) -> Response:
+    count = len(run.log)
+    if after > count and run.is_complete:
+        if not run.was_interrupted:
+            raise RequestError(
+                400, "bad_position", f"The run has only {count} events so far, not {after}."
+            )
+        after = count - 1  # the machine failed: more was shown than is left, and the end is new
+    runs.note_resumed(run)
+    return sse.stream(runs, run, encoder(run), after)
+
+
+def _from_event_source() -> bool:
+    return request.headers.get("Accept", "").strip() == "text/event-stream"
+
+
+def _live(run: Run) -> dict[str, Any]:
+    """Return a run as its events tell it."""
+    now = record(run.log.after(0))
+    return {
+        "state": now.state,
+        "elapsed_ms": run.elapsed_ms if now.state == "running" else now.elapsed_ms,
+        "events": len(run.log),
+        "agents": [_agent(agent) for agent in now.agents.values()],
+        "usage": usage_json(now.usage),
+        "cost": now.cost,
+        "answer": now.answer,
+        **({"degraded": True, "answered_by": now.answered_by} if now.degraded else {}),
+        **({"code": now.code, "message": now.message} if now.code else {}),
+    }
+
+
+def _kept(run: StoredRun, answers: Sequence[AgentAnswer]) -> dict[str, Any]:
+    """Return a run whose events are gone as what is kept of it tells."""
+    return {
+        "state": run.state,
+        "elapsed_ms": run.elapsed_ms,
+        "events": run.last_seq,
+        "agents": [
+            _agent(AgentRecord(each.agent, each.state, 0, each.code, each.error, each.report))
+            for each in answers
+        ],
+        "usage": usage_json(run.usage),
+        "cost": run.cost_usd,
+        "answer": run.answer,
+        **({"degraded": True, "answered_by": run.answered_by} if run.degraded else {}),
+        **({"code": run.code, "message": run.error} if run.code else {}),
+    }
+
+
+def _response(run: Run | StoredRun, state: Mapping[str, Any]) -> Response:
+    ensemble = run.ensemble_name if isinstance(run, Run) else run.ensemble
+    shown: dict[str, Any] = {
+        "run_id": run.id,
+        "message_id": run.message_id,
+        "conversation_id": run.conversation_id,
+        "ensemble": ensemble,
+        "config_hash": run.config_hash,
+        "trace_id": run.trace_id,
+        "created_at": run.created_at.isoformat(timespec="milliseconds"),
+        **({"retry_of": run.retry_of} if run.retry_of else {}),
+        **state,
+    }
+    return sse.run_json(run, shown)
+
+
+def _agent(agent: AgentRecord) -> dict[str, Any]:
+    shown: dict[str, Any] = {"name": agent.name, "state": agent.state, "retries": agent.retries}
+    if agent.code:
+        shown |= {"code": agent.code, "message": agent.message}
+    if agent.report:
+        shown |= {"model": agent.report.model, **report_json(agent.report)}
+        shown |= {"answer": agent.report.text, "partial": agent.report.partial}
+    return shown

@@ -1,0 +1,162 @@
+"""Face D, `POST /conversation`: ask in a session; named server-sent events, or one piece."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from quart import Quart, Response
+from typing_extensions import TypedDict
+
+from service.api.history.owned import OwnConversations, missing
+from service.api.http import sse
+from service.api.http.body import (
+    Body,
+    Identifier,
+    Label,
+    Text,
+    Tokens,
+    idempotency_key,
+    owner,
+    read_body,
+)
+from service.api.http.collect import whole_answer
+from service.api.http.sse import Encode
+from service.api.openapi.operation import EVENTS, IDEMPOTENCY_KEY, Answer, Operation, Tag
+from service.api.sessions import sessions
+from service.api.sessions.sessions import Name, SessionIds, session_ids, user_of
+from service.domain import Ask, Message
+from service.events import AnswerDelta, Event, RunFailed, RunFinished, RunStarted
+from service.ids import new_id
+from service.runs.projections.summary import record
+from service.runs.run import Run
+from service.runs.runs import Runs
+from service.store.conversations import Conversations
+
+
+class ConversationRequest(Body):
+    """What a client sends. Without `session_id` a session begins, called `session_name`."""
+
+    message: Text
+    session_id: Identifier | None = None
+    user_id: Label | None = None
+    session_name: Name | None = None
+    stream: bool = True
+    ensemble: Identifier | None = None
+    max_tokens: Tokens | None = None
+
+    def to_ask(self) -> Ask:
+        return Ask(
+            messages=(Message("user", self.message),),
+            message_id=new_id("msg"),
+            conversation_id=self.session_id or new_id("conv"),
+            ensemble=self.ensemble or "",
+            max_tokens=self.max_tokens,
+            owner=owner(),
+            continues=self.session_id is not None,
+            title=self.session_name,
+            user_id=self.user_id,
+        )
+
+
+class SessionAnswer(SessionIds):
+    """A question and its whole answer."""
+
+    user_id: str
+    message: str
+    response: str
+
+
+class SessionBegun(SessionIds):
+    """The first event, `session`."""
+
+    user_id: str
+
+
+class Chunk(TypedDict):
+    """An event `message`: the next piece of the answer."""
+
+    chunk: str
+
+
+class SessionDone(SessionIds):
+    """The last event, `done`."""
+
+    full_response: str
+
+
+class SessionError(TypedDict):
+    """The last event, `error`: a sentence, and a word for programs."""
+
+    error: str
+    code: str
+
+
+def install(app: Quart, runs: Runs, conversations: Conversations) -> None:
+    """Add the face to `app`, and its sessions."""
+    own = OwnConversations(runs, conversations)
+    sessions.install(app, own)
+
+    @app.post("/conversation")
+    @Operation(
+        "Ask in a session",
+        tag=Tag.SESSIONS,
+        body=ConversationRequest,
+        example={"message": "Explain tides", "user_id": "user_1", "stream": False},
+        parameters=(IDEMPOTENCY_KEY,),
+        answers=(
+            Answer(
+                "Named events: `session`, `message` for each piece, then `done` or `error`.",
+                SessionBegun | Chunk | SessionDone | SessionError,
+                media=EVENTS,
+                of_run=True,
+            ),
+            Answer("With `stream: false`, the whole answer.", SessionAnswer, of_run=True),
+        ),
+        errors=(404, 409, 502, 504),
+    )
+    async def converse() -> Response:
+        body = await read_body(ConversationRequest)
+        user_id = await _user(own, body)
+        run = await runs.start(body.to_ask(), idempotency_key(body, "stream"))
+        if body.stream:
+            return sse.stream(runs, run, named_events(run, user_id))
+        answer = (await whole_answer(runs, run)).answer
+        whole = {"user_id": user_id, "message": body.message, "response": answer}
+        return sse.run_json(run, {**session_ids(run.conversation_id), **whole})
+
+
+def named_events(run: Run, user_id: str) -> Encode:
+    """Return a function that writes the run's events under the names that clients listen for."""
+    session = session_ids(run.conversation_id)
+
+    def encode(_seq: int, event: Event) -> str:
+        match event:
+            case AnswerDelta():
+                return _event("message", {"chunk": event.text})
+            case RunStarted():
+                return _event("session", {**session, "user_id": user_id})
+            case RunFinished():
+                answer = record(run.log.after(0)).answer
+                return _event("done", {"full_response": answer, **session})
+            case RunFailed():
+                return _event("error", {"error": event.message, "code": event.code})
+            case _:
+                return ""
+
+    return encode
+
+
+def _event(name: Literal["session", "message", "done", "error"], data: Mapping[str, Any]) -> str:
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n"  # ASCII: no text can end the line
+
+
+async def _user(own: OwnConversations, body: ConversationRequest) -> str:
+    """Return who is asking. Raises RequestError 404 for a session that is not theirs."""
+    if body.session_id is None:
+        return body.user_id or owner()
+    session = await own.find(body.session_id)
+    if body.user_id and session.user_id and body.user_id != session.user_id:
+        raise missing()
+    return body.user_id or user_of(session)

@@ -1,0 +1,107 @@
+"""Face C, `POST /stream`: the answer's text alone, as plain text or as OpenAI's chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from quart import Quart, Response
+
+from service.api.http import sse
+from service.api.http.body import Body, Identifier, Text, Tokens, idempotency_key, owner, read_body
+from service.api.http.first_output import first_word
+from service.api.http.query import OneOf
+from service.api.http.sse import Encode, Form
+from service.api.openai.chunks import DONE, Chunks, as_data, framed
+from service.api.openai.schemas import ChunkShown
+from service.api.openapi.components import OpenAIProblem
+from service.api.openapi.operation import EVENTS, IDEMPOTENCY_KEY, LINES, Answer, Operation, Tag
+from service.domain import Ask, Message
+from service.events import AnswerDelta, Event, RunFailed
+from service.ids import new_id
+from service.runs.run import Run
+from service.runs.runs import Runs
+
+
+class StreamRequest(Body):
+    """What a client sends."""
+
+    prompt: Text
+    conversation_id: Identifier | None = None
+    ensemble: Identifier | None = None
+    max_tokens: Tokens | None = None
+
+    def to_ask(self) -> Ask:
+        return Ask(
+            messages=(Message("user", self.prompt),),
+            message_id=new_id("msg"),
+            conversation_id=self.conversation_id or new_id("conv"),
+            ensemble=self.ensemble or "",
+            max_tokens=self.max_tokens,
+            owner=owner(),
+            continues=self.conversation_id is not None,
+        )
+
+
+def install(app: Quart, runs: Runs) -> None:
+    """Add the face to `app`."""
+
+    @app.post("/stream")
+    @Operation(
+        "Ask, and read the answer's text alone",
+        tag=Tag.ASK,
+        body=StreamRequest,
+        example={"prompt": "Explain gravity like I am 5"},
+        parameters=(_FORMAT, IDEMPOTENCY_KEY),
+        answers=_ANSWERS,
+        errors=(409, 502, 504),
+    )
+    async def stream() -> Response:
+        write = _FORMATS[_FORMAT.read()]
+        body = await read_body(StreamRequest)
+        run = await runs.start(body.to_ask(), idempotency_key(body))
+        await first_word(run)
+        encode, form = write(run)
+        return sse.stream(runs, run, encode, form=form)
+
+
+def as_text(_run: Run) -> tuple[Encode, Form]:
+    """Write the text as it is. Nothing can be said in silence; a failure is a last line."""
+
+    def encode(_seq: int, event: Event) -> str:
+        if isinstance(event, AnswerDelta):
+            return event.text
+        if isinstance(event, RunFailed):
+            return f"\n\n[error: {' '.join(event.message.split())}]\n"
+        return ""
+
+    return encode, Form("text/plain; charset=utf-8", b"")
+
+
+def as_lines(run: Run) -> tuple[Encode, Form]:
+    """Write a chunk a line: each is JSON, in silence too."""
+    keep_alive = f"{Chunks(run).silence()}\n".encode()
+    return framed(run, lambda data: f"{data}\n"), Form(LINES, keep_alive)
+
+
+def as_events(run: Run) -> tuple[Encode, Form]:
+    """Write the chunks as server-sent events, and `[DONE]` after the last of a whole answer."""
+    return framed(run, as_data, DONE), sse.EVENT_STREAM
+
+
+_FORMATS: Mapping[str, Callable[[Run], tuple[Encode, Form]]] = {
+    "text": as_text,
+    "openai": as_lines,
+    "sse": as_events,
+}
+_FORMAT = OneOf("stream_format", "How the text comes.", tuple(_FORMATS), "text")
+_ANSWERS = (
+    Answer("`text`: the answer as it comes, nothing added.", str, media="text/plain", of_run=True),
+    Answer("`openai`: one chunk a line.", ChunkShown | OpenAIProblem, media=LINES, of_run=True),
+    Answer(
+        "`sse`: a chunk an event, then `[DONE]`.",
+        ChunkShown | OpenAIProblem,
+        media=EVENTS,
+        of_run=True,
+        closing="[DONE]",
+    ),
+)

@@ -16,7 +16,7 @@ from bench.lab import Lab
 from bench.processes import BenchError
 from bench.rows import ROWS
 from bench.table import Line, machine, markdown
-from service.sockets import allow_many_files
+from service.server.sockets import allow_many_files
 
 _ROW_S = 200.0
 

@@ -10,8 +10,8 @@ from hypercorn.asyncio import serve
 from quart import Quart
 
 # Private, but the same server as the service's.
-from service.server import _config
-from service.sockets import allow_many_files, base_url, listen
+from service.server.process import _config
+from service.server.sockets import allow_many_files, base_url, listen
 
 
 def run(app: Quart, *, graceful_s: float | None = None) -> None:

@@ -23,9 +23,9 @@ from service.runs.journal.pending import Trail
 from service.runs.log import RunLog
 
 # Private, but the same server as the service's.
-from service.server import _serve
+from service.server.process import _serve
+from service.server.sockets import allow_many_files, base_url, listen
 from service.settings import load_settings
-from service.sockets import allow_many_files, base_url, listen
 from service.store.records import AgentAnswer, Ending, Opening, Taken
 from service.store.store import Store
 from telemetry import Workflow, configure_logging

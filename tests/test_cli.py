@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.cli import main
+from service.cli.main import main
 from service.version import VERSION
 
 ROOT = Path(__file__).parent.parent

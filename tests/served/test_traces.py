@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from service.app import Services, create_app
-from service.server import _config
+from service.server.process import _config
 from service.settings import load_settings
 from service.store.migrate import migrate
 from telemetry import Telemetry, TelemetryConfig

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
-from service.server import TOLD_BY
+from service.server.process import TOLD_BY
 from telemetry.metrics import worker_died
 
 _log = logging.getLogger(__name__)

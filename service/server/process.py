@@ -17,8 +17,8 @@ from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 
 from service.app import Services, create_app
+from service.server.websockets import bound_websockets
 from service.settings import Settings
-from service.websockets import bound_websockets
 
 _log = logging.getLogger(__name__)
 

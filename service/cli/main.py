@@ -20,7 +20,9 @@ from service.ensembles.catalog import Catalog, EnsemblesError
 from service.errors import StorageUnavailable
 from service.mock_llm.server import serve_mock
 from service.mock_llm.transport import MockLLM
-from service.server import serve
+from service.server.process import serve
+from service.server.sockets import allow_many_files, base_url, listen
+from service.server.supervisor import Supervisor
 from service.settings import (
     WITHOUT_EFFECT,
     Settings,
@@ -29,10 +31,8 @@ from service.settings import (
     load_settings,
     read_variables,
 )
-from service.sockets import allow_many_files, base_url, listen
 from service.store.connections.urls import parse_url
 from service.store.migrate import check, migrate
-from service.supervisor import Supervisor
 from service.version import VERSION
 from telemetry import TelemetryError, check_otel_variables, configure_logging
 

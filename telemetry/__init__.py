@@ -4,19 +4,19 @@ Owns spans, metrics and log lines; never imports the service. Everything that op
 through one `Telemetry`, made once per process and passed on.
 """
 
-from telemetry.chat import ChatOperation
 from telemetry.context import RequestInfo, bind_log, current_request
-from telemetry.exporting import (
+from telemetry.facade import Telemetry
+from telemetry.logs import configure_logging, redact, register_secret
+from telemetry.otlp.queue import (
     TelemetryError,
     check_otel_variables,
     otlp_logs_wanted,
     otlp_wanted,
 )
-from telemetry.facade import Telemetry
-from telemetry.logs import configure_logging, redact, register_secret
 from telemetry.setup import TelemetryConfig, content_wanted
-from telemetry.store import JournalMetrics, StoreOperation, Unavailable
-from telemetry.tracing import AgentOperation, Workflow
+from telemetry.spans.model_call import ChatOperation
+from telemetry.spans.run import AgentOperation, Workflow
+from telemetry.spans.store import JournalMetrics, StoreOperation, Unavailable
 
 __all__ = [
     "AgentOperation",

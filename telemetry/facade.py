@@ -9,26 +9,28 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import SpanContext
 
-from telemetry import outbound, semconv, store
-from telemetry.asgi import ASGIApp, Middleware
+from telemetry import semconv
 from telemetry.context import RequestInfo, current_request
-from telemetry.health import Health
-from telemetry.labels import LabelSets
-from telemetry.metrics import Metrics
-from telemetry.operation import Operation, Recorder
-from telemetry.quiet import QuietTracer
+from telemetry.http import upstream
+from telemetry.http.middleware import ASGIApp, Middleware
+from telemetry.metrics.labels import LabelSets
+from telemetry.metrics.process import Health
+from telemetry.metrics.registry import Metrics
+from telemetry.non_recording import QuietTracer
 from telemetry.setup import TelemetryConfig, Tracing, end_within, resource_of
-from telemetry.store import (
+from telemetry.spans import store
+from telemetry.spans.operation import Operation, Recorder
+from telemetry.spans.run import Workflow
+from telemetry.spans.store import (
     JournalMetrics,
     Recovered,
     StoreOperation,
     StoreOperationName,
     System,
 )
-from telemetry.tracing import Workflow
 
 if TYPE_CHECKING:
-    from telemetry.otlp_logs import LogExport
+    from telemetry.otlp.logs import LogExport
 
 
 class Telemetry:
@@ -86,7 +88,7 @@ class Telemetry:
         """Trace the client's requests; nothing at all when nothing is exported."""
         provider = self._tracing.provider
         if provider is not None:
-            outbound.instrument(client, provider, self._config.traceparent_hosts)
+            upstream.instrument(client, provider, self._config.traceparent_hosts)
 
     def start_workflow(
         self,
@@ -176,6 +178,6 @@ class Telemetry:
 
 def _log_export(resource: Resource, metrics: Metrics) -> "LogExport":
     # Here, not above: 60 ms of imports that few need.
-    from telemetry.otlp_logs import LogExport
+    from telemetry.otlp.logs import LogExport
 
     return LogExport(resource, metrics)

@@ -22,9 +22,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 from opentelemetry.trace import Tracer
 
 from telemetry import semconv
-from telemetry.exporting import Outlet, is_disabled
-from telemetry.metrics import Metrics
-from telemetry.quiet import QuietTracer
+from telemetry.metrics.registry import Metrics
+from telemetry.non_recording import QuietTracer
+from telemetry.otlp.queue import Outlet, is_disabled
 
 _CONTENT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 
@@ -85,7 +85,7 @@ class Tracing:
             provider.add_span_processor(SimpleSpanProcessor(config.span_exporter))
             return provider
         # Here, not above: 60 ms of imports, which a service that exports nothing saves.
-        from telemetry.otlp_spans import SpanQueue
+        from telemetry.otlp.spans import SpanQueue
 
         queue = SpanQueue(metrics)
         self.outlet = queue.outlet

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 
 from service.server.process import TOLD_BY
-from telemetry.metrics import worker_died
+from telemetry.metrics.registry import worker_died
 
 _log = logging.getLogger(__name__)
 

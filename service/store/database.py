@@ -16,7 +16,7 @@ from service.store.connections.failures import FOREIGN, is_worth_repeating, refu
 from service.store.connections.urls import Dialect, parse_url
 from service.store.revisions import applied_revision, fault
 from telemetry import StoreOperation, Telemetry, TelemetryConfig, Workflow
-from telemetry.store import StoreOperationName
+from telemetry.spans.store import StoreOperationName
 
 _CHECKPOINT_WAITS_MS = 200
 

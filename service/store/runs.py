@@ -15,7 +15,7 @@ from service.store.records import AgentAnswer, KnownKey, Segment, StoredRun
 from service.store.rows import ANSWER_COLUMNS, RUN_COLUMNS, agent_answer, stored_run
 from service.store.schema import agent_answers, idempotency_keys, messages, runs, segments, signals
 from service.store.scope import Scope
-from telemetry.store import StoreOperationName
+from telemetry.spans.store import StoreOperationName
 
 
 class Runs:

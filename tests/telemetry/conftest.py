@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from telemetry import Telemetry, TelemetryConfig, Workflow
-from telemetry.asgi import ASGIApp
+from telemetry.http.middleware import ASGIApp
 
 
 def config(**changes: Any) -> TelemetryConfig:

@@ -10,7 +10,7 @@ import pytest
 from opentelemetry.trace import StatusCode
 
 from telemetry import Telemetry, current_request
-from telemetry.asgi import ASGIApp
+from telemetry.http.middleware import ASGIApp
 from tests.telemetry.conftest import Capture, Wire, call, capturing, start
 
 TRACERESPONSE = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-(0[01])")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from telemetry import semconv
-from telemetry.content import content_attributes
+from telemetry.spans.content import content_attributes
 from tests.telemetry.conftest import capturing, start
 
 ASKED = [("system", "Be brief."), ("user", "Hé?"), ("assistant", "Yes."), ("user", "Why?")]

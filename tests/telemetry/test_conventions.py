@@ -30,7 +30,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families as families_of
 
 from telemetry import RequestInfo, Telemetry, current_request, semconv
-from telemetry.asgi import ASGIApp
+from telemetry.http.middleware import ASGIApp
 from telemetry.instrument import Instrument
 from tests.telemetry.conftest import Capture, Wire, call, capturing
 from tests.telemetry.test_asgi import answering

@@ -14,15 +14,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from service.cli.main import main
-from telemetry import (
-    Telemetry,
-    TelemetryError,
-    check_otel_variables,
-    exporting,
-    otlp_logs,
-    otlp_logs_wanted,
-    otlp_spans,
-)
+from telemetry import Telemetry, TelemetryError, check_otel_variables, otlp_logs_wanted
+from telemetry.otlp import logs, queue, spans
 from telemetry.setup import content_wanted, resource_of
 from tests.telemetry.conftest import call, config, start
 from tests.telemetry.test_asgi import answering
@@ -52,7 +45,7 @@ class Gate(SpanExporter):
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
     gate = Gate()
-    monkeypatch.setattr(otlp_spans, "_exporter", lambda: gate)
+    monkeypatch.setattr(spans, "_exporter", lambda: gate)
     return gate
 
 
@@ -213,13 +206,13 @@ def test_the_signals_own_protocol_goes_before_the_common_one(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("GRPC_VERBOSITY", "NONE")
-    assert exporting.protocol_of("traces") == protocol
+    assert queue.protocol_of("traces") == protocol
 
 
 def test_a_batch_is_never_larger_than_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert exporting.queue_sizes("OTEL_BSP") == (2048, 128)
+    assert queue.queue_sizes("OTEL_BSP") == (2048, 128)
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "10")
-    assert exporting.queue_sizes("OTEL_BSP") == (10, 10)
+    assert queue.queue_sizes("OTEL_BSP") == (10, 10)
 
 
 @pytest.mark.parametrize(
@@ -287,7 +280,7 @@ async def test_log_records_go_out_with_their_ids_and_without_secrets(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     records = Records()
-    monkeypatch.setattr(otlp_logs, "_exporter", lambda: records)
+    monkeypatch.setattr(logs, "_exporter", lambda: records)
     telemetry = Telemetry(config(otlp_logs_enabled=True))
     root = logging.getLogger()
     level = root.level
@@ -317,20 +310,20 @@ async def test_log_records_go_out_with_their_ids_and_without_secrets(
     assert failure.attributes["exception.message"] == "bad [redacted]"
     assert "sk-0123" not in str(failure.attributes["exception.stacktrace"])
     assert items(telemetry, "logs") == {"sent": 3}
-    assert not any(isinstance(each, otlp_logs._Handler) for each in root.handlers)
+    assert not any(isinstance(each, logs._Handler) for each in root.handlers)
 
 
 def test_a_resource_is_shared_by_both_signals(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Resource] = []
     records = Records()
-    monkeypatch.setattr(otlp_logs, "_exporter", lambda: records)
-    real = otlp_logs.LogExport.__init__
+    monkeypatch.setattr(logs, "_exporter", lambda: records)
+    real = logs.LogExport.__init__
 
-    def spy(self: otlp_logs.LogExport, resource: Resource, metrics: object) -> None:
+    def spy(self: logs.LogExport, resource: Resource, metrics: object) -> None:
         seen.append(resource)
         real(self, resource, metrics)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(otlp_logs.LogExport, "__init__", spy)
+    monkeypatch.setattr(logs.LogExport, "__init__", spy)
     telemetry = Telemetry(config(otlp_logs_enabled=True, span_exporter=Gate()))
     provider = telemetry._tracing.provider
     assert provider is not None

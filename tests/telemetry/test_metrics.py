@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from telemetry import Telemetry, semconv
 from telemetry.instrument import Instrument
-from telemetry.labels import Growing
+from telemetry.metrics.labels import Growing
 from tests.telemetry.conftest import Capture, call, config, start
 from tests.telemetry.test_asgi import answering
 from tests.telemetry.test_tracing import fan_out
@@ -164,7 +164,7 @@ async def test_what_was_not_sampled_has_no_exemplar(quiet: Telemetry) -> None:
 WORKER = """
 import sys
 from telemetry import Telemetry, TelemetryConfig
-from telemetry.metrics import worker_died
+from telemetry.metrics.registry import worker_died
 
 telemetry = Telemetry(TelemetryConfig(workflows=frozenset({"fanout"})))
 for number in range(int(sys.argv[1])):

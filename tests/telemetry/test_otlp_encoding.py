@@ -24,7 +24,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from telemetry.otlp_encoding import encode
+from telemetry.otlp.encoding import encode
 from tests.telemetry.conftest import capturing
 from tests.telemetry.test_tracing import fan_out
 

@@ -10,8 +10,8 @@ import pytest
 from opentelemetry.trace import SpanKind, StatusCode
 
 from telemetry import Telemetry
-from telemetry.asgi import ASGIApp
-from telemetry.store import Recovered, Unavailable
+from telemetry.http.middleware import ASGIApp
+from telemetry.spans.store import Recovered, Unavailable
 from tests.telemetry.conftest import Capture, call, start
 from tests.telemetry.test_asgi import answering
 from tests.telemetry.test_metrics import OPENMETRICS, samples

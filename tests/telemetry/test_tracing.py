@@ -8,7 +8,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import INVALID_SPAN, SpanKind, StatusCode, get_current_span
 
 from telemetry import ChatOperation, Telemetry, Workflow, semconv
-from telemetry.operation import error_of
+from telemetry.spans.operation import error_of
 from tests.telemetry.conftest import Capture, capturing, start
 
 

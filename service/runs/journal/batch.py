@@ -6,7 +6,7 @@ from typing import Protocol
 
 from service.store.records import AgentAnswer, Batch, Ending, Opening, Segment, Taken
 from telemetry import StoreOperation, Workflow
-from telemetry.store import StoreOperationName
+from telemetry.spans.store import StoreOperationName
 
 
 class Tables(Protocol):

@@ -21,7 +21,7 @@ from service.store.journal.claims import Claims, admit
 from service.store.records import Batch, KnownKey, NewKey, Opening, Segment, Taken
 from service.store.rows import answer_row, ending_row, run_row
 from telemetry import StoreOperation, Workflow
-from telemetry.store import StoreOperationName
+from telemetry.spans.store import StoreOperationName
 
 _TITLE_CHARS = 80
 

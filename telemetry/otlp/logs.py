@@ -17,9 +17,9 @@ from opentelemetry.util.types import AnyValue
 
 from telemetry import semconv
 from telemetry.context import current_request
-from telemetry.exporting import Outlet, protocol_of, queue_sizes
 from telemetry.logs import fields_of, redact
-from telemetry.metrics import Metrics
+from telemetry.metrics.registry import Metrics
+from telemetry.otlp.queue import Outlet, protocol_of, queue_sizes
 
 _SEVERITY = (
     (logging.CRITICAL, SeverityNumber.FATAL),

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
-from telemetry.exporting import Outlet, protocol_of, queue_sizes
-from telemetry.metrics import Metrics
+from telemetry.metrics.registry import Metrics
+from telemetry.otlp.queue import Outlet, protocol_of, queue_sizes
 
 
 class SpanQueue(BatchSpanProcessor):
@@ -41,9 +41,9 @@ class _CountedExporter(SpanExporter):
 def _exporter() -> SpanExporter:
     # Here, not above: each needs only its own library, and gRPC alone takes 15 MB.
     if protocol_of("traces") == "grpc":
-        from telemetry.otlp_grpc import GrpcSpanExporter
+        from telemetry.otlp.grpc import GrpcSpanExporter
 
         return GrpcSpanExporter()
-    from telemetry.otlp_http import HttpSpanExporter
+    from telemetry.otlp.http import HttpSpanExporter
 
     return HttpSpanExporter()

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from telemetry.context import request_var
-from telemetry.exchange import Exchange, Receive, Send, SocketExchange
-from telemetry.operation import Recorder
+from telemetry.http.request import Exchange, Receive, Send, SocketExchange
+from telemetry.spans.operation import Recorder
 
 ASGIApp = Callable[[Any, Receive, Send], Awaitable[None]]
 

@@ -6,7 +6,7 @@ from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExport
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan
 
-from telemetry.otlp_encoding import encode
+from telemetry.otlp.encoding import encode
 
 
 class GrpcSpanExporter(OTLPSpanExporter):

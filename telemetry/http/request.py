@@ -13,16 +13,16 @@ from opentelemetry.trace import SpanKind, StatusCode, set_span_in_context
 
 from telemetry import semconv
 from telemetry.context import RequestInfo
-from telemetry.headers import (
+from telemetry.http.headers import (
     RESPONSE_HEADERS,
     is_probe,
     method_of,
     read_inbound,
     response_headers,
 )
-from telemetry.operation import Recorder
-from telemetry.quiet import QuietTracer
+from telemetry.non_recording import QuietTracer
 from telemetry.semconv import OTHER
+from telemetry.spans.operation import Recorder
 
 Message = Any
 Receive = Callable[[], Awaitable[Message]]

@@ -27,7 +27,7 @@ from prometheus_client.registry import Collector
 
 from telemetry import semconv
 from telemetry.instrument import Instrument
-from telemetry.labels import LabelSets
+from telemetry.metrics.labels import LabelSets
 
 Child = TypeVar("Child", Counter, Gauge, Histogram)
 

@@ -22,7 +22,7 @@ from prometheus_client import Histogram
 
 from telemetry import semconv
 from telemetry.logs import redact
-from telemetry.metrics import Metrics
+from telemetry.metrics.registry import Metrics
 from telemetry.semconv import OTHER
 
 Attributes = Mapping[str, AttributeValue | None]

@@ -11,7 +11,7 @@ from time import perf_counter
 from prometheus_client import ProcessCollector
 
 from telemetry import semconv
-from telemetry.metrics import Metrics
+from telemetry.metrics.registry import Metrics
 
 _LAG_EVERY_S = 0.25
 _PROCESS_EVERY = 20  # of these; listing 10,000 descriptors takes 3 ms

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 from typing import Final, Literal, TypeVar
 
-from telemetry.metrics import Metrics
+from telemetry.metrics.registry import Metrics
 
 _log = logging.getLogger("telemetry")
 

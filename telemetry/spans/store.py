@@ -11,8 +11,8 @@ from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind
 
 from telemetry import semconv
-from telemetry.metrics import Metrics
-from telemetry.operation import Attributes, Operation, Recorder
+from telemetry.metrics.registry import Metrics
+from telemetry.spans.operation import Attributes, Operation, Recorder
 
 System = Literal["sqlite", "postgresql", "redis"]
 StoreOperationName = Literal[

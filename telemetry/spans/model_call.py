@@ -11,8 +11,8 @@ from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import SpanKind
 
 from telemetry import semconv
-from telemetry.content import content_attributes
-from telemetry.operation import Attributes, Operation, Recorder
+from telemetry.spans.content import content_attributes
+from telemetry.spans.operation import Attributes, Operation, Recorder
 
 
 class ChatOperation(Operation):

@@ -7,9 +7,9 @@ explicitly. A failed agent does not make its workflow an error.
 from opentelemetry.context import Context
 
 from telemetry import semconv
-from telemetry.chat import ChatOperation
 from telemetry.context import RequestInfo
-from telemetry.operation import STOPPED_ON_PURPOSE, Attributes, Operation, Recorder, error_of
+from telemetry.spans.model_call import ChatOperation
+from telemetry.spans.operation import STOPPED_ON_PURPOSE, Attributes, Operation, Recorder, error_of
 
 
 class Workflow(Operation):

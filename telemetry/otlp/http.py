@@ -6,7 +6,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExportResult
 
-from telemetry.otlp_encoding import encode
+from telemetry.otlp.encoding import encode
 
 
 class HttpSpanExporter(OTLPSpanExporter):

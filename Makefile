@@ -58,13 +58,13 @@ format: $(VENV)/.installed-dev     ## Rewrite the code in the project's format
 	$(BIN)/ruff format .
 
 observe: | $(BIN)/python           ## Run collector, Jaeger and Prometheus without Docker (needs Go)
-	$(BIN)/python -m deploy.native up $(ARGS)
+	$(BIN)/python -m tools.observe up $(ARGS)
 
 trace: | $(BIN)/python             ## Draw the latest trace, or ARGS="<trace id>"
-	@$(BIN)/python -m deploy.native trace $(ARGS)
+	@$(BIN)/python -m tools.observe trace $(ARGS)
 
 test-observe: $(VENV)/.installed-dev  ## Send real runs through that stack and ask it for them (needs Go)
-	$(BIN)/python -m deploy.native build --all
+	$(BIN)/python -m tools.observe build --all
 	$(BIN)/python -m pytest tests/observe $(ARGS)
 
 bench: $(VENV)/.installed-dev      ## Print the table of performance ratios

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.native.places import Places
 from service.settings import KNOWN
+from tools.observe.places import Places
 
 ROOT = Path(__file__).parent.parent
 API = "".join(

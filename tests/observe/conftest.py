@@ -34,15 +34,15 @@ from typing import ClassVar
 
 import pytest
 
-from deploy.native import places
-from deploy.native.build import build, is_built
-from deploy.native.golang import Unbuildable
-from deploy.native.programs import Plan
-from deploy.native.stack import Stack, running
 from tests.observe.asking import Asked, Asking
 from tests.observe.clients import Jaeger, Prometheus, until
 from tests.served import models
 from tests.served.processes import Process, announced
+from tools.observe import places
+from tools.observe.build import build, is_built
+from tools.observe.golang import Unbuildable
+from tools.observe.programs import Plan
+from tools.observe.stack import Stack, running
 
 HERE = Path(__file__).parent
 BUILDING_S = 1800

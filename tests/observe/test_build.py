@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from deploy.native import golang, pins
-from deploy.native.build import build, cache, is_built
-from deploy.native.golang import Unbuildable
-from deploy.native.programs import ROOT
+from tools.observe import golang, pins
+from tools.observe.build import build, cache, is_built
+from tools.observe.golang import Unbuildable
+from tools.observe.programs import ROOT
 
 Fake = Callable[..., None]
 
@@ -62,7 +62,7 @@ def fake_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
 
 def told(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "deploy.native", *arguments],
+        [sys.executable, "-m", "tools.observe", *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,

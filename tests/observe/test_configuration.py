@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.native import pins
-from deploy.native.programs import (
+from tools.observe import pins
+from tools.observe.programs import (
     COLLECTOR_CONFIG,
     FEATURES,
     JAEGER_CONFIG,
@@ -129,7 +129,7 @@ def test_the_collector_is_built_of_what_its_files_name() -> None:
 
 
 def test_the_locked_modules_are_those_of_the_manifest() -> None:
-    """Else: python -m deploy.native lock."""
+    """Else: python -m tools.observe lock."""
     manifest = read(pins.MANIFEST)
     locked = (pins.MODULES / "go.mod").read_text().splitlines()
     for kind in (*KINDS, "providers"):

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from deploy.native.stack import Stack, running
 from tests.observe.asking import Asking
 from tests.observe.clients import Jaeger, Prometheus, named, until
 from tests.observe.conftest import Serve, plan
 from tests.served.wire import asking
+from tools.observe.stack import Stack, running
 
 CALLS = "traces_span_metrics_calls_total"
 

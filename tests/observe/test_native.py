@@ -1,4 +1,4 @@
-"""`python -m deploy.native`: one command up, one signal down, and nothing left behind."""
+"""`python -m tools.observe`: one command up, one signal down, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deploy.native import places
-from deploy.native.places import Places
-from deploy.native.programs import ROOT
-from deploy.native.stack import Broken, running
 from tests.observe.asking import Asking
 from tests.observe.clients import PATIENCE_S, Jaeger, Prometheus, until
 from tests.observe.conftest import Serve, plan
 from tests.served.processes import children, is_alive, kill
+from tools.observe import places
+from tools.observe.places import Places
+from tools.observe.programs import ROOT
+from tools.observe.stack import Broken, running
 
 
 def told(at: Places) -> dict[str, str]:
@@ -31,7 +31,7 @@ def told(at: Places) -> dict[str, str]:
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "deploy.native", *arguments]
+    return [sys.executable, "-m", "tools.observe", *arguments]
 
 
 @contextmanager

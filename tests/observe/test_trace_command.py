@@ -1,4 +1,4 @@
-"""`python -m deploy.native trace`: a trace in the terminal, and as a picture."""
+"""`python -m tools.observe trace`: a trace in the terminal, and as a picture."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from deploy.native import svg, waterfall
-from deploy.native.jaeger import Event, Span, Trace, Value
-from deploy.native.programs import ROOT
-from deploy.native.stack import Stack
-from deploy.native.tree import duration, money, rows
 from tests.observe.clients import Jaeger
 from tests.observe.conftest import Traffic
+from tools.observe import svg, waterfall
+from tools.observe.jaeger import Event, Span, Trace, Value
+from tools.observe.programs import ROOT
+from tools.observe.stack import Stack
+from tools.observe.tree import duration, money, rows
 
 PROCESS = "POST /api/process"
 SVG = "{http://www.w3.org/2000/svg}"
@@ -35,7 +35,7 @@ def told(stack: Stack) -> dict[str, str]:
 
 def trace(told: dict[str, str], *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "deploy.native", "trace", *arguments],
+        [sys.executable, "-m", "tools.observe", "trace", *arguments],
         cwd=ROOT,
         env=told,
         capture_output=True,

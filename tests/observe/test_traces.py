@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from deploy.native.stack import Stack
 from tests.observe.clients import Jaeger, named, tree, until
 from tests.observe.conftest import Traffic
 from tests.served.trees import COMBINE, LLM_1, LLM_2, PROCESS, QUICK, process
+from tools.observe.stack import Stack
 
 
 def test_a_run_is_one_tree_from_the_request_to_the_wire(traffic: Traffic, jaeger: Jaeger) -> None:

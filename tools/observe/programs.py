@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy.native.places import HOST, Places
+from tools.observe.places import HOST, Places
 
 ROOT = Path(__file__).parents[2]
 COLLECTOR_CONFIG = ROOT / "otel-collector.yaml"

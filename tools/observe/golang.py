@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.native.pins import FLAGS, GO, Module, Program
+from tools.observe.pins import FLAGS, GO, Module, Program
 
 WHERE = "https://go.dev/doc/install, or your system's packages (golang, go)"
 _VERSION = re.compile(r"go(\d+)\.(\d+)")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deploy.native.jaeger import Trace
-from deploy.native.tree import Row, duration, rows, said, totals
+from tools.observe.jaeger import Trace
+from tools.observe.tree import Row, duration, rows, said, totals
 
 _NAMES_SHARE, _BARS_SHARE = 0.35, 0.3  # of the width, at most
 _TIMES = 9

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from xml.sax.saxutils import escape
 
-from deploy.native.jaeger import Trace
-from deploy.native.tree import Row, duration, rows, said, totals
+from tools.observe.jaeger import Trace
+from tools.observe.tree import Row, duration, rows, said, totals
 
 WIDTH = 1180
 _NAMES, _BARS, _NOTES = 16, 330, 790  # where each column starts; notes reach to the edge

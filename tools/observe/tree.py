@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from deploy.native.jaeger import Event, Span, Trace, Value
+from tools.observe.jaeger import Event, Span, Trace, Value
 
 Mark = Literal["", "error", "cancelled"]
 

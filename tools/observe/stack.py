@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from deploy.native.places import Places
-from deploy.native.programs import Command, Plan, inherited
+from tools.observe.places import Places
+from tools.observe.programs import Command, Plan, inherited
 
 START_S = 60.0  # Jaeger takes 1-2 s; this is for machines that are busy with something else
 END_S = 10.0

@@ -1,4 +1,4 @@
-"""`python -m deploy.native …`: the observability stack as plain programs, without Docker.
+"""`python -m tools.observe …`: the observability stack as plain programs, without Docker.
 
 build [--all]                build the programs, once; --all: those for the tests too
 up [--tail-sampling]         build what is missing, and run them until Ctrl-C
@@ -17,14 +17,14 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.native import golang, jaeger, places, svg, waterfall
-from deploy.native.build import build, generated
-from deploy.native.golang import Unbuildable
-from deploy.native.jaeger import Unanswered
-from deploy.native.pins import MODULES
-from deploy.native.places import BadPlace
-from deploy.native.programs import Plan
-from deploy.native.stack import Broken, Stack, running
+from tools.observe import golang, jaeger, places, svg, waterfall
+from tools.observe.build import build, generated
+from tools.observe.golang import Unbuildable
+from tools.observe.jaeger import Unanswered
+from tools.observe.pins import MODULES
+from tools.observe.places import BadPlace
+from tools.observe.programs import Plan
+from tools.observe.stack import Broken, Stack, running
 
 # One sentence each, for people: what they say is printed and nothing else.
 EXPECTED = (Unbuildable, BadPlace, Broken, Unanswered)
@@ -110,7 +110,7 @@ def _lock(_: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m deploy.native", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools.observe", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     commands = parser.add_subparsers(required=True, metavar="build | up | trace | lock")
     command = commands.add_parser("build")

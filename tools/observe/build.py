@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from deploy.native import golang
-from deploy.native.golang import Go, Unbuildable
-from deploy.native.pins import (
+from tools.observe import golang
+from tools.observe.golang import Go, Unbuildable
+from tools.observe.pins import (
     BUILDER,
     COLLECTOR,
     COLLECTOR_VERSION,

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from service.settings import KNOWN
-from tests.databases import Postgres, Redis, postgres_server, redis_server
-from tests.served.processes import Process, announced
+from tests._support.servers.databases import Postgres, Redis, postgres_server, redis_server
+from tests._support.servers.processes import Process, announced
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service.domain import Message, Price, Usage, add_costs
-from tests.core_kit import an_ask
+from tests._support.llm.scripted import an_ask
 
 
 def test_usages_add_up_field_by_field() -> None:

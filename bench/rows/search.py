@@ -28,8 +28,8 @@ from service.store.history import History
 from service.store.journal.writer import Journal
 from service.store.records import Batch
 from service.store.search.search import Search
-from tests.databases import postgres_server
-from tests.store.kit import ending, opening
+from tests._support.runs.store_records import ending, opening
+from tests._support.servers.databases import postgres_server
 
 _PAGE = 10
 _LEAST_MS = {"search": 50.0, "history page": 10.0}

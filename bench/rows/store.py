@@ -15,7 +15,7 @@ from bench.lab import SERVICE, Lab, Served
 from bench.load import Window, arrive, busiest, percentile
 from bench.processes import BenchError, cpu_s
 from bench.table import Line
-from tests.databases import Postgres, postgres_server
+from tests._support.servers.databases import Postgres, postgres_server
 
 _LEAST, _LATER = 0.8, 0.015
 _ROUNDS = 3

@@ -11,12 +11,12 @@ import httpx
 import pytest
 from openai import AsyncOpenAI
 
-from tests.clients import models
-from tests.clients.poet import reciting
-from tests.clients.sdk import client_of
-from tests.served.models import as_toml
-from tests.served.processes import Process, announced
-from tests.served.wire import until
+from tests._support.clients.api import until
+from tests._support.clients.openai_sdk import client_of
+from tests._support.llm import client_ensembles
+from tests._support.llm.awkward_texts import reciting
+from tests._support.llm.ensembles import as_toml
+from tests._support.servers.processes import Process, announced
 
 Start = Callable[..., Process]
 
@@ -24,7 +24,7 @@ Start = Callable[..., Process]
 def settings(folder: Path, base_url: str) -> dict[str, str]:
     """Return the settings of a service in `folder` whose models are at `base_url`."""
     ensembles = folder / "some-ensembles.toml"
-    ensembles.write_text(models.toml())
+    ensembles.write_text(client_ensembles.toml())
     return {
         "USE_LLM_MOCK": "false",
         "LLM_BASE_URL": base_url,

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from tests.clients.poet import TOKENS, text_of
-from tests.clients.programs import run_node
-from tests.clients.readers import READERS, kept
-from tests.served.processes import PATIENCE_S, Process
+from tests._support.clients.readers import READERS, kept
+from tests._support.llm.awkward_texts import TOKENS, text_of
+from tests._support.servers.processes import PATIENCE_S, Process
+from tests._support.servers.programs import run_node
 
 
 @pytest.fixture

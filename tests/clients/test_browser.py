@@ -11,12 +11,12 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright
 
+from tests._support.clients.breakable_line import Line, line_to
+from tests._support.clients.browser_scripts import EVENT_SOURCE, FETCH, FETCH_AND_LEAVE, SOCKET
+from tests._support.llm.awkward_texts import text_of
+from tests._support.servers.processes import PATIENCE_S, Process
+from tests._support.servers.programs import chromium
 from tests.clients.conftest import Start
-from tests.clients.cutting import Line, line_to
-from tests.clients.pages import EVENT_SOURCE, FETCH, FETCH_AND_LEAVE, SOCKET
-from tests.clients.poet import text_of
-from tests.clients.programs import chromium
-from tests.served.processes import PATIENCE_S, Process
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

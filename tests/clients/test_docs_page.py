@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest_asyncio
 from playwright.async_api import ConsoleMessage, Page, Route, async_playwright, expect
 
-from tests.clients.programs import chromium
-from tests.served.processes import Process
+from tests._support.servers.processes import Process
+from tests._support.servers.programs import chromium
 
 
 @pytest_asyncio.fixture

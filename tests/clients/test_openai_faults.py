@@ -12,11 +12,11 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
+from tests._support.clients.api import until
+from tests._support.clients.openai_sdk import USER, client_of, refused, streamed, text_of
+from tests._support.recovery.database_faults import locked
+from tests._support.servers.processes import PATIENCE_S, Process
 from tests.clients.conftest import OpenCalls, Start
-from tests.clients.sdk import USER, client_of, refused, streamed, text_of
-from tests.served.processes import PATIENCE_S, Process
-from tests.served.troubles import locked
-from tests.served.wire import until
 
 # --- errors before the first byte ---
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.clients.programs import NODE_FOLDER, run_node
-from tests.served.processes import Process
+from tests._support.servers.processes import Process
+from tests._support.servers.programs import NODE_FOLDER, run_node
 
 
 @pytest.mark.parametrize("file", sorted(path.name for path in NODE_FOLDER.glob("*.test.mjs")))

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
-from tests.clients.sdk import USER, shown, streamed, text_of
-from tests.served.processes import Process
+from tests._support.clients.openai_sdk import USER, shown, streamed, text_of
+from tests._support.servers.processes import Process
 
 
 @pytest.mark.parametrize("model", ["fanout", "solo", "agent/plain"])

@@ -12,10 +12,10 @@ from openai import AsyncOpenAI, OpenAI
 from openai.types.responses import Response
 from pydantic import BaseModel
 
+from tests._support.clients.api import until
+from tests._support.clients.openai_sdk import shown
+from tests._support.servers.processes import Process
 from tests.clients.conftest import OpenCalls
-from tests.clients.sdk import shown
-from tests.served.processes import Process
-from tests.served.wire import until
 
 QUESTION = "Why is the sky blue?"
 WEATHER: Any = {

@@ -10,7 +10,7 @@ import pytest
 from openai import AsyncOpenAI
 from pydantic import BaseModel
 
-from tests.clients.sdk import PIXEL, USER, refused, streamed
+from tests._support.clients.openai_sdk import PIXEL, USER, refused, streamed
 
 WEATHER: Any = {
     "type": "function",

@@ -31,7 +31,7 @@ from service.llm.transport import UpstreamTransport
 from service.mock_llm.reply import MULTIBYTE_TEXT
 from service.mock_llm.server import serve_mock
 from service.mock_llm.transport import MockLLM
-from tests.core_kit import (
+from tests._support.llm.scripted import (
     DONE,
     Heard,
     Recording,

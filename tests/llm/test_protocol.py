@@ -13,7 +13,7 @@ from service.domain import Message, ToolCall, Usage
 from service.errors import BadStream, UpstreamBusy, UpstreamError, UpstreamFailed, UpstreamRefused
 from service.llm.failures import error_object, error_status, retry_after_s
 from service.llm.protocol import MAX_ANSWER_CHARS, Reply
-from tests.core_kit import a_call
+from tests._support.llm.scripted import a_call
 
 
 def _body(**changes: Any) -> dict[str, Any]:

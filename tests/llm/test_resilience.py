@@ -9,7 +9,7 @@ import pytest
 from service.errors import UpstreamTimeout
 from service.llm.resilience import BACKOFF_BASE_S, BACKOFF_MAX_S, Deadlines, RetryBudget
 from service.llm.resilience import retry_delay_s as delay
-from tests.core_kit import SkippingLoop, now, skipping
+from tests._support.llm.scripted import SkippingLoop, now, skipping
 
 
 def _deadlines(

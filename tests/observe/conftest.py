@@ -34,10 +34,10 @@ from typing import ClassVar
 
 import pytest
 
-from tests.observe.asking import Asked, Asking
-from tests.observe.clients import Jaeger, Prometheus, until
-from tests.served import models
-from tests.served.processes import Process, announced
+from tests._support.llm import ensembles
+from tests._support.observe.queries import Jaeger, Prometheus, until
+from tests._support.observe.traffic import Asked, Asking
+from tests._support.servers.processes import Process, announced
 from tools.observe import places
 from tools.observe.build import build, is_built
 from tools.observe.golang import Unbuildable
@@ -111,13 +111,13 @@ def serve(mock_llm: Process, tmp_path_factory: pytest.TempPathFactory) -> Serve:
     @contextmanager
     def serving(endpoint: str, *arguments: str, **settings: str) -> Iterator[Process]:
         folder = tmp_path_factory.mktemp("service")
-        ensembles = folder / "some-ensembles.toml"
-        ensembles.write_text(models.toml())
+        file = folder / "some-ensembles.toml"
+        file.write_text(ensembles.toml())
         told = {
             "USE_LLM_MOCK": "false",
             "LLM_BASE_URL": mock_llm.url,
             "LLM_KEY": "sk-none",
-            "ENSEMBLES_FILE": str(ensembles),
+            "ENSEMBLES_FILE": str(file),
             "DETACH_GRACE_S": "0.5",
             "DRAIN_S": "1",
             "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,

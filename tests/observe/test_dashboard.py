@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.dashboard_kit import ROOT, Query, board, queries
-from tests.observe.clients import Jaeger, Prometheus, Span, named, until
+from tests._support.observe.queries import Jaeger, Prometheus, Span, named, until
+from tests._support.paths import ROOT
+from tests._support.telemetry.dashboard import Query, board, queries
 from tests.observe.conftest import Traffic
 
 QUERIES = queries()

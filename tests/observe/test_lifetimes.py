@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.observe.asking import Asking
-from tests.observe.clients import Jaeger, Prometheus, named, until
+from tests._support.clients.api import asking
+from tests._support.observe.queries import Jaeger, Prometheus, named, until
+from tests._support.observe.traffic import Asking
 from tests.observe.conftest import Serve, plan
-from tests.served.wire import asking
 from tools.observe.stack import Stack, running
 
 CALLS = "traces_span_metrics_calls_total"

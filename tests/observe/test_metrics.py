@@ -8,10 +8,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.observe.asking import Asking
-from tests.observe.clients import Jaeger, Prometheus, until
+from tests._support.observe.queries import Jaeger, Prometheus, until
+from tests._support.observe.traffic import Asking
+from tests._support.servers.processes import Process
 from tests.observe.conftest import Traffic
-from tests.served.processes import Process
 
 RUNS = Traffic.RUNS
 CALLS = "traces_span_metrics_calls_total"

@@ -15,10 +15,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.observe.asking import Asking
-from tests.observe.clients import PATIENCE_S, Jaeger, Prometheus, until
+from tests._support.observe.queries import PATIENCE_S, Jaeger, Prometheus, until
+from tests._support.observe.traffic import Asking
+from tests._support.servers.processes import children, is_alive, kill
 from tests.observe.conftest import Serve, plan
-from tests.served.processes import children, is_alive, kill
 from tools.observe import places
 from tools.observe.places import Places
 from tools.observe.programs import ROOT

@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.observe.clients import Jaeger
+from tests._support.observe.queries import Jaeger
 from tests.observe.conftest import Traffic
 from tools.observe import svg, waterfall
 from tools.observe.jaeger import Event, Span, Trace, Value

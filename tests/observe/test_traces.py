@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.observe.clients import Jaeger, named, tree, until
+from tests._support.observe.queries import Jaeger, named, tree, until
+from tests._support.telemetry.span_trees import COMBINE, LLM_1, LLM_2, PROCESS, QUICK, process
 from tests.observe.conftest import Traffic
-from tests.served.trees import COMBINE, LLM_1, LLM_2, PROCESS, QUICK, process
 from tools.observe.stack import Stack
 
 

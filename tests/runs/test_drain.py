@@ -8,8 +8,8 @@ import pytest
 
 from service.errors import RequestError
 from service.events import RunFinished
-from tests.core_kit import model, now
-from tests.runs.kit import FOREVER, LONG, ended, failed, service
+from tests._support.llm.scripted import model, now
+from tests._support.runs.service import FOREVER, LONG, ended, failed, service
 
 
 async def test_draining_refuses_new_runs_with_a_time_to_come_back() -> None:

@@ -11,7 +11,7 @@ from service.coalescing import Pace
 from service.domain import Usage
 from service.events import AnswerDelta, Event, RunFailed, RunFinished
 from service.runs.log import Reader, RunLog, Silence
-from tests.core_kit import now
+from tests._support.llm.scripted import now
 
 END = RunFinished("a", Usage(), None, 1.0, "a")
 KEEP_ALIVE_S = 15.0

@@ -10,8 +10,16 @@ from service.domain import Message
 from service.errors import RequestError
 from service.events import AgentFinished, RunFinished
 from service.runs.run import LiveRun, Run
-from tests.core_kit import an_ask, model
-from tests.runs.kit import COMBINER, FOREVER, LONG, NEVER_ENDING, Service, saying, service
+from tests._support.llm.scripted import an_ask, model
+from tests._support.runs.service import (
+    COMBINER,
+    FOREVER,
+    LONG,
+    NEVER_ENDING,
+    Service,
+    saying,
+    service,
+)
 
 SLOW: dict[str, Any] = {"model": NEVER_ENDING, "idle_timeout_s": 80_000, "timeout_s": 80_000}
 HALF: dict[str, Any] = {"a": {"model": model("a")}, "b": SLOW}

@@ -17,8 +17,8 @@ from service.events import AgentStarted, AnswerDelta, Event, RunFinished, RunSta
 from service.runs.log import Silence
 from service.runs.run import Run
 from telemetry import Telemetry, TelemetryConfig
-from tests.core_kit import an_ask
-from tests.runs.kit import FOREVER, LONG, Service, ended, failed, service
+from tests._support.llm.scripted import an_ask
+from tests._support.runs.service import FOREVER, LONG, Service, ended, failed, service
 
 
 async def _refusal(of: Service, ask: Ask | None = None) -> RequestError:

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from service.events import RunFinished
-from tests.core_kit import SkippingLoop, an_ask, model, now
-from tests.runs.kit import FOREVER, LONG, NEVER_ENDING, ended, failed, service
+from tests._support.llm.scripted import SkippingLoop, an_ask, model, now
+from tests._support.runs.service import FOREVER, LONG, NEVER_ENDING, ended, failed, service
 
 # --- told to stop ---
 

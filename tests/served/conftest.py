@@ -10,14 +10,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.databases import Postgres
-from tests.otlp import Sink
-from tests.served import models
-from tests.served.gusher import gushing
-from tests.served.installation import Installation
-from tests.served.processes import Process, announced
-from tests.served.recorder import Recorder, recording
-from tests.served.wire import Api, client_of
+from tests._support.clients.api import Api, client_of
+from tests._support.llm import ensembles
+from tests._support.llm.recorder import Recorder, recording
+from tests._support.llm.unbounded_server import gushing
+from tests._support.otlp import Sink
+from tests._support.recovery.installation import Installation
+from tests._support.servers.databases import Postgres
+from tests._support.servers.processes import Process, announced
 
 KEY = "sk-this-key-must-never-be-seen-0123456789"
 
@@ -38,13 +38,13 @@ def told(mock_llm: Process, gusher_url: str) -> Told:
     """Return the settings that let a service in a folder ask the mock over its socket."""
 
     def settings(folder: Path) -> dict[str, str]:
-        ensembles = folder / "some-ensembles.toml"
-        ensembles.write_text(models.toml(gusher_url))
+        file = folder / "some-ensembles.toml"
+        file.write_text(ensembles.toml(gusher_url))
         return {
             "USE_LLM_MOCK": "false",
             "LLM_BASE_URL": mock_llm.url,
             "LLM_KEY": KEY,
-            "ENSEMBLES_FILE": str(ensembles),
+            "ENSEMBLES_FILE": str(file),
             "LOG_JSON": "true",
             "DRAIN_S": "1",
         }

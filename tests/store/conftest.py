@@ -15,8 +15,8 @@ from service.store.journal.writer import Journal
 from service.store.migrate import migrate
 from service.store.runs import Runs
 from service.store.workers import Workers
-from tests.databases import Postgres
-from tests.store.kit import Parts
+from tests._support.runs.store_records import Parts
+from tests._support.servers.databases import Postgres
 
 
 def _migrate(url: str) -> None:

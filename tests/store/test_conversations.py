@@ -16,7 +16,7 @@ from service.store.database import Database
 from service.store.journal.writer import Journal
 from service.store.records import Batch, Conversation
 from service.store.schema import metadata
-from tests.store.kit import (
+from tests._support.runs.store_records import (
     ME,
     NOW,
     SOMEBODY_ELSE,

@@ -14,7 +14,7 @@ from service.errors import StorageUnavailable
 from service.store.database import Database
 from service.store.migrate import migrate
 from service.store.schema import workers
-from tests.store.kit import NOW
+from tests._support.runs.store_records import NOW
 
 
 def _add(name: str) -> sa.Insert:

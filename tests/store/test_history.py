@@ -14,7 +14,7 @@ from service.store.history import History
 from service.store.migrate import migrate
 from service.store.records import Batch, Opening
 from service.store.search.search import Search
-from tests.store.kit import ME, SOMEBODY_ELSE, Parts, ending, opening
+from tests._support.runs.store_records import ME, SOMEBODY_ELSE, Parts, ending, opening
 
 
 @pytest.fixture

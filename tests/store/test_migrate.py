@@ -28,8 +28,8 @@ from service.store.records import Batch
 from service.store.revisions import FOLDER, revisions
 from service.store.runs import Runs
 from service.store.schema import metadata
-from tests.databases import Postgres
-from tests.store.kit import ME, agent_answer, ending, key, opening, segment
+from tests._support.runs.store_records import ME, agent_answer, ending, key, opening, segment
+from tests._support.servers.databases import Postgres
 
 # What the migrations make and the schema does not describe.
 _ITS_OWN = ("counts", "run_words", "run_stems")

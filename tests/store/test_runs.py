@@ -10,7 +10,7 @@ import pytest
 
 from service.domain import Message
 from service.store.records import Batch
-from tests.store.kit import (
+from tests._support.runs.store_records import (
     ME,
     NOW,
     SOMEBODY_ELSE,

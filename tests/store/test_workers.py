@@ -10,7 +10,16 @@ import pytest
 from service.store.database import Database
 from service.store.records import Batch
 from service.store.workers import Workers
-from tests.store.kit import ME, NOW, SOMEBODY_ELSE, Parts, ending, key, opening, segment
+from tests._support.runs.store_records import (
+    ME,
+    NOW,
+    SOMEBODY_ELSE,
+    Parts,
+    ending,
+    key,
+    opening,
+    segment,
+)
 
 LATER = NOW + timedelta(seconds=30)
 

@@ -13,8 +13,8 @@ from service.events import AgentFinished
 from service.llm.tokens.cache import RedisCounts
 from service.llm.tokens.counter import TokenCounter
 from telemetry import AgentOperation, Telemetry
-from tests.core_kit import an_ask, model
-from tests.strategies.kit import Outcome, play
+from tests._support.llm.scripted import an_ask, model
+from tests._support.runs.strategy_play import Outcome, play
 from tests.telemetry.conftest import Capture, capturing
 
 TURN = "word " * 100  # 100 tokens, 500 bytes

@@ -7,8 +7,8 @@ from typing import Any
 from service.domain import Particulars
 from service.events import AgentFailed, AgentFinished, AnswerDelta, AnswerToolCall
 from service.runs.projections.summary import record
-from tests.core_kit import an_ask, model
-from tests.strategies.kit import play
+from tests._support.llm.scripted import an_ask, model
+from tests._support.runs.strategy_play import play
 
 
 async def test_the_agents_text_is_the_answer_as_it_comes() -> None:

@@ -18,8 +18,8 @@ from service.events import (
     AnswerDelta,
     CombineStarted,
 )
-from tests.core_kit import an_ask, answering, chunk, model, now
-from tests.strategies.kit import Outcome, play
+from tests._support.llm.scripted import an_ask, answering, chunk, model, now
+from tests._support.runs.strategy_play import Outcome, play
 
 COMBINER = {"model": model("combine")}
 

@@ -33,8 +33,8 @@ from telemetry import RequestInfo, Telemetry, current_request, semconv
 from telemetry.http.middleware import ASGIApp
 from telemetry.instrument import Instrument
 from tests.telemetry.conftest import Capture, Wire, call, capturing
-from tests.telemetry.test_asgi import answering
-from tests.telemetry.test_tracing import fan_out
+from tests.telemetry.http.test_middleware import answering
+from tests.telemetry.spans.test_run import fan_out
 
 # --- the day ---
 

@@ -5,11 +5,11 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from telemetry import Telemetry, otlp_wanted
+from tests._support.paths import ROOT
 from tests.telemetry.conftest import capturing, config, start
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
@@ -99,7 +99,7 @@ telemetry.shutdown(0.2)
         ended = subprocess.run(
             [sys.executable, "-c", script],
             env={**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint},
-            cwd=Path(__file__).parents[2],
+            cwd=ROOT,
             capture_output=True,
             text=True,
             timeout=60,

@@ -1,0 +1,373 @@
+"""A store without a database, for tests on the clock that skips: threads have no place there.
+
+Its parts are the real ones with other insides. They keep the same promises (`test_memory.py`)
+and can be told to refuse, to hang, or to do their work and not say so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from service.domain import Message, Usage
+from service.errors import StorageUnavailable
+from service.settings import Settings
+from service.store.database import Database
+from service.store.journal.claims import Claims, admit
+from service.store.journal.writer import Journal
+from service.store.records import (
+    AgentAnswer,
+    Batch,
+    Ending,
+    KnownKey,
+    Opening,
+    Segment,
+    Signal,
+    StoredRun,
+    Taken,
+)
+from service.store.rows import run_row
+from service.store.runs import Runs
+from service.store.store import Store, open_store
+from service.store.workers import Workers
+from telemetry import Telemetry, TelemetryConfig
+from tests._support.llm.scripted import now
+
+TIMEOUT_S = 4.0
+
+Owned = tuple[str, str]  # an owner and an id, or a key
+
+
+def next_millisecond() -> None:
+    """Wait until the next id sorts behind those that there are."""
+    time.sleep(0.002)
+
+
+class Door:
+    """What every read, or every write, has to pass. A test may shut it."""
+
+    def __init__(self) -> None:
+        self.delay_s = 0.0
+        self.says_so = True  # that what was to be done is done
+        self._fault: str | None = None
+        self._free = asyncio.Event()
+        self._free.set()
+
+    def shut(self, fault: str = "The database is down.") -> None:
+        """Refuse everybody at once."""
+        self._fault = fault
+
+    def stall(self) -> None:
+        """Let nobody through; each is refused when the time limit is over."""
+        self._free.clear()
+
+    def reopen(self) -> None:
+        self._fault = None
+        self._free.set()
+
+    async def enter(self) -> None:
+        """Raises StorageUnavailable."""
+        if self.delay_s:
+            await asyncio.sleep(self.delay_s)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TIMEOUT_S):
+                await self._free.wait()
+        if not self._free.is_set():
+            raise StorageUnavailable("The database is slow.")
+        if self._fault:
+            raise StorageUnavailable(self._fault, reason="down")
+
+    def leave(self) -> None:
+        """Raises StorageUnavailable although it is done."""
+        if not self.says_so:
+            raise StorageUnavailable("The connection broke.", reason="down")
+
+
+@dataclass
+class Tables:
+    """The rows. `conversations` has when each began."""
+
+    runs: dict[str, StoredRun] = field(default_factory=dict)
+    expire_at: dict[str, datetime] = field(default_factory=dict)
+    conversations: dict[Owned, datetime] = field(default_factory=dict)
+    brought: dict[Owned, list[Message]] = field(default_factory=dict)
+    segments: dict[str, dict[int, Segment]] = field(default_factory=dict)
+    answers: dict[str, dict[str, AgentAnswer]] = field(default_factory=dict)
+    keys: dict[Owned, KnownKey] = field(default_factory=dict)
+    signals: dict[str, Signal] = field(default_factory=dict)
+    seen: dict[str, datetime] = field(default_factory=dict)
+
+    def own(self, owner: str, run_id: str) -> StoredRun | None:
+        run = self.runs.get(run_id)
+        return run if run is not None and run.owner == owner else None
+
+    def delete(self, run_id: str) -> None:
+        """Delete a run and what belongs to it."""
+        of_runs = (self.runs, self.expire_at, self.segments, self.answers, self.signals)
+        for table in of_runs:
+            table.pop(run_id, None)
+        self.keys = {key: known for key, known in self.keys.items() if known.run_id != run_id}
+
+
+class Memory:
+    """A store. `batches` are those that were committed, `committed_at` when, in loop time.
+
+    A batch that is `impossible` can never be written.
+    """
+
+    def __init__(self) -> None:
+        self.reading, self.writing = Door(), Door()
+        self.tables = Tables()
+        self.batches: list[Batch] = []
+        self.committed_at: list[float] = []
+        self.impossible: Callable[[Batch], bool] = lambda batch: False
+        database = Database("sqlite:////dev/null")  # not to be connected to
+        self.journal = MemoryJournal(database, self)
+        self.runs = MemoryRuns(database, self)
+        self.workers = MemoryWorkers(database, self)
+
+    def store(self) -> Store:
+        """Return a store of these parts; the others have no database behind them."""
+        settings = Settings(database_url="sqlite:////dev/null")  # type: ignore[arg-type]
+        opened = open_store(settings, Telemetry(TelemetryConfig()))
+        return replace(opened, journal=self.journal, runs=self.runs, workers=self.workers)
+
+    @property
+    def the_run(self) -> StoredRun:
+        """The only run there is."""
+        (run,) = self.tables.runs.values()
+        return run
+
+    def age(self, seconds: float) -> None:
+        """Make all that is kept so much older."""
+        by, tables = timedelta(seconds=seconds), self.tables
+        tables.expire_at = {run: at - by for run, at in tables.expire_at.items()}
+        tables.seen = {worker: at - by for worker, at in tables.seen.items()}
+        tables.signals = {
+            run: replace(signal, watched_until=signal.watched_until and signal.watched_until - by)
+            for run, signal in tables.signals.items()
+        }
+        tables.keys = {
+            key: replace(known, expires_at=known.expires_at - by)
+            for key, known in tables.keys.items()
+        }
+
+
+class MemoryJournal(Journal):
+    def __init__(self, database: Database, memory: Memory) -> None:
+        super().__init__(database)
+        self._memory = memory
+
+    async def write(self, batch: Batch) -> dict[str, Taken]:
+        await self._memory.writing.enter()
+        if self._memory.impossible(batch):
+            raise ValueError("this batch can never be written")
+        tables = self._memory.tables
+        successors = {run.id: run.superseded_by for run in tables.runs.values()}
+        admitted, taken = admit(batch.openings, Claims(dict(tables.keys), successors))
+        for opening in admitted:
+            _open(tables, opening)
+        _add(tables, batch)
+        for run_id in batch.dropped:
+            _drop(tables, run_id)
+        self._memory.batches.append(batch)
+        self._memory.committed_at.append(now())
+        self._memory.writing.leave()
+        return taken
+
+
+class MemoryRuns(Runs):
+    def __init__(self, database: Database, memory: Memory) -> None:
+        super().__init__(database)
+        self._memory = memory
+
+    async def get(self, owner: str, run_id: str) -> StoredRun | None:
+        return (await self._read()).own(owner, run_id)
+
+    async def segments(self, owner: str, run_id: str, after: int = 0) -> list[Segment]:
+        tables = await self._read()
+        kept = tables.segments.get(run_id, {}) if tables.own(owner, run_id) else {}
+        return [kept[first] for first in sorted(kept) if kept[first].last_seq > after]
+
+    async def answers(self, owner: str, run_id: str) -> list[AgentAnswer]:
+        tables = await self._read()
+        kept = tables.answers.get(run_id, {}) if tables.own(owner, run_id) else {}
+        return sorted(kept.values(), key=lambda each: (each.created_at, each.agent))
+
+    async def key(self, owner: str, key: str, now: datetime) -> KnownKey | None:
+        known = (await self._read()).keys.get((owner, key))
+        return known if known is not None and known.expires_at > now else None
+
+    async def exchanges(
+        self, owner: str, conversation_id: str, limit: int, before: str | None = None
+    ) -> list[StoredRun]:
+        tables = await self._read()
+        found = [
+            run
+            for run in sorted(tables.runs.values(), key=lambda run: run.id)
+            if (run.owner, run.conversation_id) == (owner, conversation_id)
+            and run.state != "running"
+            and run.superseded_by is None
+            and (run.answer or run.tool_calls)
+            and (before is None or run.id < before)
+        ]
+        return found[-limit:] if limit else []
+
+    async def latest(self, owner: str, conversation_id: str) -> str | None:
+        wanted = (owner, conversation_id, None)
+        return max(
+            (
+                run.id
+                for run in (await self._read()).runs.values()
+                if (run.owner, run.conversation_id, run.superseded_by) == wanted
+            ),
+            default=None,
+        )
+
+    async def brought(self, owner: str, conversation_id: str) -> list[Message]:
+        return list((await self._read()).brought.get((owner, conversation_id), []))
+
+    async def ask_to_stop(self, owner: str, run_id: str) -> None:
+        await self._signal(owner, run_id, lambda known: replace(known, stop=True))
+
+    async def watch(self, owner: str, run_id: str, until: datetime) -> None:
+        await self._signal(owner, run_id, lambda known: replace(known, watched_until=until))
+
+    async def _signal(self, owner: str, run_id: str, change: Callable[[Signal], Signal]) -> None:
+        await self._memory.writing.enter()
+        tables = self._memory.tables
+        run = tables.own(owner, run_id)
+        if run is not None and run.state == "running":
+            known = tables.signals.get(run_id, Signal(run_id, stop=False, watched_until=None))
+            tables.signals[run_id] = change(known)
+
+    async def _read(self) -> Tables:
+        await self._memory.reading.enter()
+        return self._memory.tables
+
+
+class MemoryWorkers(Workers):
+    def __init__(self, database: Database, memory: Memory) -> None:
+        super().__init__(database)
+        self._memory = memory
+
+    async def beat(self, worker_id: str, now: datetime) -> bool:
+        seen = (await self._write()).seen
+        was_known = worker_id in seen
+        seen[worker_id] = now
+        return was_known
+
+    async def signals(self, worker_id: str) -> list[Signal]:
+        tables = await self._write()
+        found = [
+            signal
+            for run_id, signal in tables.signals.items()
+            if tables.runs[run_id].worker_id == worker_id
+        ]
+        for signal in found:
+            if signal.stop:
+                del tables.signals[signal.run_id]
+        return found
+
+    async def unfinished(self, worker_id: str) -> list[StoredRun]:
+        running = _running(await self._read())
+        return sorted((r for r in running if r.worker_id == worker_id), key=lambda run: run.id)
+
+    async def lost(self, before: datetime, but: str) -> list[str]:
+        tables = await self._read()
+        silent = {worker for worker, at in tables.seen.items() if at < before}
+        unknown = {run.worker_id for run in _running(tables)} - set(tables.seen)
+        return sorted((silent | unknown) - {but})
+
+    async def forget(self, worker_id: str) -> None:
+        (await self._write()).seen.pop(worker_id, None)
+
+    async def expire(self, now: datetime) -> int:
+        tables = await self._write()
+        tables.keys = {key: known for key, known in tables.keys.items() if known.expires_at > now}
+        due = [
+            run_id
+            for run_id, at in tables.expire_at.items()
+            if at <= now and not tables.runs[run_id].events_expired
+        ]
+        for run_id in due:
+            tables.segments.pop(run_id, None)
+            tables.runs[run_id] = replace(tables.runs[run_id], events_expired=True)
+        return len(due)
+
+    async def _read(self) -> Tables:
+        await self._memory.reading.enter()
+        return self._memory.tables
+
+    async def _write(self) -> Tables:
+        await self._memory.writing.enter()
+        return self._memory.tables
+
+
+def _running(tables: Tables) -> Iterable[StoredRun]:
+    return (run for run in tables.runs.values() if run.state == "running")
+
+
+# --- what a batch changes ---
+
+_OF_A_RUN = {each.name for each in fields(StoredRun)}
+_OF_AN_ENDING = {each.name for each in fields(Ending)} & _OF_A_RUN - {"run_id", "owner"}
+
+
+def _open(tables: Tables, opening: Opening) -> None:
+    ask = opening.ask
+    row = run_row(opening)
+    values: dict[str, Any] = {name: row.get(name) for name in _OF_A_RUN} | {
+        "usage": Usage(),
+        "particulars": ask.particulars,
+        "tool_calls": (),
+    }
+    conversation = ask.owner, ask.conversation_id
+    tables.conversations.setdefault(conversation, opening.created_at)
+    tables.runs.setdefault(opening.run_id, StoredRun(**values))
+    if opening.brought:
+        tables.brought.setdefault(conversation, list(opening.brought))
+    retried = tables.own(ask.owner, opening.retry_of) if opening.retry_of else None
+    if retried is not None and retried.superseded_by is None:
+        tables.runs[retried.id] = replace(retried, superseded_by=opening.run_id)
+    if opening.key:
+        tables.keys[ask.owner, opening.key.key] = KnownKey(
+            opening.key.fingerprint, opening.run_id, opening.key.expires_at
+        )
+
+
+def _add(tables: Tables, batch: Batch) -> None:
+    running = {run_id for run_id, run in tables.runs.items() if run.state == "running"}
+    for segment in batch.segments:
+        if segment.run_id in running:
+            tables.segments.setdefault(segment.run_id, {}).setdefault(segment.first_seq, segment)
+    for answer in batch.answers:
+        if answer.run_id in running:
+            tables.answers.setdefault(answer.run_id, {}).setdefault(answer.agent, answer)
+    for ending in batch.endings:
+        run = tables.own(ending.owner, ending.run_id)
+        if run is not None and run.state == "running":
+            values = {name: getattr(ending, name) for name in _OF_AN_ENDING}
+            tables.runs[run.id] = replace(run, **values)
+            tables.expire_at[run.id] = ending.events_expire_at
+            tables.signals.pop(run.id, None)
+
+
+def _drop(tables: Tables, run_id: str) -> None:
+    run = tables.runs.get(run_id)
+    if run is None:
+        return
+    tables.delete(run_id)
+    retried = tables.own(run.owner, run.retry_of) if run.retry_of else None
+    if retried is not None and retried.superseded_by == run_id:
+        tables.runs[retried.id] = replace(retried, superseded_by=None)
+    conversation = run.owner, run.conversation_id
+    others = {(each.owner, each.conversation_id) for each in tables.runs.values()}
+    if conversation not in others and tables.conversations[conversation] == run.created_at:
+        del tables.conversations[conversation]
+        tables.brought.pop(conversation, None)

@@ -1,0 +1,267 @@
+"""Runs of scripted models, as the service makes and keeps them; each ends before the test does.
+
+A `service` is one process: with a spool, a journal that is kept, and a store that may be shared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import httpx
+
+from service.coalescing import Pace
+from service.domain import Ask, Message
+from service.ensembles.catalog import Catalog
+from service.errors import RequestError
+from service.events import Event, RunFailed, RunFinished
+from service.ids import new_id
+from service.llm.client import LLMClient
+from service.llm.resilience import RetryBudget
+from service.llm.tokens.counter import TokenCounter
+from service.runs.journal.journal import Journal
+from service.runs.journal.spool import Spool
+from service.runs.launcher import Tools
+from service.runs.log import Reader, RunLog, Silence
+from service.runs.recovery.maintenance import Upkeep
+from service.runs.recovery.recovery import Recovery
+from service.runs.run import LiveRun, Run
+from service.runs.runs import Runs
+from service.runs.settings import IdempotencyKey, Limits
+from service.runs.transport.database import events_of
+from service.store.records import AgentAnswer, StoredRun
+from telemetry import Telemetry, TelemetryConfig
+from tests._support.llm.scripted import (
+    Recording,
+    a_catalog,
+    an_ask,
+    an_ensemble_file,
+    model,
+    no_key,
+)
+from tests._support.runs.memory_store import TIMEOUT_S, Memory, next_millisecond
+
+COMBINER = {"model": model("combine")}
+NEVER_ENDING = model("never", fault="stall", after=2)
+FOREVER: dict[str, Any] = {
+    "a": {"model": NEVER_ENDING, "idle_timeout_s": 80_000, "timeout_s": 80_000}
+}
+LONG: dict[str, Any] = {"timeout_s": 80_000}
+ME = "anonymous"
+
+
+@dataclass
+class Service:
+    """The runs under test and what they are made with."""
+
+    runs: Runs
+    tools: Tools
+    server: Recording
+    telemetry: Telemetry
+    pace: Pace
+    memory: Memory
+    journal: Journal
+    spool: Spool
+    folder: Path
+    worker_id: str
+    recovery: Recovery
+    upkeep: Upkeep
+
+    async def start(self, ask: Ask | None = None, key: IdempotencyKey | None = None) -> LiveRun:
+        """Start a run here."""
+        run = await self.runs.start(ask or an_ask(), key)
+        assert isinstance(run, LiveRun)
+        return run
+
+    async def read(self, run: Run, after: int = 0) -> list[Event]:
+        """Read `run` to its end, as a connection does."""
+        with self.runs.reading(run, after) as reader:
+            return await read(reader)
+
+    async def finish(self, ask: Ask | None = None, key: IdempotencyKey | None = None) -> LiveRun:
+        """Start a run, read it to its end and see that the end is kept."""
+        next_millisecond()
+        run = await self.start(ask, key)
+        await self.read(run)
+        await ended(run)
+        assert await self.journal.settle(30)
+        return run
+
+    async def stored(self, run: Run) -> StoredRun:
+        """Return what the store has of a run."""
+        stored = await self.memory.runs.get(run.owner, run.id)
+        assert stored is not None
+        return stored
+
+    async def kept_events(self, run: Run) -> list[Event]:
+        """Return the events of a run that the store has."""
+        return events_of(await self.memory.runs.segments(run.owner, run.id), 0)
+
+    async def answers(self, run: Run) -> dict[str, AgentAnswer]:
+        """Return the agents' answers that the store has, by agent."""
+        found = await self.memory.runs.answers(run.owner, run.id)
+        return {answer.agent: answer for answer in found}
+
+    async def refusal(self, run_id: str, owner: str = ME) -> RequestError:
+        """Return why a run cannot be had with its events."""
+        try:
+            await self.runs.find(run_id, owner)
+        except RequestError as error:
+            return error
+        raise AssertionError("it is there")
+
+    async def expire(self, after_s: float) -> None:
+        """Tidy up `after_s` from now."""
+        await self.memory.workers.expire(datetime.now(UTC) + timedelta(seconds=after_s))
+
+    @property
+    def upstream_calls(self) -> int:
+        """How many calls to models are open."""
+        return self.server.inner.open_streams  # type: ignore[attr-defined, no-any-return]
+
+
+async def ended(run: LiveRun) -> RunFinished | RunFailed:
+    """Wait for a run's end and return its final event, which must be the only one and the last."""
+    await asyncio.shield(run.ended)
+    events = run.log.after(0)
+    finals = [event for event in events if event.final]
+    assert finals == [events[-1]]
+    assert isinstance(finals[0], RunFinished | RunFailed)
+    return finals[0]
+
+
+async def failed(run: LiveRun) -> RunFailed:
+    final = await ended(run)
+    assert isinstance(final, RunFailed)
+    return final
+
+
+async def read(reader: Reader) -> list[Event]:
+    """Return everything a reader gets until its end, without the keep-alives."""
+    events: list[Event] = []
+    while (taken := await reader.take()) is not Silence.END:
+        if not isinstance(taken, Silence):
+            events += taken
+    return events
+
+
+def saying(question: str, **changes: Any) -> Ask:
+    """Return an ask for `question`."""
+    return an_ask(messages=(Message("user", question),), **changes)
+
+
+def a_run(events: Sequence[Event] = ()) -> Run:
+    """Return a run that nobody works on."""
+    return Run(
+        id="run_1",
+        owner=ME,
+        message_id="message_1",
+        conversation_id="conv_1",
+        ensemble_name="fanout",
+        config_hash="hash",
+        trace_id="0" * 32,
+        created_at=datetime.now(UTC),
+        log=RunLog(events),
+    )
+
+
+@asynccontextmanager
+async def service(
+    agents: Mapping[str, Mapping[str, Any]] | None = None,
+    combiner: Mapping[str, Any] | None = COMBINER,
+    *,
+    server: httpx.AsyncBaseTransport | None = None,
+    catalog: Catalog | None = None,
+    telemetry: Telemetry | None = None,
+    limits: Mapping[str, Any] | None = None,
+    beside: Service | None = None,
+    **ensemble: Any,
+) -> AsyncIterator[Service]:
+    """Yield runs of one ensemble; limits are wide unless given.
+
+    `beside` is another process, with which it shares the store and the spool's folder.
+    """
+    if agents is None:
+        agents = {"a": {"model": model("a")}, "b": {"model": model("b")}}
+    catalog = catalog or a_catalog(an_ensemble_file(agents, combiner, **ensemble))
+    recording, pace = Recording(server), Pace()
+    telemetry = telemetry or Telemetry(TelemetryConfig())
+    async with httpx.AsyncClient(transport=recording, timeout=None) as http:
+        tools = Tools(
+            catalog=lambda: catalog,
+            client=LLMClient(http, pace, key_needed=False),
+            keys=no_key,
+            budget=RetryBudget(),
+            telemetry=telemetry,
+            pace=pace,
+            tokens=TokenCounter(),
+        )
+        with TemporaryDirectory() as folder:
+            made = _process(tools, recording, _limits(limits), beside, Path(folder))
+            async with kept(made):
+                try:
+                    yield made
+                finally:
+                    await made.runs.drain(0)
+
+
+@asynccontextmanager
+async def kept(made: Service) -> AsyncIterator[None]:
+    """Keep the journal of a process for as long as the block lasts, and then what it has left."""
+    made.spool.open()
+    keeping = asyncio.create_task(made.journal.keep())
+    try:
+        yield
+        made.memory.writing.reopen()
+        assert await made.journal.settle(30)
+        made.spool.close()
+    finally:
+        assert not keeping.done(), "the journal has stopped"
+        keeping.cancel()
+        await asyncio.wait([keeping])
+
+
+def _process(
+    tools: Tools, server: Recording, limits: Limits, beside: Service | None, folder: Path
+) -> Service:
+    memory = beside.memory if beside else Memory()
+    folder = beside.folder if beside else folder
+    worker_id = new_id("worker")
+    spool = Spool(folder, worker_id)
+    journal = Journal(memory.journal, spool, tools.pace, TIMEOUT_S, tools.telemetry.journal)
+    runs = Runs(tools, limits, memory.runs, journal, worker_id)
+    kept_s = limits.retention_s
+    recovery = Recovery(memory.store(), folder, worker_id, kept_s, tools.telemetry)
+    return Service(
+        runs=runs,
+        tools=tools,
+        server=server,
+        telemetry=tools.telemetry,
+        pace=tools.pace,
+        memory=memory,
+        journal=journal,
+        spool=spool,
+        folder=folder,
+        worker_id=worker_id,
+        recovery=recovery,
+        upkeep=Upkeep(runs, recovery, memory.workers, worker_id, kept_s),
+    )
+
+
+def _limits(limits: Mapping[str, Any] | None) -> Limits:
+    bounds: dict[str, Any] = {
+        "open_runs": 100,
+        "exchanges": 20,
+        "retention_s": 900.0,
+        "idempotency_s": 900.0,
+        "detach_grace_s": 30.0,
+        "keep_alive_s": 15.0,
+        **(limits or {}),
+    }
+    return Limits(**bounds)

@@ -1,0 +1,91 @@
+"""A strategy at work: an ensemble of scripted models, what it told, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from service.coalescing import Pace
+from service.domain import Answer, Ask
+from service.errors import RunError
+from service.llm.client import LLMClient
+from service.llm.resilience import RetryBudget
+from service.llm.tokens.counter import TokenCounter
+from service.strategies import STRATEGIES, Kit
+from telemetry import Telemetry, TelemetryConfig
+from tests._support.llm.scripted import (
+    Recording,
+    Told,
+    a_catalog,
+    an_ask,
+    an_ensemble_file,
+    no_key,
+    now,
+)
+
+
+@dataclass
+class Outcome(Told):
+    """What a strategy told; `answer_` is what it returned, `error` what it raised."""
+
+    returned: Answer | None = None
+    error: RunError | None = None
+    server: Recording = field(default_factory=Recording)
+    kit: Kit = field(init=False)
+
+    @property
+    def good(self) -> Answer:
+        assert self.returned is not None, self.error
+        return self.returned
+
+    @property
+    def bad(self) -> RunError:
+        assert self.error is not None
+        return self.error
+
+
+async def play(
+    agents: Mapping[str, Mapping[str, Any]],
+    combiner: Mapping[str, Any] | None,
+    *,
+    ask: Ask | None = None,
+    prices: Iterable[str] = (),
+    server: httpx.AsyncBaseTransport | None = None,
+    budget: RetryBudget | None = None,
+    deadline_s: float = 180.0,
+    tokens: TokenCounter | None = None,
+    telemetry: Telemetry | None = None,
+    outcome: Outcome | None = None,
+    **ensemble: Any,
+) -> Outcome:
+    """Let an ensemble answer; a RunError is part of the outcome."""
+    catalog = a_catalog(an_ensemble_file(agents, combiner, prices, **ensemble))
+    outcome = outcome or Outcome(server=Recording(server))
+    telemetry = telemetry or Telemetry(TelemetryConfig())
+    async with httpx.AsyncClient(transport=outcome.server, timeout=None) as http:
+        outcome.kit = Kit(
+            client=LLMClient(http, Pace(), key_needed=False),
+            ensemble=catalog.ensembles["fanout"],
+            keys=no_key,
+            prices=catalog.prices,
+            budget=budget or RetryBudget(),
+            workflow=telemetry.start_workflow(
+                "fanout",
+                run_id="run_1",
+                conversation_id="conv_1",
+                config_hash="",
+                agents=list(agents),
+                parent=None,
+            ),
+            deadline=now() + deadline_s,
+            tokens=tokens or TokenCounter(),
+        )
+        strategy = STRATEGIES[outcome.kit.ensemble.strategy]
+        try:
+            outcome.returned = await strategy.run(ask or an_ask(), outcome.kit, outcome.emit)
+        except RunError as error:
+            outcome.error = error
+    return outcome

@@ -1,0 +1,252 @@
+"""The command line: what is printed where, and the exit code."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.cli.main import main
+from service.version import VERSION
+from tests._support.paths import ROOT
+
+SECRET = "sk-very-secret-0123456789"
+ENSEMBLES = """\
+[agents.a]
+model = "gpt-4o"
+base_url = "http://lab.test:9000/v1"
+key_env = "LAB_KEY"
+[agents.b]
+[ensembles.fanout]
+agents = ["a"]
+combiner = "b"
+[ensembles.alone]
+strategy = "solo"
+agents = ["b"]
+"""
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run each test in a folder of its own, with an ensembles file and no settings."""
+    (tmp_path / "ensembles.toml").write_text(ENSEMBLES)
+    monkeypatch.chdir(tmp_path)
+
+
+def _settings(**values: str) -> None:
+    Path(".env").write_text("".join(f"{name.upper()}={value}\n" for name, value in values.items()))
+
+
+def _environment(**values: str) -> Mapping[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), **values}
+
+
+def _run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "service", *arguments],
+        env=_environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+# --- check ---
+
+
+def test_check_lists_every_ensemble_with_its_agents_and_models(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["check"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == [
+        "ensembles.toml is good.",
+        f"The database: {Path.cwd()}/data/service.db",
+        "",
+        "fanout (default): synthesize",
+        "  a: gpt-4o (the mock)",
+        "  b: gpt-4o-mini (the mock)",
+        "",
+        "alone: solo",
+        "  b: gpt-4o-mini (the mock)",
+    ]
+    assert printed.err == ""
+
+
+def test_check_says_where_each_agent_is_asked_and_whether_its_key_is_there(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _settings(use_llm_mock="false", lab_key=SECRET)
+    assert main(["check"]) == 0
+    out = capsys.readouterr().out
+    assert "a: gpt-4o (lab.test:9000, key set)" in out
+    assert "b: gpt-4o-mini (api.openai.com, no key)" in out
+    assert "Warning: LLM_KEY is not set" in out
+
+
+def test_check_warns_of_settings_that_this_version_takes_no_notice_of(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _settings(api_key="some-key")
+    assert main(["check"]) == 0
+    assert "Warning: API_KEY has no effect in this version." in capsys.readouterr().out
+
+
+def test_check_shows_where_the_database_is_without_its_password(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _settings(postgres_host="db.test", postgres_password=SECRET, postgres_db="chats")
+    assert main(["check"]) == 0
+    printed = capsys.readouterr()
+    assert "The database: PostgreSQL, db.test:5432/chats" in printed.out
+    assert SECRET not in printed.out + printed.err
+
+
+@pytest.mark.parametrize("url", ["mysql://h/x", "sqlite://", "sqlite:///:memory:", "nonsense"])
+def test_an_impossible_database_is_refused_before_anything_begins(
+    url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _settings(database_url=url)
+    for command in ("check", "migrate"):
+        assert main([command]) == 2
+        assert capsys.readouterr().err.startswith("DATABASE_URL: ")
+
+
+# --- migrate ---
+
+
+def test_migrate_makes_the_tables_once_and_takes_them_back(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["migrate", "--check"]) == 1
+    assert main(["migrate"]) == 0
+    assert main(["migrate", "--check"]) == 0
+    assert main(["migrate"]) == 0
+    assert main(["migrate", "--down-to", "base"]) == 0
+    assert main(["migrate", "--down-to", "nowhere"]) == 2
+    printed = capsys.readouterr()
+    first, applied, check, again, back = printed.out.splitlines()
+    assert "python -m service migrate" in first
+    assert applied.startswith("Applied 0001, ")
+    assert check == "The database is at this version."
+    assert again == "There was nothing to do."
+    assert back.startswith("Took back ")
+    assert "nowhere" in printed.err
+
+
+def test_check_shows_no_key(capsys: pytest.CaptureFixture[str]) -> None:
+    _settings(use_llm_mock="false", llm_key=SECRET, lab_key=SECRET)
+    main(["check"])
+    printed = capsys.readouterr()
+    assert SECRET not in printed.out + printed.err
+
+
+def _refusal(capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(["check"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    return printed.err
+
+
+def test_a_fault_in_the_ensembles_is_told_with_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("ensembles.toml").write_text(ENSEMBLES + "agnets = 1\n")
+    assert _refusal(capsys) == "ensembles.toml:12: ensembles.alone.agnets: this key is not known\n"
+
+
+def test_a_malformed_setting_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    _settings(workers="many")
+    assert _refusal(capsys).startswith("WORKERS: ")
+
+
+def test_an_unknown_name_in_the_env_file_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    _settings(drain="5")
+    assert _refusal(capsys) == "DRAIN in .env: not a known setting; did you mean DRAIN_S?\n"
+
+
+def test_an_agents_key_in_the_env_file_is_known(capsys: pytest.CaptureFixture[str]) -> None:
+    _settings(lab_key=SECRET)
+    assert main(["check"]) == 0
+
+
+def test_a_missing_ensembles_file_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    _settings(ensembles_file="nowhere.toml")
+    assert _refusal(capsys).startswith("nowhere.toml: cannot be read")
+
+
+# --- as a process ---
+
+
+def test_a_process_that_cannot_start_says_why_on_stderr_and_exits_with_2() -> None:
+    done = _run("serve", WORKERS="0")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("WORKERS: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_check_that_finds_nothing_wrong_exits_with_0() -> None:
+    done = _run("check")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("ensembles.toml is good.\n")
+
+
+def test_a_port_that_is_taken_is_told_by_its_address() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = _run("serve", "--host", "127.0.0.1", "--port", str(port))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"cannot listen on 127.0.0.1:{port}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_mock_says_where_it_answers_and_ends_when_interrupted() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "service", "mock", "--port", "0"],
+        env=_environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        match = re.search(r"LLM_BASE_URL=(http://127\.0\.0\.1:\d+/v1)", said)
+        assert match
+        assert httpx.get(f"{match[1]}/models").status_code == 200
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+
+
+# --- usage ---
+
+
+def _usage(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[object, str, str]:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    printed = capsys.readouterr()
+    return caught.value.code, printed.out, printed.err
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _usage(capsys, "--version") == (0, f"{VERSION}\n", "")
+
+
+def test_help_lists_the_commands_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = _usage(capsys, "--help")
+    assert code == 0
+    assert {"serve", "mock", "check"} <= set(out.split())
+    assert "worker" not in out.split()
+
+
+@pytest.mark.parametrize("arguments", [(), ("dance",), ("serve", "--port", "x")])
+def test_what_cannot_be_understood_exits_with_2(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    code, out, err = _usage(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert "usage: python -m service" in err

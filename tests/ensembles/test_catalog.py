@@ -1,0 +1,223 @@
+"""What `ensembles.toml` may say, what each fault is told like, and what is filled in."""
+
+from __future__ import annotations
+
+import pytest
+
+from service.domain import Price
+from service.ensembles.catalog import AgentDefaults, Catalog, EnsemblesError, parse_ensembles
+from tests._support.llm.scripted import CHECKS, a_catalog
+from tests._support.paths import ROOT
+
+GOOD = """\
+default = "both"
+
+[agents.one]
+[agents.two]
+model = "gpt-4o"
+[agents.judge]
+
+[ensembles.both]
+agents = ["one", "two"]
+combiner = "judge"
+
+[ensembles.alone]
+strategy = "solo"
+agents = ["one"]
+"""
+
+
+def _changed(old: str, new: str) -> str:
+    assert GOOD.count(old) == 1
+    return GOOD.replace(old, new)
+
+
+def _complaint(text: str) -> str:
+    with pytest.raises(EnsemblesError) as caught:
+        a_catalog(text)
+    return str(caught.value)
+
+
+# --- faults ---
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ('"gpt-4o"', '"gpt-4o"\nmodle = 1', "6: agents.two.modle: this key is not known"),
+        ('"gpt-4o"', '"gpt-4o"\ntemperature = 3', "6: agents.two.temperature: input should be"),
+        ('"gpt-4o"', '"gpt-4o"\ntemperature = "1"', "6: agents.two.temperature: input should be"),
+        ('"gpt-4o"', '"gpt-4o"\ntop_p = 0', "6: agents.two.top_p: input should be greater"),
+        ('"gpt-4o"', '"gpt-4o"\nmax_tokens = 0', "6: agents.two.max_tokens: input should be"),
+        ('"gpt-4o"', '"gpt-4o"\nmax_tokens = true', "6: agents.two.max_tokens: input should be"),
+        ('"gpt-4o"', '"gpt-4o"\ncontext_tokens = 0', "6: agents.two.context_tokens: input"),
+        ('"gpt-4o"', '"gpt-4o"\ncontext_tokens = 99', "6: agents.two.context_tokens: 100 of max"),
+        ('"gpt-4o"', '"gpt-4o"\nretries = 11', "6: agents.two.retries: input should be less"),
+        ('"gpt-4o"', '"gpt-4o"\ntimeout_s = 0', "6: agents.two.timeout_s: input should be"),
+        ('"gpt-4o"', '"gpt-4o"\ntimeout_s = nan', "6: agents.two.timeout_s: input should be"),
+        ('"gpt-4o"', '"gpt-4o"\nidle_timeout_s = inf', "6: agents.two.idle_timeout_s: input"),
+        ('"gpt-4o"', '"gpt-4o"\nkey_env = "A-B"', "6: agents.two.key_env: string should match"),
+        ('"gpt-4o"', '"gpt-4o"\nprovider = "a b"', "6: agents.two.provider: string should match"),
+        ('"gpt-4o"', '"gpt-4o"\nfallbacks = [1]', "6: agents.two.fallbacks.0: input should be"),
+        ('"gpt-4o"', '"gpt-4o"\nfallbacks = [""]', "6: agents.two.fallbacks.0: string should"),
+        ('"gpt-4o"', '""', "5: agents.two.model: string should have at least 1 character"),
+        ('"gpt-4o"', '"x"\nbase_url = "x"', "6: agents.two.base_url: 'x' is not an http or"),
+        ('"gpt-4o"', '"x"\nbase_url = "http://"', "6: agents.two.base_url: 'http:' is not"),
+        ('"gpt-4o"', '"x"\nbase_url = "http://[::x"', "6: agents.two.base_url: 'http://[::x' is"),
+        ('"gpt-4o"', '"x"\nbase_url = "http://a:99999"', "6: agents.two.base_url: 'http://a:9"),
+        ("[agents.judge]", '[agents."the judge"]', "6: agents.the judge.[key]: string should"),
+        ('default = "both"', 'default = "none"', "1: default: there is no ensemble named 'none'"),
+        ('default = "both"', "defalt = 1", "1: defalt: this key is not known"),
+        ('["one", "two"]', '["one", "too"]', "9: ensembles.both.agents: there is no agent na"),
+        ('["one", "two"]', '["one", "one"]', "9: ensembles.both.agents: each agent can be na"),
+        ('["one", "two"]', '["one", "judge"]', "9: ensembles.both.agents: each agent can be"),
+        ('["one", "two"]', "[]", "9: ensembles.both.agents: list should have at least 1 item"),
+        ('["one", "two"]', '"one"', "9: ensembles.both.agents: input should be a valid list"),
+        ('"judge"', '"jugde"', "10: ensembles.both.combiner: there is no agent named 'jugde'"),
+        ('combiner = "judge"', "", "8: ensembles.both.strategy: synthesize needs a combiner"),
+        ('"judge"', '"judge"\nmin_answers = 3', "11: ensembles.both.min_answers: 3 answers can"),
+        ('"judge"', '"judge"\nmin_answers = 0', "11: ensembles.both.min_answers: input should"),
+        ('"judge"', '"judge"\nstraggler_grace_s = -1', "11: ensembles.both.straggler_grace_s: "),
+        ('"judge"', '"judge"\nmax_cost_usd = 0', "11: ensembles.both.max_cost_usd: input should"),
+        ('"judge"', '"judge"\ntimeout_s = 86401', "11: ensembles.both.timeout_s: input should"),
+        ('"solo"', '"duel"', "13: ensembles.alone.strategy: 'duel' is not a strategy; there are"),
+        ('["one"]', '["one", "two"]', "13: ensembles.alone.strategy: solo needs exactly one"),
+        ('["one"]', '["one"]\n[prices.m]\ninput = 1', "15: prices.m.output: this key is missing"),
+        ('["one"]', '["one"]\n[prices.m]\ninput = -1\noutput = 1', "16: prices.m.input: input"),
+        ('["one"]', '["one"]\n[prices.m]\ninput = inf\noutput = 1', "16: prices.m.input: input"),
+        ("[ensembles.both]\nagents", "[ensembles.both]\nagent", "8: ensembles.both.agents: this"),
+    ],
+)
+def test_a_fault_is_told_with_its_line_its_key_and_the_reason(
+    old: str, new: str, complaint: str
+) -> None:
+    assert f"ensembles.toml:{complaint}" in _complaint(_changed(old, new))
+
+
+def test_every_fault_has_its_line() -> None:
+    text = GOOD.replace('"gpt-4o"', "1").replace("[agents.judge]", "[agents.judge]\nx = 1")
+    assert [line.split(":")[1] for line in _complaint(text).splitlines()] == ["5", "7"]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [('a = 1\nb = "x\n', 2), ("[a]\n[a]\n", 2), ("a = 1\n\nb b\n", 3), ("a = [1,\n2", 2)],
+)
+def test_what_is_not_toml_is_told_with_its_line(text: str, line: int) -> None:
+    assert _complaint(text).startswith(f"ensembles.toml:{line}: ")
+
+
+@pytest.mark.parametrize("text", ["", "[agents.one]\n", "[ensembles]\n[agents.one]"])
+def test_a_file_without_ensembles_is_refused(text: str) -> None:
+    assert "ensembles" in _complaint(text)
+
+
+def test_a_default_address_that_leads_nowhere_is_a_fault_too() -> None:
+    defaults = AgentDefaults(model="m", base_url="http://[::x", max_tokens=1)
+    with pytest.raises(EnsemblesError, match="not an http or https address"):
+        parse_ensembles(GOOD, source="ensembles.toml", defaults=defaults, checks=CHECKS)
+
+
+# --- what is filled in ---
+
+
+def test_the_settings_fill_in_what_an_agent_does_not_say() -> None:
+    one = a_catalog(GOOD).agents["one"]
+    assert (one.model, one.base_url, one.max_tokens) == (
+        "gpt-4o-mini",
+        "http://models.test/v1",
+        100,
+    )
+
+
+def test_what_an_agent_says_counts() -> None:
+    assert a_catalog(GOOD).agents["two"].model == "gpt-4o"
+
+
+@pytest.mark.parametrize(
+    ("lines", "tokens"),
+    [
+        ('model = "gpt-4o"', 128_000),
+        ('model = "gpt-4"', 8_192),
+        ('model = "gpt-4o"\nfallbacks = ["gpt-4"]', 8_192),
+        ('model = "gpt-4o"\nfallbacks = ["gpt-4"]\ncontext_tokens = 9000', 9_000),
+        ('model = "of-somebodys-own"', 128_000),
+    ],
+)
+def test_an_agent_takes_what_is_known_of_its_models_unless_told(lines: str, tokens: int) -> None:
+    assert a_catalog(_changed('model = "gpt-4o"', lines)).agents["two"].context_tokens == tokens
+
+
+def test_an_address_loses_its_last_slash() -> None:
+    text = _changed('"gpt-4o"', '"x"\nbase_url = "http://lab.test/v1/"')
+    assert a_catalog(text).agents["two"].base_url == "http://lab.test/v1"
+
+
+@pytest.mark.parametrize(
+    ("lines", "provider"),
+    [
+        ('base_url = "https://api.openai.com/v1"', "openai"),
+        ('base_url = "https://API.groq.com/openai/v1"', "groq"),
+        ('base_url = "http://localhost:11434/v1"', "openai_compatible"),
+        ('base_url = "http://localhost:11434/v1"\nprovider = "ollama"', "ollama"),
+    ],
+)
+def test_the_provider_is_known_by_its_host_unless_told(lines: str, provider: str) -> None:
+    text = _changed('model = "gpt-4o"', lines)
+    assert a_catalog(text).agents["two"].provider == provider
+
+
+def test_an_ensemble_has_its_agents_in_their_order_and_the_combiner_last() -> None:
+    both = a_catalog(GOOD).ensembles["both"]
+    assert [agent.name for agent in both.everyone] == ["one", "two", "judge"]
+
+
+def test_the_default_ensemble_is_fanout_unless_told() -> None:
+    text = GOOD.replace('default = "both"\n', "").replace("ensembles.both", "ensembles.fanout")
+    assert a_catalog(text).default == "fanout"
+
+
+def test_the_models_are_those_of_all_agents_with_their_fallbacks() -> None:
+    text = _changed('"gpt-4o"', '"gpt-4o"\nfallbacks = ["spare"]')
+    assert a_catalog(text).models == {"gpt-4o-mini", "gpt-4o", "spare"}
+
+
+def test_prices_are_by_model() -> None:
+    text = GOOD + '[prices."gpt-4o"]\ninput = 2\noutput = 10.5\n'
+    assert a_catalog(text).prices == {"gpt-4o": Price(2, 10.5)}
+
+
+def _hash(catalog: Catalog) -> str:
+    return catalog.ensembles["both"].config_hash
+
+
+def test_the_hash_of_an_ensemble_stays_while_nothing_of_it_changes() -> None:
+    elsewhere = _changed('strategy = "solo"', 'strategy = "solo"\ntimeout_s = 9')
+    assert _hash(a_catalog(elsewhere)) == _hash(a_catalog(GOOD))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [('"gpt-4o"', '"gpt-5"'), ('"judge"', '"judge"\nmin_answers = 2')],
+)
+def test_the_hash_of_an_ensemble_changes_with_it(old: str, new: str) -> None:
+    assert _hash(a_catalog(_changed(old, new))) != _hash(a_catalog(GOOD))
+
+
+def test_a_catalog_cannot_be_changed() -> None:
+    with pytest.raises(TypeError):
+        a_catalog(GOOD).ensembles["x"] = None  # type: ignore[index]  # that is the point
+
+
+# --- the file that is shipped ---
+
+
+def test_the_shipped_file_is_good() -> None:
+    shipped = ROOT / "ensembles.toml"
+    catalog = a_catalog(shipped.read_text("utf-8"))
+    assert catalog.default == "fanout"
+    assert [agent.name for agent in catalog.ensembles["fanout"].everyone] == [
+        "llm-1",
+        "llm-2",
+        "llm-combine",
+    ]

@@ -1,0 +1,184 @@
+"""Tokens are counted as OpenAI's models count them, once, and never at the event loop's cost."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+
+import pytest
+from rs_bpe import openai
+
+from service.llm.tokens.counter import TokenCounter
+from telemetry import AgentOperation
+from tests._support.paths import ROOT
+
+PROSE = (ROOT / "docs" / "api.md").read_text("utf-8")
+
+
+async def _count(text: str, model: str = "gpt-4o") -> int:
+    (tokens,) = await TokenCounter().count([text], model)
+    return tokens
+
+
+# --- how many ---
+
+
+# Source: what tiktoken's o200k_base and cl100k_base say.
+@pytest.mark.parametrize(
+    ("text", "model", "tokens"),
+    [
+        ("", "gpt-4o", 0),
+        ("hello world", "gpt-4o", 2),
+        ("hello world", "gpt-4", 2),
+        ("お誕生日おめでとう", "gpt-4o", 8),
+        ("お誕生日おめでとう", "gpt-4", 9),
+        ("antidisestablishmentarianism", "gpt-4o", 6),
+        ("antidisestablishmentarianism", "gpt-4", 6),
+        ("2 + 2 = 4", "gpt-4o", 7),
+        ("2 + 2 = 4", "gpt-4", 7),
+    ],
+)
+async def test_tokens_are_those_of_the_models_tokenizer(text: str, model: str, tokens: int) -> None:
+    assert await _count(text, model) == tokens
+
+
+async def test_a_text_that_looks_like_a_control_token_is_text() -> None:
+    assert await _count("<|endoftext|>") == 7
+
+
+async def test_a_model_whose_tokenizer_is_not_known_gets_a_fifth_more() -> None:
+    assert await _count("one two three four five", "lama-9") == 6
+
+
+async def test_texts_are_counted_in_their_order_and_each_of_equal_ones() -> None:
+    assert await TokenCounter().count(["a b", "a", "a b c", "a"], "gpt-4o") == [2, 1, 3, 1]
+
+
+async def test_lone_surrogates_are_counted_like_any_text() -> None:
+    assert await _count("a\ud800b") == await _count("a?b")
+
+
+async def test_a_text_counted_in_pieces_has_as_many_tokens_as_in_one() -> None:
+    text = PROSE * 4
+    assert await _count(text) == pytest.approx(openai.o200k_base().count(text), rel=0.002)
+
+
+async def test_a_text_without_spaces_is_off_by_no_more_than_a_token_a_piece() -> None:
+    text = "a" * 100_000
+    exact = openai.o200k_base().count(text)
+    assert exact <= await _count(text) <= exact + 25
+
+
+async def test_a_very_long_text_is_estimated_from_samples() -> None:
+    text = PROSE * 100
+    assert await _count(text) == pytest.approx(openai.o200k_base().count(text), rel=0.05)
+
+
+@pytest.mark.parametrize("unit", ["-", "=", " ", "\t", "a", "\n ", "\u3000", "😀", "/*"])
+async def test_a_megabyte_of_the_worst_text_does_not_hang(unit: str) -> None:
+    text = unit * (1_000_000 // len(unit))
+    async with asyncio.timeout(20):
+        assert 0 < await _count(text) <= len(text.encode())
+
+
+async def test_the_event_loop_goes_on_while_a_long_text_is_counted() -> None:
+    counting = asyncio.create_task(_count("-" * 200_000))
+    turns = 0
+    while not counting.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert turns > 20
+
+
+# --- once ---
+
+
+class Remembering:
+    """Stands for other processes: remembers what it is given and what it was asked for."""
+
+    def __init__(self, known: Mapping[str, int] | None = None) -> None:
+        self.known = dict(known or {})
+        self.asked: list[Sequence[str]] = []
+        self.closed = False
+
+    async def get(self, keys: Sequence[str], parent: AgentOperation | None) -> list[int | None]:
+        self.asked.append(keys)
+        return [self.known.get(key) for key in keys]
+
+    async def put(self, counts: Mapping[str, int], parent: AgentOperation | None) -> None:
+        self.known |= counts
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+async def test_a_text_is_counted_once() -> None:
+    shared = Remembering()
+    counter = TokenCounter(shared)
+    await counter.count(["one", "two"], "gpt-4o")
+    assert await counter.count(["two", "three"], "gpt-4o") == [1, 1]
+    assert [len(keys) for keys in shared.asked] == [2, 1]
+
+
+async def test_each_encoding_has_counts_of_its_own() -> None:
+    shared = Remembering()
+    counter = TokenCounter(shared)
+    await counter.count(["お誕生日おめでとう"], "gpt-4o")
+    assert await counter.count(["お誕生日おめでとう"], "gpt-4") == [9]
+    assert len(shared.known) == 2
+
+
+async def test_what_others_have_counted_is_believed() -> None:
+    shared = Remembering()
+    await TokenCounter(shared).count(["hello world"], "gpt-4o")
+    (key,) = shared.known
+    shared.known[key] = 5
+    assert await TokenCounter(shared).count(["hello world"], "gpt-4o") == [5]
+
+
+@pytest.mark.parametrize("lie", [-1, 45, 10**9])
+async def test_a_count_that_cannot_be_true_is_not_believed(lie: int) -> None:
+    shared = Remembering()
+    await TokenCounter(shared).count(["hello world"], "gpt-4o")
+    shared.known = dict.fromkeys(shared.known, lie)
+    assert await TokenCounter(shared).count(["hello world"], "gpt-4o") == [2]
+
+
+async def test_others_learn_nothing_of_a_text_but_its_hash() -> None:
+    shared = Remembering()
+    await TokenCounter(shared).count(["swordfish"], "gpt-4o")
+    (key,) = shared.known
+    assert "swordfish" not in key
+    assert key.startswith("llm-sse:tokens:o200k:")
+
+
+async def test_what_was_not_used_for_longest_is_forgotten_first() -> None:
+    shared = Remembering()
+    counter = TokenCounter(shared, limit_bytes=400)  # two texts
+    for text in ("one", "two", "one", "three", "one"):
+        await counter.count([text], "gpt-4o")
+    assert len(shared.asked) == 3
+    await counter.count(["two"], "gpt-4o")
+    assert len(shared.asked) == 4
+
+
+async def test_more_texts_than_are_remembered_are_counted_all_the_same() -> None:
+    counter = TokenCounter(limit_bytes=0)
+    assert await counter.count(["one", "two words"], "gpt-4o") == [1, 2]
+
+
+async def test_closing_a_counter_closes_what_it_shares() -> None:
+    shared = Remembering()
+    await TokenCounter(shared).close()
+    await TokenCounter().close()
+    assert shared.closed
+
+
+def test_a_service_that_counts_nothing_loads_no_tables_and_no_redis() -> None:
+    program = (
+        "import sys, service.app; "
+        "assert not {'rs_bpe', 'redis', 'service.llm.tokens.cache'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -1,0 +1,490 @@
+"""The mock as a transport under the real HTTP client: its protocol, its text and its faults."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tomllib
+from collections.abc import AsyncIterator
+from itertools import pairwise
+from typing import Any
+
+import httpx
+import pytest
+
+from service.llm.sse_decoder import SSEDecoder
+from service.mock_llm.reply import MULTIBYTE_TEXT, TokenPace
+from service.mock_llm.request import parse_request
+from service.mock_llm.text import split_tokens
+from service.mock_llm.transport import MockLLM, MockTransport
+from tests._support.paths import ROOT
+
+AT_ONCE = TokenPace(first_s=0, gap_s=0)
+URL = "/v1/chat/completions"
+
+
+def body(question: str = "Why is the sky blue?", system: str = "", **fields: Any) -> dict[str, Any]:
+    messages = [{"role": "system", "content": system}] if system else []
+    messages.append({"role": "user", "content": question})
+    return {"model": "small", "messages": messages, **fields}
+
+
+@pytest.fixture
+def transport() -> MockTransport:
+    return MockTransport(MockLLM(pace=AT_ONCE))
+
+
+@pytest.fixture
+async def client(transport: MockTransport) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(transport=transport, base_url="http://mock") as client:
+        yield client
+
+
+async def stream(client: httpx.AsyncClient, **fields: Any) -> list[bytes]:
+    """Return the data of each event."""
+    decoder = SSEDecoder()
+    events = []
+    async with client.stream("POST", URL, json=body(stream=True, **fields)) as response:
+        assert response.headers["content-type"].startswith("text/event-stream")
+        async for block in response.aiter_raw():
+            events += decoder.feed(block)
+    return [event.data for event in [*events, *decoder.finish()]]
+
+
+async def chunks(client: httpx.AsyncClient, **fields: Any) -> list[dict[str, Any]]:
+    """Return the chunks of a sound stream."""
+    *data, done = await stream(client, **fields)
+    assert done == b"[DONE]"
+    return [json.loads(each) for each in data]
+
+
+def text_of(some: list[dict[str, Any]]) -> str:
+    return "".join(c["choices"][0]["delta"].get("content", "") for c in some if c["choices"])
+
+
+async def ask(client: httpx.AsyncClient, **fields: Any) -> str:
+    response = await client.post(URL, json=body(**fields))
+    return str(response.json()["choices"][0]["message"]["content"])
+
+
+async def test_all_chunks_of_a_stream_agree_on_id_object_time_and_model(
+    client: httpx.AsyncClient,
+) -> None:
+    some = await chunks(client)
+    assert {c["object"] for c in some} == {"chat.completion.chunk"}
+    assert {c["model"] for c in some} == {"small"}
+    assert len({(c["id"], c["created"]) for c in some}) == 1
+
+
+async def test_two_answers_have_different_ids(client: httpx.AsyncClient) -> None:
+    assert (await chunks(client))[0]["id"] != (await chunks(client))[0]["id"]
+
+
+async def test_the_first_delta_has_the_role_and_the_last_the_finish_reason(
+    client: httpx.AsyncClient,
+) -> None:
+    first, *between, last = [c["choices"][0] for c in await chunks(client)]
+    assert first["delta"] == {"role": "assistant", "content": "", "refusal": None}
+    assert all(choice["delta"].keys() == {"content"} for choice in between)
+    assert {choice["finish_reason"] for choice in (first, *between)} == {None}
+    assert (last["delta"], last["finish_reason"]) == ({}, "stop")
+
+
+async def test_usage_comes_in_a_chunk_of_its_own_when_asked_for(client: httpx.AsyncClient) -> None:
+    *some, last = await chunks(
+        client, model="small?tokens=7", stream_options={"include_usage": True}
+    )
+    assert all(chunk["usage"] is None for chunk in some)
+    assert last["choices"] == []
+    counts = [last["usage"][f"{name}_tokens"] for name in ("prompt", "completion", "total")]
+    assert counts == [5, 7, 12]  # "Why is the sky blue?" and the answer
+
+
+async def test_usage_is_not_mentioned_when_not_asked_for(client: httpx.AsyncClient) -> None:
+    assert not any("usage" in chunk for chunk in await chunks(client))
+
+
+async def test_a_whole_answer_is_the_streamed_one_with_usage(client: httpx.AsyncClient) -> None:
+    whole = (await client.post(URL, json=body())).json()
+    streamed = text_of(await chunks(client))
+    assert whole["object"] == "chat.completion"
+    assert whole["choices"][0]["message"]["content"] == streamed
+    assert whole["choices"][0]["finish_reason"] == "stop"
+    assert whole["usage"]["completion_tokens"] == len(split_tokens(streamed))
+
+
+@pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])
+async def test_a_token_limit_cuts_the_answer_and_says_so(
+    client: httpx.AsyncClient, field: str
+) -> None:
+    some = await chunks(client, **{field: 5})
+    assert len(split_tokens(text_of(some))) == 5
+    assert some[-1]["choices"][0]["finish_reason"] == "length"
+
+
+async def test_the_models_are_listed(client: httpx.AsyncClient) -> None:
+    models = (await client.get("/v1/models")).json()
+    assert models["object"] == "list"
+    assert [model["id"] for model in models["data"]] == ["gpt-4o-mini", "gpt-4o"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/v1/files", 404), ("POST", "/", 404), ("GET", URL, 405), ("POST", "/models", 405)],
+)
+async def test_other_requests_get_an_error_object(
+    client: httpx.AsyncClient, method: str, path: str, status: int
+) -> None:
+    response = await client.request(method, path)
+    assert response.status_code == status
+    assert path in response.json()["error"]["message"]
+
+
+BAD_BODIES = {
+    "no JSON": (b"oops", None),
+    "not UTF-8": (b'{"model":"\xff"}', None),
+    "an array": (b"[]", None),
+    "too deep": (b'{"x":' + b"[" * 100_000, None),
+    "no model": (b'{"messages":[{"role":"user","content":"a"}]}', None),
+    "no messages": (b'{"model":"a","messages":[]}', "messages"),
+    "a wrong role": (b'{"model":"a","messages":[{"role":"me"}]}', "messages[0].role"),
+}
+
+
+@pytest.mark.parametrize(("content", "param"), BAD_BODIES.values(), ids=BAD_BODIES.keys())
+async def test_a_bad_body_is_400_in_the_shape_of_openai(
+    client: httpx.AsyncClient, content: bytes, param: str | None
+) -> None:
+    response = await client.post(URL, content=content)
+    assert response.status_code == 400
+    error = response.json()["error"]
+    assert error.keys() == {"message", "type", "param", "code"}
+    assert (error["type"], error["param"]) == ("invalid_request_error", param)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("max_tokens", 0),
+        ("max_completion_tokens", "5"),
+        ("temperature", 3),
+        ("seed", "x"),
+        ("stream", "yes"),
+        ("stream_options", {"include_usage": True}),
+    ],
+)
+async def test_a_bad_field_is_named(client: httpx.AsyncClient, field: str, value: object) -> None:
+    response = await client.post(URL, json={**body(), field: value})
+    assert (response.status_code, response.json()["error"]["param"]) == (400, field)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ("speed=3", "speed"),
+        ("tokens=many", "tokens"),
+        ("tokens=-1", "tokens"),
+        ("gap_ms=nan", "gap_ms"),
+        ("rate=2", "rate"),
+        ("fault=explode", "explode"),
+        ("status=200", "status"),
+        ("times=0", "times"),
+        ("stall", "stall"),
+    ],
+)
+async def test_a_bad_option_in_the_models_name_is_named(
+    client: httpx.AsyncClient, options: str, named: str
+) -> None:
+    response = await client.post(URL, json=body(model=f"small?{options}"))
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "model")
+    assert named in response.json()["error"]["message"]
+
+
+def test_text_parts_of_a_message_are_read_as_one() -> None:
+    parts = [{"type": "text", "text": "Why "}, {"type": "text", "text": "so?"}]
+    asked = {"model": "a", "messages": [{"role": "user", "content": parts}]}
+    assert parse_request(json.dumps(asked).encode()).question == "Why so?"
+
+
+async def test_the_same_request_gets_the_same_text(client: httpx.AsyncClient) -> None:
+    assert await ask(client, system="Be kind.") == await ask(client, system="Be kind.")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"seed": 2}, {"model": "small?seed=2"}, {"model": "large"}, {"system": "Be brief."}],
+    ids=str,
+)
+async def test_another_seed_model_or_system_prompt_gets_another_text(
+    client: httpx.AsyncClient, other: dict[str, Any]
+) -> None:
+    assert await ask(client, **other) != await ask(client)
+
+
+async def test_another_seed_of_the_mock_gets_another_text(client: httpx.AsyncClient) -> None:
+    transport = MockTransport(MockLLM(seed=2, pace=AT_ONCE))
+    async with httpx.AsyncClient(transport=transport, base_url="http://mock") as other:
+        assert await ask(other) != await ask(client)
+
+
+async def test_an_answer_mentions_the_question_and_the_system_prompt(
+    client: httpx.AsyncClient,
+) -> None:
+    text = await ask(client, question="Explain the tides.", system="Talk like a sailor.")
+    assert "the tides" in text
+    assert "Talk like a sailor." in text
+
+
+async def test_an_answer_mentions_what_was_asked_before(client: httpx.AsyncClient) -> None:
+    turns = [("user", "And rain?"), ("assistant", "Wet."), ("user", "And snow?")]
+    messages = [{"role": role, "content": content} for role, content in turns]
+    assert "And rain?" in await ask(client, messages=messages)
+
+
+@pytest.mark.parametrize("length", [0, 1, 3, 200, 1000])
+async def test_an_answer_has_the_tokens_its_model_names(
+    client: httpx.AsyncClient, length: int
+) -> None:
+    text = await ask(client, model=f"small?tokens={length}")
+    assert len(split_tokens(text)) == length
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_an_answer_has_a_natural_length_by_default(
+    client: httpx.AsyncClient, seed: int
+) -> None:
+    assert 50 <= len(split_tokens(await ask(client, seed=seed, system="Be factual."))) <= 130
+
+
+def agents() -> dict[str, Any]:
+    """The agents as they are delivered."""
+    path = ROOT / "ensembles.toml"
+    agents: dict[str, Any] = tomllib.loads(path.read_text())["agents"]
+    return agents
+
+
+async def test_the_agents_delivered_answer_in_their_manners(client: httpx.AsyncClient) -> None:
+    inventive = await ask(client, system=agents()["llm-1"]["prompt"])
+    careful = await ask(client, system=agents()["llm-2"]["prompt"])
+    assert inventive.split()[0] in {"Picture", "Imagine", "Think", "Suppose"}
+    assert careful.split()[0] in {"Several", "On", "The", "A"}
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        "Question:\n{q}\n\nAnswers of the assistants:\n\n[llm-1]\n{a}\n\n[llm-2] (cut off)\n{b}",
+        "# Question\n{q}\n\n# llm-1\n{a}\n\n# llm-2\n{b}",
+        "<question>{q}</question><answer by='llm-1'>{a}</answer><answer by='llm-2'>{b}</answer>",
+    ],
+)
+async def test_a_combiner_quotes_each_answer(client: httpx.AsyncClient, layout: str) -> None:
+    question = layout.format(q="What are tides?", a="The moon pulls.", b="The sun pulls too.")
+    text = await ask(client, question=question, system=agents()["llm-combine"]["prompt"])
+    assert text.startswith("Combining 2 answers about tides:")
+    assert "llm-1 says “The moon pulls.”" in text
+    assert "llm-2 says “The sun pulls too.”" in text
+
+
+def gaps(model: str, **fields: Any) -> list[float]:
+    """Return the delays of a stream's steps, as the mock would keep them."""
+    asked = json.dumps(body(model=model, stream=True, **fields)).encode()
+    return [step.delay_s for step in MockLLM().respond("POST", URL, asked).steps]
+
+
+def test_a_pace_in_the_models_name_is_exact() -> None:
+    first, first_token, *others = gaps("small?tokens=50&first_ms=100&gap_ms=5")
+    assert (first, first_token) == (0.1, 0.0)
+    assert others == [0.005] * 49 + [0.0] * 2  # finish and [DONE] follow at once
+
+
+def test_the_pace_is_otherwise_drawn_the_same_each_time() -> None:
+    assert gaps("small?tokens=50") == gaps("small?tokens=50")
+    assert len(set(gaps("small?tokens=50"))) > 40
+
+
+def test_the_drawn_pace_has_the_median_it_should() -> None:
+    drawn = sorted(gaps("small?tokens=2000")[2:-2])
+    assert 0.018 < drawn[1000] < 0.022
+    firsts = sorted(gaps("small?tokens=1", seed=seed)[0] for seed in range(200))
+    assert 0.2 < firsts[100] < 0.3
+
+
+async def test_a_status_fault_has_the_status_and_when_to_come_back(
+    client: httpx.AsyncClient,
+) -> None:
+    model = "small?fault=status&status=429&retry_after=1.5"
+    response = await client.post(URL, json=body(model=model))
+    assert (response.status_code, response.headers["retry-after"]) == (429, "1.5")
+    assert response.json()["error"]["code"] == "rate_limit_exceeded"
+
+
+async def test_a_status_fault_is_500_unless_it_says_otherwise(client: httpx.AsyncClient) -> None:
+    assert (await client.post(URL, json=body(model="small?fault=status"))).status_code == 500
+
+
+async def test_a_refused_connection_is_a_connect_error(client: httpx.AsyncClient) -> None:
+    with pytest.raises(httpx.ConnectError):
+        await client.post(URL, json=body(model="small?fault=refuse"))
+
+
+async def test_a_reset_comes_after_the_tokens_it_names(
+    client: httpx.AsyncClient, transport: MockTransport
+) -> None:
+    model = "small?fault=reset&after=2"
+    blocks = []
+    async with client.stream("POST", URL, json=body(model=model, stream=True)) as response:
+        with pytest.raises(httpx.ReadError):  # noqa: PT012  # what came before it counts
+            async for block in response.aiter_raw():
+                blocks.append(block)  # noqa: PERF401
+    assert len(blocks) == 3  # the role and two tokens
+    assert (transport.open_streams, transport.mock.closed_early) == (0, 0)
+
+
+async def test_a_stall_lasts_until_the_client_gives_up(
+    client: httpx.AsyncClient, transport: MockTransport
+) -> None:
+    reading = asyncio.create_task(stream(client, model="small?fault=stall"))
+    while not transport.open_streams:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
+    assert not reading.done()
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert (transport.open_streams, transport.mock.closed_early) == (0, 1)
+
+
+async def test_a_hang_gives_no_headers_until_the_client_gives_up(
+    client: httpx.AsyncClient, transport: MockTransport
+) -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await client.post(URL, json=body(model="small?fault=hang"))
+    assert (transport.open_streams, transport.mock.closed_early) == (0, 1)
+
+
+async def test_a_cut_ends_cleanly_without_finish_reason_or_done(client: httpx.AsyncClient) -> None:
+    data = [json.loads(each) for each in await stream(client, model="small?fault=cut&after=4")]
+    assert len(data) == 5
+    assert all(chunk["choices"][0]["finish_reason"] is None for chunk in data)
+
+
+async def test_a_drip_sends_one_byte_at_a_time() -> None:
+    asked = json.dumps(body(model="small?fault=drip&drip_ms=20", stream=True)).encode()
+    steps = MockLLM().respond("POST", URL, asked).steps
+    assert {(step.delay_s, len(step.data)) for step in steps} == {(0.02, 1)}
+
+
+async def test_garbage_is_in_the_midst_of_a_stream(client: httpx.AsyncClient) -> None:
+    data = await stream(client, model="small?fault=garbage&after=1")
+    assert data[2] == b"{oops"
+    assert data[-1] == b"[DONE]"
+
+
+async def test_an_error_object_is_the_last_event(client: httpx.AsyncClient) -> None:
+    data = await stream(client, model="small?fault=error_object&after=1")
+    assert json.loads(data[2])["error"]["type"] == "server_error"
+    assert len(data) == 3
+
+
+async def test_binary_has_no_events(client: httpx.AsyncClient) -> None:
+    assert await stream(client, model="small?fault=binary") == []
+
+
+async def test_split_characters_come_out_whole(client: httpx.AsyncClient) -> None:
+    assert text_of(await chunks(client, model="small?fault=split_utf8")) == MULTIBYTE_TEXT
+
+
+def test_split_characters_are_split() -> None:
+    asked = json.dumps(body(model="small?fault=split_utf8", stream=True)).encode()
+    steps = MockLLM().respond("POST", URL, asked).steps
+    assert any(a.data[-1] >= 0xC0 and 0x80 <= b.data[0] < 0xC0 for a, b in pairwise(steps))
+
+
+async def test_crlf_and_comments_leave_the_text_as_it_is(client: httpx.AsyncClient) -> None:
+    model = "small?fault=crlf"
+    assert text_of(await chunks(client, model=model)) == text_of(await chunks(client))
+    response = await client.post(URL, json=body(model=model, stream=True))
+    assert b"\r\n\r\n: " in response.content
+
+
+async def test_no_done_leaves_out_done_only(client: httpx.AsyncClient) -> None:
+    last = json.loads((await stream(client, model="small?fault=no_done"))[-1])
+    assert last["choices"][0]["finish_reason"] == "stop"
+
+
+async def test_double_done_says_it_twice(client: httpx.AsyncClient) -> None:
+    assert (await stream(client, model="small?fault=double_done"))[-2:] == [b"[DONE]"] * 2
+
+
+async def test_no_usage_breaks_the_promise(client: httpx.AsyncClient) -> None:
+    some = await chunks(
+        client, model="small?fault=no_usage", stream_options={"include_usage": True}
+    )
+    assert {chunk["usage"] for chunk in some} == {None}
+    whole = await client.post(URL, json=body(model="small?fault=no_usage"))
+    assert "usage" not in whole.json()
+
+
+async def test_an_empty_answer_is_complete(client: httpx.AsyncClient) -> None:
+    some = await chunks(client, model="small?fault=empty")
+    assert [chunk["choices"][0]["finish_reason"] for chunk in some] == [None, "stop"]
+    assert text_of(some) == ""
+
+
+@pytest.mark.parametrize("fault", ["cut", "garbage"])
+async def test_an_answer_in_one_piece_can_be_broken_too(
+    client: httpx.AsyncClient, fault: str
+) -> None:
+    response = await client.post(URL, json=body(model=f"small?fault={fault}"))
+    with pytest.raises(json.JSONDecodeError):
+        response.json()
+
+
+async def test_an_answer_in_one_piece_can_be_an_error_object(client: httpx.AsyncClient) -> None:
+    response = await client.post(URL, json=body(model="small?fault=error_object"))
+    assert response.status_code == 200
+    assert response.json().keys() == {"error"}
+
+
+async def test_a_fault_with_times_spares_the_requests_after_them(client: httpx.AsyncClient) -> None:
+    async def status(question: str) -> int:
+        asked = body(question, model="small?fault=status&times=2")
+        return (await client.post(URL, json=asked)).status_code
+
+    assert [await status("a") for _ in range(4)] == [500, 500, 200, 200]
+    assert await status("b") == 500
+
+
+async def test_a_fault_with_a_rate_hits_the_same_fraction_each_time() -> None:
+    def hits() -> list[bool]:
+        mock = MockLLM()
+        asked = json.dumps(body(model="small?fault=status&rate=0.2")).encode()
+        return [mock.respond("POST", URL, asked).status == 500 for _ in range(300)]
+
+    assert hits() == hits()
+    assert 30 < sum(hits()) < 90
+
+
+async def test_the_model_in_the_response_is_the_full_name(client: httpx.AsyncClient) -> None:
+    assert (await chunks(client, model="small?tokens=1"))[0]["model"] == "small?tokens=1"
+
+
+async def test_a_client_that_stops_reading_at_done_has_not_given_up(
+    client: httpx.AsyncClient, transport: MockTransport
+) -> None:
+    async with client.stream("POST", URL, json=body(stream=True)) as response:
+        async for block in response.aiter_raw():
+            if b"[DONE]" in block:
+                break
+    assert (transport.requests, transport.open_streams, transport.mock.closed_early) == (1, 0, 0)
+
+
+async def test_a_client_that_stops_reading_earlier_has_given_up(
+    client: httpx.AsyncClient, transport: MockTransport
+) -> None:
+    async with client.stream("POST", URL, json=body(stream=True)) as response:
+        async for _ in response.aiter_raw():
+            break
+    assert (transport.open_streams, transport.mock.closed_early) == (0, 1)

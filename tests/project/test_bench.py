@@ -1,0 +1,34 @@
+"""The benchmark runs. What it measures is for people to judge: no figure is asserted."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests._support.paths import ROOT
+
+
+@pytest.mark.timeout(240)
+def test_the_benchmark_prints_every_row() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "bench", "--quick"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert ran.returncode == 0, ran.stderr
+    rows = [line for line in ran.stdout.splitlines() if line.startswith("| ")]
+    for row in (
+        "first answer token",
+        "answer tokens per CPU-second",
+        "memory",
+        "saturation",
+        "search, SQLite",
+        "history page, PostgreSQL",
+        "CPU per run, every span exported",
+        "the collector dead",
+    ):
+        assert any(row in line for line in rows), ran.stdout

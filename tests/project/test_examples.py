@@ -1,0 +1,202 @@
+"""Every example in README.md and docs/ runs, against a service as `make run` starts it.
+
+A fence that is run says ```sh, ```python or ```js; one that cannot be is behind a comment,
+`<!-- not run: why -->`. What is shown of an answer, ```json or a stream's `data:` lines, is behind
+`<!-- shape: Name -->` and has the shape of that name in `/openapi.json`; with `, in part` some
+fields may be left out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from openapi_schema_validator import OAS31Validator
+
+from tests._support.missing import miss
+from tests._support.paths import ROOT
+from tests._support.servers.processes import Process, announced
+from tests._support.servers.programs import NODE_FOLDER, node
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+SERVED_AT = "http://localhost:8080"
+_FENCE = re.compile(
+    r"(?:^<!-- (?P<mark>[^\n]+) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S
+)
+_RUN = {"sh", "python", "js"}
+_SHOWN = {"json", ""}  # no language: a drawing, or the lines of a stream
+_SHORTENED = re.compile(r"^…\n", re.M)
+_A_RUN = re.compile(r"<run_id>|run_01a1…")
+_A_CONVERSATION = "<conversation_id>"
+_LAST_EVENT = 45  # behind those that an example has read already
+_PATIENCE_S = 100.0
+
+
+@dataclass(frozen=True)
+class Fence:
+    """A block of code on a page, and the comment before it."""
+
+    where: str
+    mark: str
+    language: str
+    text: str
+
+    @property
+    def is_run(self) -> bool:
+        return self.language in _RUN and not self.mark.startswith("not run: ")
+
+
+def _fences() -> Iterator[Fence]:
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        for match in _FENCE.finditer(text):
+            line = text.count("\n", 0, match.start("language")) + 1
+            where = f"{page.name}:{line}"
+            yield Fence(where, match["mark"] or "", match["language"], match["text"])
+
+
+FENCES = list(_fences())
+EXAMPLES = [fence for fence in FENCES if fence.is_run]
+SHAPES = [fence for fence in FENCES if fence.mark.startswith("shape: ")]
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """A service on its defaults: the mock, `ensembles.toml`, a database in its folder."""
+    folder = tmp_path_factory.mktemp("as-made")
+    ensembles = str(ROOT / "ensembles.toml")
+    with announced(folder, "serve", "--port", "0", ENSEMBLES_FILE=ensembles) as process:
+        yield process
+
+
+Ran = Mapping[str, "Future[subprocess.CompletedProcess[str]]"]
+
+
+@pytest.fixture(scope="module")
+def ran(service: Process, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
+    """What became of each example; all of them run at once, since they mostly wait."""
+    for program in ("bash", "curl", "jq"):
+        if not shutil.which(program):
+            miss(f"no {program}: install the system's package")
+    folder = tmp_path_factory.mktemp("examples")
+    with ThreadPoolExecutor(len(EXAMPLES)) as threads:
+        yield {
+            fence.where: threads.submit(_perform, fence, service.url, folder / str(number))
+            for number, fence in enumerate(EXAMPLES)
+        }
+
+
+def _perform(fence: Fence, url: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    folder.mkdir()
+    text = fence.text
+    if _A_RUN.search(text) or _A_CONVERSATION in text:
+        run_id, conversation_id = _stopped_run(url)
+        text = _A_RUN.sub(run_id, text).replace(_A_CONVERSATION, conversation_id)
+    text = text.replace(SERVED_AT, url)
+    return subprocess.run(
+        _command(fence.language, text, folder),
+        cwd=folder,
+        env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=_PATIENCE_S,
+        check=False,
+    )
+
+
+def _stopped_run(url: str) -> tuple[str, str]:
+    """Return a run that was stopped in its middle, and its conversation."""
+    body = {"message": "Explain tides", "message_id": "m"}
+    with httpx.stream("POST", f"{url}/api/process", json=body, timeout=_PATIENCE_S) as answer:
+        run_id = answer.headers["X-Run-Id"]
+        for line in answer.iter_lines():
+            if line == f"id: {run_id}-{_LAST_EVENT}":
+                httpx.post(f"{url}/api/runs/{run_id}/cancel")
+        return run_id, answer.headers["X-Conversation-Id"]
+
+
+def _command(language: str, text: str, folder: Path) -> list[str]:
+    if language == "sh":
+        # An answer that is an error is a failure of the example.
+        curl = folder / "curl"
+        curl.write_text(f'#!/bin/sh\nexec {shutil.which("curl")} --fail-with-body "$@"\n')
+        curl.chmod(0o755)
+        return ["bash", "-euo", "pipefail", "-c", text]
+    if language == "python":
+        return [sys.executable, "-c", text]
+    (folder / "node_modules").symlink_to(NODE_FOLDER / "node_modules")
+    (folder / "example.mjs").write_text(text, "utf-8")
+    return [node(), "example.mjs"]
+
+
+@pytest.mark.parametrize("fence", EXAMPLES, ids=lambda fence: fence.where)
+def test_an_example_runs(fence: Fence, ran: Ran) -> None:
+    done = ran[fence.where].result()
+    assert done.returncode == 0, f"{fence.text}\n{done.stdout}\n{done.stderr}"
+    assert done.stdout.strip()
+
+
+@pytest.mark.parametrize("fence", FENCES, ids=lambda fence: fence.where)
+def test_a_fence_says_what_it_is(fence: Fence) -> None:
+    known = _RUN | _SHOWN | {"toml", "mermaid"}
+    assert fence.language in known
+    if fence.language == "json":
+        assert fence.mark.startswith("shape: ")
+    if fence.language == "":
+        looks_like_commands = re.search(r"^(\w+=\S+ )*(curl|make|python) ", fence.text, re.M)
+        assert not looks_like_commands, "say ```sh"
+        assert fence.mark or "data: " not in fence.text
+
+
+@pytest.mark.parametrize("fence", SHAPES, ids=lambda fence: fence.where)
+def test_what_is_shown_of_an_answer_has_its_shape(fence: Fence, service: Process) -> None:
+    name, _, part = fence.mark.removeprefix("shape: ").partition(", ")
+    document = httpx.get(f"{service.url}/openapi.json").json()
+    schemas = {
+        each: _strict(schema, whole=part != "in part")
+        for each, schema in document["components"]["schemas"].items()
+    }
+    schema = {"$ref": f"#/components/schemas/{name}", "components": {"schemas": schemas}}
+    for shown in _json_of(fence):
+        errors = [error.message for error in OAS31Validator(schema).iter_errors(shown)]
+        assert not errors
+
+
+@pytest.mark.parametrize(
+    "fence", [each for each in FENCES if each.language == "toml"], ids=lambda fence: fence.where
+)
+def test_settings_that_are_shown_are_toml(fence: Fence) -> None:
+    assert tomllib.loads(fence.text)
+
+
+def test_there_are_examples_of_every_kind() -> None:
+    assert {fence.language for fence in EXAMPLES} == _RUN
+    assert SHAPES
+
+
+def _strict(schema: Mapping[str, Any], *, whole: bool) -> dict[str, Any]:
+    """Return a shape that takes no other fields than those it names."""
+    if "properties" not in schema:
+        return dict(schema)
+    required = schema.get("required", []) if whole else []
+    return {**schema, "additionalProperties": False, "required": required}
+
+
+def _json_of(fence: Fence) -> list[Any]:
+    if fence.language == "json":
+        return [json.loads(fence.text)]
+    lines = _SHORTENED.sub("", fence.text).splitlines()
+    return [json.loads(line.removeprefix("data: ")) for line in lines if line]

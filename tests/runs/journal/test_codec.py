@@ -1,0 +1,58 @@
+"""Events as they are kept: what is written is what is read, and a line is one line."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from service.domain import AgentReport, Usage
+from service.events import AgentFinished, AnswerDelta, Event, RunFailed, RunFinished
+from service.runs.journal.codec import decode_events, encode_events, join_lines
+from tests._support.runs.event_samples import REPORT, SAMPLES
+
+AWKWARD = ["", "\n", "\r\n", "\0", "\u2028", "\x85", '"', "\\", "]\n[", "é", "\U0001f600", " "]
+
+
+@pytest.mark.parametrize("event", SAMPLES, ids=lambda event: event.type)
+def test_every_event_comes_back_as_it_was(event: Event) -> None:
+    assert decode_events(encode_events([event])) == [event]
+
+
+def test_an_event_comes_back_with_everything_that_may_be_in_it() -> None:
+    report = AgentReport(
+        agent="a",
+        model="m",
+        text="said",
+        usage=Usage(1, 2, 3, 4, estimated=True),
+        cost=0.1 + 0.2,
+        elapsed_ms=1.5,
+        first_token_ms=0.5,
+        finish_reason="stop",
+        partial=True,
+        config_hash="hash",
+        reused=True,
+    )
+    events: list[Event] = [
+        AgentFinished("a", report),
+        RunFinished("c", Usage(), 0.1, 3.0, "c", degraded=True, combiner=report),
+        RunFailed("c", "code", "Why.", True, Usage(), None, None, unfinished=(report, REPORT)),
+    ]
+    assert decode_events(encode_events(events)) == events
+
+
+@pytest.mark.parametrize("text", AWKWARD)
+def test_any_text_comes_back_from_one_line(text: str) -> None:
+    line = encode_events([AnswerDelta("a", text)])
+    assert b"\n" not in line
+    assert decode_events(line) == [AnswerDelta("a", text)]
+
+
+def test_several_lines_are_read_in_order() -> None:
+    lines = [encode_events(SAMPLES[:3]), encode_events(SAMPLES[3:4]), encode_events(SAMPLES[4:])]
+    assert decode_events(join_lines(lines)) == SAMPLES
+
+
+@pytest.mark.parametrize("line", [b"", b"[", b"{}", b'[{"type":"unheard"}]', b"[]\n"])
+def test_what_is_no_line_is_refused(line: bytes) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        decode_events(line)

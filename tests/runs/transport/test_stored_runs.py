@@ -1,0 +1,170 @@
+"""Runs that have ended: read from the store, with their events for a while, and then without."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from service.runs.journal.codec import encode_events
+from service.runs.run import Run
+from service.runs.transport.database import Shelf, events_of
+from service.store.records import Segment, StoredRun
+from tests._support.llm.scripted import an_ask
+from tests._support.runs.event_samples import SAMPLES
+from tests._support.runs.service import FOREVER, LONG, ME, service
+
+
+async def test_a_finished_run_can_be_read_again() -> None:
+    async with service() as it:
+        run = await it.finish()
+        again = await it.runs.find(run.id, ME)
+        assert again is not run
+        assert await it.read(again) == run.log.after(0)
+
+
+async def test_a_finished_run_can_be_read_from_any_event_on() -> None:
+    async with service() as it:
+        run = await it.finish()
+        again = await it.runs.find(run.id, ME)
+        for after in range(len(run.log) + 1):
+            assert await it.read(again, after) == run.log.after(after)
+
+
+async def test_a_run_is_known_as_it_was() -> None:
+    async with service() as it:
+        run = await it.finish(an_ask(conversation_id="conv_2", message_id="message_2"))
+        again = await it.runs.find(run.id, ME)
+    for name in ("message_id", "conversation_id", "ensemble_name", "config_hash", "created_at"):
+        assert getattr(again, name) == getattr(run, name)
+    assert again.is_complete
+    assert not again.was_interrupted
+
+
+async def test_another_process_can_read_it_as_well() -> None:
+    async with service() as one, service(beside=one) as other:
+        run = await one.finish()
+        assert await other.read(await other.runs.find(run.id, ME)) == run.log.after(0)
+
+
+async def test_after_its_retention_the_events_of_a_run_are_gone() -> None:
+    async with service(limits={"retention_s": 60}) as it:
+        run = await it.finish()
+        await it.expire(after_s=55)
+        assert isinstance(await it.runs.look(run.id, ME), Run)
+        await it.expire(after_s=65)
+        error = await it.refusal(run.id)
+    assert (error.status, error.code) == (410, "run_expired")
+
+
+async def test_a_run_whose_events_expire_while_it_is_looked_up_has_none() -> None:
+    async with service() as it:
+        stored = await it.stored(await it.finish())
+        await it.expire(after_s=10_000)
+        assert await Shelf(it.memory.runs).bring(stored) is stored
+
+
+async def test_the_answer_stays_when_the_events_are_gone() -> None:
+    async with service() as it:
+        run = await it.finish()
+        before = await it.stored(run)
+        await it.expire(after_s=10_000)
+        left = await it.runs.look(run.id, ME)
+        assert isinstance(left, StoredRun)
+        assert (left.state, left.answer, left.usage) == ("completed", before.answer, before.usage)
+        assert set(await it.answers(run)) == {"a", "b", "combine"}
+
+
+async def test_an_open_run_never_expires() -> None:
+    async with service(FOREVER, limits={"retention_s": 1}, **LONG) as it:
+        run = await it.start()
+        with it.runs.reading(run):
+            await asyncio.sleep(3600)
+            await it.expire(after_s=10_000)
+            assert await it.runs.find(run.id, ME) is run
+            assert len(await it.memory.runs.segments(ME, run.id)) > 0
+
+
+async def test_a_run_that_never_was_is_unknown() -> None:
+    async with service() as it:
+        error = await it.refusal("run_" + "0" * 32)
+    assert (error.status, error.code) == (404, "run_not_found")
+
+
+async def test_somebody_elses_run_is_unknown_open_or_ended() -> None:
+    async with service() as it:
+        run = await it.start(an_ask(owner="me"))
+        assert (await it.refusal(run.id, "you")).status == 404
+        await it.read(run)
+        await it.journal.settle(30)
+        assert (await it.refusal(run.id, "you")).status == 404
+
+
+async def test_somebody_elses_expired_run_is_as_unknown_as_any() -> None:
+    async with service() as it:
+        run = await it.finish(an_ask(owner="me"))
+        await it.expire(after_s=10_000)
+        assert (await it.refusal(run.id, "me")).status == 410
+        assert (await it.refusal(run.id, "you")).status == 404
+
+
+async def test_an_ended_run_is_not_kept_in_memory() -> None:
+    async with service() as it:
+        await it.finish()
+        assert it.runs.working == 0
+
+
+async def test_an_ended_run_is_kept_in_memory_until_its_end_is_committed() -> None:
+    async with service() as it:
+        run = await it.start()
+        it.memory.writing.shut()
+        await it.read(run)
+        assert it.runs.working == 1
+        assert await it.runs.find(run.id, ME) is run
+        it.memory.writing.reopen()
+        await it.journal.settle(30)
+        assert it.runs.working == 0
+
+
+async def test_a_run_can_be_read_here_while_the_database_is_down() -> None:
+    async with service() as it:
+        run = await it.start()
+        it.memory.reading.shut()
+        it.memory.writing.shut()
+        again = await it.runs.find(run.id, ME)
+        assert (await it.read(again))[-1].final
+        it.memory.reading.reopen()
+
+
+async def test_several_runs_are_stopped_wherever_they_are() -> None:
+    async with service(FOREVER, **LONG) as it:
+        runs = [await it.start() for _ in range(2)]
+        ended = await it.start()
+        await it.runs.cancel(ended)
+        await it.journal.settle(0)
+        await it.runs.stop_all(ME, [run.id for run in (*runs, ended)])
+        await it.journal.settle(30)
+        states = {run.state for run in it.memory.tables.runs.values()}
+    assert states == {"cancelled"}
+
+
+# --- events from the pieces in which they were committed ---
+
+
+def _piece(first: int, last: int) -> Segment:
+    data = encode_events(SAMPLES[first - 1 : last])
+    return Segment(run_id="run_1", owner=ME, first_seq=first, last_seq=last, data=data)
+
+
+@pytest.mark.parametrize("after", range(10))
+def test_events_behind_a_number_may_begin_within_a_piece(after: int) -> None:
+    pieces = [piece for piece in (_piece(1, 4), _piece(5, 9)) if piece.last_seq > after]
+    assert events_of(pieces, after) == SAMPLES[after:9]
+
+
+def test_a_piece_may_repeat_what_the_one_before_it_has() -> None:
+    assert events_of([_piece(1, 4), _piece(3, 9)], 0) == SAMPLES[:9]
+
+
+def test_events_end_where_a_piece_is_missing() -> None:
+    assert events_of([_piece(1, 4), _piece(6, 9)], 0) == SAMPLES[:4]

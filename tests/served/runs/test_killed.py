@@ -1,0 +1,38 @@
+"""`kill -9` at any moment: what clients were told holds, and nothing is lost, doubled or repaid."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests._support.recovery.installation import Installation
+from tests._support.recovery.kill_campaign import FACTOR, campaign, kill_a_worker, kill_all, rounds
+from tests.served.server.test_workers import two_workers
+
+pytestmark = pytest.mark.timeout(300 + 600 * FACTOR)
+
+
+async def test_whatever_was_acknowledged_survives_a_kill_at_any_moment(
+    installation: Installation,
+) -> None:
+    with campaign(installation) as killing:
+        for _ in rounds(20 if installation.is_postgres else 40):
+            await killing.round(installation.serve(), kill_all)
+        await killing.finish(installation.serve())
+
+
+async def test_it_survives_the_death_of_one_worker_of_two(installation: Installation) -> None:
+    service = installation.serve("--workers", "2")
+    with campaign(installation) as killing:
+        for _ in rounds(5):
+            await two_workers(service)
+            await killing.round(service, kill_a_worker)
+        await killing.finish(service)
+
+
+async def test_it_survives_the_death_of_all_workers(installation: Installation) -> None:
+    with campaign(installation) as killing:
+        for _ in rounds(3):
+            service = installation.serve("--workers", "2")
+            await two_workers(service)
+            await killing.round(service, kill_all)
+        await killing.finish(installation.serve("--workers", "2"))

@@ -1,0 +1,176 @@
+"""A service that is stopped, killed or replaced: what it knew, the next one knows."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests._support.clients.api import (
+    Api,
+    Event,
+    answer_of,
+    asking,
+    assert_whole,
+    client_of,
+    events_of,
+    follow,
+    of_type,
+)
+from tests._support.recovery.installation import Installation
+from tests._support.servers.processes import Process, kill
+
+
+def raw(events: list[Event]) -> bytes:
+    return b"".join(event.raw for event in events)
+
+
+def stop(process: Process) -> None:
+    process.signal(signal.SIGTERM)
+    assert process.wait() == 0
+
+
+def crash(process: Process) -> None:
+    process.crash()
+
+
+async def read_until(api: Api, event_type: str, **fields: Any) -> list[Event]:
+    """Ask, read until an event of this type has come, and leave."""
+    received = []
+    async with api.asked(**fields) as response:
+        async for event in follow(response):
+            received.append(event)
+            if event.type == event_type:
+                break
+    return received
+
+
+@pytest.mark.parametrize("end", [stop, crash])
+async def test_a_finished_run_is_the_same_after_a_restart(
+    installation: Installation, end: Callable[[Process], None]
+) -> None:
+    service = installation.serve()
+    async with client_of(service.url) as api:
+        live = await api.ask(stream_agents=True, conversation_id="conv-1")
+        shown = await api.shown(live[0].run_id)
+    end(service)
+    async with client_of(installation.serve().url) as api:
+        assert raw(await api.replayed(live[0].run_id)) == raw(live)
+        assert await api.shown(live[0].run_id) == shown
+        for cut in range(0, len(live) + 1, 7):
+            rest = await api.replayed(live[0].run_id, f"?starting_after={cut}")
+            assert raw(rest) == raw(live[cut:])
+
+
+async def test_a_run_in_flight_is_interrupted_by_a_kill_and_says_so(
+    installation: Installation,
+) -> None:
+    service = installation.serve()
+    async with client_of(service.url) as api:
+        seen = await read_until(api, "answer.delta", ensemble="endless", stream_agents=True)
+        service.crash()
+    run_id = seen[0].run_id
+    async with client_of(installation.serve().url) as api:
+        shown = await api.shown(run_id)
+        headers = {"Last-Event-ID": seen[-1].id}
+        response = await api.http.post("/api/process", json=asking(), headers=headers)
+        rest = events_of(response.content)
+        whole = await api.replayed(run_id)
+    assert_whole(rest, after=len(seen))
+    assert raw(whole) == raw(seen + rest)
+    last = rest[-1].data
+    assert (last["type"], last["status"], last["code"]) == ("run.failed", "error", "interrupted")
+    assert last["partial"] is True
+    assert last["message"].endswith(".")
+    assert shown["state"] == "interrupted"
+    assert shown["answer"] == answer_of(whole)
+    assert shown["answer"].startswith(answer_of(seen))
+    assert {agent["name"]: agent["state"] for agent in shown["agents"]}["one"] == "answered"
+
+
+async def test_a_run_is_interrupted_once_however_often_the_service_starts(
+    installation: Installation,
+) -> None:
+    service = installation.serve()
+    async with client_of(service.url) as api:
+        run_id = await api.started(ensemble="endless")
+        service.crash()
+    seen = set()
+    for _ in range(3):
+        service = installation.serve()
+        async with client_of(service.url) as api:
+            seen.add(raw(await api.replayed(run_id)))
+        service.crash()
+    assert len(seen) == 1
+
+
+async def test_a_run_ended_by_a_drain_is_kept_with_its_final_event(
+    installation: Installation,
+) -> None:
+    service = installation.serve(DRAIN_S="0.2")
+    async with client_of(service.url) as api, api.asked(ensemble="endless") as response:
+        events = follow(response)
+        seen = [await anext(events)]
+        service.signal(signal.SIGTERM)
+        seen += [event async for event in events]
+    assert await asyncio.to_thread(service.wait) == 0
+    assert seen[-1].data["code"] == "shutting_down"
+    async with client_of(installation.serve().url) as api:
+        assert raw(await api.replayed(seen[0].run_id)) == raw(seen)
+        assert (await api.shown(seen[0].run_id))["state"] == "failed"
+
+
+async def test_a_run_being_worked_on_is_not_interrupted_by_a_service_that_starts_beside_it(
+    installation: Installation,
+) -> None:
+    first = installation.serve()
+    async with client_of(first.url) as api, api.asked(ensemble="steady") as response:
+        events = follow(response)
+        seen = [await anext(events)]
+        installation.serve(SPOOL_DIR=str(installation.folder / "another-spool"))
+        seen += [event async for event in events]
+    assert_whole(seen)
+    assert seen[-1].data["status"] == "Completed"
+
+
+async def test_a_killed_worker_s_run_is_interrupted_while_the_others_go_on(
+    installation: Installation,
+) -> None:
+    service = installation.serve("--workers", "2")
+    async with client_of(service.url) as api, client_of(service.url) as other:
+        seen = await read_until(api, "answer.delta", ensemble="endless")
+        for pid in service.workers:  # whichever has it; the parent starts others
+            kill(pid)
+        ended = await other.ended(seen[0].run_id)
+        whole = await other.replayed(seen[0].run_id)
+    assert ended["state"] == "interrupted"
+    assert raw(whole[: len(seen)]) == raw(seen)
+    assert of_type(whole, "run.failed")[-1]["code"] == "interrupted"
+
+
+async def test_a_worker_that_was_taken_for_dead_changes_nothing_when_it_goes_on(
+    on_postgres: Installation, tmp_path: Path
+) -> None:
+    frozen = on_postgres.serve()
+    healthy = on_postgres.serve(SPOOL_DIR=str(tmp_path / "spool-of-another-machine"))
+    async with client_of(frozen.url) as api, client_of(healthy.url) as other:
+        async with api.asked(ensemble="endless") as response:
+            events = follow(response)
+            run_id = (await anext(events)).run_id
+            frozen.signal(signal.SIGSTOP)
+            try:
+                ended = await other.ended(run_id, patience_s=60)
+                whole = await other.replayed(run_id)
+            finally:
+                frozen.signal(signal.SIGCONT)
+            # It hears that it is over, and stops paying for what nobody will see.
+            last = [event async for event in events][-1]
+        assert last.data["code"] == "interrupted"
+        assert (await api.http.get("/health")).status_code == 200
+        assert_whole(whole)
+        assert raw(await other.replayed(run_id)) == raw(whole)
+        assert await other.shown(run_id) == ended

@@ -1,0 +1,169 @@
+"""Being told to stop: open streams get their end, new work is refused, and the exit is clean."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import AsyncExitStack
+
+import pytest
+
+from tests._support.clients.api import (
+    Api,
+    asking,
+    assert_whole,
+    client_of,
+    connected,
+    events_of,
+    follow,
+    head,
+    take_response,
+    until,
+)
+from tests._support.servers.processes import Process
+from tests.served.conftest import Start, Upstream
+from tests.served.server.test_lost_clients import not_reading
+
+
+async def exit_code(process: Process) -> int:
+    return await asyncio.to_thread(process.wait)
+
+
+async def is_draining(api: Api) -> bool:
+    return (await api.http.get("/health/ready")).status_code == 503
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_fifty_open_streams_each_get_their_final_event_and_a_clean_end(
+    start: Start, upstream: Upstream, number: signal.Signals
+) -> None:
+    service = start(DRAIN_S="0.3")
+    async with client_of(service.url) as api, AsyncExitStack() as stack:
+        open_streams = [
+            await stack.enter_async_context(api.asked(ensemble="endless-answer")) for _ in range(50)
+        ]
+        service.signal(number)
+        # An end of file before the last chunk would raise here.
+        bodies = await asyncio.gather(*(response.aread() for response in open_streams))
+    for body in bodies:
+        events = events_of(body)
+        assert_whole(events)
+        assert events[-1].data["status"] == "error"
+        assert events[-1].data["code"] == "shutting_down"
+        assert events[-1].data["message"].endswith(".")
+    assert await exit_code(service) == 0
+    assert "Traceback" not in service.err
+    await until(upstream.quiet)
+
+
+async def test_while_draining_new_work_is_refused_and_open_streams_finish(start: Start) -> None:
+    service = start(DRAIN_S="20")
+    async with client_of(service.url) as api, api.asked(ensemble="brief") as response:
+        events = follow(response)
+        first = await anext(events)
+        service.signal(signal.SIGTERM)
+        await until(lambda: is_draining(api))
+
+        ready = await api.http.get("/health/ready")
+        assert ready.json()["code"] == "draining"
+        assert int(ready.headers["retry-after"]) > 0
+
+        refused = await api.http.post("/api/process", json=asking())
+        assert refused.status_code == 503
+        assert refused.json()["code"] == "draining"
+        assert int(refused.headers["retry-after"]) > 0
+
+        assert (await api.http.get("/health/live")).status_code == 200
+        health = await api.http.get("/health")
+        assert health.status_code == 200
+        assert health.json()["status"] == "degraded"
+
+        assert (await api.shown(first.run_id))["state"] == "running"
+        resumed = await api.replayed(first.run_id, "?starting_after=1")
+        rest = [event async for event in events]
+        assert rest == resumed
+        assert_whole([first, *rest])
+        assert rest[-1].data["status"] == "Completed"
+    assert await exit_code(service) == 0
+
+
+async def test_a_second_signal_ends_it_now(start: Start) -> None:
+    service = start(DRAIN_S="100")
+    async with client_of(service.url) as api, api.asked(ensemble="endless"):
+        service.signal(signal.SIGTERM)
+        await until(lambda: is_draining(api))
+        await asyncio.sleep(0.2)  # in the same moment it would be an echo of the first
+        service.signal(signal.SIGTERM)
+        assert await exit_code(service) != 0
+
+
+async def test_the_echo_of_a_signal_is_not_a_second_one(start: Start) -> None:
+    service = start(DRAIN_S="20")
+    async with client_of(service.url) as api, api.asked(ensemble="brief") as response:
+        service.signal(signal.SIGTERM)
+        service.signal(signal.SIGINT)  # two of one kind could reach it as one
+        events = events_of(await response.aread())
+    assert events[-1].data["status"] == "Completed"
+    assert await exit_code(service) == 0
+
+
+async def test_clients_that_idle_or_dawdle_do_not_keep_it_from_ending(start: Start) -> None:
+    service = start(DRAIN_S="20")
+    halves = (b"", b"GET /", head(method="GET", path="/health"), head("Content-Length: 9"))
+    async with AsyncExitStack() as stack:
+        for request in halves:
+            _, writer = await stack.enter_async_context(connected(service.port))
+            writer.write(request)
+        async with client_of(service.url) as api:
+            assert_whole(await api.ask())
+            service.signal(signal.SIGTERM)
+            assert await exit_code(service) == 0
+
+
+async def test_a_client_that_does_not_read_does_not_keep_it_from_ending(start: Start) -> None:
+    service = start(DRAIN_S="0.2")
+    async with client_of(service.url) as api:
+        live = await api.ask(ensemble="huge")
+        path = f"/api/runs/{live[0].run_id}/events"
+        async with not_reading(service.port, head(method="GET", path=path)):
+            began = asyncio.get_running_loop().time()
+            service.signal(signal.SIGTERM)
+            assert await exit_code(service) == 0, service.err
+    # Else it is the kernel that gives the client up, after 20 s.
+    assert asyncio.get_running_loop().time() - began < 15
+
+
+async def test_a_client_that_gave_up_does_not_keep_it_from_ending(start: Start) -> None:
+    service = start(DRAIN_S="0.2")
+    async with client_of(service.url) as api:
+        await api.started(ensemble="hung")
+        service.signal(signal.SIGTERM)
+        assert await exit_code(service) == 0
+
+
+async def test_http_1_0_streams_get_their_final_event_too(start: Start) -> None:
+    service = start(DRAIN_S="0.2")
+    body = b'{"message": "Hi", "message_id": "1", "ensemble": "endless"}'
+    async with connected(service.port) as (reader, writer):
+        writer.write(
+            b"POST /api/process HTTP/1.0\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+        )
+        start_ = await reader.readuntil(b"agent.started")
+        service.signal(signal.SIGTERM)
+        events = events_of(take_response(start_ + await reader.read())[0].body)
+    assert events[-1].data["code"] == "shutting_down"
+    assert await exit_code(service) == 0
+
+
+async def test_http_2_streams_get_their_final_event_too(start: Start) -> None:
+    service = start(DRAIN_S="0.2")
+    async with (
+        client_of(service.url, http2=True, http1=False) as h2,
+        h2.asked(ensemble="endless") as one,
+        h2.asked(ensemble="endless-answer") as other,
+    ):
+        service.signal(signal.SIGTERM)
+        for response in (one, other):
+            assert_whole(events_of(await response.aread()))
+    assert await exit_code(service) == 0

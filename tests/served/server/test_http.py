@@ -1,0 +1,220 @@
+"""The ways HTTP can be spoken to the service, HTTP/1.0 to HTTP/2."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+from collections.abc import AsyncIterator
+
+import pytest
+from h2.connection import H2Connection
+from h2.events import DataReceived
+
+from tests._support.clients.api import (
+    Api,
+    answered,
+    asking,
+    assert_whole,
+    client_of,
+    connected,
+    event_of,
+    events_of,
+    exchange,
+    follow,
+    head,
+    take_response,
+    until,
+)
+from tests._support.servers.processes import PATIENCE_S, Process
+from tests.served.conftest import Upstream
+
+BODY = json.dumps(asking()).encode()
+
+
+async def test_http_1_0_gets_the_stream_unchunked_up_to_the_end_of_file(service: Process) -> None:
+    request = (
+        b"POST /api/process HTTP/1.0\r\nContent-Type: application/json\r\n"
+        b"Content-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
+    )
+    response = answered(await exchange(service.port, request))
+    assert response.status == 200
+    assert "transfer-encoding" not in response.headers
+    assert_whole(events_of(response.body))
+
+
+async def test_pipelined_requests_are_answered_in_order(service: Process) -> None:
+    ask = head(f"Content-Length: {len(BODY)}") + BODY
+    health = head(method="GET", path="/health/live")
+    last = head("Connection: close", method="GET", path="/nowhere")
+    rest = await exchange(service.port, ask + health + ask + last)
+    statuses = []
+    while rest:
+        response, rest = take_response(rest)
+        statuses.append(response.status)
+        if "x-run-id" in response.headers:
+            assert_whole(events_of(response.body))
+    assert statuses == [200, 200, 200, 404]
+
+
+async def test_a_connection_is_used_again_after_a_stream(service: Process) -> None:
+    async with connected(service.port) as (reader, writer):
+        for _ in range(3):
+            writer.write(head(f"Content-Length: {len(BODY)}") + BODY)
+            assert_whole(events_of(answered(await reader.readuntil(b"\r\n0\r\n\r\n")).body))
+
+
+async def test_a_body_in_chunks_of_one_byte_is_read(service: Process) -> None:
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in BODY) + b"0\r\n\r\n"
+    request = head("Connection: close", "Transfer-Encoding: chunked") + chunks
+    assert_whole(events_of(answered(await exchange(service.port, request)).body))
+
+
+async def test_a_client_that_expects_100_continue_gets_it(service: Process) -> None:
+    async with connected(service.port) as (reader, writer):
+        told = ("Connection: close", "Expect: 100-continue", f"Content-Length: {len(BODY)}")
+        writer.write(head(*told))
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
+        writer.write(BODY)
+        assert_whole(events_of(answered(await reader.read()).body))
+
+
+@pytest.mark.parametrize("path", ["/health", "/metrics", "/", "/nowhere"])
+async def test_head_has_the_headers_of_get_and_no_body(service: Process, path: str) -> None:
+    raw = await exchange(service.port, head("Connection: close", method="HEAD", path=path))
+    first, _, body = raw.partition(b"\r\n\r\n")
+    assert body == b""
+    assert first.startswith(b"HTTP/1.1 404" if path == "/nowhere" else b"HTTP/1.1 200")
+    assert b"x-trace-id: " in first.lower()
+
+
+async def test_head_of_a_runs_events_is_not_left_hanging(api: Api) -> None:
+    run_id = (await api.ask(ensemble="solo"))[0].run_id
+    response = await api.http.head(f"/api/runs/{run_id}/events")
+    assert response.status_code == 200
+    assert response.content == b""
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"), [("/api/process", "POST"), ("/api/runs/x", "GET"), ("/health", "GET")]
+)
+async def test_options_says_what_is_allowed(api: Api, path: str, allowed: str) -> None:
+    response = await api.http.options(path)
+    assert response.status_code == 200
+    assert allowed in response.headers["allow"]
+    assert response.headers["x-trace-id"]
+
+
+async def test_the_server_does_not_say_what_it_is_made_of(api: Api) -> None:
+    assert "server" not in (await api.http.get("/health")).headers
+
+
+async def test_health_live_ready_and_the_first_page(api: Api) -> None:
+    health = (await api.http.get("/health")).json()
+    assert health["status"] == "ok"
+    assert health["version"]
+    assert health["checks"]
+    assert (await api.http.get("/health/live")).status_code == 200
+    assert (await api.http.get("/health/ready")).status_code == 200
+    assert "POST /api/process" in (await api.http.get("/")).text
+
+
+@pytest.fixture
+async def h2(service: Process) -> AsyncIterator[Api]:
+    """A client that speaks HTTP/2 from its first byte."""
+    async with client_of(service.url, http2=True, http1=False) as client:
+        yield client
+
+
+async def test_http_2_streams(h2: Api, upstream: Upstream) -> None:
+    async with h2.asked(ensemble="endless-answer") as response:
+        assert response.http_version == "HTTP/2"
+        assert response.headers["content-type"].startswith("text/event-stream")
+        async for event in follow(response):
+            if event.type == "answer.delta":
+                break
+        assert await upstream.open_streams() >= 1
+        await h2.http.post(f"/api/runs/{response.headers['x-run-id']}/cancel")
+
+
+async def test_many_streams_share_one_http_2_connection(h2: Api) -> None:
+    answers = await asyncio.gather(*(h2.ask() for _ in range(60)))
+    for events in answers:
+        assert_whole(events)
+    assert len({events[0].run_id for events in answers}) == 60
+
+
+async def test_a_stream_reset_in_http_2_is_a_client_that_left(
+    hasty: Api, impatient: Process, upstream: Upstream
+) -> None:
+    await until(upstream.quiet)
+    headers = [
+        *((":method", "POST"), (":path", "/api/process"), (":scheme", "http")),
+        *((":authority", "localhost"), ("content-type", "application/json")),
+    ]
+    async with connected(impatient.port) as (reader, writer):
+        protocol = H2Connection()  # httpx never resets a stream it gives up
+        protocol.initiate_connection()
+        protocol.send_headers(1, headers)
+        protocol.send_data(1, json.dumps(asking(ensemble="endless")).encode(), end_stream=True)
+        writer.write(protocol.data_to_send())
+        received = b""
+        while not received.endswith(b"\n\n"):
+            for event in protocol.receive_data(await reader.read(65_536)):
+                received += event.data if isinstance(event, DataReceived) else b""
+        run_id = event_of(received.partition(b"\n\n")[0] + b"\n\n").run_id
+        protocol.reset_stream(1)
+        writer.write(protocol.data_to_send())
+        assert (await hasty.ended(run_id))["code"] == "abandoned"
+        protocol.ping(b"12345678")
+        writer.write(protocol.data_to_send())
+        assert protocol.receive_data(await reader.read(65_536))  # the connection lives
+    await until(upstream.quiet)
+
+
+async def test_a_thousand_requests_do_not_end_the_streams_of_their_connection(h2: Api) -> None:
+    async with h2.asked(ensemble="endless-answer") as response:
+        for _ in range(26):
+            await asyncio.gather(*(h2.http.get("/health/live") for _ in range(40)))
+        run_id = response.headers["x-run-id"]
+        await h2.http.post(f"/api/runs/{run_id}/cancel")
+        assert_whole([event async for event in follow(response)])
+
+
+async def test_a_refused_body_leaves_the_other_streams_of_a_connection_alone(h2: Api) -> None:
+    async with h2.asked(ensemble="steady") as other:
+        response = await h2.http.post(
+            "/api/process",
+            content=b"x" * 3_000_000,
+            headers={"Content-Type": "application/json"},
+        )
+        assert response.status_code == 413
+        assert response.json()["code"] == "body_too_large"
+        assert_whole([event async for event in follow(other)])
+
+
+async def test_a_stalled_http_2_stream_is_dropped(hasty: Api, impatient: Process) -> None:
+    """Its window is 64 KB, so it fills at once."""
+
+    async def dropped() -> bool:
+        return "\nfanout_open_streams 0.0" in (await hasty.http.get("/metrics")).text
+
+    async with (
+        client_of(impatient.url, http2=True, http1=False) as h2,
+        h2.asked(ensemble="huge") as response,
+    ):
+        assert response.http_version == "HTTP/2"
+        await until(dropped)
+
+
+def test_curl_speaks_http_2(service: Process) -> None:
+    done = subprocess.run(
+        [
+            *("curl", "-sS", "-N", "--http2-prior-knowledge", f"{service.url}/api/process"),
+            *("--json", json.dumps(asking())),
+        ],
+        capture_output=True,
+        timeout=PATIENCE_S,
+        check=True,
+    )
+    assert_whole(events_of(done.stdout))

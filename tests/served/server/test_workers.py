@@ -1,0 +1,125 @@
+"""Several worker processes behind one address."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import AsyncExitStack
+
+from tests._support.clients.api import Api, assert_whole, client_of, events_of, until
+from tests._support.servers.processes import Process, is_alive
+from tests.served.conftest import Start
+from tests.served.server.test_drain import exit_code
+
+
+async def metric(api: Api, series: str) -> float:
+    page = (await api.http.get("/metrics")).text
+    return sum(float(line.split()[-1]) for line in page.splitlines() if line.startswith(series))
+
+
+async def two_workers(service: Process) -> list[int]:
+    """Return the pids of both workers, once there are two."""
+
+    async def started() -> bool:
+        return len(service.workers) == 2
+
+    await until(started)
+    return service.workers
+
+
+async def test_a_killed_worker_is_replaced_and_a_drain_ends_them_all(start: Start) -> None:
+    service = start("--workers", "2", DRAIN_S="0.3")
+    first, second = await two_workers(service)
+    assert "with 2 workers" in service.out
+
+    os.kill(first, signal.SIGKILL)
+
+    async def replaced() -> bool:
+        return len([pid for pid in service.workers if is_alive(pid) and pid != first]) == 2
+
+    await until(replaced)
+    assert second in service.workers
+    assert f"worker {first} ended with -9" in service.err
+    # A connection each, so that both workers get some.
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(client_of(service.url)) for _ in range(12)]
+        for api in clients:
+            assert (await api.http.get("/health")).status_code == 200
+        streams = [
+            await stack.enter_async_context(api.asked(ensemble="endless-answer")) for api in clients
+        ]
+        service.signal(signal.SIGTERM)
+        for body in await asyncio.gather(*(response.aread() for response in streams)):
+            events = events_of(body)
+            assert_whole(events)
+            assert events[-1].data["code"] == "shutting_down"
+    assert await exit_code(service) == 0
+    assert "Traceback" not in service.err
+
+
+async def test_any_worker_shows_the_sum_of_all_and_nothing_of_a_dead_ones_gauges(
+    start: Start,
+) -> None:
+    service = start("--workers", "2")
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(client_of(service.url)) for _ in range(10)]
+        await asyncio.gather(*(api.ask() for api in clients))
+        for api in clients:
+            assert await metric(api, "fanout_runs_total{") == 10
+            outcome = 'fanout_agent_outcomes_total{agent="llm-combine",outcome="answered"}'
+            assert await metric(api, outcome) == 10
+            assert await metric(api, "gen_ai_invoke_workflow_duration_seconds_count{") == 10
+            assert await metric(api, "fanout_inflight_runs") == 0
+            assert await metric(api, "fanout_open_streams") == 0
+
+    async with client_of(service.url) as api:
+        async with api.asked(ensemble="endless"):
+            assert await metric(api, "fanout_inflight_runs") == 1
+            before = await two_workers(service)
+            for pid in before:
+                os.kill(pid, signal.SIGKILL)
+
+        async def back() -> bool:
+            return len(service.workers) == 2 and not set(before) & set(service.workers)
+
+        await until(back)
+        assert await metric(api, "fanout_inflight_runs") == 0
+        assert await metric(api, "fanout_runs_total{") == 10
+
+
+async def test_workers_whose_parent_is_killed_finish_their_streams_and_end(start: Start) -> None:
+    service = start("--workers", "2", DRAIN_S="20")
+    workers = await two_workers(service)
+    async with client_of(service.url) as api, api.asked(ensemble="brief") as response:
+        service.signal(signal.SIGKILL)
+        events = events_of(await response.aread())
+    assert_whole(events)
+    assert events[-1].data["status"] == "Completed"
+
+    async def ended() -> bool:
+        return not any(is_alive(pid) for pid in workers)
+
+    await until(ended)
+
+
+async def test_ctrl_c_which_reaches_every_process_drains_just_once(start: Start) -> None:
+    service = start("--workers", "2", DRAIN_S="20")
+    workers = await two_workers(service)
+    async with client_of(service.url) as api, api.asked(ensemble="brief") as response:
+        for pid in (*workers, service.pid):
+            os.kill(pid, signal.SIGINT)
+        events = events_of(await response.aread())
+    assert events[-1].data["status"] == "Completed"
+    assert await exit_code(service) == 0
+
+
+async def test_a_second_signal_ends_all_workers_now(start: Start) -> None:
+    service = start("--workers", "2", DRAIN_S="100")
+    workers = await two_workers(service)
+    async with client_of(service.url) as api, api.asked(ensemble="endless"):
+        service.signal(signal.SIGTERM)
+        await asyncio.sleep(0.5)
+        service.signal(signal.SIGTERM)
+        assert await exit_code(service) != 0
+    assert not any(is_alive(pid) for pid in workers)

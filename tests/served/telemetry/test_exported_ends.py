@@ -1,0 +1,93 @@
+"""Spans of a service that is told to stop: nothing that was traced is lost on the way out."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+
+import pytest
+
+from tests._support.clients.api import Event, assert_whole, client_of, events_of, follow
+from tests._support.otlp import Protocol, Sink, assert_sound
+from tests._support.telemetry.span_trees import PROCESS
+from tests.served.conftest import Start
+from tests.served.server.test_drain import exit_code
+from tests.served.server.test_workers import two_workers
+from tests.served.telemetry.test_exported import assert_quiet, failed
+
+# So that nothing leaves before the end unless the batch is full.
+LAZY = {"OTEL_BSP_SCHEDULE_DELAY": "600000"}
+
+
+def code_of(events: Sequence[Event]) -> str:
+    assert_whole(events)
+    return str(events[-1].data.get("code", ""))
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+async def test_a_run_that_the_drain_lets_finish_is_exported_whole(
+    start: Start, sink: Sink, protocol: Protocol
+) -> None:
+    service = start(**sink.variables(protocol, **LAZY), DRAIN_S="20")
+    async with client_of(service.url) as api, api.asked(ensemble="brief") as response:
+        events = follow(response)
+        first = await anext(events)
+        service.signal(signal.SIGTERM)
+        assert code_of([first, *[event async for event in events]]) == ""
+    assert await exit_code(service) == 0
+    trace = sink.trace(response.headers["x-trace-id"])
+    assert_sound(trace)
+    assert len(trace.spans) == 13
+    assert trace.root.name == PROCESS
+    assert trace.span("invoke_workflow brief").attributes["app.outcome"] == "completed"
+    assert_quiet(service)
+
+
+async def test_a_run_that_the_drain_cuts_is_exported_as_cut(start: Start, sink: Sink) -> None:
+    service = start(**sink.variables(**LAZY), DRAIN_S="0.3")
+    async with client_of(service.url) as api, api.asked(ensemble="endless-answer") as response:
+        service.signal(signal.SIGTERM)
+        assert code_of(events_of(await response.aread())) == "shutting_down"
+    assert await exit_code(service) == 0
+    trace = sink.trace(response.headers["x-trace-id"])
+    assert_sound(trace)
+    assert len(trace.spans) == 13
+    workflow = trace.span("invoke_workflow endless-answer")
+    assert workflow.attributes["app.outcome"] in {"cancelled", "failed"}
+    combiner = trace.span("invoke_agent endless-combine")
+    assert combiner.attributes["app.cancelled"] is True
+    assert failed(trace) <= {workflow.name}
+    assert_quiet(service)
+
+
+async def test_each_of_two_workers_sends_what_it_has(start: Start, sink: Sink) -> None:
+    service = start("--workers", "2", **sink.variables(**LAZY), DRAIN_S="0.3")
+    workers = await two_workers(service)
+    async with AsyncExitStack() as stack:
+        # A connection each, so that both workers get some.
+        clients = [await stack.enter_async_context(client_of(service.url)) for _ in range(8)]
+        for api in clients:
+            assert_whole(await api.ask(ensemble="solo"))
+        streams = [
+            await stack.enter_async_context(api.asked(ensemble="endless-answer")) for api in clients
+        ]
+        service.signal(signal.SIGTERM)
+        bodies = await asyncio.gather(*(response.aread() for response in streams))
+    assert [code_of(events_of(body)) for body in bodies] == ["shutting_down"] * 8
+    assert await exit_code(service) == 0
+    for response in streams:
+        trace = sink.trace(response.headers["x-trace-id"])
+        assert_sound(trace)
+        assert len(trace.spans) == 13
+    runs = [span for span in sink.spans() if span.name == "invoke_workflow solo"]
+    assert len(runs) == 8
+    instances = {
+        (span.resource["process.pid"], span.resource["service.instance.id"])
+        for span in sink.spans()
+    }
+    assert {pid for pid, _ in instances} <= set(workers)
+    assert len({instance for _, instance in instances}) == len({pid for pid, _ in instances})
+    assert len(instances) == len({pid for pid, _ in instances})
+    assert_quiet(service)

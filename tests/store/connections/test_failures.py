@@ -1,0 +1,254 @@
+"""A database in trouble: it says so in time, loses nothing, and heals by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+import asyncpg  # type: ignore[import-untyped]  # it has no stubs
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.errors import StorageUnavailable
+from service.store.database import Database
+from service.store.journal.writer import Journal
+from service.store.migrate import migrate
+from service.store.records import Batch
+from service.store.runs import Runs
+from service.store.schema import runs
+from tests._support.runs.store_records import ME, opening, segment
+from tests._support.servers.databases import Postgres
+
+TIMEOUT_S = 0.5
+HANGS_S = 20.0  # only a hang takes longer
+
+
+async def _count(connection: AsyncConnection) -> int:
+    return await connection.scalar(sa.select(sa.func.count()).select_from(runs)) or 0
+
+
+async def _refusal(database: Database, *, reads: bool = False) -> StorageUnavailable:
+    work = database.read(_count) if reads else Journal(database).write(Batch([opening()]))
+    async with asyncio.timeout(TIMEOUT_S + HANGS_S):
+        with pytest.raises(StorageUnavailable) as caught:
+            await work
+    return caught.value
+
+
+async def _healed(database: Database) -> None:
+    """Wait until a question can be written again."""
+    async with asyncio.timeout(HANGS_S):
+        while True:
+            try:
+                await Journal(database).write(Batch([opening()]))
+            except StorageUnavailable:
+                await asyncio.sleep(0.05)
+            else:
+                return
+
+
+# --- SQLite ---
+
+_LOCKER = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN EXCLUSIVE")
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def _locked(path: str) -> Iterator[None]:
+    """Lock the file from another process."""
+    command = [sys.executable, "-c", _LOCKER, path]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe) as locker:
+        assert locker.stdout is not None
+        assert locker.stdout.readline() == b"locked\n"
+        yield
+
+
+async def test_a_locked_file_can_be_read_and_is_written_to_once_it_is_free(
+    sqlite_ready: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = sqlite_ready.removeprefix("sqlite:///")
+    database = Database(sqlite_ready, timeout_s=TIMEOUT_S)
+    with _locked(path):
+        for _ in range(3):
+            assert (await _refusal(database)).reason == "locked"
+        assert await database.read(_count) == 0
+    await _healed(database)
+    assert await database.read(_count) == 1
+    # Once each, however often somebody tried.
+    assert [record.getMessage() for record in caplog.records if "work" in record.getMessage()] == [
+        "writing does not work: The database is locked by another program. (database is locked)",
+        "writing works again",
+    ]
+    await database.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    options = ["-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    mounted = subprocess.run(["mount", *options], capture_output=True, check=False)
+    if mounted.returncode != 0:
+        reason = f"no file system of its own: {mounted.stderr.decode().strip()}"
+        if os.environ.get("CI", "").lower() == "true":
+            pytest.fail(reason)
+        pytest.skip(f"NOT TESTED, {reason}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+async def test_a_full_disk_refuses_what_is_new_and_keeps_what_there_is(small_disk: Path) -> None:
+    url = f"sqlite:///{small_disk}/service.db"
+    await migrate(url)
+    database = Database(url)
+    journal = Journal(database)
+    run = opening()
+    await journal.write(Batch([run]))
+    filler = small_disk / "filler"
+    filler.write_bytes(b"x" * (_free_bytes(small_disk) - 100_000))
+    written = []
+
+    async def fill() -> None:
+        for seq in count(1):
+            await journal.write(Batch(segments=[segment(run, seq, seq, b"x" * 20_000)]))
+            written.append(seq)
+
+    with pytest.raises(StorageUnavailable) as caught:
+        await fill()
+    assert caught.value.reason == "full"
+    kept = await Runs(database).segments(ME, run.run_id)
+    assert [each.last_seq for each in kept] == written
+    filler.unlink()
+    await journal.write(Batch(segments=[segment(run, 900, 900)]))
+    assert len(await Runs(database).segments(ME, run.run_id)) == len(written) + 1
+    await database.close()
+
+
+def _free_bytes(folder: Path) -> int:
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_bsize
+
+
+async def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/nowhere/service.db")
+    assert (await _refusal(database, reads=True)).reason == "down"
+    await database.close()
+    # The driver's thread for a file that could not be opened speaks to this loop once more.
+    while any("_connection_worker" in thread.name for thread in threading.enumerate()):
+        await asyncio.sleep(0.01)
+
+
+# --- PostgreSQL ---
+
+
+async def _connections(url: str) -> int:
+    """Return how many connections of the service the server has to this database."""
+    connection = await asyncpg.connect(url)
+    try:
+        count: int = await connection.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+            "AND application_name = 'llm-sse-service'"
+        )
+    finally:
+        await connection.close()
+    return count
+
+
+async def test_a_frozen_server_is_given_up_in_time_and_healed_without_leaks(
+    postgres: Postgres, postgres_ready: str
+) -> None:
+    database = Database(postgres_ready, timeout_s=TIMEOUT_S)
+    await asyncio.gather(*(database.read(_count) for _ in range(10)))
+    postgres.stop_the_world()
+    try:
+        for reads in (True, False, True, False):
+            assert (await _refusal(database, reads=reads)).reason == "slow"
+        await asyncio.gather(*(_refusal(database, reads=bool(n % 2)) for n in range(30)))
+    finally:
+        postgres.resume()
+    await _healed(database)
+    async with asyncio.timeout(HANGS_S):
+        while database._tasks:
+            await asyncio.sleep(0.05)
+        while await _connections(postgres_ready) > 7:
+            await asyncio.sleep(0.05)
+    await database.close()
+    async with asyncio.timeout(HANGS_S):
+        while await _connections(postgres_ready):
+            await asyncio.sleep(0.05)
+
+
+async def test_a_frozen_server_does_not_keep_anybody_from_closing(
+    postgres: Postgres, postgres_ready: str
+) -> None:
+    database = Database(postgres_ready, timeout_s=TIMEOUT_S)
+    await asyncio.gather(*(database.read(_count) for _ in range(10)))
+    postgres.stop_the_world()
+    try:
+        async with asyncio.timeout(HANGS_S):
+            await database.close()
+    finally:
+        postgres.resume()
+
+
+async def test_a_restarted_server_is_found_again(postgres: Postgres, postgres_ready: str) -> None:
+    database = Database(postgres_ready)
+    await asyncio.gather(*(database.read(_count) for _ in range(10)))
+    postgres.restart()
+    # At the first attempt: connections that the server has closed are replaced.
+    await Journal(database).write(Batch([opening()]))
+    assert await database.read(_count) == 1
+    await database.close()
+
+
+async def test_a_server_that_is_down_at_first_is_found_when_it_comes(
+    postgres: Postgres, postgres_ready: str
+) -> None:
+    postgres.stop()
+    try:
+        database = Database(postgres_ready, timeout_s=TIMEOUT_S)
+        for reads in (True, False):
+            assert (await _refusal(database, reads=reads)).reason == "down"
+    finally:
+        postgres.start()
+    await _healed(database)
+    await database.close()
+
+
+async def test_a_row_that_another_holds_is_waited_for_in_vain_only_so_long(
+    postgres_ready: str,
+) -> None:
+    database = Database(postgres_ready, timeout_s=TIMEOUT_S)
+    run = opening()
+    await Journal(database).write(Batch([run]))
+    holder = await asyncpg.connect(postgres_ready)
+    async with holder.transaction():
+        await holder.execute("LOCK TABLE runs")
+        assert (await _refusal(database)).reason == "slow"
+    await holder.close()
+    await _healed(database)
+    await database.close()
+
+
+async def test_a_wrong_password_is_said_without_the_password(postgres_ready: str) -> None:
+    url = postgres_ready.replace("postgres@", "nobody_such:s3cret-word@")
+    database = Database(url)
+    refusal = await _refusal(database, reads=True)
+    assert refusal.reason == "down"
+    assert "s3cret-word" not in f"{refusal} {refusal.__cause__!r}"
+    await database.close()

@@ -1,0 +1,96 @@
+"""SQLite's connections: few errands, and nothing lost or left over between them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.store.connections.sqlite import SqliteConnection, connect
+from service.store.database import Database
+from service.store.schema import workers
+from tests._support.runs.store_records import NOW
+
+
+@pytest.fixture
+async def connection(tmp_path: Path) -> AsyncIterator[SqliteConnection]:
+    opened = connect(str(tmp_path / "some.db"), isolation_level=None)
+    await opened
+    await opened.cursor().execute("CREATE TABLE said (word TEXT NOT NULL)")
+    yield opened
+    await opened.close()
+
+
+async def _say(connection: SqliteConnection, *words: str | None) -> None:
+    rows = [(word,) for word in words]
+    await connection.cursor().executemany("INSERT INTO said VALUES (?)", rows)
+
+
+async def _said(connection: SqliteConnection) -> list[str]:
+    cursor = await connection.cursor().execute("SELECT word FROM said ORDER BY rowid")
+    return [word for (word,) in await cursor.fetchall()]
+
+
+async def _begin(connection: SqliteConnection) -> None:
+    await connection.cursor().execute("BEGIN IMMEDIATE")
+
+
+async def test_what_only_tells_waits_for_the_commit(connection: SqliteConnection) -> None:
+    await _begin(connection)
+    await _say(connection, "a")
+    assert not connection.in_transaction
+    await connection.commit()
+    assert await _said(connection) == ["a"]
+
+
+async def test_what_asks_sees_what_was_told_before(connection: SqliteConnection) -> None:
+    await _begin(connection)
+    await _say(connection, "a", "b")
+    await _say(connection, "c")
+    assert await _said(connection) == ["a", "b", "c"]
+
+
+async def test_what_was_told_and_taken_back_is_not_done(connection: SqliteConnection) -> None:
+    await _begin(connection)
+    await _say(connection, "a")
+    await connection.rollback()
+    await _begin(connection)
+    await _say(connection, "b")
+    assert await _said(connection) == ["b"]
+    await connection.rollback()
+    assert await _said(connection) == []
+
+
+async def test_what_follows_a_mistake_is_not_done(database_of_workers: Database) -> None:
+    async def work(connection: AsyncConnection) -> None:
+        for name in ("a", None, "b"):
+            await connection.execute(sa.insert(workers), [{"id": name, "seen_at": NOW}])
+
+    with pytest.raises(IntegrityError):
+        await database_of_workers.write(work)
+    assert await database_of_workers.read(_names) == []
+
+
+async def test_after_a_mistake_the_connection_is_as_before(database_of_workers: Database) -> None:
+    async def work(connection: AsyncConnection, name: str | None) -> None:
+        await connection.execute(sa.insert(workers), [{"id": name, "seen_at": NOW}])
+
+    with pytest.raises(IntegrityError):
+        await database_of_workers.write(lambda connection: work(connection, None))
+    await database_of_workers.write(lambda connection: work(connection, "a"))
+    assert await database_of_workers.read(_names) == ["a"]
+
+
+@pytest.fixture
+async def database_of_workers(sqlite_ready: str) -> AsyncIterator[Database]:
+    opened = Database(sqlite_ready)
+    yield opened
+    await opened.close()
+
+
+async def _names(connection: AsyncConnection) -> list[str]:
+    return list(await connection.scalars(sa.select(workers.c.id).order_by(workers.c.id)))

@@ -1,0 +1,199 @@
+"""What people type means the same to both databases, and nothing they type means anything else."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import asyncpg  # type: ignore[import-untyped]  # it has no stubs
+import pytest
+
+from service.store.search.query import (
+    ENGLISH_STOP_WORDS,
+    MOST_TERMS,
+    Query,
+    fold,
+    fts5,
+    parse,
+    websearch,
+)
+from tests._support.servers.databases import Postgres
+
+HOSTILE = (
+    '"',
+    '""',
+    '"unbalanced phrase',
+    'a "b" c"',
+    "*",
+    "gravit*",
+    "NEAR(a b)",
+    "NEAR(",
+    "a AND b",
+    "a NOT b",
+    "question : x",
+    "{question answer} : x",
+    "col:x",
+    "^a",
+    "a + b",
+    "(a",
+    "a)",
+    "a' OR 1=1 --",
+    "'; DROP TABLE runs; --",
+    "a & b | !c",
+    "a <-> b",
+    "a:*",
+    "\\",
+    "%",
+    "_",
+    "-",
+    "--",
+    "- a",
+    "or",
+    "or or or",
+    "a or",
+    "or a",
+    "a or or b",
+    "-x",
+    "-x or -y",
+    "a or -b",
+    "\N{ROCKET}",
+    "a\N{ROCKET}b",
+    "日本語",
+    "ｆｕｌｌ",
+    "e\N{COMBINING ACUTE ACCENT}",
+    "\N{COMBINING ACUTE ACCENT}",
+    "\u2028",
+    "a\0b",
+    "\ud800",
+    "½ ² Ⅷ",
+    "x" * 1000,
+    "\N{CJK UNIFIED IDEOGRAPH-65E5}" * 1000,
+    "a " * 500,
+    " ".join(f"w{number}" for number in range(250)),
+    "-" * 1000,
+    '"' * 1000,
+    "(" * 1000,
+)
+
+
+def terms(text: str) -> list[tuple[list[str], list[str]]]:
+    """Return each alternative of a query: what is wanted and what is not, phrases as texts."""
+    query = parse(text)
+    return [
+        ([" ".join(term) for term in each.wanted], [" ".join(term) for term in each.unwanted])
+        for each in (query.alternatives if query else ())
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("gravity", [(["gravity"], [])]),
+        ("Gravity  WELLS", [(["gravity", "wells"], [])]),
+        ('"new york" city', [(["new york", "city"], [])]),
+        ("-york new", [(["new"], ["york"])]),
+        ('new -"york city"', [(["new"], ["york city"])]),
+        ("cats or dogs", [(["cats"], []), (["dogs"], [])]),
+        ("cats OR dogs Or fish", [(["cats"], []), (["dogs"], []), (["fish"], [])]),
+        ("big cats or small dogs -wet", [(["big", "cats"], []), (["small", "dogs"], ["wet"])]),
+        ('"or" nothing', [(["or", "nothing"], [])]),
+        ("well-known", [(["well known"], [])]),
+        ("don't", [(["don t"], [])]),
+        ("example.com/path", [(["example com path"], [])]),
+        ("snake_case", [(["snake case"], [])]),
+        ("C++", [(["c"], [])]),
+        ("Crème BRÛLÉE", [(["creme", "brulee"], [])]),
+        ('"not closed', [(["not closed"], [])]),
+        ("a or -b", [(["a"], [])]),
+        ("or a or or b or", [(["a"], []), (["b"], [])]),
+        ("--a b", [(["b"], ["a"])]),
+    ],
+)
+def test_a_query_means_what_it_means_to_search_engines(
+    text: str, meant: list[tuple[list[str], list[str]]]
+) -> None:
+    assert terms(text) == meant
+
+
+@pytest.mark.parametrize("text", ["", " ", "-x", "-x -y", "or", '""', "*", "\N{ROCKET}", "- -"])
+def test_a_query_that_wants_nothing_is_none(text: str) -> None:
+    assert parse(text) is None
+
+
+def test_stop_words_are_passed_over_outside_of_phrases() -> None:
+    assert parse("the", ENGLISH_STOP_WORDS) is None
+    assert parse("what is the", ENGLISH_STOP_WORDS) is None
+    assert parse("the cat", ENGLISH_STOP_WORDS) == parse("cat")
+    assert parse("cat -the", ENGLISH_STOP_WORDS) == parse("cat")
+    assert parse('"the who"', ENGLISH_STOP_WORDS) == parse('"the who"')
+
+
+def test_a_query_of_many_words_is_cut() -> None:
+    query = parse(" ".join(f"w{number}" for number in range(300)))
+    assert query is not None
+    assert len(query.wanted) == MOST_TERMS
+
+
+@pytest.mark.parametrize(
+    ("text", "folded"),
+    [
+        ("Crème", "creme"),
+        ("ÀÉÎÕÜ", "aeiou"),
+        ("e\N{COMBINING ACUTE ACCENT}", "e"),
+        ("straße", "straße"),
+        ("й", "й"),
+        ("日本", "日本"),
+    ],
+)
+def test_latin_letters_lose_their_accents_and_others_stay(text: str, folded: str) -> None:
+    assert fold(text) == folded
+
+
+@pytest.fixture(scope="module")
+def fts() -> sqlite3.Connection:
+    connection = sqlite3.connect(":memory:")
+    connection.execute("CREATE VIRTUAL TABLE texts USING fts5(text)")
+    return connection
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_fts5_takes_whatever_is_typed(fts: sqlite3.Connection, text: str) -> None:
+    query = parse(text)
+    if query is not None:
+        fts.execute("SELECT * FROM texts WHERE texts MATCH ?", (fts5(query),)).fetchall()
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_what_is_written_for_postgresql_means_the_same_to_us(text: str) -> None:
+    query = parse(text)
+    if query is not None:
+        assert parse(websearch(query)) == query
+
+
+_AGREED = (
+    "gravity",
+    "big cats",
+    '"new york" city',
+    "new -york",
+    'new -"york city"',
+    "cats or dogs",
+    "big cats OR small dogs -wet",
+    "-york new",
+)
+
+
+async def test_postgresql_reads_plain_queries_as_we_do(postgres: Postgres) -> None:
+    connection = await asyncpg.connect(postgres.url())
+    try:
+        for text in _AGREED:
+            query = parse(text)
+            assert isinstance(query, Query)
+            theirs, ours = await connection.fetchrow(
+                "SELECT websearch_to_tsquery('simple', $1)::text,"
+                " websearch_to_tsquery('simple', $2)::text",
+                text,
+                websearch(query),
+            )
+            # Ours has what is wanted first.
+            assert sorted(theirs.split(" ")) == sorted(ours.split(" ")), text
+    finally:
+        await connection.close()

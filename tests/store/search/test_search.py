@@ -1,0 +1,354 @@
+"""Both databases find the same runs for the same queries."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.errors import RequestError
+from service.store.conversations import Conversations
+from service.store.records import Batch, Opening
+from service.store.search.excerpt import MARK, UNMARK
+from service.store.search.search import LANGUAGES, Search
+from tests._support.runs.store_records import ME, SOMEBODY_ELSE, Parts, ending, opening
+from tests.store.search.test_query import HOSTILE
+
+SPACE = ("What keeps satellites in orbit?", "Gravity pulls them; their speed keeps them falling.")
+CATS = ("Do cats dream?", "Cats dream of hunting, researchers said. A sleeping cat's paws run.")
+DOGS = ("Do dogs dream?", "A dog runs in its sleep: it dreams of running.")
+CITY = ("Where is York?", "York is in England; New York is a city in America.")
+FOOD = ("Qu'est-ce que la crème brûlée ?", "A French dessert. Also: naïve, café, straße, Ελλάδα.")
+CODE = ("How do I call it?", "Use snake_case_name(x), or see https://example.com/docs/v2.html#top.")
+ALL = (SPACE, CATS, DOGS, CITY, FOOD, CODE)
+
+
+@pytest.fixture
+def search(parts: Parts) -> Search:
+    return Search(parts.database)
+
+
+async def tell(parts: Parts, *exchanges: tuple[str, str], **fields: Any) -> list[Opening]:
+    """Store exchanges, the newest last."""
+    openings = [
+        opening(question, run_id=f"run_{number:04}", **fields)
+        for number, (question, _) in enumerate(exchanges)
+    ]
+    answers = [answer for _, answer in exchanges]
+    endings = [ending(run, answer=answer) for run, answer in zip(openings, answers, strict=True)]
+    for run, end in zip(openings, endings, strict=True):
+        await parts.journal.write(Batch(openings=[run], endings=[end]))
+    return openings
+
+
+async def found(search: Search, query: str, lang: str = "en", owner: str = ME) -> list[str]:
+    """Return the questions found, best first."""
+    page = await search.find(owner, query, lang)
+    assert page.total == len(page.items)
+    return [hit.run.question for hit in page.items]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("gravity", [SPACE]),
+        ("GRAVITY", [SPACE]),
+        ("gravity speed", [SPACE]),
+        ("gravity cats", []),
+        ("satellites falling", [SPACE]),  # one in the question, one in the answer
+        ("nothing-like-this", []),
+        ("dream", [CATS, DOGS]),
+        ("dream -cats", [DOGS]),
+        ("dream -hunting", [DOGS]),  # it is in the answer alone
+        ('"new york"', [CITY]),
+        ('"york new"', []),
+        ('york -"new york"', []),
+        ("gravity or hunting", [SPACE, CATS]),
+        ("gravity OR hunting -cats", [SPACE]),
+        ('"orbit gravity"', []),  # no phrase goes from the question into the answer
+        ("creme", [FOOD]),
+        ("Crème Brûlée", [FOOD]),
+        ("CAFÉ", [FOOD]),
+        ("naive", [FOOD]),
+        ("straße", [FOOD]),
+        ("ελλάδα", [FOOD]),
+        ("snake_case_name", [CODE]),
+        ("case", [CODE]),
+        ("example.com", [CODE]),
+        ("docs", [CODE]),
+        ("v2", [CODE]),
+        ("qu'est-ce", [FOOD]),
+    ],
+)
+async def test_words_phrases_negations_and_alternatives(
+    parts: Parts, search: Search, query: str, expected: list[tuple[str, str]]
+) -> None:
+    await tell(parts, *ALL)
+    assert sorted(await found(search, query)) == sorted(question for question, _ in expected)
+
+
+@pytest.mark.parametrize(
+    ("query", "lang", "expected"),
+    [
+        ("dreams", "en", [CATS, DOGS]),
+        ("dreaming", "en", [CATS, DOGS]),
+        ("satellite", "en", [SPACE]),
+        ("running", "en", [CATS, DOGS]),
+        ("dreams", "simple", [DOGS]),
+        ("running", "simple", [DOGS]),
+        ("dreaming", "simple", []),
+        ("satellite", "simple", []),
+        ("satellites", "simple", [SPACE]),
+        ("creme", "fr", [FOOD]),
+        ("satellite", "fr", []),
+        ("what keeps", "en", [SPACE]),
+        ("the gravity", "en", [SPACE]),
+        ("the gravity", "simple", []),
+        ("what", "simple", [SPACE]),
+        ('"pulls them"', "en", [SPACE]),
+        ('"in its sleep"', "en", [DOGS]),
+        ('"in her sleep"', "en", []),
+    ],
+)
+async def test_english_is_stemmed_and_other_languages_are_as_they_are(
+    parts: Parts, search: Search, query: str, lang: str, expected: list[tuple[str, str]]
+) -> None:
+    await tell(parts, *ALL)
+    wanted = sorted(question for question, _ in expected)
+    assert sorted(await found(search, query, lang)) == wanted
+
+
+@pytest.mark.parametrize("lang", ["en", "simple"])
+async def test_nothing_that_can_be_typed_is_an_error(
+    parts: Parts, search: Search, lang: str
+) -> None:
+    await tell(parts, *ALL)
+    for query in HOSTILE:
+        page = await search.find(ME, query, lang)
+        assert page.total <= len(ALL), query
+
+
+@pytest.mark.parametrize("query", ["", "   ", "-cats", "the", "what is the", "?!", "\N{ROCKET}"])
+async def test_a_query_that_wants_nothing_finds_nothing(
+    parts: Parts, search: Search, query: str
+) -> None:
+    await tell(parts, *ALL)
+    assert await found(search, query) == []
+
+
+async def test_an_unknown_language_is_refused_with_those_that_there_are(search: Search) -> None:
+    with pytest.raises(RequestError, match="simple, en, da, de") as refused:
+        await search.find(ME, "cats", "tlh")
+    assert refused.value.status == 400
+    assert "fr" in LANGUAGES
+
+
+async def test_a_match_in_the_question_ranks_above_one_in_the_answer(
+    parts: Parts, search: Search
+) -> None:
+    await tell(parts, ("About whales.", "Big."), ("What is big?", "Some say whales."))
+    assert await found(search, "whale") == ["About whales.", "What is big?"]
+    assert await found(search, "whales", "simple") == ["About whales.", "What is big?"]
+    ranks = [hit.rank for hit in (await search.find(ME, "whale")).items]
+    assert ranks[0] > ranks[1]
+
+
+async def test_of_equals_the_newest_comes_first(parts: Parts, search: Search) -> None:
+    await tell(parts, *[("Say it aloud.", "Aloud.")] * 3)
+    page = await search.find(ME, "aloud")
+    assert [hit.run.id for hit in page.items] == ["run_0002", "run_0001", "run_0000"]
+
+
+async def test_pages_follow_each_other_and_know_how_many_there_are(
+    parts: Parts, search: Search
+) -> None:
+    await tell(parts, *[("Say it.", "It.")] * 7)
+    pages = [await search.find(ME, "say", limit=3, offset=offset) for offset in (0, 3, 6, 9)]
+    assert [page.total for page in pages] == [7] * 4
+    assert not any(page.is_capped for page in pages)
+    ids = [hit.run.id for page in pages for hit in page.items]
+    assert ids == [f"run_{number:04}" for number in range(6, -1, -1)]
+
+
+async def test_somebody_elses_runs_are_not_found(parts: Parts, search: Search) -> None:
+    await tell(parts, *ALL)
+    for owner in (SOMEBODY_ELSE, "m", "me ", "ME", "me 0", "o", "", "*", '"', "o6d650"):
+        assert await found(search, "gravity", owner=owner) == []
+        assert await found(search, "gravity or me", owner=owner) == []
+
+
+async def test_owners_may_have_any_name(parts: Parts, search: Search) -> None:
+    names = ("me", "me 0", "0 me", 'a"b', "Ünïcode", "user:1", "running", "runs")
+    for number, name in enumerate(names):
+        run = opening(f"Hello from number{number}.", owner=name)
+        await parts.journal.write(Batch(openings=[run], endings=[ending(run)]))
+    for number, name in enumerate(names):
+        assert await found(search, "hello", owner=name) == [f"Hello from number{number}."]
+        assert await found(search, "hello", "simple", owner=name) == [f"Hello from number{number}."]
+
+
+async def test_a_run_is_found_once_it_has_ended(parts: Parts, search: Search) -> None:
+    run = await parts.opened("Is there life on Mars?")
+    assert await found(search, "mars") == []
+    await parts.journal.write(Batch(endings=[ending(run, answer="Nobody knows.", state="failed")]))
+    assert await found(search, "mars nobody") == ["Is there life on Mars?"]
+    await parts.journal.write(Batch(endings=[ending(run, answer="Nobody knows.", state="failed")]))
+    assert await found(search, "mars nobody") == ["Is there life on Mars?"]
+
+
+async def test_a_retried_run_is_found_no_more(parts: Parts, search: Search) -> None:
+    [first] = await tell(parts, ("Is there life on Mars?", "Some."))
+    again = replace(opening("Is there life on Mars?"), retry_of=first.run_id)
+    await parts.journal.write(Batch(openings=[again]))
+    assert await found(search, "mars") == []
+    await parts.journal.write(Batch(endings=[ending(again, answer="Plenty.")]))
+    assert await found(search, "plenty") == ["Is there life on Mars?"]
+    assert await found(search, "some life", "simple") == []
+
+
+async def test_a_deleted_conversation_is_found_no_more(parts: Parts, search: Search) -> None:
+    runs = await tell(parts, *ALL)
+    assert await Conversations(parts.database).delete(ME, runs[0].ask.conversation_id)
+    assert await found(search, "gravity") == []
+    assert len(await found(search, "dream")) == 2
+
+
+async def test_only_the_newest_thousand_are_ranked_and_counted(
+    parts: Parts, search: Search
+) -> None:
+    runs = [opening(f"Question {number}.", run_id=f"run_{number:04}") for number in range(1_050)]
+    for some in (runs[:500], runs[500:]):
+        endings = [ending(run, answer="The usual.") for run in some]
+        await parts.journal.write(Batch(openings=some, endings=endings))
+    page = await search.find(ME, "usual")
+    assert page.total == 1_000
+    assert page.is_capped
+    assert page.items[0].run.id == "run_1049"
+    last = await search.find(ME, "usual", limit=10, offset=990)
+    assert last.items[-1].run.id == "run_0050"
+
+
+@pytest.mark.parametrize("gap", [1_500, 5_000, 100_000, 1_000_000])
+async def test_old_runs_are_found_however_many_came_in_between(
+    parts: Parts, search: Search, gap: int
+) -> None:
+    for number in range(5):
+        run = opening(f"Needle {number}.")
+        await parts.journal.write(Batch(openings=[run], endings=[ending(run)]))
+        if parts.database.dialect == "postgresql":  # there, runs are searched block by block
+            await parts.database.write(partial(_skip_numbers, (number + 1) * gap))
+    assert len(await found(search, "needle")) == 5
+
+
+async def _skip_numbers(to: int, connection: AsyncConnection) -> None:
+    await connection.exec_driver_sql(
+        f"SELECT setval(pg_get_serial_sequence('runs', 'number'), {to})"
+    )
+
+
+# --- snippets ---
+
+
+async def snippet(search: Search, query: str, lang: str = "en") -> str:
+    [hit] = (await search.find(ME, query, lang)).items
+    return hit.snippet
+
+
+def marked(text: str) -> list[str]:
+    return [piece.partition(UNMARK)[0] for piece in text.split(MARK)[1:]]
+
+
+@pytest.mark.parametrize(
+    ("query", "lang", "matches"),
+    [
+        ("gravity", "en", ["Gravity"]),
+        ("dreams hunting", "en", ["dream", "hunting"]),
+        ('"new york"', "en", ["New York"]),
+        ("york -dog", "en", ["York"]),
+        ("creme", "fr", ["crème"]),
+        ("gravity or cafe", "simple", ["Gravity"]),
+        ("snake_case", "en", ["snake_case"]),
+    ],
+)
+async def test_a_snippet_marks_what_matched(
+    parts: Parts, search: Search, query: str, lang: str, matches: list[str]
+) -> None:
+    await tell(parts, *ALL)
+    page = await search.find(ME, query, lang)
+    snippets = [marked(hit.snippet) for hit in page.items]
+    assert matches in snippets
+
+
+async def test_a_snippet_is_of_where_most_of_it_stands(parts: Parts, search: Search) -> None:
+    hay = "hay " * 500
+    await tell(parts, ("Question.", f"{hay}needle {hay}needle thread {hay}"))
+    said = await snippet(search, "needle thread")
+    assert f"hay {MARK}needle{UNMARK} {MARK}thread{UNMARK} hay" in said
+    assert said.startswith("… hay")
+    assert said.endswith("hay …")
+    assert len(said.split()) <= 40
+
+
+async def test_control_characters_of_a_text_are_not_in_its_snippet(
+    parts: Parts, search: Search
+) -> None:
+    await tell(parts, ("Question.", f"One {MARK}fake{UNMARK}\ttwo\n\x1b[31m needle <b>three"))
+    assert await snippet(search, "needle") == f"One fake two [31m {MARK}needle{UNMARK} <b>three"
+
+
+# --- large and strange texts ---
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "word " * 200_000,
+        " ".join(f"w{number}" for number in range(150_000)),
+        "x" * 1_000_000,
+        "日本語" * 200_000,
+        "é" * 500_000,
+        "\N{ROCKET}" * 250_000,
+        "a\N{COMBINING ACUTE ACCENT}" * 300_000,
+        "\n" * 1_000_000,
+    ],
+    ids=["one word", "many words", "a long word", "CJK", "accents", "emoji", "combining", "blank"],
+)
+async def test_a_text_of_a_megabyte_is_stored_and_found_by_its_beginning(
+    parts: Parts, search: Search, text: str
+) -> None:
+    await tell(parts, ("A large text", f"Prologue. {text} epilogue."))
+    assert await found(search, "prologue") == ["A large text"]
+    assert await found(search, "epilogue") == []
+    assert MARK in await snippet(search, "prologue")
+
+
+async def test_what_postgresql_cannot_store_does_no_harm(parts: Parts, search: Search) -> None:
+    await tell(parts, ("A \0 question", "An \ud800 answer"))
+    assert await found(search, "answer") == ["A \ufffd question"]
+    assert await found(search, "question\0 \ud800answer") == ["A \ufffd question"]
+
+
+# --- readers and writers ---
+
+
+async def test_writers_do_not_wait_for_a_search(parts: Parts, search: Search) -> None:
+    await tell(parts, *ALL)
+    reading, written = asyncio.Event(), asyncio.Event()
+
+    async def read(connection: Any) -> int:
+        before = len((await connection.exec_driver_sql("SELECT id FROM runs")).all())
+        reading.set()
+        await written.wait()
+        after = len((await connection.exec_driver_sql("SELECT id FROM runs")).all())
+        return after - before
+
+    reader = asyncio.create_task(parts.database.read(read))
+    await reading.wait()
+    await parts.ended("Written meanwhile.", question="A new one")
+    assert await found(search, "meanwhile") == ["A new one"]
+    written.set()
+    assert await reader == 0

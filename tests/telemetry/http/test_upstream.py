@@ -1,0 +1,100 @@
+"""Upstream requests: a span below the chat, and no trace header where it is not allowed."""
+
+import httpx
+import pytest
+
+from telemetry import Telemetry
+from tests.telemetry.conftest import Capture, capturing, start
+from tests.telemetry.spans.test_run import chat_of
+
+URL = "https://api.example.com/v1/chat?key=1"
+
+
+class Upstream:
+    """A transport that keeps what it was sent."""
+
+    def __init__(self) -> None:
+        self.requests: list[httpx.Request] = []
+
+    def client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(transport=httpx.MockTransport(self._answer))
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        return httpx.Response(200)
+
+
+async def ask(telemetry: Telemetry, url: str = URL) -> httpx.Request:
+    upstream = Upstream()
+    async with upstream.client() as client:
+        telemetry.instrument(client)
+        telemetry.instrument(client)  # twice is once
+        run = start(telemetry)
+        chat = chat_of(run)
+        with chat.activate():
+            await client.post(url, headers={"x-mine": "1"})
+        chat.finish()
+        run.finish("completed")
+    (request,) = upstream.requests
+    return request
+
+
+async def test_the_request_is_a_span_below_its_chat(capture: Capture) -> None:
+    await ask(capture.telemetry)
+    post = capture.span("POST")
+    attributes = post.attributes or {}
+    assert capture.parent_name(post) == "chat gpt-4o-mini"
+    assert attributes["http.request.method"] == "POST"
+    assert attributes["http.response.status_code"] == 200
+    assert attributes["server.address"] == "api.example.com"
+
+
+async def test_a_host_not_named_gets_no_trace_header(capture: Capture) -> None:
+    request = await ask(capture.telemetry)
+    assert not {"traceparent", "tracestate", "baggage"} & set(request.headers)
+    assert request.headers["x-mine"] == "1"
+
+
+@pytest.mark.parametrize("host", ["api.example.com", "api.example.com:443"])
+async def test_a_host_that_is_named_gets_the_trace(host: str) -> None:
+    captured = capturing(traceparent_hosts=frozenset({host}))
+    request = await ask(captured.telemetry)
+    context = captured.span("POST").context
+    assert context is not None
+    assert format(context.trace_id, "032x") in request.headers["traceparent"]
+
+
+async def test_another_port_is_another_host() -> None:
+    captured = capturing(traceparent_hosts=frozenset({"api.example.com:8443"}))
+    assert "traceparent" not in (await ask(captured.telemetry)).headers
+
+
+async def test_nothing_is_wrapped_when_nothing_is_exported(quiet: Telemetry) -> None:
+    client = httpx.AsyncClient()
+    before = client._transport
+    quiet.instrument(client)
+    assert client._transport is before
+    assert "traceparent" not in (await ask(quiet)).headers
+    await client.aclose()
+
+
+async def test_an_unsampled_run_leaves_no_orphan_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    captured = capturing()
+    upstream = Upstream()
+    async with upstream.client() as client:
+        captured.telemetry.instrument(client)
+        monkeypatch.setattr(captured.telemetry._recorder.tracer, "sampler", _Never())
+        chat = chat_of(start(captured.telemetry))
+        with chat.activate():
+            await client.get(URL)
+        chat.finish()
+    assert captured.spans == []
+
+
+class _Never:
+    """A sampler of the run's tracer only; the HTTP client's own would follow its parent."""
+
+    def should_sample(self, *_args: object, **_kwargs: object) -> object:
+        from opentelemetry.sdk.trace.sampling import Decision, SamplingResult
+
+        return SamplingResult(Decision.DROP)

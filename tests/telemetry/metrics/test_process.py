@@ -1,0 +1,63 @@
+"""The health of the process: its figures on the page, and how late its event loop is."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+
+from telemetry import Telemetry
+from tests.telemetry.metrics.test_registry import samples
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="the figures come from /proc")
+
+
+def figure(telemetry: Telemetry, name: str) -> float:
+    return samples(telemetry.metrics_page("")[0].decode())[name, ()]
+
+
+@on_linux
+def test_the_page_shows_the_process_as_it_is(quiet: Telemetry) -> None:
+    assert figure(quiet, "process_resident_memory_bytes") > 10_000_000
+    assert abs(figure(quiet, "process_start_time_seconds") - time.time()) < 86_400
+    before = figure(quiet, "process_open_fds")
+    assert 0 < before < figure(quiet, "process_max_fds")
+    opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(10)]
+    assert figure(quiet, "process_open_fds") == before + 10
+    for each in opened:
+        os.close(each)
+
+
+@on_linux
+def test_cpu_time_is_that_of_the_process(quiet: Telemetry) -> None:
+    first = figure(quiet, "process_cpu_seconds_total")
+    assert first > 0
+    while time.process_time() < first + 0.1:
+        pass
+    assert figure(quiet, "process_cpu_seconds_total") == pytest.approx(time.process_time(), abs=1)
+
+
+async def count_until(seen: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not seen():
+            await asyncio.sleep(0.02)
+
+
+async def test_a_loop_that_is_held_up_shows_as_lag(quiet: Telemetry) -> None:
+    watch = asyncio.create_task(quiet.health.watch())
+    try:
+        await count_until(lambda: figure(quiet, "event_loop_lag_seconds_count") >= 1)
+        before = figure(quiet, "event_loop_lag_seconds_sum")
+        deadline = time.monotonic() + 0.6
+        while time.monotonic() < deadline:  # what an event loop must never be made to do
+            pass
+        await count_until(lambda: figure(quiet, "event_loop_lag_seconds_sum") > before + 0.3)
+    finally:
+        watch.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watch

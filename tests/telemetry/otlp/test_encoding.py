@@ -1,0 +1,112 @@
+"""Our encoding of spans is the library's, field by field."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    TraceState,
+    set_span_in_context,
+)
+
+from telemetry.otlp.encoding import encode
+from tests.telemetry.conftest import capturing
+from tests.telemetry.spans.test_run import fan_out
+
+STATE = TraceState([("vendor", "a"), ("other", "b")])
+REMOTE = SpanContext(7, 8, is_remote=True, trace_flags=TraceFlags(1), trace_state=STATE)
+VALUES: dict[str, Any] = {
+    "text": "é \u2028 \U0001f600",
+    "empty": "",
+    "yes": True,
+    "no": False,
+    "int": -5,
+    "large": 2**62,
+    "float": 0.25,
+    "bytes": b"\x00\xff",
+    "texts": ("a", "b"),
+    "numbers": (1, 2),
+    "nothing": (),
+    "map": {"a": 1, "b": {"c": ("d",)}},
+}
+
+
+def spans_of(resource: Resource, limits: SpanLimits | None = None) -> Sequence[ReadableSpan]:
+    """Return spans with everything that a span can have."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(resource=resource, span_limits=limits, shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracer = provider.get_tracer("one", "1.0", "https://schema", {"scope": "attribute"})
+    parent = set_span_in_context(NonRecordingSpan(REMOTE))
+    links = [Link(REMOTE, {"why": "resumed"}), Link(SpanContext(9, 10, is_remote=False))]
+    for kind in SpanKind:
+        span = tracer.start_span("all", parent, kind, VALUES, links)
+        span.add_event("bare")
+        span.add_event("full", VALUES, timestamp=123)
+        span.set_status(Status(StatusCode.ERROR, "it broke"))
+        span.end()
+    plain = provider.get_tracer("two").start_span("plain")
+    child = provider.get_tracer("two").start_span("child", set_span_in_context(plain))
+    child.set_status(StatusCode.OK)
+    child.end()
+    plain.end()
+    return exporter.get_finished_spans()
+
+
+def test_a_span_with_everything_is_encoded_the_same() -> None:
+    spans = spans_of(Resource({"service.name": "x", "process.pid": 1}, "https://resource"))
+    assert encode(spans) == encode_spans(spans)
+    assert encode(spans).SerializeToString() == encode_spans(spans).SerializeToString()
+
+
+def test_what_was_dropped_is_counted_the_same() -> None:
+    limits = SpanLimits(
+        max_span_attributes=3,
+        max_events=1,
+        max_links=1,
+        max_event_attributes=1,
+        max_link_attributes=0,
+    )
+    spans = spans_of(Resource({}), limits)
+    assert spans[0].dropped_attributes
+    assert encode(spans) == encode_spans(spans)
+
+
+def test_several_resources_and_scopes_are_kept_apart() -> None:
+    first, second = spans_of(Resource({"a": 1})), spans_of(Resource({"a": 2}))
+    mixed = [each for pair in zip(first, second, strict=True) for each in pair]
+    encoded = encode(mixed)
+    assert encoded == encode_spans(mixed)
+    assert len(encoded.resource_spans) == 2
+
+
+@pytest.mark.parametrize("scope", [None, InstrumentationScope("x")])
+def test_a_bare_span_is_encoded_the_same(scope: InstrumentationScope | None) -> None:
+    span = ReadableSpan("bare", REMOTE, instrumentation_scope=scope, resource=Resource({}))
+    span._start_time = span._end_time = 1
+    assert encode([span]) == encode_spans([span])
+
+
+async def test_the_spans_of_a_fan_out_are_encoded_the_same() -> None:
+    captured = capturing()
+    await fan_out(captured.telemetry)
+    assert encode(captured.spans) == encode_spans(captured.spans)
+
+
+def test_nothing_is_encoded_the_same() -> None:
+    assert encode([]) == encode_spans([])

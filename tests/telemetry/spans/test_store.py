@@ -1,0 +1,191 @@
+"""The store as telemetry sees it: spans where they belong, and a journal that falls behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any, get_args
+
+import pytest
+from opentelemetry.trace import SpanKind, StatusCode
+
+from telemetry import Telemetry
+from telemetry.http.middleware import ASGIApp
+from telemetry.spans.store import Recovered, Unavailable
+from tests.telemetry.conftest import Capture, call, start
+from tests.telemetry.http.test_middleware import answering
+from tests.telemetry.metrics.test_registry import OPENMETRICS, samples
+
+DURATION = "db_client_operation_duration_seconds"
+
+
+def page(telemetry: Telemetry) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    return samples(telemetry.metrics_page("")[0].decode())
+
+
+def counted(telemetry: Telemetry, operation: str, error: str = "") -> float | None:
+    labels = (("error_type", error), ("operation", operation), ("system", "sqlite"))
+    return page(telemetry).get((f"{DURATION}_count", labels))
+
+
+def reading(telemetry: Telemetry) -> ASGIApp:
+    """A route that reads a run from the store."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        telemetry.store_operation("read_run", system="sqlite").finish()
+        await answering(200, b"x", route="/api/runs/<run_id>")(scope, receive, send)
+
+    return app
+
+
+# --- operations ---
+
+
+async def test_what_a_request_reads_is_below_it(capture: Capture) -> None:
+    await call(capture.telemetry.middleware(reading(capture.telemetry)))
+    span = capture.span("read_run")
+    assert capture.parent_name(span) == "GET /api/runs/<run_id>"
+    assert span.kind is SpanKind.CLIENT
+    assert dict(span.attributes or {}) == {
+        "db.system.name": "sqlite",
+        "db.operation.name": "read_run",
+    }
+
+
+def test_what_a_run_writes_is_below_it(capture: Capture) -> None:
+    workflow = start(capture.telemetry)
+    capture.telemetry.store_operation("end_run", system="sqlite", parent=workflow).finish()
+    workflow.finish("completed")
+    assert capture.parent_name(capture.span("end_run")) == "invoke_workflow fanout"
+
+
+async def test_a_named_parent_goes_before_the_request(capture: Capture) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        workflow = start(capture.telemetry)
+        capture.telemetry.store_operation("end_run", system="sqlite", parent=workflow).finish()
+        workflow.finish("completed")
+        await answering()(scope, receive, send)
+
+    await call(capture.telemetry.middleware(app))
+    assert capture.parent_name(capture.span("end_run")) == "invoke_workflow fanout"
+
+
+def test_what_belongs_to_nobody_is_measured_and_has_no_span(capture: Capture) -> None:
+    capture.telemetry.store_operation("commit", system="sqlite").finish()
+    assert capture.spans == []
+    assert counted(capture.telemetry, "commit") == 1
+
+
+@pytest.mark.parametrize("reason", get_args(Unavailable))
+def test_an_operation_that_failed_says_why(capture: Capture, reason: Unavailable) -> None:
+    workflow = start(capture.telemetry)
+    operation = capture.telemetry.store_operation("end_run", system="sqlite", parent=workflow)
+    operation.finish(reason)
+    span = capture.span("end_run")
+    assert span.status.status_code is StatusCode.ERROR
+    assert (span.attributes or {})["error.type"] == reason
+    assert counted(capture.telemetry, "end_run", reason) == 1
+    assert counted(capture.telemetry, "end_run") is None
+
+
+class Trouble(Exception):
+    reason = "locked"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"), [(Trouble(), "locked"), (LookupError(), "LookupError"), (None, "")]
+)
+def test_a_block_ends_its_operation(capture: Capture, error: Exception | None, said: str) -> None:
+    operation = capture.telemetry.store_operation("list", system="sqlite")
+    with contextlib.suppress(Trouble, LookupError), operation:
+        if error:
+            raise error
+    assert counted(capture.telemetry, "list", said) == 1
+
+
+def test_what_nobody_waits_for_any_more_is_no_error(capture: Capture) -> None:
+    workflow = start(capture.telemetry)
+    operation = capture.telemetry.store_operation("list", system="sqlite", parent=workflow)
+    with pytest.raises(asyncio.CancelledError), operation:
+        raise asyncio.CancelledError
+    span = capture.span("list")
+    assert span.status.status_code is StatusCode.UNSET
+    assert (span.attributes or {})["app.cancelled"] is True
+    assert counted(capture.telemetry, "list") == 1
+
+
+def test_an_operation_of_the_store_ends_once(capture: Capture) -> None:
+    operation = capture.telemetry.store_operation("search", system="sqlite")
+    operation.finish()
+    operation.finish("slow")
+    assert counted(capture.telemetry, "search") == 1
+    assert counted(capture.telemetry, "search", "slow") is None
+
+
+async def test_a_slow_operation_leads_to_its_trace(capture: Capture) -> None:
+    await call(capture.telemetry.middleware(reading(capture.telemetry)))
+    context = capture.span("read_run").context
+    assert context
+    trace_id = format(context.trace_id, "032x")
+    lines = capture.page(OPENMETRICS).splitlines()
+    assert any(line.startswith(DURATION) and trace_id in line for line in lines)
+
+
+async def test_without_an_exporter_the_store_is_measured_all_the_same(quiet: Telemetry) -> None:
+    await call(quiet.middleware(reading(quiet)))
+    assert counted(quiet, "read_run") == 1
+
+
+# --- the journal ---
+
+
+def oldest_s(telemetry: Telemetry) -> float:
+    return page(telemetry)["journal_oldest_pending_seconds", ()]
+
+
+async def test_what_waits_goes_on_ageing_while_the_journal_hangs(quiet: Telemetry) -> None:
+    quiet.journal.pending(7, oldest_s=3.0)
+    assert page(quiet)["journal_pending_events", ()] == 7
+    before = oldest_s(quiet)
+    await asyncio.sleep(0.01)
+    assert oldest_s(quiet) > before >= 3
+
+
+def test_a_journal_that_has_caught_up_is_not_behind(quiet: Telemetry) -> None:
+    quiet.journal.pending(7, oldest_s=3.0)
+    quiet.journal.pending(0, oldest_s=0.0)
+    assert oldest_s(quiet) == 0
+    assert page(quiet)["journal_pending_events", ()] == 0
+
+
+def test_commits_say_how_late_they_were(quiet: Telemetry) -> None:
+    quiet.journal.committed(0.25)
+    assert page(quiet)["journal_lag_seconds_sum", ()] == 0.25
+
+
+@pytest.mark.parametrize("reason", get_args(Unavailable))
+def test_failures_are_counted_from_nothing(quiet: Telemetry, reason: Unavailable) -> None:
+    labels = (("reason", reason),)
+    names = ("journal_failures_total", "store_rejections_total")
+    assert [page(quiet)[name, labels] for name in names] == [0, 0]
+    quiet.journal.failed(reason)
+    quiet.store_rejected(reason)
+    assert [page(quiet)[name, labels] for name in names] == [1, 1]
+
+
+@pytest.mark.parametrize("outcome", get_args(Recovered))
+def test_recovered_runs_are_counted_from_nothing(quiet: Telemetry, outcome: Recovered) -> None:
+    name, labels = "fanout_recoveries_total", (("outcome", outcome),)
+    assert page(quiet)[name, labels] == 0
+    quiet.run_recovered(outcome)
+    assert page(quiet)[name, labels] == 1
+
+
+def test_a_trimmed_context_is_an_event_of_its_agent(capture: Capture) -> None:
+    agent = start(capture.telemetry).agent("llm-1", "gpt-4o-mini")
+    agent.context_trimmed(6)
+    agent.finish("answered")
+    (event,) = capture.span("invoke_agent llm-1").events
+    assert event.name == "app.context_trimmed"
+    assert dict(event.attributes or {}) == {"app.dropped_messages": 6}
+    assert page(capture.telemetry)["fanout_context_trims_total", (("agent", "llm-1"),)] == 1

@@ -33,7 +33,7 @@ class Tally:
     without_gap: int = 0
 
 
-class Exchange(asyncio.Protocol):
+class ServerRequest(asyncio.Protocol):
     """One request and its response; times in `perf_counter` seconds, 0 for what did not happen."""
 
     def __init__(self, request: bytes, tally: Tally | None = None) -> None:
@@ -92,7 +92,7 @@ class Exchange(asyncio.Protocol):
         self.tokens += tokens
         self.last_token = now
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's name
+    def connection_lost(self, exc: Exception | None) -> None:  # asyncio's name
         self.ended = self.ended or perf_counter()
         if not self.over.done():
             self.over.set_result(None)
@@ -109,7 +109,7 @@ class Exchange(asyncio.Protocol):
             self._transport.abort()
 
 
-async def connect(address: Address, exchange: Exchange) -> Exchange:
+async def connect(address: Address, exchange: ServerRequest) -> ServerRequest:
     """Send the exchange's request. Raises BenchError when nobody listens."""
     loop = asyncio.get_running_loop()
     try:
@@ -119,7 +119,9 @@ async def connect(address: Address, exchange: Exchange) -> Exchange:
     return exchange
 
 
-async def converse(address: Address, exchange: Exchange, expected_tokens: int) -> Exchange:
+async def converse(
+    address: Address, exchange: ServerRequest, expected_tokens: int
+) -> ServerRequest:
     """See an exchange through to its end.
 
     Raises BenchError unless it is answered with 200 and exactly `expected_tokens`.

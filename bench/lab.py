@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bench.client import Address, Exchange, converse
+from bench.client import Address, ServerRequest, converse
 from bench.fans import GAP_MS, TOKENS, Fan, Speech, ensembles_toml, get
 from bench.load import Load, Meter, Question, arrive
 from bench.processes import Process
@@ -104,7 +104,7 @@ class Lab:
         finally:
             await process.stop()
 
-    async def warm_up(self, served: Served, fan: Fan) -> list[Exchange]:
+    async def warm_up(self, served: Served, fan: Fan) -> list[ServerRequest]:
         """Let the service import, connect and cache what only the first runs pay for."""
         return await arrive(served.ask(fan), count=self.pick(20, 2), interval_s=0.01)
 
@@ -145,7 +145,7 @@ class Lab:
 
 async def fetch(address: Address, path: str) -> bytes:
     """Return the body of a GET. Raises BenchError unless the status is 200."""
-    exchange = await converse(address, Exchange(get(path)), 0)
+    exchange = await converse(address, ServerRequest(get(path)), 0)
     return exchange.rest.partition(b"\r\n\r\n")[2]
 
 

@@ -10,7 +10,7 @@ from time import perf_counter
 from types import TracebackType
 from typing import Self
 
-from bench.client import Address, Exchange, Tally, converse
+from bench.client import Address, ServerRequest, Tally, converse
 from bench.processes import BenchError, Process, cpu_s, machine_cpu_s
 
 
@@ -107,7 +107,7 @@ class Load:
         self._tasks: list[asyncio.Task[None]] = []
         self._ending = False
         self._tally: Tally | None = None
-        self._open: set[Exchange] = set()
+        self._open: set[ServerRequest] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -161,7 +161,7 @@ class Load:
         await asyncio.sleep(delay_s)
         question = self._question
         while not self._ending:
-            exchange = Exchange(question.request, self._tally)
+            exchange = ServerRequest(question.request, self._tally)
             self._open.add(exchange)
             try:
                 await converse(question.address, exchange, question.tokens)
@@ -169,10 +169,10 @@ class Load:
                 self._open.discard(exchange)
 
 
-async def arrive(question: Question, *, count: int, interval_s: float) -> list[Exchange]:
+async def arrive(question: Question, *, count: int, interval_s: float) -> list[ServerRequest]:
     """Ask `count` times, `interval_s` apart whatever the answers do; return all when all ended."""
     began = perf_counter()
-    exchanges = [Exchange(question.request) for _ in range(count)]
+    exchanges = [ServerRequest(question.request) for _ in range(count)]
     async with asyncio.TaskGroup() as group:
         for number, exchange in enumerate(exchanges):
             await asyncio.sleep(max(0.0, began + number * interval_s - perf_counter()))

@@ -19,14 +19,14 @@ import uvloop
 from service.app import Services, create_app
 from service.events import Event
 from service.runs.journal.journal import Journal
-from service.runs.journal.pending import Trail
+from service.runs.journal.pending import PendingEvents
 from service.runs.log import RunLog
 
 # Private, but the same server as the service's.
 from service.server.process import _serve
 from service.server.sockets import allow_many_files, base_url, listen
 from service.settings import load_settings
-from service.store.records import AgentAnswer, Ending, Opening, Taken
+from service.store.records import AgentAnswer, KeyConflict, NewRun, RunEnd
 from service.store.store import Store
 from telemetry import Workflow, configure_logging
 
@@ -47,16 +47,18 @@ class NoTables:
 class NoJournal(Journal):
     """A journal that keeps nothing, in no time."""
 
-    async def open(self, opening: Opening) -> Taken | None:  # noqa: ARG002
+    async def open(self, opening: NewRun) -> KeyConflict | None:
         return None
 
-    def follow(self, run_id: str, owner: str, log: RunLog) -> Trail:
-        return Trail(run_id, owner, log, lambda _: None, lambda: None)
+    def follow(self, run_id: str, owner: str, log: RunLog) -> PendingEvents:
+        return PendingEvents(run_id, owner, log, lambda _: None, lambda: None)
 
     def land(self, answer: AgentAnswer) -> None:
         pass
 
-    async def end(self, trail: Trail, final: Event, ending: Ending, workflow: Workflow) -> None:  # noqa: ARG002
+    async def end(
+        self, trail: PendingEvents, final: Event, ending: RunEnd, workflow: Workflow
+    ) -> None:
         trail.saved.set_result(None)
 
     async def keep(self) -> None:

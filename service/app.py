@@ -16,9 +16,9 @@ from service.api.chat import chat, websocket
 from service.api.history import conversations, history
 from service.api.http import errors
 from service.api.middleware import cors
-from service.api.middleware.lingering_close import Linger
+from service.api.middleware.lingering_close import LingeringClose
 from service.api.middleware.origins import Origins
-from service.api.middleware.send_timeout import App, SendDeadline
+from service.api.middleware.send_timeout import App, SendTimeout
 from service.api.openai import chat_completions
 from service.api.openai.responses import routes as responses
 from service.api.openapi import docs_page, document
@@ -26,7 +26,7 @@ from service.api.runs import process
 from service.api.runs import runs as run_pages
 from service.api.sessions import ask
 from service.api.text import stream
-from service.coalescing import Pace
+from service.coalescing import CoalescingWindow
 from service.ensembles.catalog import Agent, AgentDefaults, Catalog
 from service.ensembles.watcher import EnsemblesFile
 from service.llm.client import LLMClient
@@ -34,9 +34,9 @@ from service.llm.resilience import RetryBudget
 from service.llm.tokens.counter import open_counter
 from service.llm.transport import UpstreamTransport
 from service.mock_llm.transport import MockTransport
-from service.runs.launcher import Tools
+from service.runs.launcher import RunDependencies
 from service.runs.runs import Runs
-from service.runs.worker import Keeping
+from service.runs.worker import Worker
 from service.settings import Settings
 from service.store.store import Store, open_store
 from service.strategies import STRATEGIES
@@ -88,8 +88,8 @@ def create_app(
     _label(telemetry, ensembles.catalog)
     http = httpx.AsyncClient(transport=transport or _transport(settings))
     telemetry.instrument(http)
-    pace = Pace()
-    tools = Tools(
+    pace = CoalescingWindow()
+    tools = RunDependencies(
         catalog=lambda: ensembles.catalog,
         client=LLMClient(http, pace, key_needed=not settings.use_llm_mock),
         keys=lambda agent: agent_key(agent, settings, variables),
@@ -99,7 +99,7 @@ def create_app(
         tokens=open_counter(settings.redis, telemetry),
     )
     store = store or open_store(settings, telemetry)
-    keeping = Keeping(settings, store, tools)
+    keeping = Worker(settings, store, tools)
     sockets = websocket.Sockets()
     quart = _quart(settings, keeping.runs, store, telemetry)
     chat_completions.install(quart, keeping.runs, tools.catalog)
@@ -124,7 +124,7 @@ def create_app(
         store=store,
         runs=keeping.runs,
         sockets=sockets,
-        asgi=Linger(telemetry.middleware(SendDeadline(quart, settings.send_timeout_s))),
+        asgi=LingeringClose(telemetry.middleware(SendTimeout(quart, settings.send_timeout_s))),
     )
 
 
@@ -181,7 +181,7 @@ def _quart(settings: Settings, runs: Runs, store: Store, telemetry: Telemetry) -
 
 
 def _lifespan(
-    app: Quart, watches: Sequence[Callable[[], Coroutine[None, None, None]]], keeping: Keeping
+    app: Quart, watches: Sequence[Callable[[], Coroutine[None, None, None]]], keeping: Worker
 ) -> None:
     tasks: list[asyncio.Task[None]] = []
 

@@ -14,12 +14,12 @@ import time
 WINDOW_S = 0.008
 LONG_WINDOW_S = 0.100
 READER_WINDOW_S = 0.004
-QUIET = 0.10  # share of one core below which nothing is delayed
-BUSY = 0.40  # share from which the whole window applies
+IDLE_SHARE = 0.10  # share of one core below which nothing is delayed
+BUSY_SHARE = 0.40  # share from which the whole window applies
 SAMPLE_S = 0.25
 
 
-class Pace:
+class CoalescingWindow:
     """How long, in seconds, readers and writers may wait for more: 0 while there is no load.
 
     `window_s` is for reading what somebody is looking at, `long_window_s` for what nobody sees
@@ -46,4 +46,4 @@ class Pace:
 
 def load(share: float) -> float:
     """Return from 0 to 1 how much a process is loaded that uses `share` of one core."""
-    return min(1.0, max(0.0, (share - QUIET) / (BUSY - QUIET)))
+    return min(1.0, max(0.0, (share - IDLE_SHARE) / (BUSY_SHARE - IDLE_SHARE)))

@@ -47,7 +47,7 @@ class ToolCall:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Particulars:
+class RequestOptions:
     """What holds for one question beside its words; kept with the run.
 
     `options` are request parameters by OpenAI's names, passed on to models as they are;
@@ -66,7 +66,7 @@ class Particulars:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class RunRequest:
     """What a face makes of a request: everything a run needs to know about it.
 
     `continues` says that the conversation may exist already: what was said in it comes first.
@@ -89,14 +89,14 @@ class Ask:
     appends: bool = False
     title: str | None = None
     user_id: str | None = None
-    particulars: Particulars = Particulars()
+    particulars: RequestOptions = RequestOptions()
 
     @property
     def question(self) -> str:
         """The text of the last message."""
         return self.messages[-1].content
 
-    def without_option(self, name: str) -> Ask:
+    def without_option(self, name: str) -> RunRequest:
         """Return the same question without one of its options."""
         options = {key: each for key, each in self.particulars.options.items() if key != name}
         return replace(self, particulars=replace(self.particulars, options=options))

@@ -14,12 +14,12 @@ from telemetry.context import RequestInfo, current_request
 from telemetry.http import upstream
 from telemetry.http.middleware import ASGIApp, Middleware
 from telemetry.metrics.labels import LabelSets
-from telemetry.metrics.process import Health
+from telemetry.metrics.process import ProcessHealth
 from telemetry.metrics.registry import Metrics
-from telemetry.non_recording import QuietTracer
+from telemetry.non_recording import NonRecordingTracer
 from telemetry.setup import TelemetryConfig, Tracing, end_within, resource_of
 from telemetry.spans import store
-from telemetry.spans.operation import Operation, Recorder
+from telemetry.spans.operation import Recorder, TimedSpan
 from telemetry.spans.run import Workflow
 from telemetry.spans.store import (
     JournalMetrics,
@@ -50,14 +50,14 @@ class Telemetry:
         store.expect(self.metrics)
         self.journal = JournalMetrics(self.metrics)
         shows = [self.journal.show, *(outlet.show for outlet in self._outlets)]
-        self.health = Health(self.metrics, shows)
+        self.health = ProcessHealth(self.metrics, shows)
         self._recorder = Recorder(
             self._tracing.tracer,
             self.metrics,
             is_exporting=self._tracing.is_exporting,
             captures_content=config.captures_content,
         )
-        self._untraced = replace(self._recorder, tracer=QuietTracer())
+        self._untraced = replace(self._recorder, tracer=NonRecordingTracer())
         self._ended = False
         self.set_labels(
             workflows=config.workflows,
@@ -117,7 +117,7 @@ class Telemetry:
         name: StoreOperationName,
         *,
         system: System,
-        parent: Operation | RequestInfo | None = None,
+        parent: TimedSpan | RequestInfo | None = None,
     ) -> StoreOperation:
         """Start an operation of the store, below `parent`, else below the current request.
 

@@ -58,11 +58,11 @@ def configure_logging(*, level: str, json: bool, stream: TextIO | None = None) -
 
     Raises ValueError when `level` is not a level's name.
     """
-    handler = _Handler(stream or sys.stderr)
+    handler = _StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter() if json else ReadableFormatter())
     root = logging.getLogger()
     root.setLevel(level.upper())
-    for earlier in [each for each in root.handlers if isinstance(each, _Handler)]:
+    for earlier in [each for each in root.handlers if isinstance(each, _StreamHandler)]:
         root.removeHandler(earlier)
     root.addHandler(handler)
     for chatty in ("httpx", "httpcore", "asyncio", "urllib3", "aiosqlite", "alembic"):
@@ -71,7 +71,7 @@ def configure_logging(*, level: str, json: bool, stream: TextIO | None = None) -
         logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
 
 
-class _Handler(logging.StreamHandler[TextIO]):
+class _StreamHandler(logging.StreamHandler[TextIO]):
     """Ours, to tell it from another's on the root logger."""
 
 

@@ -16,7 +16,7 @@ from opentelemetry.trace import (
 from opentelemetry.util.types import Attributes
 
 
-class QuietTracer(NoOpTracer):
+class NonRecordingTracer(NoOpTracer):
     """Spans that record nothing, with real and unique ids and the sampled flag off.
 
     The SDK's always-off sampler does the same for 3.4 µs a span, and with OTEL_SDK_DISABLED

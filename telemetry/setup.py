@@ -23,8 +23,8 @@ from opentelemetry.trace import Tracer
 
 from telemetry import semconv
 from telemetry.metrics.registry import Metrics
-from telemetry.non_recording import QuietTracer
-from telemetry.otlp.queue import Outlet, is_disabled
+from telemetry.non_recording import NonRecordingTracer
+from telemetry.otlp.queue import ExportQueue, is_disabled
 
 _CONTENT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 
@@ -63,11 +63,11 @@ class Tracing:
     """A tracer and the exporter behind it, if there is one. Raises TelemetryError."""
 
     def __init__(self, config: TelemetryConfig, resource: Resource, metrics: Metrics) -> None:
-        self.outlet: Outlet | None = None
+        self.outlet: ExportQueue | None = None
         self.provider = self._provider(config, resource, metrics)
         self.is_exporting = self.provider is not None
         self.tracer: Tracer = (
-            QuietTracer()
+            NonRecordingTracer()
             if self.provider is None
             else self.provider.get_tracer("telemetry", config.service_version)
         )

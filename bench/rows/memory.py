@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import resource
 
-from bench.client import Exchange, connect, converse
+from bench.client import ServerRequest, connect, converse
 from bench.fans import Fan, Speech, get
 from bench.lab import Lab, Served
 from bench.load import percentile
@@ -24,7 +24,7 @@ async def memory(lab: Lab) -> list[Line]:
     quick = Fan("quick", Speech(5), Speech(5))
     fan = Fan("slow", slow, slow)
     count = min(lab.pick(2000, 50), _files() // _FILES_PER_RUN)
-    exchanges = [Exchange(fan.request) for _ in range(count)]
+    exchanges = [ServerRequest(fan.request) for _ in range(count)]
     async with lab.service([quick, fan]) as served:
         await lab.warm_up(served, quick)
         before = served.process.rss_bytes()
@@ -49,7 +49,7 @@ async def memory(lab: Lab) -> list[Line]:
     ]  # fmt: skip
 
 
-async def _open(lab: Lab, served: Served, exchanges: list[Exchange]) -> None:
+async def _open(lab: Lab, served: Served, exchanges: list[ServerRequest]) -> None:
     """Start every run, evenly, and wait until all their agents speak."""
     streams = (await lab.mock_stats())["open_streams"] + 2 * len(exchanges)
     for exchange in exchanges:
@@ -68,13 +68,13 @@ async def _health(served: Served, count: int) -> list[float]:
     """Return the seconds that each of `count` probes took, asked over some seconds."""
     took = []
     for _ in range(count):
-        probe = await converse(served.address, Exchange(get("/health")), 0)
+        probe = await converse(served.address, ServerRequest(get("/health")), 0)
         took.append(probe.ended - probe.sent)
         await asyncio.sleep(0.01)
     return took
 
 
-def _check(exchanges: list[Exchange]) -> None:
+def _check(exchanges: list[ServerRequest]) -> None:
     waiting = sum(each.status == 200 and not each.ended for each in exchanges)
     if waiting < len(exchanges):
         raise BenchError(f"Only {waiting} of {len(exchanges)} runs were waiting.")

@@ -25,7 +25,7 @@ from bench.table import Line, thousands
 from service.store.conversations import Conversations
 from service.store.database import Database
 from service.store.history import History
-from service.store.journal.writer import Journal
+from service.store.journal.writer import JournalWriter
 from service.store.records import Batch
 from service.store.search.search import Search
 from tests._support.runs.store_records import ending, opening
@@ -182,7 +182,7 @@ def _is_logarithmic(p95s: list[float], times: float, few: int) -> bool:
 async def _written(lab: Lab, name: str, url: str) -> Line:
     """Compare commits of ten runs alone with those while another process searches."""
     database = Database(url)
-    journal = Journal(database)
+    journal = JournalWriter(database)
     alone: list[float] = []
     meanwhile: list[float] = []
     try:
@@ -217,7 +217,7 @@ async def _searching(lab: Lab, url: str) -> AsyncIterator[None]:
         await process.stop()
 
 
-async def _commits(lab: Lab, journal: Journal) -> list[float]:
+async def _commits(lab: Lab, journal: JournalWriter) -> list[float]:
     """Return how many ms each commit of ten runs took, questions and answers in one."""
     took = []
     for _ in range(lab.pick(60, 5)):

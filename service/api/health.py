@@ -9,7 +9,7 @@ from quart import Quart, Response, jsonify, request
 from typing_extensions import TypedDict
 
 from service.api.http.errors import problem
-from service.api.openapi.operation import Answer, Operation, Tag
+from service.api.openapi.operation import Operation, ResponseSpec, Tag
 from service.runs.runs import Runs
 from service.version import VERSION
 from telemetry import Telemetry
@@ -33,7 +33,9 @@ def install(app: Quart, runs: Runs, telemetry: Telemetry) -> None:
     """Add the operations endpoints to `app`."""
 
     @app.get("/health")
-    @Operation("How the service is", tag=Tag.OPERATIONS, answers=(Answer("Its checks.", Health),))
+    @Operation(
+        "How the service is", tag=Tag.OPERATIONS, answers=(ResponseSpec("Its checks.", Health),)
+    )
     async def health() -> Response:
         trouble = runs.journal.failing
         checks = {
@@ -45,7 +47,7 @@ def install(app: Quart, runs: Runs, telemetry: Telemetry) -> None:
 
     @app.get("/health/live")
     @Operation(
-        "Whether the process serves", tag=Tag.OPERATIONS, answers=(Answer("It does.", Fine),)
+        "Whether the process serves", tag=Tag.OPERATIONS, answers=(ResponseSpec("It does.", Fine),)
     )
     async def live() -> Response:
         return jsonify({"status": "ok"})
@@ -54,7 +56,7 @@ def install(app: Quart, runs: Runs, telemetry: Telemetry) -> None:
     @Operation(
         "Whether it takes new questions",
         tag=Tag.OPERATIONS,
-        answers=(Answer("It does.", Fine),),
+        answers=(ResponseSpec("It does.", Fine),),
         errors=(503,),
     )
     async def ready() -> Response:
@@ -69,8 +71,8 @@ def install(app: Quart, runs: Runs, telemetry: Telemetry) -> None:
         "Metrics for Prometheus",
         tag=Tag.OPERATIONS,
         answers=(
-            Answer("Prometheus' text format.", str, media="text/plain"),
-            Answer("The same.", str, media="application/openmetrics-text"),
+            ResponseSpec("Prometheus' text format.", str, media="text/plain"),
+            ResponseSpec("The same.", str, media="application/openmetrics-text"),
         ),
     )
     async def metrics() -> Response:
@@ -83,7 +85,7 @@ def install(app: Quart, runs: Runs, telemetry: Telemetry) -> None:
     @Operation(
         "What there is, in short",
         tag=Tag.OPERATIONS,
-        answers=(Answer("Addresses.", str, media="text/plain"),),
+        answers=(ResponseSpec("Addresses.", str, media="text/plain"),),
     )
     async def welcome() -> Response:
         return Response(_WELCOME, content_type="text/plain; charset=utf-8")

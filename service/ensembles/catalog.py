@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from service.domain import Price
 from service.ensembles.model_families import smallest_context
 from service.ensembles.providers import host_of, provider_of
-from service.ensembles.tables import AgentTable, EnsembleTable, File
+from service.ensembles.tables import AgentTable, EnsemblesTable, EnsembleTable
 from service.ensembles.toml_lines import line_of, syntax_fault
 
 AGENT_PREFIX = "agent/"
@@ -127,7 +127,7 @@ def parse_ensembles(
     Raises EnsemblesError naming `source`, the line and the reason of each fault.
     """
     try:
-        file = File.model_validate(tomllib.loads(text))
+        file = EnsemblesTable.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         line, reason = syntax_fault(error, text)
         raise EnsemblesError(f"{source}:{line}: {reason}") from error
@@ -156,7 +156,7 @@ def parse_ensembles(
 _Fault = tuple[tuple[str | int, ...], str]
 
 
-def _faults(file: File, agents: Mapping[str, Agent]) -> list[_Fault]:
+def _faults(file: EnsemblesTable, agents: Mapping[str, Agent]) -> list[_Fault]:
     faults: list[_Fault] = []
     if file.default not in file.ensembles:
         faults.append((("default",), f"there is no ensemble named {file.default!r}"))

@@ -14,7 +14,7 @@ Encoding = Literal["o200k", "cl100k"]
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class ModelFamily:
     """`context_tokens` is for question and answer together.
 
     `encoding` None: its tokenizer is not one of OpenAI's, so that counts are not exact.
@@ -27,44 +27,44 @@ class Family:
 # Most models of today take 128,000 or more, and a server that takes less says so when asked:
 # too large a guess costs one refusal and a line in ensembles.toml, too small a one costs memory
 # in every long conversation and nobody notices.
-_UNKNOWN = Family(128_000)
+_UNKNOWN = ModelFamily(128_000)
 
 # By how the name begins; the longest that fits counts.
-_FAMILIES: Mapping[str, Family] = {
-    "gpt-3.5": Family(16_385, "cl100k"),
-    "gpt-35": Family(16_385, "cl100k"),  # Azure's spelling
-    "gpt-4": Family(8_192, "cl100k"),
-    "gpt-4-32k": Family(32_768, "cl100k"),
-    "gpt-4-0125": Family(128_000, "cl100k"),
-    "gpt-4-1106": Family(128_000, "cl100k"),
-    "gpt-4-turbo": Family(128_000, "cl100k"),
-    "gpt-4o": Family(128_000, "o200k"),
-    "chatgpt-4o": Family(128_000, "o200k"),
-    "gpt-4.1": Family(1_047_576, "o200k"),
-    "gpt-4.5": Family(128_000, "o200k"),
-    "gpt-5": Family(400_000, "o200k"),
-    "gpt-5-chat": Family(128_000, "o200k"),
-    "gpt-oss": Family(131_072, "o200k"),
-    "o1": Family(200_000, "o200k"),
-    "o1-mini": Family(128_000, "o200k"),
-    "o1-preview": Family(128_000, "o200k"),
-    "o3": Family(200_000, "o200k"),
-    "o4": Family(200_000, "o200k"),
-    "claude": Family(200_000),
-    "gemini": Family(1_048_576),
-    "gemma2": Family(8_192),
-    "gemma-2": Family(8_192),
-    "grok-3": Family(131_072),
-    "grok-4": Family(256_000),
-    "llama3-": Family(8_192),
-    "llama-3-": Family(8_192),
-    "llama-3.": Family(131_072),
-    "llama-4": Family(131_072),
-    "mixtral": Family(32_768),
+_FAMILIES: Mapping[str, ModelFamily] = {
+    "gpt-3.5": ModelFamily(16_385, "cl100k"),
+    "gpt-35": ModelFamily(16_385, "cl100k"),  # Azure's spelling
+    "gpt-4": ModelFamily(8_192, "cl100k"),
+    "gpt-4-32k": ModelFamily(32_768, "cl100k"),
+    "gpt-4-0125": ModelFamily(128_000, "cl100k"),
+    "gpt-4-1106": ModelFamily(128_000, "cl100k"),
+    "gpt-4-turbo": ModelFamily(128_000, "cl100k"),
+    "gpt-4o": ModelFamily(128_000, "o200k"),
+    "chatgpt-4o": ModelFamily(128_000, "o200k"),
+    "gpt-4.1": ModelFamily(1_047_576, "o200k"),
+    "gpt-4.5": ModelFamily(128_000, "o200k"),
+    "gpt-5": ModelFamily(400_000, "o200k"),
+    "gpt-5-chat": ModelFamily(128_000, "o200k"),
+    "gpt-oss": ModelFamily(131_072, "o200k"),
+    "o1": ModelFamily(200_000, "o200k"),
+    "o1-mini": ModelFamily(128_000, "o200k"),
+    "o1-preview": ModelFamily(128_000, "o200k"),
+    "o3": ModelFamily(200_000, "o200k"),
+    "o4": ModelFamily(200_000, "o200k"),
+    "claude": ModelFamily(200_000),
+    "gemini": ModelFamily(1_048_576),
+    "gemma2": ModelFamily(8_192),
+    "gemma-2": ModelFamily(8_192),
+    "grok-3": ModelFamily(131_072),
+    "grok-4": ModelFamily(256_000),
+    "llama3-": ModelFamily(8_192),
+    "llama-3-": ModelFamily(8_192),
+    "llama-3.": ModelFamily(131_072),
+    "llama-4": ModelFamily(131_072),
+    "mixtral": ModelFamily(32_768),
 }
 
 
-def family_of(model: str) -> Family:
+def family_of(model: str) -> ModelFamily:
     """Return what is known of `model`, by its name: "openai/gpt-4o-mini" is a gpt-4o."""
     name = model.lower().rpartition("/")[2].removeprefix("ft:")
     fits = [known for known in _FAMILIES if name.startswith(known)]

@@ -50,7 +50,7 @@ class EnsembleTable(_Table):
     max_cost_usd: float | None = Field(default=None, gt=0)
 
 
-class File(_Table):
+class EnsemblesTable(_Table):
     default: Name = "fanout"
     agents: dict[Name, AgentTable]
     ensembles: dict[Name, EnsembleTable] = Field(min_length=1)

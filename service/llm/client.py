@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from service.coalescing import Pace
+from service.coalescing import CoalescingWindow
 from service.errors import (
     MissingKey,
     ServiceError,
@@ -41,7 +41,9 @@ _TIMEOUT = httpx.Timeout(None, connect=10.0).as_dict()
 class LLMClient:
     """Asks models. Each call has its deadlines; errors are UpstreamErrors, whatever broke."""
 
-    def __init__(self, http: httpx.AsyncClient, pace: Pace, *, key_needed: bool = True) -> None:
+    def __init__(
+        self, http: httpx.AsyncClient, pace: CoalescingWindow, *, key_needed: bool = True
+    ) -> None:
         self._http = http
         self._pace = pace
         self._key_needed = key_needed

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 import httpx
 
-from service.coalescing import Pace
+from service.coalescing import CoalescingWindow
 from service.domain import ToolCall
 from service.errors import BadStream, UpstreamBroken
 from service.llm.failures import error_status
 from service.llm.protocol import Call, Reply
 from service.llm.resilience import Deadlines
 from service.llm.sse_decoder import SSEDecoder
-from service.llm.transport import TRANSPORT_ERRORS, Body, body_of
+from service.llm.transport import TRANSPORT_ERRORS, ResponseBody, body_of
 from telemetry import ChatOperation
 
 # Takes a piece of the answer: text, or of a tool call.
@@ -37,7 +37,7 @@ class Incoming:
     on_piece: OnPiece
     span: ChatOperation
     deadlines: Deadlines
-    pace: Pace
+    pace: CoalescingWindow
 
 
 async def receive(response: httpx.Response, to: Incoming) -> None:
@@ -105,14 +105,14 @@ class _Window:
     the body.
     """
 
-    def __init__(self, body: Body | httpx.AsyncByteStream, to: Incoming) -> None:
+    def __init__(self, body: ResponseBody | httpx.AsyncByteStream, to: Incoming) -> None:
         self._pace = to.pace
         self._reply = to.reply
         self._watched = to.call.watched
         self._loop = asyncio.get_running_loop()
         self._last = self._loop.time()
         self._ended: asyncio.Future[None] | None = None
-        if isinstance(body, Body) and not self._watched:
+        if isinstance(body, ResponseBody) and not self._watched:
             self._ended = self._loop.create_future()
             body.on_end(self._end)
 

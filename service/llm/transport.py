@@ -17,7 +17,7 @@ _IDLE_CONNECTION_S = 30.0
 _BODY = "service.body"
 
 
-class Body:
+class ResponseBody:
     """A response's body as it arrives. Whoever reads it closes the response.
 
     Straight from aiohttp: the layers that httpx and httpx-aiohttp put around each block cost more
@@ -40,10 +40,10 @@ class Body:
         self._content.on_eof(then)
 
 
-def body_of(response: httpx.Response) -> Body | httpx.AsyncByteStream:
+def body_of(response: httpx.Response) -> ResponseBody | httpx.AsyncByteStream:
     """Return what to read a response from: a Body, or with another transport its plain stream."""
     body = response.extensions.get(_BODY)
-    if isinstance(body, Body):
+    if isinstance(body, ResponseBody):
         return body
     assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101
     return response.stream
@@ -59,7 +59,7 @@ class UpstreamTransport(AiohttpTransport):
         response = await super().handle_async_request(request)
         assert isinstance(response.stream, AiohttpResponseStream)  # noqa: S101
         content = response.stream._aiohttp_response.content  # noqa: SLF001  (no public way)
-        response.extensions[_BODY] = Body(content)
+        response.extensions[_BODY] = ResponseBody(content)
         return response
 
 

@@ -12,11 +12,11 @@ from itertools import cycle, islice
 from random import Random
 from uuid import uuid4
 
-from service.mock_llm.request import ChatRequest
+from service.mock_llm.request import MockRequest
 from service.mock_llm.script import Script
 from service.mock_llm.text import Prompt, answer_tokens, split_tokens
-from service.mock_llm.tools import NamedTool, ObjectFormat, SchemaFormat, Tool, sample
-from service.mock_llm.wire import MockReply, ToolCall, encode
+from service.mock_llm.tools import MockTool, NamedTool, ObjectFormat, SchemaFormat, sample
+from service.mock_llm.wire import MockReply, MockToolCall, encode
 
 # Characters of 2, 3 and 4 bytes, and a line separator that is no line end in an event stream.
 MULTIBYTE_TEXT = "Grüße 👋 an alle: naïve Ärzte\u2028sagen für 5 € „ja“ 🚀🧑‍🚀 und gehen."
@@ -39,7 +39,7 @@ class TokenPace:
 class MockCall:
     """One request to be answered, and what the mock adds to it."""
 
-    request: ChatRequest
+    request: MockRequest
     script: Script
     prompt: Prompt
     pace: TokenPace
@@ -65,7 +65,7 @@ def reply_to(call: MockCall) -> MockReply:
     )
 
 
-def _tools(call: MockCall) -> Sequence[Tool]:
+def _tools(call: MockCall) -> Sequence[MockTool]:
     """Return the tools to call: the one named, else as many as the script says."""
     request, offered = call.request, call.request.tools or []
     choice, wanted = request.tool_choice, call.script.tool_calls or 0
@@ -80,11 +80,11 @@ def _tools(call: MockCall) -> Sequence[Tool]:
     return list(islice(cycle(offered), wanted))
 
 
-def _called(tool: Tool, prompt: Prompt) -> ToolCall:
+def _called(tool: MockTool, prompt: Prompt) -> MockToolCall:
     arguments = encode(sample(tool.function.parameters, prompt.question)).decode()
     starts = range(0, len(arguments), _PIECE_CHARS)
     pieces = [arguments[start : start + _PIECE_CHARS] for start in starts]
-    return ToolCall(f"call_{uuid4().hex[:24]}", tool.function.name, pieces)
+    return MockToolCall(f"call_{uuid4().hex[:24]}", tool.function.name, pieces)
 
 
 def _tokens(call: MockCall) -> Sequence[str]:
@@ -103,7 +103,7 @@ def _tokens(call: MockCall) -> Sequence[str]:
 _ANY_OBJECT = {"type": "object", "properties": {"answer": {"type": "string"}}}
 
 
-def _remarks(request: ChatRequest) -> Sequence[str]:
+def _remarks(request: MockRequest) -> Sequence[str]:
     """Return tokens that tell what else was given: pictures, and what tools said."""
     images = sum(len(message.images) for message in request.messages)
     shown = [f" Pictures shown: {images}."] if images else []
@@ -111,7 +111,7 @@ def _remarks(request: ChatRequest) -> Sequence[str]:
     return split_tokens("".join([*shown, *told]))
 
 
-def _cut(tokens: Sequence[str], request: ChatRequest) -> tuple[Sequence[str], str]:
+def _cut(tokens: Sequence[str], request: MockRequest) -> tuple[Sequence[str], str]:
     """Return the tokens before a stop and within the limit, and why there are no more."""
     text = "".join(tokens) if request.stops else ""
     found = [at for at in map(text.find, filter(None, request.stops)) if at >= 0]

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from service.mock_llm.text import Prompt, count_tokens
-from service.mock_llm.tools import CalledTool, NamedTool, ResponseFormat, Tool
+from service.mock_llm.tools import CalledTool, MockTool, NamedTool, ResponseFormat
 
 _PositiveInt = Annotated[int, Meta(ge=1)]
 _Penalty = Annotated[float, Meta(ge=-2, le=2)]
@@ -29,7 +29,7 @@ class BadRequestError(Exception):
         self.param = param
 
 
-class TextPart(Struct, tag="text", tag_field="type"):
+class MockTextPart(Struct, tag="text", tag_field="type"):
     """A part of a message that is read."""
 
     text: str
@@ -64,7 +64,7 @@ class FilePart(Struct, tag="file", tag_field="type"):
     file: dict[str, str]
 
 
-Part = TextPart | RefusalPart | ImagePart | AudioPart | FilePart
+Part = MockTextPart | RefusalPart | ImagePart | AudioPart | FilePart
 
 
 class ChatMessage(Struct):
@@ -80,7 +80,7 @@ class ChatMessage(Struct):
     def text(self) -> str:
         """The whole text, parts joined."""
         if isinstance(self.content, list):
-            return "".join(part.text for part in self.content if isinstance(part, TextPart))
+            return "".join(part.text for part in self.content if isinstance(part, MockTextPart))
         return self.content or ""
 
     @property
@@ -90,19 +90,19 @@ class ChatMessage(Struct):
         return [part.image_url.url for part in parts if isinstance(part, ImagePart)]
 
 
-class StreamOptions(Struct):
+class MockStreamOptions(Struct):
     """Only what the mock honours; other fields are let through, as everywhere here."""
 
     include_usage: bool = False
 
 
-class ChatRequest(Struct):
+class MockRequest(Struct):
     """A body of `POST /chat/completions`."""
 
     model: Annotated[str, Meta(min_length=1)]
     messages: Annotated[list[ChatMessage], Meta(min_length=1)]
     stream: bool | None = None
-    stream_options: StreamOptions | None = None
+    stream_options: MockStreamOptions | None = None
     max_tokens: _PositiveInt | None = None
     max_completion_tokens: _PositiveInt | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
@@ -113,7 +113,7 @@ class ChatRequest(Struct):
     n: Annotated[int, Meta(ge=1, le=1)] | None = None
     stop: str | Annotated[list[str], Meta(max_length=4)] | None = None
     seed: int | None = None
-    tools: Annotated[list[Tool], Meta(min_length=1, max_length=128)] | None = None
+    tools: Annotated[list[MockTool], Meta(min_length=1, max_length=128)] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
@@ -163,10 +163,10 @@ class ChatRequest(Struct):
         return [message.text for message in self.messages if message.role == "user"]
 
 
-_decoder = msgspec.json.Decoder(ChatRequest)
+_decoder = msgspec.json.Decoder(MockRequest)
 
 
-def parse_request(body: bytes) -> ChatRequest:
+def parse_request(body: bytes) -> MockRequest:
     """Return the request in `body`; raises BadRequestError as OpenAI would answer 400."""
     try:
         request = _decoder.decode(body)
@@ -190,7 +190,7 @@ def base_name(model: str) -> str:
     return model.partition("?")[0]
 
 
-def _check_choice(request: ChatRequest) -> None:
+def _check_choice(request: MockRequest) -> None:
     if isinstance(request.tool_choice, NamedTool):
         name = request.tool_choice.function.name
         if name not in [tool.function.name for tool in request.tools or []]:

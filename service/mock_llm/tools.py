@@ -15,7 +15,7 @@ _Name = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 _DEEPEST = 20  # a schema may contain itself
 
 
-class Function(Struct):
+class MockFunction(Struct):
     """What a tool is called, and the schema of its arguments."""
 
     name: _Name
@@ -24,11 +24,11 @@ class Function(Struct):
     strict: bool | None = None
 
 
-class Tool(Struct):
+class MockTool(Struct):
     """A tool that is offered."""
 
     type: Literal["function"]
-    function: Function
+    function: MockFunction
 
 
 class _ToolName(Struct):

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from service.mock_llm.plan import plan_call
 from service.mock_llm.reply import MockCall, TokenPace
-from service.mock_llm.request import BadRequestError, ChatRequest, parse_request
+from service.mock_llm.request import BadRequestError, MockRequest, parse_request
 from service.mock_llm.script import Script, parse_script
 from service.mock_llm.wire import End, Plan, error_plan, json_plan
 
@@ -90,7 +90,7 @@ class MockLLM:
         )
         return plan_call(call)
 
-    def _fault_hits(self, request: ChatRequest, script: Script) -> bool:
+    def _fault_hits(self, request: MockRequest, script: Script) -> bool:
         """Tell whether this request gets the fault; `times` counts the same question again."""
         if script.times is None and script.rate == 1.0:
             return True

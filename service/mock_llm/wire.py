@@ -59,7 +59,7 @@ class Plan:
     wait_s: float = 0.0
 
 
-class ToolCall(NamedTuple):
+class MockToolCall(NamedTuple):
     """A call of a tool; its arguments come in pieces."""
 
     id: str
@@ -78,7 +78,7 @@ class MockReply:
     created: int
     model: str
     tokens: Sequence[str]
-    calls: Sequence[ToolCall]
+    calls: Sequence[MockToolCall]
     delays: Sequence[float]
     finish_reason: str
     prompt_tokens: int
@@ -167,7 +167,7 @@ def _encoded(tokens: tuple[str, ...]) -> tuple[bytes, ...]:
     return tuple(b'{"content":' + encode(token) + b"}" for token in tokens)
 
 
-def _called(call: ToolCall, arguments: str) -> dict[str, Any]:
+def _called(call: MockToolCall, arguments: str) -> dict[str, Any]:
     function = {"name": call.name, "arguments": arguments}
     return {"id": call.id, "type": "function", "function": function}
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from service.coalescing import Pace
+from service.coalescing import CoalescingWindow
 from service.domain import AgentReport
 from service.ensembles.catalog import Agent, Catalog, Ensemble
 from service.events import Event, RunFailed, RunFinished, RunStarted
@@ -16,12 +16,12 @@ from service.llm.client import LLMClient
 from service.llm.resilience import RetryBudget
 from service.llm.tokens.counter import TokenCounter
 from service.runs.journal.journal import Journal
-from service.runs.journal.pending import Trail
+from service.runs.journal.pending import PendingEvents
 from service.runs.log import RunLog
 from service.runs.projections.rows import answer_of, ending_of, last_answers
 from service.runs.projections.summary import state_of
 from service.runs.run import LiveRun, Run
-from service.store.records import Opening
+from service.store.records import NewRun
 from service.strategies import STRATEGIES, Kit
 from telemetry import Telemetry, Workflow, bind_log, current_request
 
@@ -29,7 +29,7 @@ _log = logging.getLogger("service.run")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tools:
+class RunDependencies:
     """What runs are made with. `catalog` is asked anew for each run: the file may have changed."""
 
     catalog: Callable[[], Catalog]
@@ -37,33 +37,33 @@ class Tools:
     keys: Callable[[Agent], str | None]
     budget: RetryBudget
     telemetry: Telemetry
-    pace: Pace
+    pace: CoalescingWindow
     tokens: TokenCounter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class PreparedRun:
     """A run to be made: its question as it was committed, and what it is answered with.
 
     `landed` are agents' answers that are there already; `kept` is how long its events are.
     """
 
-    opening: Opening
+    opening: NewRun
     ensemble: Ensemble
     catalog: Catalog
     kept: timedelta
     landed: Mapping[str, AgentReport] = field(default_factory=dict)
 
 
-class Workshop:
+class Launcher:
     """Begins runs whose question has been committed."""
 
-    def __init__(self, tools: Tools, journal: Journal, grace_s: float) -> None:
+    def __init__(self, tools: RunDependencies, journal: Journal, grace_s: float) -> None:
         self._tools = tools
         self._journal = journal
         self._grace_s = grace_s
 
-    def begin(self, order: Order) -> tuple[LiveRun, Trail]:
+    def begin(self, order: PreparedRun) -> tuple[LiveRun, PendingEvents]:
         """Set a run to work and return it with what keeps it."""
         opening, ensemble, ask = order.opening, order.ensemble, order.opening.ask
         kept = order.kept  # all that stays of the order: it holds the ensemble as text
@@ -97,7 +97,7 @@ class Workshop:
         run.begin(strategy.run(ask, kit, emit), timeout_s, conclude)
         return run, trail
 
-    def _kit(self, order: Order, workflow: Workflow, timeout_s: float) -> Kit:
+    def _kit(self, order: PreparedRun, workflow: Workflow, timeout_s: float) -> Kit:
         tools = self._tools
         return Kit(
             client=tools.client,
@@ -112,7 +112,7 @@ class Workshop:
         )
 
     async def _commit_end(
-        self, run: LiveRun, trail: Trail, final: RunFinished | RunFailed, kept: timedelta
+        self, run: LiveRun, trail: PendingEvents, final: RunFinished | RunFailed, kept: timedelta
     ) -> None:
         events = [*run.log.after(0), final]
         for answer in last_answers(run.id, run.owner, final):
@@ -138,7 +138,7 @@ class Workshop:
         _log.info("run %s", outcome, extra=fields)
 
 
-def _known(order: Order, workflow: Workflow) -> Run:
+def _known(order: PreparedRun, workflow: Workflow) -> Run:
     opening = order.opening
     return Run(
         id=opening.run_id,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Protocol
 
-from service.coalescing import Pace
+from service.coalescing import CoalescingWindow
 from service.events import Event
 
 
@@ -87,7 +87,9 @@ class Reader:
     when they fire; nothing is reset per event.
     """
 
-    def __init__(self, log: RunLog, after: int, pace: Pace, keep_alive_s: float) -> None:
+    def __init__(
+        self, log: RunLog, after: int, pace: CoalescingWindow, keep_alive_s: float
+    ) -> None:
         self.seq = after
         self.delivered = after  # the last event that was dealt with before `take` was called again
         self._log = log

@@ -7,17 +7,17 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from service.domain import AgentReport, Ask, Message
+from service.domain import AgentReport, Message, RunRequest
 from service.ensembles.catalog import Catalog, Ensemble
 from service.errors import FieldError, RequestError
 from service.ids import new_id
 from service.llm.content_parts import kinds_of, takes
 from service.runs.history.conversation import in_context
-from service.runs.launcher import Order
+from service.runs.launcher import PreparedRun
 from service.runs.settings import IdempotencyKey, Limits
-from service.store.records import NewKey, Opening, StoredRun
+from service.store.records import NewKey, NewRun, StoredRun
 from service.store.rows import role_of
-from service.store.runs import Runs as RunTables
+from service.store.runs import RunStore
 from service.strategies import STRATEGIES
 from telemetry import current_request
 
@@ -28,18 +28,18 @@ RETRYABLE = frozenset({"failed", "interrupted", "cancelled"})
 class Intake:
     """Prepares runs, up to the point where they can be committed."""
 
-    def __init__(self, tables: RunTables, limits: Limits, worker_id: str) -> None:
+    def __init__(self, tables: RunStore, limits: Limits, worker_id: str) -> None:
         self._tables = tables
         self._limits = limits
         self._worker_id = worker_id
 
     async def order(
         self,
-        ask: Ask,
+        ask: RunRequest,
         catalog: Catalog,
         key: IdempotencyKey | None = None,
         retried: StoredRun | None = None,
-    ) -> Order:
+    ) -> PreparedRun:
         """Return the order for `ask`, which takes the place of the run `retried`.
 
         Raises RequestError 400 for an unknown ensemble, and StorageUnavailable.
@@ -49,7 +49,7 @@ class Intake:
         ask, brought = await in_context(ask, self._tables, exchanges, before)
         now = datetime.now(UTC)
         keyed_s = self._limits.idempotency_s if key else 0.0
-        opening = Opening(
+        opening = NewRun(
             run_id=new_id("run"),
             worker_id=self._worker_id,
             ask=ask,
@@ -62,7 +62,7 @@ class Intake:
             key=self._new_key(key, now) if key else None,
             retry_of=retried.id if retried else None,
         )
-        return Order(
+        return PreparedRun(
             opening=opening,
             ensemble=ensemble,
             catalog=catalog,
@@ -91,9 +91,9 @@ class Intake:
         }
 
 
-def ask_of(run: StoredRun) -> Ask:
+def ask_of(run: StoredRun) -> RunRequest:
     """Return the question of a stored run, to be asked again."""
-    return Ask(
+    return RunRequest(
         messages=(Message(role_of(run.whole), run.question, run.whole),),
         message_id=run.message_id,
         conversation_id=run.conversation_id,
@@ -107,7 +107,7 @@ def ask_of(run: StoredRun) -> Ask:
     )
 
 
-def _ensemble(ask: Ask, catalog: Catalog) -> Ensemble:
+def _ensemble(ask: RunRequest, catalog: Catalog) -> Ensemble:
     ensemble = catalog.find(ask.ensemble)
     if ensemble is None:
         there_are = ", ".join(sorted(catalog.ensembles))

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from service.domain import AgentReport, Answer, Particulars
+from service.domain import AgentReport, Answer, RequestOptions
 from service.errors import RunError
 from service.events import (
     AgentFailed,
@@ -55,7 +55,7 @@ class Run:
     trace_id: str
     created_at: datetime
     retry_of: str | None = None
-    particulars: Particulars = field(default_factory=Particulars)
+    particulars: RequestOptions = field(default_factory=RequestOptions)
     log: RunLog
     readers: int = 0
 

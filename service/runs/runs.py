@@ -9,18 +9,18 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from service.domain import Ask
+from service.domain import RunRequest
 from service.errors import RequestError
 from service.events import RunStarted
 from service.runs.journal.journal import Journal
-from service.runs.launcher import Tools, Workshop
+from service.runs.launcher import Launcher, RunDependencies
 from service.runs.log import Reader
 from service.runs.prepare import RETRYABLE, Intake, ask_of
 from service.runs.run import CANCELLED, INTERRUPTED, SHUTTING_DOWN, LiveRun, Run
 from service.runs.settings import IdempotencyKey, Limits
-from service.runs.transport.database import Shelf
+from service.runs.transport.database import StoredRuns
 from service.store.records import KnownKey, Signal, StoredRun
-from service.store.runs import Runs as RunTables
+from service.store.runs import RunStore
 
 _log = logging.getLogger(__name__)
 
@@ -32,21 +32,26 @@ class Runs:
     """Every run: those that this process works on, and through the store all others."""
 
     def __init__(
-        self, tools: Tools, limits: Limits, tables: RunTables, journal: Journal, worker_id: str
+        self,
+        tools: RunDependencies,
+        limits: Limits,
+        tables: RunStore,
+        journal: Journal,
+        worker_id: str,
     ) -> None:
         self.draining = False
         self.journal = journal
         self._tools = tools
         self._limits = limits
         self._tables = tables
-        self._shelf = Shelf(tables)
+        self._shelf = StoredRuns(tables)
         self._intake = Intake(tables, limits, worker_id)
-        self._workshop = Workshop(tools, journal, limits.detach_grace_s)
+        self._workshop = Launcher(tools, journal, limits.detach_grace_s)
         self._open: dict[str, LiveRun] = {}  # until their end is in the database
         self._opening = 0
         self._read: set[Run] = set()  # those with a reader here
 
-    async def start(self, ask: Ask, key: IdempotencyKey | None = None) -> Run:
+    async def start(self, ask: RunRequest, key: IdempotencyKey | None = None) -> Run:
         """Commit the question and begin to answer it; or return the run that `key` already began.
 
         A run of that key that failed or was interrupted is asked again. Raises RequestError: 400
@@ -184,7 +189,7 @@ class Runs:
         """Whether a question is being committed or a run has not come to its end."""
         return self._opening > 0 or not all(run.log.finished for run in self._open.values())
 
-    async def _known(self, ask: Ask, key: IdempotencyKey, known: KnownKey) -> Run:
+    async def _known(self, ask: RunRequest, key: IdempotencyKey, known: KnownKey) -> Run:
         """Return the run that a key is bound to, or the one that takes its place."""
         if known.fingerprint != key.fingerprint:
             raise _reused()
@@ -197,7 +202,7 @@ class Runs:
         return await self.find(known.run_id, ask.owner)
 
     async def _begin(
-        self, ask: Ask, key: IdempotencyKey | None, retried: StoredRun | None = None
+        self, ask: RunRequest, key: IdempotencyKey | None, retried: StoredRun | None = None
     ) -> Run:
         self._admit()
         self._opening += 1

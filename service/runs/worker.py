@@ -9,8 +9,8 @@ from service.errors import StorageUnavailable
 from service.ids import new_id
 from service.runs.journal.journal import Journal
 from service.runs.journal.spool import Spool
-from service.runs.launcher import Tools
-from service.runs.recovery.maintenance import Upkeep
+from service.runs.launcher import RunDependencies
+from service.runs.recovery.maintenance import Maintenance
 from service.runs.recovery.recovery import Recovery
 from service.runs.runs import Runs
 from service.runs.settings import Limits
@@ -25,10 +25,10 @@ _MIGRATE_EVERY_S = 2.0
 _SETTLE_S = 5.0  # for what is not committed yet when everything else has ended
 
 
-class Keeping:
+class Worker:
     """One process's part in keeping runs. `runs` is what it is all for."""
 
-    def __init__(self, settings: Settings, store: Store, tools: Tools) -> None:
+    def __init__(self, settings: Settings, store: Store, tools: RunDependencies) -> None:
         worker_id = new_id("worker")
         # Several databases may share the folder: what one of them lacks is not the other's.
         folder = settings.spool_dir / parse_url(settings.database).identity
@@ -46,7 +46,7 @@ class Keeping:
         self.runs = Runs(tools, _limits(settings), store.runs, self._journal, worker_id)
         retention_s = settings.run_retention_s
         recovery = Recovery(store, folder, worker_id, retention_s, tools.telemetry)
-        self._upkeep = Upkeep(self.runs, recovery, store.workers, worker_id, retention_s)
+        self._upkeep = Maintenance(self.runs, recovery, store.workers, worker_id, retention_s)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def begin(self) -> None:

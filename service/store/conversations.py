@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.database import Database
 from service.store.paging import Slice, count_of, newest_first
-from service.store.records import Conversation, Page, Turn
+from service.store.records import Conversation, ConversationTurn, Page
 from service.store.rows import particulars, role_of, tool_calls
 from service.store.schema import conversations, messages, runs
 from service.store.scope import Scope
@@ -51,7 +51,7 @@ class Conversations:
         part = partial(_of_users, Scope(owner), user_ids, limit, offset)
         return await self._database.read(part, "list")
 
-    async def turns(self, owner: str, conversation_id: str) -> list[Turn]:
+    async def turns(self, owner: str, conversation_id: str) -> list[ConversationTurn]:
         """Return what was said: what the caller brought along, then questions and answers."""
         return await self._database.read(
             partial(_turns, Scope(owner), conversation_id), "read_conversation"
@@ -166,13 +166,18 @@ async def _by_ids(
     return [by_id[each] for each in ids]
 
 
-async def _turns(scope: Scope, conversation_id: str, connection: AsyncConnection) -> list[Turn]:
+async def _turns(
+    scope: Scope, conversation_id: str, connection: AsyncConnection
+) -> list[ConversationTurn]:
     brought = await connection.execute(
         scope.select(messages)
         .where(messages.c.conversation_id == conversation_id)
         .order_by(messages.c.position)
     )
-    turns = [Turn(role=row.role, content=row.content, created_at=row.created_at) for row in brought]
+    turns = [
+        ConversationTurn(role=row.role, content=row.content, created_at=row.created_at)
+        for row in brought
+    ]
     asked = await connection.execute(
         scope.select(runs, *_OF_TURNS)
         .where(runs.c.conversation_id == conversation_id, runs.c.superseded_by.is_(None))
@@ -181,10 +186,10 @@ async def _turns(scope: Scope, conversation_id: str, connection: AsyncConnection
     return [*turns, *(turn for row in asked for turn in _exchange(row))]
 
 
-def _exchange(row: Row[Any]) -> Iterator[Turn]:
+def _exchange(row: Row[Any]) -> Iterator[ConversationTurn]:
     for each in particulars(row.particulars).preceding:
-        yield Turn(role=each.role, content=each.content, created_at=row.created_at)
-    yield Turn(
+        yield ConversationTurn(role=each.role, content=each.content, created_at=row.created_at)
+    yield ConversationTurn(
         role=role_of(row.whole),
         content=row.question,
         created_at=row.created_at,
@@ -192,7 +197,7 @@ def _exchange(row: Row[Any]) -> Iterator[Turn]:
         state=row.state,
     )
     if row.answer or row.tool_calls or row.state in ("failed", "interrupted"):
-        yield Turn(
+        yield ConversationTurn(
             role="assistant",
             content=row.answer,
             created_at=row.ended_at or row.created_at,

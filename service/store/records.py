@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Generic, TypeVar
 
-from service.domain import AgentReport, Ask, Message, Particulars, ToolCall, Usage
+from service.domain import AgentReport, Message, RequestOptions, RunRequest, ToolCall, Usage
 
 # --- what is written ---
 
@@ -23,7 +23,7 @@ class NewKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opening:
+class NewRun:
     """A run that is about to begin. `brought` are earlier turns that the caller brought along.
 
     `retry_of` is the run that it takes the place of.
@@ -31,7 +31,7 @@ class Opening:
 
     run_id: str
     worker_id: str
-    ask: Ask
+    ask: RunRequest
     ensemble: str
     config_hash: str
     config: str  # the ensemble as JSON
@@ -69,7 +69,7 @@ class AgentAnswer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
+class RunEnd:
     """How a run ended. `state` is completed, failed, cancelled or interrupted."""
 
     run_id: str
@@ -96,15 +96,15 @@ class Batch:
     `dropped` are runs that were opened while their askers had given up waiting for it.
     """
 
-    openings: list[Opening] = field(default_factory=list)
+    openings: list[NewRun] = field(default_factory=list)
     answers: list[AgentAnswer] = field(default_factory=list)
     segments: list[Segment] = field(default_factory=list)
-    endings: list[Ending] = field(default_factory=list)
+    endings: list[RunEnd] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class KeyConflict:
     """The key of an opening, or the run it was to retry, already has a run: this one.
 
     `fingerprint` is that of the request that the key came with, None for a retry.
@@ -149,7 +149,7 @@ class StoredRun:
     last_seq: int
     events_expired: bool
     whole: str | None = None
-    particulars: Particulars = field(default_factory=Particulars)
+    particulars: RequestOptions = field(default_factory=RequestOptions)
     tool_calls: Sequence[ToolCall] = ()
 
 
@@ -183,7 +183,7 @@ class Conversation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
+class ConversationTurn:
     """One message of a conversation; `run_id` and `state` when a run is behind it.
 
     An unanswered question is a turn without a turn of the assistant behind it.
@@ -199,7 +199,7 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hit:
+class SearchHit:
     """A run that a search found. `rank` is higher for better; `snippet` marks what matched."""
 
     run: StoredRun

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 from sqlalchemy import Row
 
-from service.domain import AgentReport, Particulars, Role, ToolCall, Usage
-from service.store.records import AgentAnswer, Ending, Opening, StoredRun
+from service.domain import AgentReport, RequestOptions, Role, ToolCall, Usage
+from service.store.records import AgentAnswer, NewRun, RunEnd, StoredRun
 from service.store.schema import agent_answers, clean, runs
 
 _PLAIN = (
@@ -29,7 +29,7 @@ _USAGE = {
 # What `stored_run` needs of a row.
 RUN_COLUMNS = tuple(runs.c[name] for name in (*_PLAIN, *_USAGE, "particulars", "tool_calls"))
 ANSWER_COLUMNS = tuple(agent_answers.columns)
-_NONE = Particulars()
+_NONE = RequestOptions()
 _REPORT = tuple(field.name for field in fields(AgentReport))
 
 
@@ -55,16 +55,16 @@ def role_of(whole: str | None) -> Role:
     return role
 
 
-def particulars(column: str | None) -> Particulars:
+def particulars(column: str | None) -> RequestOptions:
     """Return what a row says of its question beside the words."""
-    return msgspec.json.decode(column, type=Particulars) if column else _NONE
+    return msgspec.json.decode(column, type=RequestOptions) if column else _NONE
 
 
 def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def run_row(opening: Opening) -> Mapping[str, Any]:
+def run_row(opening: NewRun) -> Mapping[str, Any]:
     """Return the row of a run that begins."""
     ask = opening.ask
     return {
@@ -93,7 +93,7 @@ def run_row(opening: Opening) -> Mapping[str, Any]:
     }
 
 
-def ending_row(ending: Ending) -> Mapping[str, Any]:
+def ending_row(ending: RunEnd) -> Mapping[str, Any]:
     """Return what changes in a run that ends; `run` and `whose` say in which one."""
     return {
         "run": ending.run_id,

@@ -18,7 +18,7 @@ from service.store.scope import Scope
 from telemetry.spans.store import StoreOperationName
 
 
-class Runs:
+class RunStore:
     """Every method raises StorageUnavailable."""
 
     def __init__(self, database: Database) -> None:

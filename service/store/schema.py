@@ -164,7 +164,7 @@ runs = Table(
     Column("events_expire_at", UTCTime),
     Column("events_expired", Boolean, nullable=False),
     Column("whole", CleanText),  # of the question: `Message.whole`
-    Column("particulars", CleanText),  # JSON of `Particulars`; none: there are none
+    Column("particulars", CleanText),  # JSON of `RequestOptions`; none: there are none
     Column("tool_calls", CleanText),  # of the answer: a JSON array of `ToolCall`
     ForeignKeyConstraint(
         ["owner", "conversation_id"],

@@ -8,8 +8,8 @@ from service.settings import Settings
 from service.store.conversations import Conversations
 from service.store.database import Database
 from service.store.history import History
-from service.store.journal.writer import Journal
-from service.store.runs import Runs
+from service.store.journal.writer import JournalWriter
+from service.store.runs import RunStore
 from service.store.search.search import Search
 from service.store.workers import Workers
 from telemetry import Telemetry
@@ -20,8 +20,8 @@ class Store:
     """All that is kept, part by part."""
 
     database: Database
-    journal: Journal
-    runs: Runs
+    journal: JournalWriter
+    runs: RunStore
     workers: Workers
     conversations: Conversations
     history: History
@@ -39,8 +39,8 @@ def open_store(settings: Settings, telemetry: Telemetry) -> Store:
     database = Database(settings.database, timeout_s=settings.store_timeout_s, telemetry=telemetry)
     return Store(
         database=database,
-        journal=Journal(database),
-        runs=Runs(database),
+        journal=JournalWriter(database),
+        runs=RunStore(database),
         workers=Workers(database),
         conversations=Conversations(database),
         history=History(database),

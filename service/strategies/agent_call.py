@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import count
 
-from service.domain import AgentReport, Ask, Message, ToolCall, Usage, add_costs
+from service.domain import AgentReport, Message, RunRequest, ToolCall, Usage, add_costs
 from service.ensembles.catalog import Agent
 from service.errors import UpstreamError
 from service.events import AgentRetrying
@@ -21,14 +21,14 @@ from service.strategies.base import Emit, Kit
 _LEAST_S = 0.01  # with less than this left there is no point in asking
 
 
-class Asking:
+class AgentCall:
     """Asks one agent once, over as many attempts and models as that takes.
 
     Whatever happens, `report()` tells what arrived and what it cost.
     """
 
     def __init__(
-        self, kit: Kit, agent: Agent, ask: Ask, messages: Sequence[Message], emit: Emit
+        self, kit: Kit, agent: Agent, ask: RunRequest, messages: Sequence[Message], emit: Emit
     ) -> None:
         self.agent = agent
         self.skipped = False  # set before it is cancelled as a straggler
@@ -82,7 +82,7 @@ class Asking:
             )
 
     @property
-    def has_text(self) -> bool:
+    def has_output(self) -> bool:
         """Whether any of the answer has been passed on."""
         return self._first_token is not None
 
@@ -143,7 +143,7 @@ class Asking:
                 await self._try_model()
                 return
             except UpstreamError as error:
-                if fallback is None or self.has_text or self._time_left_s() < _LEAST_S:
+                if fallback is None or self.has_output or self._time_left_s() < _LEAST_S:
                     raise
                 self.stepped_down = True
                 self._kit.workflow.step_down(self.agent.name, error.code)
@@ -169,7 +169,7 @@ class Asking:
 
     def _delay_s(self, error: UpstreamError, attempt: int) -> float | None:
         """Return the wait before the next attempt; None when there must not be one."""
-        if not error.retryable or self.has_text or attempt > self.agent.retries:
+        if not error.retryable or self.has_output or attempt > self.agent.retries:
             return None
         delay_s = retry_delay_s(attempt, error.retry_after_s)
         if delay_s >= self._time_left_s() or not self._kit.budget.withdraw():

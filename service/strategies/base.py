@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from service.domain import AgentReport, Answer, Ask, Price, Usage, add_costs
+from service.domain import AgentReport, Answer, Price, RunRequest, Usage, add_costs
 from service.ensembles.catalog import Agent, Ensemble
 from service.errors import RunError, UpstreamError
 from service.events import Event
@@ -18,7 +18,7 @@ from telemetry import Workflow
 Emit = Callable[[Event], Awaitable[None]]
 
 
-class Said(Protocol):
+class AgentResult(Protocol):
     """What an agent said, or has to say so far."""
 
     agent: Agent
@@ -31,7 +31,7 @@ class Said(Protocol):
     def report(self) -> AgentReport: ...
 
 
-class Landed:
+class ReusedAnswer:
     """An answer that is there already: nobody is asked, and nothing is paid again."""
 
     def __init__(self, agent: Agent, report: AgentReport) -> None:
@@ -111,6 +111,6 @@ class Strategy:
     `honours` names the options of a question that it can do justice to; None: all.
     """
 
-    run: Callable[[Ask, Kit, Emit], Coroutine[None, None, Answer]]
+    run: Callable[[RunRequest, Kit, Emit], Coroutine[None, None, Answer]]
     check: Callable[[Ensemble], str | None]
     honours: frozenset[str] | None = None

@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 
-from service.domain import Ask, ToolCall
+from service.domain import RunRequest, ToolCall
 from service.ensembles.catalog import Agent
 from service.errors import RunError, UpstreamError
 from service.events import AgentDelta, AgentFailed, AgentFinished, AgentSkipped, AgentStarted
-from service.strategies.agent_call import Asking
-from service.strategies.base import Emit, Kit, Landed, Said
+from service.strategies.agent_call import AgentCall
+from service.strategies.base import AgentResult, Emit, Kit, ReusedAnswer
 
 
-async def ask_all(ask: Ask, kit: Kit, emit: Emit) -> list[Said]:
+async def ask_all(ask: RunRequest, kit: Kit, emit: Emit) -> list[AgentResult]:
     """Return what the ensemble's agents said, in the ensemble's order: answers, and partial
     texts of stragglers that were cut off. Whose answer has landed is not asked.
 
@@ -22,13 +22,13 @@ async def ask_all(ask: Ask, kit: Kit, emit: Emit) -> list[Said]:
     came, with every agent's reason.
     """
     everyone = [
-        _landed(agent, kit) or Asking(kit, agent, ask, ask.messages, emit)
+        _landed(agent, kit) or AgentCall(kit, agent, ask, ask.messages, emit)
         for agent in kit.ensemble.agents
     ]
     async with asyncio.TaskGroup() as group:
         tasks = {}
         for each in everyone:
-            if isinstance(each, Asking):
+            if isinstance(each, AgentCall):
                 tasks[group.create_task(_ask(each, ask, emit))] = each
             else:
                 await emit(AgentFinished(each.agent.name, each.report()))
@@ -45,12 +45,12 @@ async def ask_all(ask: Ask, kit: Kit, emit: Emit) -> list[Said]:
     return [each for each in everyone if each.answered or (each.skipped and each.text.strip())]
 
 
-def _landed(agent: Agent, kit: Kit) -> Landed | None:
+def _landed(agent: Agent, kit: Kit) -> ReusedAnswer | None:
     report = kit.landed.get(agent.name)
-    return Landed(agent, report) if report else None
+    return ReusedAnswer(agent, report) if report else None
 
 
-async def _ask(asking: Asking, ask: Ask, emit: Emit) -> None:
+async def _ask(asking: AgentCall, ask: RunRequest, emit: Emit) -> None:
     agent = asking.agent
 
     await emit(AgentStarted(agent.name, agent.model))
@@ -68,7 +68,7 @@ async def _delta(emit: Emit, agent: str, piece: str | ToolCall) -> None:
 
 
 async def _until_enough(
-    tasks: dict[asyncio.Task[None], Asking], kit: Kit
+    tasks: dict[asyncio.Task[None], AgentCall], kit: Kit
 ) -> set[asyncio.Task[None]]:
     """Wait until all have ended, or enough have and the grace for the rest is over.
 
@@ -91,7 +91,7 @@ async def _until_enough(
     return pending
 
 
-async def _report_skipped(asking: Said, kit: Kit, emit: Emit) -> None:
+async def _report_skipped(asking: AgentResult, kit: Kit, emit: Emit) -> None:
     name, report = asking.agent.name, asking.report()
     if kit.over_cost:
         code = "cost_cap"
@@ -104,7 +104,7 @@ async def _report_skipped(asking: Said, kit: Kit, emit: Emit) -> None:
     await emit(AgentSkipped(name, code, why, report))
 
 
-def _too_few(kit: Kit, everyone: Sequence[Said]) -> RunError:
+def _too_few(kit: Kit, everyone: Sequence[AgentResult]) -> RunError:
     answered = sum(asking.answered for asking in everyone)
     reasons = "; ".join(
         f"{each.agent.name}: {each.error.message if each.error else 'it was cut off.'}"
@@ -118,6 +118,6 @@ def _too_few(kit: Kit, everyone: Sequence[Said]) -> RunError:
     )
 
 
-def best_single(answers: Sequence[Said]) -> Said:
+def best_single(answers: Sequence[AgentResult]) -> AgentResult:
     """Return the answer to fall back on: a whole one before a partial one, then by order."""
     return min(answers, key=lambda each: not each.answered)

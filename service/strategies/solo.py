@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from service.domain import Answer, Ask, ToolCall
+from service.domain import Answer, RunRequest, ToolCall
 from service.ensembles.catalog import Ensemble
 from service.errors import RunError, UpstreamError
 from service.events import AgentFailed, AgentFinished, AgentStarted, AnswerDelta, AnswerToolCall
-from service.strategies.agent_call import Asking
-from service.strategies.base import Emit, Kit, Landed, Strategy
+from service.strategies.agent_call import AgentCall
+from service.strategies.base import Emit, Kit, ReusedAnswer, Strategy
 
 
-async def solo(ask: Ask, kit: Kit, emit: Emit) -> Answer:
+async def solo(ask: RunRequest, kit: Kit, emit: Emit) -> Answer:
     """Ask the one agent, unless its answer has landed. Raises RunError with why it failed."""
     (agent,) = kit.ensemble.agents
 
@@ -22,11 +22,11 @@ async def solo(ask: Ask, kit: Kit, emit: Emit) -> Answer:
             await emit(AnswerToolCall(agent.name, piece))
 
     if report := kit.landed.get(agent.name):
-        landed = Landed(agent, report)
+        landed = ReusedAnswer(agent, report)
         await emit(AgentFinished(agent.name, landed.report()))
         await forward(landed.text)
         return Answer(source=agent.name, answered_by=agent.name, usage=kit.usage, cost=kit.cost)
-    asking = Asking(kit, agent, ask, ask.messages, emit)
+    asking = AgentCall(kit, agent, ask, ask.messages, emit)
     await emit(AgentStarted(agent.name, agent.model))
     try:
         await asking.answer(forward)

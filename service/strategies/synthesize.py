@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from service.domain import Answer, Ask, Message, ToolCall
+from service.domain import Answer, Message, RunRequest, ToolCall
 from service.ensembles.catalog import Ensemble
 from service.errors import RunError, UpstreamError
 from service.events import AgentFailed, AnswerDelta, CombineStarted
-from service.strategies.agent_call import Asking
-from service.strategies.base import Emit, Kit, Said, Strategy
+from service.strategies.agent_call import AgentCall
+from service.strategies.base import AgentResult, Emit, Kit, Strategy
 from service.strategies.fanout import ask_all, best_single
 
 
-async def synthesize(ask: Ask, kit: Kit, emit: Emit) -> Answer:
+async def synthesize(ask: RunRequest, kit: Kit, emit: Emit) -> Answer:
     """Ask all, then combine.
 
     When the combiner and its fallbacks fail before their first token, the best single answer
@@ -29,12 +29,12 @@ async def synthesize(ask: Ask, kit: Kit, emit: Emit) -> Answer:
             kit.workflow.first_output()
             await emit(AnswerDelta(combiner.name, piece))
 
-    asking = Asking(kit, combiner, ask, combining_messages(ask, answers), emit)
+    asking = AgentCall(kit, combiner, ask, combining_messages(ask, answers), emit)
     answered_by = combiner.name
     try:
         await asking.answer(forward)
     except UpstreamError as error:
-        if asking.has_text:
+        if asking.has_output:
             raise RunError(error.code, error.message, combiner.name) from error
         best = best_single(answers)
         answered_by = best.agent.name
@@ -51,7 +51,7 @@ async def synthesize(ask: Ask, kit: Kit, emit: Emit) -> Answer:
     )
 
 
-def combining_messages(ask: Ask, answers: Sequence[Said]) -> list[Message]:
+def combining_messages(ask: RunRequest, answers: Sequence[AgentResult]) -> list[Message]:
     """Return the conversation with its last question followed by what the agents said to it."""
     parts = [f"Question:\n{ask.question}", "Answers of the assistants:"]
     for each in answers:

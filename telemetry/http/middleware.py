@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from telemetry.context import request_var
-from telemetry.http.request import Exchange, Receive, Send, SocketExchange
+from telemetry.http.request import Receive, Send, ServerRequest, WebSocketRequest
 from telemetry.spans.operation import Recorder
 
 ASGIApp = Callable[[Any, Receive, Send], Awaitable[None]]
@@ -27,7 +27,7 @@ class Middleware:
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
-        kind = Exchange if scope["type"] == "http" else SocketExchange
+        kind = ServerRequest if scope["type"] == "http" else WebSocketRequest
         exchange = kind(self._recorder, scope, receive, send, trust=self._trust_traceparent)
         token = request_var.set(exchange.info)
         try:

@@ -20,7 +20,7 @@ from telemetry.http.headers import (
     read_inbound,
     response_headers,
 )
-from telemetry.non_recording import QuietTracer
+from telemetry.non_recording import NonRecordingTracer
 from telemetry.semconv import OTHER
 from telemetry.spans.operation import Recorder
 
@@ -30,11 +30,11 @@ Send = Callable[[Message], Awaitable[None]]
 
 _access = logging.getLogger("access")
 _unhandled = logging.getLogger("unhandled")
-_quiet_tracer = QuietTracer()
+_quiet_tracer = NonRecordingTracer()
 _ABNORMAL_CLOSE = 1006  # RFC 6455, 7.4.1: the connection was lost
 
 
-class Exchange:
+class ServerRequest:
     """One HTTP request and its response."""
 
     def __init__(
@@ -186,7 +186,7 @@ class Exchange:
         _access.log(level, "%s %s %s", self._method, path, self._status or "-", extra=facts)
 
 
-class SocketExchange(Exchange):
+class WebSocketRequest(ServerRequest):
     """One WebSocket, as a request that lasts as long as its connection; not in the HTTP metrics."""
 
     async def receive(self) -> Message:

@@ -13,7 +13,7 @@ _DATED = re.compile(r"-v?\d[\d.-]*(-preview)?")
 _GROWING_LIMIT = 128
 
 
-class Growing:
+class OpenLabelSet:
     """A label set that code, not input, keeps small; past its limit a new value is `_OTHER`."""
 
     __slots__ = ("_seen",)
@@ -82,5 +82,5 @@ class LabelSets:
         """Return `value` when `label` may carry it, else `_OTHER`."""
         guard = self._guards.get(label)
         if guard is None:
-            guard = self._guards[label] = Growing()
+            guard = self._guards[label] = OpenLabelSet()
         return guard(value)

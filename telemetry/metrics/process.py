@@ -17,7 +17,7 @@ _LAG_EVERY_S = 0.25
 _PROCESS_EVERY = 20  # of these; listing 10,000 descriptors takes 3 ms
 
 
-class Health:
+class ProcessHealth:
     """Reads the process's figures; prometheus-client's own would know one worker of several.
 
     `shows` put further figures on the page that are too many to write down as they change.

@@ -35,7 +35,7 @@ _WORKERS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 _KEPT_LIMIT = 1024
 
 
-class Family(Generic[Child]):
+class MetricFamily(Generic[Child]):
     """One metric with its series at hand: a look-up is 0.2 µs, prometheus-client's own 1.1 µs."""
 
     __slots__ = ("_kept", "_labels", "_metric", "_names", "_version")
@@ -155,7 +155,7 @@ class Metrics:
             return encode(registry), content_type
         return encode(_Undated(registry)), content_type
 
-    def _histogram(self, spec: Instrument) -> Family[Histogram]:
+    def _histogram(self, spec: Instrument) -> MetricFamily[Histogram]:
         metric = Histogram(
             spec.name,
             spec.help,
@@ -164,13 +164,13 @@ class Metrics:
             registry=self.registry,
             buckets=spec.buckets,
         )
-        return Family(metric, spec.labels, self.labels)
+        return MetricFamily(metric, spec.labels, self.labels)
 
-    def _counter(self, spec: Instrument) -> Family[Counter]:
+    def _counter(self, spec: Instrument) -> MetricFamily[Counter]:
         metric = Counter(spec.name, spec.help, spec.labels, unit=spec.unit, registry=self.registry)
-        return Family(metric, spec.labels, self.labels)
+        return MetricFamily(metric, spec.labels, self.labels)
 
-    def _gauge(self, spec: Instrument) -> Family[Gauge]:
+    def _gauge(self, spec: Instrument) -> MetricFamily[Gauge]:
         metric = Gauge(
             spec.name,
             spec.help,
@@ -179,7 +179,7 @@ class Metrics:
             registry=self.registry,
             multiprocess_mode=spec.across,
         )
-        return Family(metric, spec.labels, self.labels)
+        return MetricFamily(metric, spec.labels, self.labels)
 
 
 def worker_died(pid: int) -> None:

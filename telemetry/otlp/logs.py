@@ -19,7 +19,7 @@ from telemetry import semconv
 from telemetry.context import current_request
 from telemetry.logs import fields_of, redact
 from telemetry.metrics.registry import Metrics
-from telemetry.otlp.queue import Outlet, protocol_of, queue_sizes
+from telemetry.otlp.queue import ExportQueue, protocol_of, queue_sizes
 
 _SEVERITY = (
     (logging.CRITICAL, SeverityNumber.FATAL),
@@ -37,11 +37,11 @@ class LogExport:
 
     def __init__(self, resource: Resource, metrics: Metrics) -> None:
         waiting, batch = queue_sizes("OTEL_BLRP")
-        self.outlet = Outlet("logs", waiting, metrics)
-        exporter = _CountedExporter(_exporter(), self.outlet)
+        self.outlet = ExportQueue("logs", waiting, metrics)
+        exporter = _CountedLogExporter(_exporter(), self.outlet)
         self._provider = LoggerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_log_record_processor(_Queue(exporter, self.outlet, waiting, batch))
-        self._handler = _Handler(self._provider)
+        self._handler = _ExportHandler(self._provider)
         logging.getLogger().addHandler(self._handler)
 
     def shutdown(self) -> None:
@@ -50,7 +50,7 @@ class LogExport:
         self._provider.shutdown()
 
 
-class _Handler(logging.Handler):
+class _ExportHandler(logging.Handler):
     def __init__(self, provider: LoggerProvider) -> None:
         super().__init__()
         self._provider = provider
@@ -101,10 +101,10 @@ def _exporter() -> LogRecordExporter:
     return http.OTLPLogExporter()
 
 
-class _CountedExporter(LogRecordExporter):
+class _CountedLogExporter(LogRecordExporter):
     """Tells the outlet what became of each batch."""
 
-    def __init__(self, exporter: LogRecordExporter, outlet: Outlet) -> None:
+    def __init__(self, exporter: LogRecordExporter, outlet: ExportQueue) -> None:
         self._exporter = exporter
         self._outlet = outlet
 
@@ -122,7 +122,7 @@ class _Queue(BatchLogRecordProcessor):
     """The SDK's queue, which gets only what fits."""
 
     def __init__(
-        self, exporter: LogRecordExporter, outlet: Outlet, waiting: int, batch: int
+        self, exporter: LogRecordExporter, outlet: ExportQueue, waiting: int, batch: int
     ) -> None:
         super().__init__(exporter, max_queue_size=waiting, max_export_batch_size=batch)
         self._outlet = outlet

@@ -110,7 +110,7 @@ def _seconds(name: str) -> None:
         raise TelemetryError(f"{name}: {text!r} is not a number of seconds")
 
 
-class Outlet:
+class ExportQueue:
     """The account of one signal's queue: every item is sent, failed or dropped, and counted.
 
     Items come from any thread; batches go out from the SDK's own.

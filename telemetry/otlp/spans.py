@@ -6,7 +6,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 from telemetry.metrics.registry import Metrics
-from telemetry.otlp.queue import Outlet, protocol_of, queue_sizes
+from telemetry.otlp.queue import ExportQueue, protocol_of, queue_sizes
 
 
 class SpanQueue(BatchSpanProcessor):
@@ -14,8 +14,8 @@ class SpanQueue(BatchSpanProcessor):
 
     def __init__(self, metrics: Metrics) -> None:
         waiting, batch = queue_sizes("OTEL_BSP")
-        self.outlet = Outlet("traces", waiting, metrics)
-        exporter = _CountedExporter(_exporter(), self.outlet)
+        self.outlet = ExportQueue("traces", waiting, metrics)
+        exporter = _CountedSpanExporter(_exporter(), self.outlet)
         super().__init__(exporter, max_queue_size=waiting, max_export_batch_size=batch)
 
     def on_end(self, span: ReadableSpan) -> None:
@@ -24,10 +24,10 @@ class SpanQueue(BatchSpanProcessor):
             super().on_end(span)
 
 
-class _CountedExporter(SpanExporter):
+class _CountedSpanExporter(SpanExporter):
     """Tells the outlet what became of each batch."""
 
-    def __init__(self, exporter: SpanExporter, outlet: Outlet) -> None:
+    def __init__(self, exporter: SpanExporter, outlet: ExportQueue) -> None:
         self._exporter = exporter
         self._outlet = outlet
 

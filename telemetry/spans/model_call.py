@@ -12,10 +12,10 @@ from opentelemetry.trace import SpanKind
 
 from telemetry import semconv
 from telemetry.spans.content import content_attributes
-from telemetry.spans.operation import Attributes, Operation, Recorder
+from telemetry.spans.operation import Attributes, Recorder, TimedSpan
 
 
-class ChatOperation(Operation):
+class ChatOperation(TimedSpan):
     """One attempt at one model."""
 
     __slots__ = ("_first_chunk_at", "_model", "_provider")

@@ -49,7 +49,7 @@ def error_of(outcome: str, error_type: str | None) -> str:
     return error_type or (OTHER if outcome == "failed" else "")
 
 
-class Operation:
+class TimedSpan:
     """A span with an explicit parent, a clock, and one end."""
 
     __slots__ = ("_context", "_ended", "_exemplar", "_recorder", "_span", "_started")

@@ -9,10 +9,10 @@ from opentelemetry.context import Context
 from telemetry import semconv
 from telemetry.context import RequestInfo
 from telemetry.spans.model_call import ChatOperation
-from telemetry.spans.operation import STOPPED_ON_PURPOSE, Attributes, Operation, Recorder, error_of
+from telemetry.spans.operation import STOPPED_ON_PURPOSE, Attributes, Recorder, TimedSpan, error_of
 
 
-class Workflow(Operation):
+class Workflow(TimedSpan):
     """One run: `invoke_workflow <name>`; its parent is the request that started it."""
 
     __slots__ = ("_first_output_seen", "_name", "span_id", "trace_id")
@@ -88,7 +88,7 @@ class Workflow(Operation):
         self._end(error=error, cancelled=cancelled, attributes=ends, message=message)
 
 
-class AgentOperation(Operation):
+class AgentOperation(TimedSpan):
     """One agent of a run, all its attempts together: `invoke_agent <name>`."""
 
     __slots__ = ("_model", "_name")

@@ -12,7 +12,7 @@ from opentelemetry.trace import SpanKind
 
 from telemetry import semconv
 from telemetry.metrics.registry import Metrics
-from telemetry.spans.operation import Attributes, Operation, Recorder
+from telemetry.spans.operation import Attributes, Recorder, TimedSpan
 
 System = Literal["sqlite", "postgresql", "redis"]
 StoreOperationName = Literal[
@@ -33,7 +33,7 @@ Unavailable = Literal["locked", "down", "slow", "full", "schema", "other"]
 Recovered = Literal["interrupted", "completed"]
 
 
-class StoreOperation(Operation):
+class StoreOperation(TimedSpan):
     """One operation: a CLIENT span named after it, as the convention has it without a target.
 
     Source: https://opentelemetry.io/docs/specs/semconv/db/database-spans/#name

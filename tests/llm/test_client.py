@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.coalescing import Pace
+from service.coalescing import CoalescingWindow
 from service.domain import Usage
 from service.errors import (
     BadStream,
@@ -495,7 +495,7 @@ async def test_a_real_stream_is_heard() -> None:
 async def test_under_load_an_answer_nobody_watches_is_gathered_until_its_end_and_no_longer() -> (
     None
 ):
-    pace = Pace()
+    pace = CoalescingWindow()
     pace.window_s, pace.long_window_s = 0.001, 3600.0
     async with _mock_on_a_port(MockLLM()) as url:
         call = a_call(model(tokens=20, gap_ms=5), base_url=url, watched=False)
@@ -505,7 +505,7 @@ async def test_under_load_an_answer_nobody_watches_is_gathered_until_its_end_and
 
 
 async def test_under_load_an_answer_somebody_watches_is_gathered_for_a_window() -> None:
-    pace = Pace()
+    pace = CoalescingWindow()
     pace.window_s, pace.long_window_s = 0.05, 3600.0
     async with _mock_on_a_port(MockLLM()) as url:
         heard = await hear(_wire(), a_call(model(tokens=40, gap_ms=5), base_url=url), pace=pace)
@@ -638,7 +638,7 @@ class _Answers:
 async def test_a_connection_is_used_again_after_done() -> None:
     server = _Answers()
     async with raw_server(server.handle) as url, httpx.AsyncClient(transport=_wire()) as http:
-        client = LLMClient(http, Pace(), key_needed=False)
+        client = LLMClient(http, CoalescingWindow(), key_needed=False)
         for _ in range(5):
             heard = Heard()
             await client.chat(

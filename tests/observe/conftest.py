@@ -36,7 +36,7 @@ import pytest
 
 from tests._support.llm import ensembles
 from tests._support.observe.queries import Jaeger, Prometheus, until
-from tests._support.observe.traffic import Asked, Asking
+from tests._support.observe.traffic import AgentCall, Asked
 from tests._support.servers.processes import Process, announced
 from tools.observe import places
 from tools.observe.build import build, is_built
@@ -169,7 +169,7 @@ class Traffic:
 def traffic(service: Process, jaeger: Jaeger, prometheus: Prometheus) -> Traffic:
     # It takes some seconds to its first scrape, and exemplars that came before are not seen.
     until(lambda: prometheus.query("count(up == 1) == 3"), "not every target is scraped")
-    client = Asking(service.url)
+    client = AgentCall(service.url)
     well, *_ = [client.ask() for _ in range(Traffic.RUNS["fanout"])]
     traffic = Traffic(
         well=well,

@@ -12,7 +12,7 @@ import pytest
 
 from tests._support.clients.api import asking
 from tests._support.observe.queries import Jaeger, Prometheus, named, until
-from tests._support.observe.traffic import Asking
+from tests._support.observe.traffic import AgentCall
 from tests.observe.conftest import Serve, plan
 from tools.observe.stack import Stack, running
 
@@ -51,7 +51,7 @@ def test_two_workers_and_a_restart_make_one_series_that_counts_right(
         ):
             # A connection each, so that both workers get some.
             for _ in range(12):
-                client = Asking(service.url)
+                client = AgentCall(service.url)
                 clients.callback(client.http.close)
                 client.ask()
         until(lambda: prometheus.query(f"{runs_of(name)} == {total}"), "not counted")  # noqa: B023
@@ -77,7 +77,7 @@ def test_a_service_that_is_told_to_end_sends_the_spans_of_what_it_cut_short(
     stack: Stack, serve: Serve, jaeger: Jaeger
 ) -> None:
     with serve(stack.at.collector, OTEL_SERVICE_NAME="drained", DRAIN_S="0.5") as service:
-        client = Asking(service.url)
+        client = AgentCall(service.url)
         body = asking(ensemble="endless-answer")
         with client.http.stream("POST", "/api/process", json=body) as answer:
             trace_id = answer.headers["x-trace-id"]
@@ -98,7 +98,7 @@ def test_without_its_collector_the_service_goes_on_and_counts_what_is_lost(
         running(plan(binaries, tmp_path)) as stack,
         serve(stack.at.collector, OTEL_EXPORTER_OTLP_TIMEOUT="1") as service,
     ):
-        client = Asking(service.url)
+        client = AgentCall(service.url)
         before = client.ask()
         Jaeger(stack.at.jaeger).until(before.trace_id, "POST /api/process")
         collector = stack.member("collector")
@@ -128,7 +128,7 @@ def test_sampling_keeps_what_went_wrong_and_the_span_metrics_count_all(
     waiting = plan(binaries, tmp_path, OTELCOL_DECISION_WAIT="3s", OTELCOL_SAMPLING_PERCENTAGE="0")
     sampling = replace(waiting, tail_sampling=True)
     with running(sampling) as stack, serve(stack.at.collector) as service:
-        client = Asking(service.url)
+        client = AgentCall(service.url)
         fine = client.ask()
         kept = [client.ask(kind, "Is this kept?") for kind in ("one-status", "again", "straggling")]
         client.http.close()

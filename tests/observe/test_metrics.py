@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests._support.observe.queries import Jaeger, Prometheus, until
-from tests._support.observe.traffic import Asking
+from tests._support.observe.traffic import AgentCall
 from tests._support.servers.processes import Process
 from tests.observe.conftest import Traffic
 
@@ -170,7 +170,7 @@ def test_the_metrics_page_is_clean(
 
 
 def test_the_export_to_the_collector_is_counted(traffic: Traffic, service: Process) -> None:
-    client = Asking(service.url)
+    client = AgentCall(service.url)
 
     def sent() -> float:
         return client.metric('telemetry_export_items_total{signal="traces",outcome="sent"}') or (

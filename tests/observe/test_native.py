@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from tests._support.observe.queries import PATIENCE_S, Jaeger, Prometheus, until
-from tests._support.observe.traffic import Asking
+from tests._support.observe.traffic import AgentCall
 from tests._support.servers.processes import children, is_alive, kill
 from tests.observe.conftest import Serve, plan
 from tools.observe import places
@@ -145,7 +145,7 @@ def test_the_line_that_it_prints_is_all_that_the_service_needs(
     with up(at, tmp_path):
         until(ready(tmp_path), "it did not come up")
         with serve(at.collector, "--port", at.app.rpartition(":")[2]) as service:
-            client = Asking(service.url)
+            client = AgentCall(service.url)
             asked = client.ask()
             client.http.close()
             Jaeger(at.jaeger).until(asked.trace_id, "POST /api/process")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.domain import Ask
+from service.domain import RunRequest
 from service.errors import RequestError
 from service.runs.run import Run
 from service.runs.settings import IdempotencyKey
@@ -19,7 +19,7 @@ OTHER_BODY = IdempotencyKey("key-1", b"other")
 FAILING: dict[str, Any] = {"a": {"model": model("a", fault="status", status=400)}}
 
 
-async def _refusal(of: Service, key: IdempotencyKey, ask: Ask | None = None) -> RequestError:
+async def _refusal(of: Service, key: IdempotencyKey, ask: RunRequest | None = None) -> RequestError:
     with pytest.raises(RequestError) as caught:
         await of.start(ask, key)
     return caught.value

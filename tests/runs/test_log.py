@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from service.coalescing import Pace
+from service.coalescing import CoalescingWindow
 from service.domain import Usage
 from service.events import AnswerDelta, Event, RunFailed, RunFinished
 from service.runs.log import Reader, RunLog, Silence
@@ -22,7 +22,7 @@ def _text(text: str) -> AnswerDelta:
 
 
 def _reader(log: RunLog, after: int = 0, window_s: float = 0.0) -> Reader:
-    pace = Pace()
+    pace = CoalescingWindow()
     pace.reader_window_s = window_s
     return Reader(log, after, pace, KEEP_ALIVE_S)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from service.store.records import Opening
+from service.store.records import NewRun
 from tests._support.runs.memory_store import Memory, next_millisecond
 from tests._support.runs.store_records import Parts
 from tests.store import test_runs, test_workers
@@ -38,11 +38,11 @@ PROMISES = [
 class _Unhurried(Parts):
     """Nothing is opened in the same millisecond: within one, ids are in no order."""
 
-    async def opened(self, question: str = "What?", **fields: Any) -> Opening:
+    async def opened(self, question: str = "What?", **fields: Any) -> NewRun:
         next_millisecond()
         return await super().opened(question, **fields)
 
-    async def ended(self, answer: str = "An answer.", **fields: Any) -> Opening:
+    async def ended(self, answer: str = "An answer.", **fields: Any) -> NewRun:
         next_millisecond()
         return await super().ended(answer, **fields)
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from service.domain import Ask
+from service.domain import RunRequest
 from service.errors import RequestError
 from service.events import AgentStarted, AnswerDelta, Event, RunFinished, RunStarted
 from service.runs.log import Silence
@@ -21,7 +21,7 @@ from tests._support.llm.scripted import an_ask
 from tests._support.runs.service import FOREVER, LONG, Service, ended, failed, service
 
 
-async def _refusal(of: Service, ask: Ask | None = None) -> RequestError:
+async def _refusal(of: Service, ask: RunRequest | None = None) -> RequestError:
     with pytest.raises(RequestError) as caught:
         await of.start(ask)
     return caught.value

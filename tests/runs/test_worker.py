@@ -13,7 +13,7 @@ from service.errors import StorageUnavailable
 from service.events import Event, RunFinished
 from service.runs.journal.spool import Spool
 from service.runs.run import Run
-from service.runs.worker import Keeping
+from service.runs.worker import Worker
 from service.settings import Settings
 from service.store.records import Batch
 from tests._support.llm.scripted import an_ask, now
@@ -22,13 +22,13 @@ from tests._support.runs.service import ME, Service, read, service
 from tests._support.runs.store_records import opening
 
 
-def _process(of: Service, folder: Path) -> Keeping:
+def _process(of: Service, folder: Path) -> Worker:
     """Return a process of the service, with the store and the models of `of`."""
     settings = Settings(spool_dir=folder, database_url="sqlite:////dev/null")  # type: ignore[arg-type]
-    return Keeping(settings, of.memory.store(), of.tools)
+    return Worker(settings, of.memory.store(), of.tools)
 
 
-async def _read(process: Keeping, run: Run) -> list[Event]:
+async def _read(process: Worker, run: Run) -> list[Event]:
     with process.runs.reading(run) as reader:
         return await read(reader)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from service.store.database import Database
-from service.store.journal.writer import Journal
+from service.store.journal.writer import JournalWriter
 from service.store.migrate import migrate
-from service.store.runs import Runs
+from service.store.runs import RunStore
 from service.store.workers import Workers
 from tests._support.runs.store_records import Parts
 from tests._support.servers.databases import Postgres
@@ -74,4 +74,4 @@ async def database(ready_url: str) -> AsyncIterator[Database]:
 @pytest.fixture
 def parts(database: Database) -> Parts:
     """The journal's and the runs' tables of a database of each kind."""
-    return Parts(database, Journal(database), Runs(database), Workers(database))
+    return Parts(database, JournalWriter(database), RunStore(database), Workers(database))

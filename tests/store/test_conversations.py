@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain import Message
 from service.store.conversations import Conversations
 from service.store.database import Database
-from service.store.journal.writer import Journal
+from service.store.journal.writer import JournalWriter
 from service.store.records import Batch, Conversation
 from service.store.schema import metadata
 from tests._support.runs.store_records import (
@@ -206,7 +206,7 @@ async def test_two_owners_may_have_conversations_of_the_same_name(
 # --- deleting ---
 
 
-async def _write_everything(journal: Journal, secret: str) -> None:
+async def _write_everything(journal: JournalWriter, secret: str) -> None:
     """Store a conversation that says `secret` wherever a conversation can say something."""
     brought = [Message("user", f"{secret} brought")]
     run = opening(f"{secret} question", conversation="conv_gone", brought=brought, key=key())
@@ -242,7 +242,7 @@ async def test_a_deleted_conversation_is_not_in_sqlites_files_any_more(
     sqlite_ready: str, tmp_path: Path, others: int
 ) -> None:
     database = Database(sqlite_ready)
-    journal, conversations = Journal(database), Conversations(database)
+    journal, conversations = JournalWriter(database), Conversations(database)
     runs = [opening(f"xylograph {number}") for number in range(others)]
     ends = [ending(run, answer="xylem and others") for run in runs]
     await journal.write(Batch(openings=runs[: others // 2], endings=ends[: others // 2]))

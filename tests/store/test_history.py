@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.store.conversations import Conversations
 from service.store.history import History
 from service.store.migrate import migrate
-from service.store.records import Batch, Opening
+from service.store.records import Batch, NewRun
 from service.store.search.search import Search
 from tests._support.runs.store_records import ME, SOMEBODY_ELSE, Parts, ending, opening
 
@@ -22,7 +22,7 @@ def history(parts: Parts) -> History:
     return History(parts.database)
 
 
-async def asked(parts: Parts, count: int, owner: str = ME) -> list[Opening]:
+async def asked(parts: Parts, count: int, owner: str = ME) -> list[NewRun]:
     """Store runs that have ended, the newest last."""
     runs = [
         opening(f"Question {number}?", run_id=f"run_{owner}_{number:03}", owner=owner)

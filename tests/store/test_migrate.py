@@ -22,11 +22,11 @@ from service.domain import Message
 from service.errors import StorageUnavailable
 from service.settings import SettingsError
 from service.store.database import Database
-from service.store.journal.writer import Journal
+from service.store.journal.writer import JournalWriter
 from service.store.migrate import check, migrate
 from service.store.records import Batch
 from service.store.revisions import FOLDER, revisions
-from service.store.runs import Runs
+from service.store.runs import RunStore
 from service.store.schema import metadata
 from tests._support.runs.store_records import ME, agent_answer, ending, key, opening, segment
 from tests._support.servers.databases import Postgres
@@ -65,7 +65,7 @@ async def test_what_is_stored_survives_down_to_the_first_migration_and_up(
     assert "run `python -m service migrate`" in str(await check(database_url))
     assert await migrate(database_url) == revisions()[1:]
     database = Database(database_url)
-    stored = await Runs(database).get(ME, run_id)
+    stored = await RunStore(database).get(ME, run_id)
     await database.close()
     assert stored is not None
     assert stored.answer == "An answer."
@@ -80,7 +80,7 @@ async def _store_something(url: str) -> str:
         answers=[agent_answer(run)],
         endings=[ending(run)],
     )
-    await Journal(database).write(batch)
+    await JournalWriter(database).write(batch)
     await database.close()
     return run.run_id
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.domain import Ask, Message
+from service.domain import Message, RunRequest
 from service.events import AgentFinished
 from service.llm.tokens.cache import RedisCounts
 from service.llm.tokens.counter import TokenCounter
@@ -35,7 +35,7 @@ class Watched(TokenCounter):
         return await super().count(texts, model, parent)
 
 
-def _ask(exchanges: int, turn: str = TURN) -> Ask:
+def _ask(exchanges: int, turn: str = TURN) -> RunRequest:
     said: list[Message] = []
     for n in range(exchanges):
         said += [Message("user", f"u{n} {turn}"), Message("assistant", f"a{n} {turn}")]
@@ -53,7 +53,7 @@ def _heard(told: Outcome, name: str) -> list[str]:
     return [message["content"].split()[0] for message in asked[-1]["messages"]]
 
 
-async def _solo(agent: Mapping[str, Any], ask: Ask, **more: Any) -> Outcome:
+async def _solo(agent: Mapping[str, Any], ask: RunRequest, **more: Any) -> Outcome:
     return await play({"a": agent}, None, ask=ask, **more)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from service.domain import Particulars
+from service.domain import RequestOptions
 from service.events import AgentFailed, AgentFinished, AnswerDelta, AnswerToolCall
 from service.runs.projections.summary import record
 from tests._support.llm.scripted import an_ask, model
@@ -38,7 +38,7 @@ async def test_what_was_said_before_a_failure_stays_said() -> None:
 async def test_tool_calls_are_the_answer_and_come_as_they_are_told() -> None:
     tools = [{"type": "function", "function": {"name": "weather"}}]
     options: dict[str, Any] = {"tools": tools, "temperature": 0.5}
-    ask = an_ask(particulars=Particulars(options=options))
+    ask = an_ask(particulars=RequestOptions(options=options))
     told = await play({"a": {"model": model(tool_calls=2, tokens=12)}}, None, ask=ask)
     (asked,) = told.server.asked
     assert options.items() <= asked.items()

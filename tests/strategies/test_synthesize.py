@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.domain import Ask, Particulars
+from service.domain import RequestOptions, RunRequest
 from service.events import (
     AgentDelta,
     AgentFailed,
@@ -369,8 +369,8 @@ async def test_cancelling_a_run_cancels_every_call_and_counts_what_was_done() ->
 # --- options of the question ---
 
 
-def _with(**options: Any) -> Ask:
-    return an_ask(particulars=Particulars(options=options))
+def _with(**options: Any) -> RunRequest:
+    return an_ask(particulars=RequestOptions(options=options))
 
 
 async def test_only_the_combiner_is_told_where_to_stop() -> None:

@@ -12,37 +12,37 @@ from quart import Quart, Response, request
 
 from service.api.http import sse
 from service.api.http.body import Body, Identifier, Text, Tokens, idempotency_key, owner, read_body
-from service.api.http.collect import whole_answer
-from service.api.http.first_output import first_word
-from service.api.http.query import OneOf
+from service.api.http.collect import collect_answer
+from service.api.http.first_output import wait_for_first_output
+from service.api.http.query import ChoiceParam
 from service.api.http.sse import Encode
-from service.api.openapi.operation import EVENTS, IDEMPOTENCY_KEY, Answer, Operation, Tag
-from service.domain import Ask, Message
+from service.api.openapi.operation import EVENTS, IDEMPOTENCY_KEY, Operation, ResponseSpec, Tag
+from service.domain import Message, RunRequest
 from service.errors import RequestError
 from service.events import AnswerDelta, Event, RunFailed, RunFinished
 from service.ids import new_id
 from service.runs.runs import Runs
 
-_STREAM = OneOf("stream", "Whether the answer comes as a stream.", ("true", "false"), "false")
+_STREAM = ChoiceParam("stream", "Whether the answer comes as a stream.", ("true", "false"), "false")
 # An event of which a client could think that it is one of ours.
 _MISTAKABLE = re.compile(r'\[D(?=ONE\])|\{\s*"(?=error")')
 _LINE_END = re.compile(r"\r\n|\r|\n")  # not splitlines: U+2028 and others end no line of a stream
 
 
-class Turn(Body):
+class ChatTurn(Body):
     """One turn of a conversation."""
 
     role: Literal["user", "assistant"]
     content: Text
 
 
-def _ends_with_the_user(turns: list[Turn]) -> list[Turn]:
+def _ends_with_the_user(turns: list[ChatTurn]) -> list[ChatTurn]:
     if turns[-1].role != "user":
         raise ValueError("the last must be the user's")
     return turns
 
 
-Turns = Annotated[list[Turn], Field(min_length=1), AfterValidator(_ends_with_the_user)]
+Turns = Annotated[list[ChatTurn], Field(min_length=1), AfterValidator(_ends_with_the_user)]
 
 
 class ChatRequest(Body):
@@ -54,8 +54,8 @@ class ChatRequest(Body):
     ensemble: Identifier | None = None
     max_tokens: Tokens | None = None
 
-    def to_ask(self) -> Ask:
-        return Ask(
+    def to_ask(self) -> RunRequest:
+        return RunRequest(
             messages=tuple(Message(turn.role, turn.content) for turn in self.messages),
             message_id=new_id("msg"),
             conversation_id=self.conversation_id or new_id("conv"),
@@ -84,8 +84,8 @@ def install(app: Quart, runs: Runs) -> None:
         example={"messages": [{"role": "user", "content": "Explain tides"}]},
         parameters=(_STREAM, IDEMPOTENCY_KEY),
         answers=(
-            Answer("The answer.", ChatAnswer, of_run=True),
-            Answer(
+            ResponseSpec("The answer.", ChatAnswer, of_run=True),
+            ResponseSpec(
                 'Its text as it comes, then `[DONE]`; or `{"error": …}` when it failed midway.',
                 str,
                 media=EVENTS,
@@ -99,9 +99,9 @@ def install(app: Quart, runs: Runs) -> None:
         body = await read_body(ChatRequest)
         run = await runs.start(body.to_ask(), idempotency_key(body, "stream"))
         if body.stream or asked_for:
-            await first_word(run)
+            await wait_for_first_output(run)
             return sse.stream(runs, run, as_text())
-        whole = await whole_answer(runs, run)
+        whole = await collect_answer(runs, run)
         return sse.run_json(run, {"response": whole.answer})
 
     @app.get("/chat")

@@ -12,15 +12,17 @@ from typing_extensions import TypedDict
 
 from service.api.history.export import file_name, markdown
 from service.api.history.history import Paged, paged, written
-from service.api.history.owned import MessageShown, OwnConversations, message_json
+from service.api.history.owned import OwnConversations, StoredMessage, message_json
 from service.api.http.body import Body, Text, owner, read_body
-from service.api.http.query import PAGE, OneOf, page
-from service.api.openapi.operation import Answer, Operation, Tag
+from service.api.http.query import PAGE, ChoiceParam, page
+from service.api.openapi.operation import Operation, ResponseSpec, Tag
 from service.runs.runs import Runs
 from service.store.conversations import Conversations
-from service.store.records import Conversation, Turn
+from service.store.records import Conversation, ConversationTurn
 
-_FORM = OneOf("format", "The kind of file; `Accept` may say so too.", ("json", "markdown"), "json")
+_FORM = ChoiceParam(
+    "format", "The kind of file; `Accept` may say so too.", ("json", "markdown"), "json"
+)
 
 
 class Renaming(Body):
@@ -29,7 +31,7 @@ class Renaming(Body):
     title: Annotated[Text, StringConstraints(max_length=200)]
 
 
-class ConversationShown(TypedDict):
+class ConversationSummary(TypedDict):
     """A conversation without what was said."""
 
     id: str
@@ -38,16 +40,16 @@ class ConversationShown(TypedDict):
     updated_at: str
 
 
-class WholeConversation(ConversationShown):
+class WholeConversation(ConversationSummary):
     """A conversation and what was said."""
 
-    messages: list[MessageShown]
+    messages: list[StoredMessage]
 
 
 class ConversationPage(Paged):
     """Conversations, the latest changed first."""
 
-    items: list[ConversationShown]
+    items: list[ConversationSummary]
 
 
 def install(app: Quart, runs: Runs, conversations: Conversations) -> None:
@@ -59,7 +61,7 @@ def install(app: Quart, runs: Runs, conversations: Conversations) -> None:
         "Conversations, the latest changed first",
         tag=Tag.CONVERSATIONS,
         parameters=PAGE,
-        answers=(Answer("A page.", ConversationPage),),
+        answers=(ResponseSpec("A page.", ConversationPage),),
     )
     async def list_conversations() -> Response:
         limit, offset = page()
@@ -71,7 +73,7 @@ def install(app: Quart, runs: Runs, conversations: Conversations) -> None:
     @Operation(
         "One of them, with what was said",
         tag=Tag.CONVERSATIONS,
-        answers=(Answer("The conversation.", WholeConversation),),
+        answers=(ResponseSpec("The conversation.", WholeConversation),),
     )
     async def show_conversation(conversation_id: str) -> Response:
         conversation = await own.find(conversation_id)
@@ -83,7 +85,7 @@ def install(app: Quart, runs: Runs, conversations: Conversations) -> None:
         tag=Tag.CONVERSATIONS,
         body=Renaming,
         example={"title": "About tides"},
-        answers=(Answer("The conversation.", ConversationShown),),
+        answers=(ResponseSpec("The conversation.", ConversationSummary),),
     )
     async def rename_conversation(conversation_id: str) -> Response:
         body = await read_body(Renaming)
@@ -95,7 +97,7 @@ def install(app: Quart, runs: Runs, conversations: Conversations) -> None:
     @Operation(
         "Delete it, and all that was said in it",
         tag=Tag.CONVERSATIONS,
-        answers=(Answer("It is gone.", status=204),),
+        answers=(ResponseSpec("It is gone.", status=204),),
     )
     async def delete_conversation(conversation_id: str) -> Response:
         await own.delete(conversation_id)
@@ -107,8 +109,8 @@ def install(app: Quart, runs: Runs, conversations: Conversations) -> None:
         tag=Tag.CONVERSATIONS,
         parameters=(_FORM,),
         answers=(
-            Answer("The conversation.", WholeConversation),
-            Answer("The conversation, to read.", str, media="text/markdown"),
+            ResponseSpec("The conversation.", WholeConversation),
+            ResponseSpec("The conversation, to read.", str, media="text/markdown"),
         ),
     )
     async def export_conversation(conversation_id: str) -> Response:
@@ -139,7 +141,7 @@ def _shown(conversation: Conversation) -> dict[str, Any]:
     }
 
 
-def _whole(conversation: Conversation, turns: Sequence[Turn]) -> dict[str, Any]:
+def _whole(conversation: Conversation, turns: Sequence[ConversationTurn]) -> dict[str, Any]:
     return {**_shown(conversation), "messages": [message_json(turn) for turn in turns]}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from unicodedata import combining, normalize
 
-from service.store.records import Conversation, Turn
+from service.store.records import Conversation, ConversationTurn
 
 _LINE_END = re.compile(r"\r\n|\r|\n")  # Source: CommonMark 0.31, 2.1
 _MARKUP = re.compile(r"([\\`*_\[\]<>&#|~$])")
@@ -15,7 +15,7 @@ _SPEAKERS = {"user": "Question", "assistant": "Answer"}
 _NAME_CHARS = 60
 
 
-def markdown(conversation: Conversation, turns: Sequence[Turn]) -> str:
+def markdown(conversation: Conversation, turns: Sequence[ConversationTurn]) -> str:
     """Return the conversation to read: a heading for each turn, what was said as a quotation.
 
     Inside a quotation a text keeps its own markup, and cannot pass for a part of the document.
@@ -32,7 +32,7 @@ def file_name(conversation: Conversation, extension: str) -> str:
     return f"{words or 'conversation'}-{conversation.created_at:%Y-%m-%d}.{extension}"
 
 
-def _section(turn: Turn) -> str:
+def _section(turn: ConversationTurn) -> str:
     speaker = _SPEAKERS.get(turn.role, turn.role.capitalize())
     parts = [f"## {speaker}, {_when(turn.created_at)}"]
     if turn.content:

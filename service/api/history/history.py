@@ -11,8 +11,8 @@ from quart import Quart, Response, jsonify
 from typing_extensions import TypedDict
 
 from service.api.http.body import owner
-from service.api.http.query import PAGE, OneOf, RunId, Words, may_be_id, page
-from service.api.openapi.operation import Answer, Operation, Tag
+from service.api.http.query import PAGE, ChoiceParam, RunId, TextParam, may_be_id, page
+from service.api.openapi.operation import Operation, ResponseSpec, Tag
 from service.api.runs.event_json import TokenUsage, report_json, usage_json
 from service.errors import RequestError
 from service.runs.projections.summary import record
@@ -24,8 +24,8 @@ from service.store.search.search import LANGUAGES
 from service.store.store import Store
 
 _BEFORE = RunId("before", "The last id of a page: those that follow it.")
-_QUERY = Words("query", 'What to look for: words, "a phrase", -not, or.', 1000)
-_LANG = OneOf("lang", "The language of the words.", tuple(LANGUAGES), "en")
+_QUERY = TextParam("query", 'What to look for: words, "a phrase", -not, or.', 1000)
+_LANG = ChoiceParam("lang", "The language of the words.", tuple(LANGUAGES), "en")
 _MARKED = re.compile(f"{MARK}([^{MARK}{UNMARK}]*){UNMARK}")
 
 
@@ -111,7 +111,7 @@ def install(app: Quart, runs: Runs, store: Store) -> None:
         "What was asked and answered, the newest first",
         tag=Tag.HISTORY,
         parameters=(*PAGE, _BEFORE),
-        answers=(Answer("A page.", HistoryPage),),
+        answers=(ResponseSpec("A page.", HistoryPage),),
     )
     async def history() -> Response:
         limit, offset = page()
@@ -120,7 +120,7 @@ def install(app: Quart, runs: Runs, store: Store) -> None:
         return jsonify({"items": items, **paged(found, limit, offset)})
 
     @app.get("/history/<run_id>")
-    @Operation("One of them", tag=Tag.HISTORY, answers=(Answer("It.", WholeItem),))
+    @Operation("One of them", tag=Tag.HISTORY, answers=(ResponseSpec("It.", WholeItem),))
     async def history_item(run_id: str) -> Response:
         run = await store.history.get(owner(), run_id) if may_be_id(run_id) else None
         if run is None:
@@ -134,7 +134,7 @@ def install(app: Quart, runs: Runs, store: Store) -> None:
         "The same, by its words",
         tag=Tag.HISTORY,
         parameters=(_QUERY, _LANG, *PAGE),
-        answers=(Answer("A page of what was found, best first.", SearchPage),),
+        answers=(ResponseSpec("A page of what was found, best first.", SearchPage),),
     )
     async def search() -> Response:
         limit, offset = page()

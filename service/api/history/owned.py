@@ -16,10 +16,10 @@ from service.errors import RequestError
 from service.llm.protocol import tool_call
 from service.runs.runs import Runs
 from service.store.conversations import Conversations
-from service.store.records import Conversation, Turn
+from service.store.records import Conversation, ConversationTurn
 
 
-class MessageShown(TypedDict):
+class StoredMessage(TypedDict):
     """What somebody said; `run_id` and `status` when a run did it, `error` when it failed.
 
     A model that called the caller's tools said so in `tool_calls`.
@@ -49,9 +49,9 @@ class OwnConversations:
                 return conversation
         raise missing()
 
-    async def turns(self, conversation_id: str) -> Sequence[Turn]:
+    async def turns(self, conversation_id: str) -> Sequence[ConversationTurn]:
         """Return what was said; of an answer that is being written, what there is so far."""
-        turns: list[Turn] = []
+        turns: list[ConversationTurn] = []
         for turn in await self.kept.turns(owner(), conversation_id):
             turns.append(turn)
             if turn.state != "running" or turn.run_id is None:
@@ -73,7 +73,7 @@ class OwnConversations:
             raise missing()
 
 
-def message_json(turn: Turn) -> dict[str, Any]:
+def message_json(turn: ConversationTurn) -> dict[str, Any]:
     """Return a turn as a MessageShown."""
     return {
         "role": turn.role,

@@ -10,7 +10,7 @@ from service.runs.run import SHUTTING_DOWN, Run
 from service.runs.runs import Runs
 
 
-async def whole_answer(runs: Runs, run: Run) -> RunRecord:
+async def collect_answer(runs: Runs, run: Run) -> RunRecord:
     """Return what became of `run` once it has ended.
 
     A client that leaves meanwhile is a reader that left: the run goes on for the grace. Raises

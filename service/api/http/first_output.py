@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Mapping
 
 from service.api.http.sse import run_headers
-from service.coalescing import Pace
+from service.coalescing import CoalescingWindow
 from service.errors import RequestError
 from service.events import AnswerDelta, AnswerToolCall, RunFailed
 from service.runs.log import Reader, RunLog
@@ -35,12 +35,12 @@ _STATUSES: Mapping[str, int] = {
 _FOR_GOOD = frozenset({"missing_key", "upstream_refused", "cost_cap", "cancelled"})
 
 
-async def first_word(run: Run) -> None:
+async def wait_for_first_output(run: Run) -> None:
     """Wait until `run` has some text or has ended, for LEAD_S at most.
 
     Raises RequestError when it failed without any text.
     """
-    reader = Reader(run.log, 0, Pace(), LEAD_S)
+    reader = Reader(run.log, 0, CoalescingWindow(), LEAD_S)
     try:
         async with asyncio.timeout(LEAD_S):
             while not _is_decided(run.log):

@@ -22,7 +22,7 @@ _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 @dataclass(frozen=True, slots=True)
-class Number:
+class IntParam:
     """A parameter that is a whole number, `least` to `most`."""
 
     name: str
@@ -49,7 +49,7 @@ class Number:
 
 
 @dataclass(frozen=True, slots=True)
-class OneOf:
+class ChoiceParam:
     """A parameter that is one of `choices`."""
 
     name: str
@@ -71,7 +71,7 @@ class OneOf:
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class TextParam:
     """A parameter that is a text: not blank, of `most` characters."""
 
     name: str
@@ -146,8 +146,8 @@ class Position:
         return _parameter(self.name, self.description, schema)
 
 
-LIMIT = Number("limit", "How many at most.", 10, 1, 100)
-OFFSET = Number("offset", "How many to pass over first.", 0, 0, 999_999_999)
+LIMIT = IntParam("limit", "How many at most.", 10, 1, 100)
+OFFSET = IntParam("offset", "How many to pass over first.", 0, 0, 999_999_999)
 PAGE = (LIMIT, OFFSET)
 
 

@@ -18,7 +18,7 @@ _LINGER_S = 5.0
 _LINGER_BYTES = 16_777_216
 
 
-class Linger:
+class LingeringClose:
     """Wraps an ASGI app: a response ends once the request has come, within bounds."""
 
     def __init__(self, app: App) -> None:

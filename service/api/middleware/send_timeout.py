@@ -22,7 +22,7 @@ class StalledClientError(Exception):
     """The client has not read for longer than the send deadline."""
 
 
-class SendDeadline:
+class SendTimeout:
     """Wraps an ASGI app: a send that takes longer than `timeout_s` ends the request or socket."""
 
     def __init__(self, app: App, timeout_s: float) -> None:

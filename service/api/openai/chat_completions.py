@@ -13,14 +13,14 @@ from quart import Quart, Response, jsonify
 
 from service.api.http import sse
 from service.api.http.body import idempotency_key, read_body
-from service.api.http.collect import whole_answer
-from service.api.http.first_output import first_word
+from service.api.http.collect import collect_answer
+from service.api.http.first_output import wait_for_first_output
 from service.api.http.sse import Form
 from service.api.openai.chunks import DONE, as_data, completion, framed
 from service.api.openai.request import CompletionRequest
 from service.api.openai.schemas import ChunkShown, CompletionShown, ModelShown, ModelsShown
 from service.api.openapi.components import OpenAIProblem
-from service.api.openapi.operation import EVENTS, IDEMPOTENCY_KEY, Answer, Operation, Tag
+from service.api.openapi.operation import EVENTS, IDEMPOTENCY_KEY, Operation, ResponseSpec, Tag
 from service.api.runs.event_json import fields_of
 from service.ensembles.catalog import Catalog
 from service.errors import FieldError, RequestError
@@ -44,8 +44,8 @@ def install(app: Quart, runs: Runs, catalog: Callable[[], Catalog]) -> None:
         example={"model": "fanout", "messages": [{"role": "user", "content": "Explain tides"}]},
         parameters=(IDEMPOTENCY_KEY,),
         answers=(
-            Answer("The answer.", CompletionShown, of_run=True),
-            Answer(
+            ResponseSpec("The answer.", CompletionShown, of_run=True),
+            ResponseSpec(
                 "A chunk an event, then `[DONE]`.",
                 ChunkShown | OpenAIProblem,
                 media=EVENTS,
@@ -61,7 +61,7 @@ def install(app: Quart, runs: Runs, catalog: Callable[[], Catalog]) -> None:
         run = await runs.start(body.to_ask(), idempotency_key(body, "stream", "stream_options"))
         if not body.stream:
             return await _whole(runs, run, with_progress=bool(body.include_progress))
-        await first_word(run)
+        await wait_for_first_output(run)
         usage, progress = body.wants_usage, bool(body.include_progress)
         encode = framed(run, as_data, DONE, usage=usage, progress=progress)
         return sse.stream(runs, run, encode, form=FORM)
@@ -70,14 +70,16 @@ def install(app: Quart, runs: Runs, catalog: Callable[[], Catalog]) -> None:
     @Operation(
         "List what can be asked",
         tag=Tag.OPENAI,
-        answers=(Answer("Ensembles, and agents alone as `agent/<name>`.", ModelsShown),),
+        answers=(ResponseSpec("Ensembles, and agents alone as `agent/<name>`.", ModelsShown),),
     )
     async def list_models() -> Response:
         models = [_model(name, created) for name in _names(catalog())]
         return jsonify({"object": "list", "data": models})
 
     @app.get("/v1/models/<path:model>")
-    @Operation("Look at one of them", tag=Tag.OPENAI, answers=(Answer("The model.", ModelShown),))
+    @Operation(
+        "Look at one of them", tag=Tag.OPENAI, answers=(ResponseSpec("The model.", ModelShown),)
+    )
     async def show_model(model: str) -> Response:
         check_model(model, catalog())
         return jsonify(_model(model, created))
@@ -93,7 +95,7 @@ def check_model(name: str, catalog: Catalog) -> None:
 
 
 async def _whole(runs: Runs, run: Run, *, with_progress: bool) -> Response:
-    shown = completion(run, await whole_answer(runs, run))
+    shown = completion(run, await collect_answer(runs, run))
     if with_progress:
         shown["progress"] = _progress(run)
     return sse.run_json(run, shown)

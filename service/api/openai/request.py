@@ -15,7 +15,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from service.api.http.body import Body, Identifier, Said, Tokens, owner
 from service.api.openai.tools import Open, ResponseFormat, Tool, ToolCalled, ToolChoice, check_calls
-from service.domain import Ask, Message, Particulars, Role
+from service.domain import Message, RequestOptions, Role, RunRequest
 from service.ids import new_id
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -50,7 +50,7 @@ Content = Annotated[
 ]
 
 
-class Turn(Body):
+class CompletionTurn(Body):
     """One message. An answer of this service can be sent back as it came."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
@@ -65,7 +65,7 @@ class Turn(Body):
     parsed: Any = None  # what OpenAI's SDKs make of a structured answer, and send back with it
 
     @model_validator(mode="after")
-    def _says_something(self) -> Turn:
+    def _says_something(self) -> CompletionTurn:
         needs_none = self.role == "assistant" and (self.tool_calls or self.refusal)
         if self.content is None and not needs_none:
             raise ValueError("content is required")
@@ -98,7 +98,7 @@ _BY_SDKS: dict[str, Any] = {
 }
 
 
-class StreamOptions(Body):
+class ChatStreamOptions(Body):
     """How it streams."""
 
     include_usage: bool | None = None
@@ -115,9 +115,9 @@ class CompletionRequest(Body):
     """What a client sends. `model` is an ensemble, or `agent/` and the name of an agent."""
 
     model: Annotated[str, Field(min_length=1, max_length=128)]
-    messages: Annotated[list[Turn], Field(min_length=1)]
+    messages: Annotated[list[CompletionTurn], Field(min_length=1)]
     stream: bool | None = None
-    stream_options: StreamOptions | None = None
+    stream_options: ChatStreamOptions | None = None
     max_tokens: Tokens | None = None
     max_completion_tokens: Tokens | None = None
     n: Literal[1] | None = None
@@ -171,9 +171,9 @@ class CompletionRequest(Body):
         """Whether a stream ends with what it cost."""
         return bool(self.stream_options and self.stream_options.include_usage)
 
-    def to_ask(self) -> Ask:
+    def to_ask(self) -> RunRequest:
         *before, question = (turn.to_message() for turn in self.messages)
-        return Ask(
+        return RunRequest(
             messages=(*before, asked(question)),
             message_id=new_id("msg"),
             conversation_id=self.conversation_id or new_id("conv"),
@@ -182,7 +182,7 @@ class CompletionRequest(Body):
             owner=owner(),
             continues=self.conversation_id is not None,
             whole_context=True,
-            particulars=Particulars(options=self._options()),
+            particulars=RequestOptions(options=self._options()),
         )
 
     def _options(self) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class ChunkShown(TypedDict):
     progress: NotRequired[dict[str, Any]]
 
 
-class MessageShown(TypedDict):
+class CompletionMessage(TypedDict):
     """The answer."""
 
     role: Literal["assistant"]
@@ -81,7 +81,7 @@ class ChoiceShown(TypedDict):
     """The one answer."""
 
     index: int
-    message: MessageShown
+    message: CompletionMessage
     logprobs: None
     finish_reason: FinishReason
 

@@ -20,14 +20,14 @@ from markupsafe import Markup, escape
 from quart import Quart, Response
 
 from service.api.openapi.document import document, resolved
-from service.api.openapi.operation import Answer, Operation, Tag
+from service.api.openapi.operation import Operation, ResponseSpec, Tag
 
 _FILES = files("service.api.openapi") / "templates"
 _CODE = re.compile(r"`([^`]+)`")
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class DocsPage:
     """The page, and what a browser may load and run in it."""
 
     html: str
@@ -38,14 +38,14 @@ def install(app: Quart) -> None:
     """Add the page to `app`."""
 
     @cache
-    def made() -> Page:
+    def made() -> DocsPage:
         return page(document(app))
 
     @app.get("/docs")
     @Operation(
         "The same to read, and to try",
         tag=Tag.OPERATIONS,
-        answers=(Answer("A page.", str, media="text/html"),),
+        answers=(ResponseSpec("A page.", str, media="text/html"),),
     )
     async def docs() -> Response:
         response = Response(made().html, content_type="text/html; charset=utf-8")
@@ -55,7 +55,7 @@ def install(app: Quart) -> None:
         return response
 
 
-def page(described: Mapping[str, Any]) -> Page:
+def page(described: Mapping[str, Any]) -> DocsPage:
     """Return the page that shows an OpenAPI document."""
     style, script = _read("docs.css"), _read("docs.js")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
@@ -73,7 +73,7 @@ def page(described: Mapping[str, Any]) -> Page:
         "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
         "frame-ancestors 'none'"
     )
-    return Page(html, policy)
+    return DocsPage(html, policy)
 
 
 def words(text: str) -> Markup:

@@ -31,8 +31,8 @@ from service.api.openapi.operation import (
     EVENTS,
     IDEMPOTENCY_KEY,
     LINES,
-    Answer,
     Operation,
+    ResponseSpec,
     Tag,
     operation,
 )
@@ -70,7 +70,7 @@ def install(app: Quart) -> None:
     @Operation(
         "This description",
         tag=Tag.OPERATIONS,
-        answers=(Answer("OpenAPI 3.1.", dict[str, Any]),),
+        answers=(ResponseSpec("OpenAPI 3.1.", dict[str, Any]),),
     )
     async def openapi() -> Response:
         return Response(written(), content_type="application/json")
@@ -167,7 +167,7 @@ def _responses(route: Route, schemas: Schemas) -> dict[str, Any]:
     return good | bad
 
 
-def _response(forms: list[Answer], schemas: Schemas) -> dict[str, Any]:
+def _response(forms: list[ResponseSpec], schemas: Schemas) -> dict[str, Any]:
     names = _EVERY_HEADER + (_RUN_HEADERS if any(each.of_run for each in forms) else ())
     shown: dict[str, Any] = {
         "description": "\n\n".join(dict.fromkeys(each.description for each in forms)),
@@ -177,7 +177,7 @@ def _response(forms: list[Answer], schemas: Schemas) -> dict[str, Any]:
     return {**shown, "content": content} if content else shown
 
 
-def _content(answer: Answer, schemas: Schemas) -> dict[str, Any]:
+def _content(answer: ResponseSpec, schemas: Schemas) -> dict[str, Any]:
     schema = schemas.of(answer.schema)
     if answer.media == EVENTS:
         return {"schema": {"description": answer.description, **_event(schema, answer.closing)}}

@@ -86,7 +86,7 @@ LAST_EVENT_ID = Header(
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ResponseSpec:
     """A response that is not an error. Several with one status are forms of the same.
 
     Of a stream (EVENTS, LINES) `schema` is that of the JSON in each event or line, `str` when it
@@ -108,7 +108,7 @@ class Operation:
 
     summary: str
     tag: Tag = field(kw_only=True)
-    answers: tuple[Answer, ...] = field(kw_only=True)
+    answers: tuple[ResponseSpec, ...] = field(kw_only=True)
     description: str = field(default="", kw_only=True)
     body: type[BaseModel] | None = field(default=None, kw_only=True)
     body_may_be_absent: bool = field(default=False, kw_only=True)

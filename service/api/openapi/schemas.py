@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterable
 from typing import Any, Literal
 
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
-_TEMPLATE = "#/components/schemas/{model}"
+_COMPONENTS = "#/components/schemas/"
 _Mode = Literal["validation", "serialization"]
-# Generated clients carry these names: they stay when a module moves.
-_NAMESAKES = {
-    "service__api__chat__chat__Turn": "chat.Turn",
-    "service__api__history__conversations__ConversationShown": "conversations.ConversationShown",
-    "service__api__history__owned__MessageShown": "own_conversations.MessageShown",
-    "service__api__openai__request__StreamOptions": "openai_request.StreamOptions",
-    "service__api__openai__request__Turn": "openai_request.Turn",
-    "service__api__openai__responses__request__StreamOptions": "responses_request.StreamOptions",
-    "service__api__openai__responses__schemas__ConversationShown": (
-        "responses_shapes.ConversationShown"
-    ),
-    "service__api__openai__schemas__MessageShown": "openai_shapes.MessageShown",
+# Component names that are not the class's name. Generated clients carry them: they stay when a
+# class is renamed or moves.
+COMPONENT_NAMES = {
+    "ChatStreamOptions": "openai_request.StreamOptions",
+    "ChatTurn": "chat.Turn",
+    "CompletionMessage": "openai_shapes.MessageShown",
+    "CompletionTurn": "openai_request.Turn",
+    "ConversationReference": "responses_shapes.ConversationShown",
+    "ConversationSummary": "conversations.ConversationShown",
+    "ResponseStreamOptions": "responses_request.StreamOptions",
+    "StoredMessage": "own_conversations.MessageShown",
+    "TextContent": "Words",
 }
 
 
@@ -43,25 +41,37 @@ class Schemas:
             (key, _mode(each), TypeAdapter(each)) for key, each in wanted.items()
         ]
         found, definitions = TypeAdapter.json_schemas(
-            inputs, ref_template=_TEMPLATE, schema_generator=_Untitled
+            inputs, ref_template=_COMPONENTS + "{model}", schema_generator=_Untitled
         )
-        self._found = _shortened({key: schema for (key, _), schema in found.items()})
-        self.components = _shortened(definitions.get("$defs", {}))
+        self._found = _renamed({key: schema for (key, _), schema in found.items()})
+        self.components = _renamed(definitions.get("$defs", {}))
 
     def of(self, wanted: Any) -> dict[str, Any]:
         """Return the schema of one of the types."""
         return dict(self._found[_key(wanted)])
 
 
-def _shortened(schemas: dict[str, Any]) -> dict[str, Any]:
-    """Give types that have a namesake in another module the names that clients know."""
-    text = re.sub(r"service(?:__\w+?)+__[A-Z]\w*", _public_name, json.dumps(schemas))
-    shortened: dict[str, Any] = json.loads(text)
-    return shortened
+def _renamed(schemas: dict[str, Any]) -> dict[str, Any]:
+    """Return `schemas` with the component names that clients know, as keys and in references."""
+    renamed = {COMPONENT_NAMES.get(key, key): _referring(each) for key, each in schemas.items()}
+    for name in COMPONENT_NAMES.values() & renamed.keys():
+        renamed[name]["title"] = name.rpartition(".")[2]
+    return renamed
 
 
-def _public_name(qualified: re.Match[str]) -> str:
-    return _NAMESAKES[qualified[0]]
+def _referring(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_referring(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: _reference(each) if key == "$ref" else _referring(each) for key, each in schema.items()
+    }
+
+
+def _reference(path: str) -> str:
+    name = path.removeprefix(_COMPONENTS)
+    return _COMPONENTS + COMPONENT_NAMES.get(name, name)
 
 
 def _key(wanted: Any) -> str:

@@ -22,13 +22,13 @@ from service.api.openapi.operation import (
     EVENTS,
     IDEMPOTENCY_KEY,
     LAST_EVENT_ID,
-    Answer,
     Operation,
+    ResponseSpec,
     Tag,
 )
 from service.api.runs.event_json import RunEvent, encoder
 from service.api.runs.runs import NOTHING_MORE, reattach
-from service.domain import Ask, Message
+from service.domain import Message, RunRequest
 from service.ids import new_id
 from service.runs.runs import Runs
 
@@ -44,8 +44,8 @@ class ProcessRequest(Body):
     max_tokens: Tokens | None = None
     timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
 
-    def to_ask(self) -> Ask:
-        return Ask(
+    def to_ask(self) -> RunRequest:
+        return RunRequest(
             messages=(Message("user", self.message),),
             message_id=self.message_id,
             conversation_id=self.conversation_id or new_id("conv"),
@@ -70,10 +70,10 @@ def install(app: Quart, runs: Runs) -> None:
         example={"message": "Explain gravity like I am 5", "message_id": "message_123"},
         parameters=(IDEMPOTENCY_KEY, LAST_EVENT_ID),
         answers=(
-            Answer(
+            ResponseSpec(
                 "Unnamed events, the last with `final: true`.", RunEvent, media=EVENTS, of_run=True
             ),
-            Answer(NOTHING_MORE, status=204, of_run=True),
+            ResponseSpec(NOTHING_MORE, status=204, of_run=True),
         ),
         errors=(404, 410),
     )

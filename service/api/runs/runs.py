@@ -11,14 +11,14 @@ from typing_extensions import TypedDict
 from service.api.http import sse
 from service.api.http.body import owner, position
 from service.api.http.query import Position
-from service.api.openapi.operation import EVENTS, LAST_EVENT_ID, Answer, Operation, Tag
+from service.api.openapi.operation import EVENTS, LAST_EVENT_ID, Operation, ResponseSpec, Tag
 from service.api.runs.event_json import RunEvent, TokenUsage, encoder, report_json, usage_json
 from service.errors import RequestError
 from service.runs.projections.summary import AgentRecord, record
 from service.runs.run import Run
 from service.runs.runs import Runs
 from service.store.records import AgentAnswer, StoredRun
-from service.store.runs import Runs as RunTables
+from service.store.runs import RunStore
 
 
 class AgentShown(TypedDict):
@@ -64,14 +64,14 @@ class RunShown(TypedDict):
 
 
 NOTHING_MORE = "Nothing follows that event: so a browser's `EventSource` is told to stop."
-_SHOWN = Answer("The run.", RunShown, of_run=True)
-_STREAM = Answer(
+_SHOWN = ResponseSpec("The run.", RunShown, of_run=True)
+_STREAM = ResponseSpec(
     "Unnamed events, the last with `final: true`.", RunEvent, media=EVENTS, of_run=True
 )
 _STARTING_AFTER = Position("starting_after", "The `seq` of the last event that was received.")
 
 
-def install(app: Quart, runs: Runs, tables: RunTables) -> None:
+def install(app: Quart, runs: Runs, tables: RunStore) -> None:
     """Add the resource to `app`."""
 
     async def shown(found: Run | StoredRun) -> Response:
@@ -89,7 +89,7 @@ def install(app: Quart, runs: Runs, tables: RunTables) -> None:
         "The stream of a run, again or from where you left it",
         tag=Tag.RUNS,
         parameters=(LAST_EVENT_ID, _STARTING_AFTER),
-        answers=(_STREAM, Answer(NOTHING_MORE, status=204, of_run=True)),
+        answers=(_STREAM, ResponseSpec(NOTHING_MORE, status=204, of_run=True)),
         errors=(410,),
     )
     async def run_events(run_id: str) -> Response:

@@ -21,12 +21,12 @@ from service.api.http.body import (
     owner,
     read_body,
 )
-from service.api.http.collect import whole_answer
+from service.api.http.collect import collect_answer
 from service.api.http.sse import Encode
-from service.api.openapi.operation import EVENTS, IDEMPOTENCY_KEY, Answer, Operation, Tag
+from service.api.openapi.operation import EVENTS, IDEMPOTENCY_KEY, Operation, ResponseSpec, Tag
 from service.api.sessions import sessions
 from service.api.sessions.sessions import Name, SessionIds, session_ids, user_of
-from service.domain import Ask, Message
+from service.domain import Message, RunRequest
 from service.events import AnswerDelta, Event, RunFailed, RunFinished, RunStarted
 from service.ids import new_id
 from service.runs.projections.summary import record
@@ -46,8 +46,8 @@ class ConversationRequest(Body):
     ensemble: Identifier | None = None
     max_tokens: Tokens | None = None
 
-    def to_ask(self) -> Ask:
-        return Ask(
+    def to_ask(self) -> RunRequest:
+        return RunRequest(
             messages=(Message("user", self.message),),
             message_id=new_id("msg"),
             conversation_id=self.session_id or new_id("conv"),
@@ -106,13 +106,13 @@ def install(app: Quart, runs: Runs, conversations: Conversations) -> None:
         example={"message": "Explain tides", "user_id": "user_1", "stream": False},
         parameters=(IDEMPOTENCY_KEY,),
         answers=(
-            Answer(
+            ResponseSpec(
                 "Named events: `session`, `message` for each piece, then `done` or `error`.",
                 SessionBegun | Chunk | SessionDone | SessionError,
                 media=EVENTS,
                 of_run=True,
             ),
-            Answer("With `stream: false`, the whole answer.", SessionAnswer, of_run=True),
+            ResponseSpec("With `stream: false`, the whole answer.", SessionAnswer, of_run=True),
         ),
         errors=(404, 409, 502, 504),
     )
@@ -122,7 +122,7 @@ def install(app: Quart, runs: Runs, conversations: Conversations) -> None:
         run = await runs.start(body.to_ask(), idempotency_key(body, "stream"))
         if body.stream:
             return sse.stream(runs, run, named_events(run, user_id))
-        answer = (await whole_answer(runs, run)).answer
+        answer = (await collect_answer(runs, run)).answer
         whole = {"user_id": user_id, "message": body.message, "response": answer}
         return sse.run_json(run, {**session_ids(run.conversation_id), **whole})
 

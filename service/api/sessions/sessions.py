@@ -13,18 +13,18 @@ from quart import Quart, Response, jsonify, request
 from typing_extensions import TypedDict
 
 from service.api.history.history import written
-from service.api.history.owned import MessageShown, OwnConversations, message_json
+from service.api.history.owned import OwnConversations, StoredMessage, message_json
 from service.api.http.body import Body, Label, Text, owner, read_body
-from service.api.http.query import OFFSET, Number, Words, refused
-from service.api.openapi.operation import Answer, Operation, Tag
+from service.api.http.query import OFFSET, IntParam, TextParam, refused
+from service.api.openapi.operation import Operation, ResponseSpec, Tag
 from service.errors import RequestError
 from service.ids import new_id
 from service.store.records import Conversation
 
 Name = Annotated[Text, StringConstraints(max_length=200)]
 
-_LIMIT = Number("limit", "How many at most.", 100, 1, 1000)
-_NAME = Words("name", "The name, for those who send no body.", 200, required=False)
+_LIMIT = IntParam("limit", "How many at most.", 100, 1, 1000)
+_NAME = TextParam("name", "The name, for those who send no body.", 200, required=False)
 _USER_CHARS = 256  # as `requests.Label`
 
 
@@ -76,7 +76,7 @@ class SessionHistory(TypedDict):
     """What was said in a session; a question without an answer has none behind it."""
 
     session_id: str
-    messages: list[MessageShown]
+    messages: list[StoredMessage]
 
 
 class SessionDeleted(TypedDict):
@@ -96,7 +96,7 @@ def install(app: Quart, own: OwnConversations) -> None:
         body=NewSession,
         body_may_be_absent=True,
         example={"user_id": "user_1", "session_name": "Tides"},
-        answers=(Answer("The session.", SessionShown),),
+        answers=(ResponseSpec("The session.", SessionShown),),
     )
     async def create_session() -> Response:
         body = await read_body(NewSession) if await request.get_data() else NewSession()
@@ -106,7 +106,7 @@ def install(app: Quart, own: OwnConversations) -> None:
         return jsonify(_shown(made))
 
     @app.get("/conversation/session/<session_id>")
-    @Operation("A session", tag=Tag.SESSIONS, answers=(Answer("It.", SessionShown),))
+    @Operation("A session", tag=Tag.SESSIONS, answers=(ResponseSpec("It.", SessionShown),))
     async def show_session(session_id: str) -> Response:
         return jsonify(_shown(await own.find(session_id)))
 
@@ -118,7 +118,7 @@ def install(app: Quart, own: OwnConversations) -> None:
         body_may_be_absent=True,
         example={"name": "About tides"},
         parameters=(_NAME,),
-        answers=(Answer("The session.", SessionShown),),
+        answers=(ResponseSpec("The session.", SessionShown),),
     )
     async def rename_session(session_id: str) -> Response:
         name = await _wanted_name()
@@ -130,14 +130,16 @@ def install(app: Quart, own: OwnConversations) -> None:
     @Operation(
         "Delete it, and all that was said in it",
         tag=Tag.SESSIONS,
-        answers=(Answer("It is gone.", SessionDeleted),),
+        answers=(ResponseSpec("It is gone.", SessionDeleted),),
     )
     async def delete_session(session_id: str) -> Response:
         await own.delete(session_id)
         return jsonify({"session_id": session_id, "deleted": True})
 
     @app.get("/conversation/session/<session_id>/history")
-    @Operation("What was said in it", tag=Tag.SESSIONS, answers=(Answer("It.", SessionHistory),))
+    @Operation(
+        "What was said in it", tag=Tag.SESSIONS, answers=(ResponseSpec("It.", SessionHistory),)
+    )
     async def session_history(session_id: str) -> Response:
         await own.find(session_id)
         messages = [message_json(turn) for turn in await own.turns(session_id)]
@@ -148,7 +150,7 @@ def install(app: Quart, own: OwnConversations) -> None:
         "A user's sessions, the latest changed first",
         tag=Tag.SESSIONS,
         parameters=(_LIMIT, OFFSET),
-        answers=(Answer("Some of them.", SessionList),),
+        answers=(ResponseSpec("Some of them.", SessionList),),
     )
     async def sessions_of_user(user_id: str) -> Response:
         limit, offset = _LIMIT.read(), OFFSET.read()

@@ -8,14 +8,21 @@ from quart import Quart, Response
 
 from service.api.http import sse
 from service.api.http.body import Body, Identifier, Text, Tokens, idempotency_key, owner, read_body
-from service.api.http.first_output import first_word
-from service.api.http.query import OneOf
+from service.api.http.first_output import wait_for_first_output
+from service.api.http.query import ChoiceParam
 from service.api.http.sse import Encode, Form
 from service.api.openai.chunks import DONE, Chunks, as_data, framed
 from service.api.openai.schemas import ChunkShown
 from service.api.openapi.components import OpenAIProblem
-from service.api.openapi.operation import EVENTS, IDEMPOTENCY_KEY, LINES, Answer, Operation, Tag
-from service.domain import Ask, Message
+from service.api.openapi.operation import (
+    EVENTS,
+    IDEMPOTENCY_KEY,
+    LINES,
+    Operation,
+    ResponseSpec,
+    Tag,
+)
+from service.domain import Message, RunRequest
 from service.events import AnswerDelta, Event, RunFailed
 from service.ids import new_id
 from service.runs.run import Run
@@ -30,8 +37,8 @@ class StreamRequest(Body):
     ensemble: Identifier | None = None
     max_tokens: Tokens | None = None
 
-    def to_ask(self) -> Ask:
-        return Ask(
+    def to_ask(self) -> RunRequest:
+        return RunRequest(
             messages=(Message("user", self.prompt),),
             message_id=new_id("msg"),
             conversation_id=self.conversation_id or new_id("conv"),
@@ -59,7 +66,7 @@ def install(app: Quart, runs: Runs) -> None:
         write = _FORMATS[_FORMAT.read()]
         body = await read_body(StreamRequest)
         run = await runs.start(body.to_ask(), idempotency_key(body))
-        await first_word(run)
+        await wait_for_first_output(run)
         encode, form = write(run)
         return sse.stream(runs, run, encode, form=form)
 
@@ -93,11 +100,15 @@ _FORMATS: Mapping[str, Callable[[Run], tuple[Encode, Form]]] = {
     "openai": as_lines,
     "sse": as_events,
 }
-_FORMAT = OneOf("stream_format", "How the text comes.", tuple(_FORMATS), "text")
+_FORMAT = ChoiceParam("stream_format", "How the text comes.", tuple(_FORMATS), "text")
 _ANSWERS = (
-    Answer("`text`: the answer as it comes, nothing added.", str, media="text/plain", of_run=True),
-    Answer("`openai`: one chunk a line.", ChunkShown | OpenAIProblem, media=LINES, of_run=True),
-    Answer(
+    ResponseSpec(
+        "`text`: the answer as it comes, nothing added.", str, media="text/plain", of_run=True
+    ),
+    ResponseSpec(
+        "`openai`: one chunk a line.", ChunkShown | OpenAIProblem, media=LINES, of_run=True
+    ),
+    ResponseSpec(
         "`sse`: a chunk an event, then `[DONE]`.",
         ChunkShown | OpenAIProblem,
         media=EVENTS,

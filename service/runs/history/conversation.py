@@ -6,17 +6,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import takewhile
 
-from service.domain import Ask, Message
+from service.domain import Message, RunRequest
 from service.llm.protocol import as_message
 from service.runs.history.tool_turns import paired
 from service.store.records import StoredRun
 from service.store.rows import role_of
-from service.store.runs import Runs as RunTables
+from service.store.runs import RunStore
 
 
 async def in_context(
-    ask: Ask, tables: RunTables, exchanges: int, before: str | None = None
-) -> tuple[Ask, Sequence[Message]]:
+    ask: RunRequest, tables: RunStore, exchanges: int, before: str | None = None
+) -> tuple[RunRequest, Sequence[Message]]:
     """Return `ask` with the last `exchanges` of its conversation in front of the question.
 
     Also returns the turns that the caller brought along and that are to be kept: those of a
@@ -54,7 +54,7 @@ def lineage(runs: Sequence[StoredRun], last: str) -> Sequence[StoredRun]:
 
 
 async def _answered(
-    ask: Ask, tables: RunTables, exchanges: int, before: str | None
+    ask: RunRequest, tables: RunStore, exchanges: int, before: str | None
 ) -> Sequence[StoredRun]:
     """Return the runs of the last exchanges: with a tool's result, what it was called for too."""
     limit = exchanges
@@ -69,11 +69,11 @@ def _last_results(messages: Sequence[Message]) -> Sequence[Message]:
     return [*takewhile(lambda it: it.role == "tool", reversed(messages))][::-1]
 
 
-def _led_up_to(ask: Ask, turns: Sequence[Message]) -> Ask:
+def _led_up_to(ask: RunRequest, turns: Sequence[Message]) -> RunRequest:
     return replace(ask, particulars=replace(ask.particulars, preceding=tuple(turns)))
 
 
-def _keeping_instructions(ask: Ask, brought: Iterable[Message]) -> Ask:
+def _keeping_instructions(ask: RunRequest, brought: Iterable[Message]) -> RunRequest:
     """Return `ask` with what the caller told the models, though its other turns are known."""
     told = [each.content for each in brought if each.role == "system"]
     if not told:
@@ -83,8 +83,8 @@ def _keeping_instructions(ask: Ask, brought: Iterable[Message]) -> Ask:
 
 
 def _asked(
-    ask: Ask, earlier: Sequence[Message], question: Message, brought: Sequence[Message] = ()
-) -> Ask:
+    ask: RunRequest, earlier: Sequence[Message], question: Message, brought: Sequence[Message] = ()
+) -> RunRequest:
     """Return `ask` with `earlier` turns, of which the caller has said `brought` just now."""
     told = Message("system", ask.particulars.instructions)
     first = [told] if told.content and told not in earlier else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from service.store.records import AgentAnswer, Batch, Ending, Opening, Segment, Taken
+from service.store.records import AgentAnswer, Batch, KeyConflict, NewRun, RunEnd, Segment
 from telemetry import StoreOperation, Workflow
 from telemetry.spans.store import StoreOperationName
 
@@ -12,7 +12,7 @@ from telemetry.spans.store import StoreOperationName
 class Tables(Protocol):
     """Where batches go; `service.store` has it."""
 
-    async def write(self, batch: Batch) -> dict[str, Taken]: ...
+    async def write(self, batch: Batch) -> dict[str, KeyConflict]: ...
     def operation(
         self, name: StoreOperationName, parent: Workflow | None = None
     ) -> StoreOperation: ...
@@ -46,7 +46,7 @@ def of_run(batch: Batch, run_id: str) -> Batch:
 
 def runs_of(batch: Batch) -> list[str]:
     """Return the ids of the runs that `batch` writes of, each once, in order."""
-    rows: list[Opening | AgentAnswer | Segment | Ending] = [
+    rows: list[NewRun | AgentAnswer | Segment | RunEnd] = [
         *batch.openings,
         *batch.answers,
         *batch.segments,

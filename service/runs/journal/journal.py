@@ -12,15 +12,15 @@ import logging
 import math
 from collections.abc import Iterable
 
-from service.coalescing import Pace
+from service.coalescing import CoalescingWindow
 from service.errors import StorageUnavailable
 from service.events import Event
 from service.runs.journal.batch import Tables, events_in, is_empty, of_run, runs_of, together
-from service.runs.journal.pending import Trail
+from service.runs.journal.pending import PendingEvents
 from service.runs.journal.spool import Spool
-from service.runs.journal.timer import Alarm
+from service.runs.journal.timer import CommitTimer
 from service.runs.log import RunLog
-from service.store.records import AgentAnswer, Batch, Ending, Opening, Taken
+from service.store.records import AgentAnswer, Batch, KeyConflict, NewRun, RunEnd
 from telemetry import JournalMetrics, Workflow
 
 _log = logging.getLogger(__name__)
@@ -38,7 +38,12 @@ class Journal:
     """
 
     def __init__(
-        self, tables: Tables, spool: Spool, pace: Pace, timeout_s: float, metrics: JournalMetrics
+        self,
+        tables: Tables,
+        spool: Spool,
+        pace: CoalescingWindow,
+        timeout_s: float,
+        metrics: JournalMetrics,
     ) -> None:
         self.failing: StorageUnavailable | None = None
         self._tables = tables
@@ -47,20 +52,20 @@ class Journal:
         self._timeout_s = timeout_s
         self._metrics = metrics
         self._pending = Batch()
-        self._askers: dict[str, asyncio.Future[Taken | None]] = {}  # who waits for an opening
-        self._trails: dict[str, Trail] = {}
-        self._new: list[Trail] = []
-        self._alarm = Alarm()
+        self._askers: dict[str, asyncio.Future[KeyConflict | None]] = {}  # who waits for an opening
+        self._trails: dict[str, PendingEvents] = {}
+        self._new: list[PendingEvents] = []
+        self._alarm = CommitTimer()
         self._all_due = math.inf  # when everything is to be committed
 
-    async def open(self, opening: Opening) -> Taken | None:
+    async def open(self, opening: NewRun) -> KeyConflict | None:
         """Commit a question; return the run that has its place already, if there is one.
 
         Raises StorageUnavailable within the time limit, and then the run was never there.
         """
         if self.failing:
             raise self.failing
-        asker: asyncio.Future[Taken | None] = asyncio.get_running_loop().create_future()
+        asker: asyncio.Future[KeyConflict | None] = asyncio.get_running_loop().create_future()
         self._askers[opening.run_id] = asker
         self._pending.openings.append(opening)
         self._want(0)  # those that come during a commit go together into the next
@@ -75,9 +80,9 @@ class Journal:
                 self._leave(opening.run_id, asker)
                 raise
 
-    def follow(self, run_id: str, owner: str, log: RunLog) -> Trail:
+    def follow(self, run_id: str, owner: str, log: RunLog) -> PendingEvents:
         """Keep what is appended to the log of a run that has been opened."""
-        trail = Trail(run_id, owner, log, self._noted, self.secure)
+        trail = PendingEvents(run_id, owner, log, self._noted, self.secure)
         self._trails[run_id] = trail
         log.keeper = trail
         return trail
@@ -87,7 +92,9 @@ class Journal:
         self._pending.answers.append(answer)
         self._want(_LANDED_S + self._pace.long_window_s)
 
-    async def end(self, trail: Trail, final: Event, ending: Ending, workflow: Workflow) -> None:
+    async def end(
+        self, trail: PendingEvents, final: Event, ending: RunEnd, workflow: Workflow
+    ) -> None:
         """Commit a run's end, the final event included.
 
         Returns when it is committed, or without that when the database is in trouble.
@@ -128,13 +135,13 @@ class Journal:
             await asyncio.sleep(0.01)
         return True
 
-    def _leave(self, run_id: str, asker: asyncio.Future[Taken | None]) -> None:
+    def _leave(self, run_id: str, asker: asyncio.Future[KeyConflict | None]) -> None:
         """Drop a run that was committed in the very moment in which its asker left."""
         if not asker.cancelled() and asker.exception() is None and asker.result() is None:
             self._pending.dropped.append(run_id)
             self._want(COMMIT_EVERY_S)
 
-    def _noted(self, trail: Trail) -> None:
+    def _noted(self, trail: PendingEvents) -> None:
         self._new.append(trail)
         if self._all_due == math.inf:
             self._all_due = asyncio.get_running_loop().time() + COMMIT_EVERY_S
@@ -150,7 +157,7 @@ class Journal:
         """Return what is waited for and belongs to ending runs, or really `everything`."""
         self.secure()
         batch, self._pending = self._pending, Batch()
-        trails: Iterable[Trail | None] = self._trails.values()
+        trails: Iterable[PendingEvents | None] = self._trails.values()
         if everything:
             self._spool.turn()
             self._all_due = math.inf
@@ -203,7 +210,7 @@ class Journal:
             except Exception as fault:  # noqa: BLE001  (as above)
                 self._give_up(part, fault)
 
-    def _committed(self, batch: Batch, taken: dict[str, Taken]) -> None:
+    def _committed(self, batch: Batch, taken: dict[str, KeyConflict]) -> None:
         if self.failing:
             _log.warning("the database is back")
             self.failing = None

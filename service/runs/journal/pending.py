@@ -12,7 +12,7 @@ from service.runs.log import RunLog
 from service.store.records import Segment
 
 
-class Trail:
+class PendingEvents:
     """Gathers what is appended to a run's log until it has been committed. A keeper of the log.
 
     `tell` is called once when there is something new, `secure_all` when somebody is about to see
@@ -37,7 +37,7 @@ class Trail:
         run_id: str,
         owner: str,
         log: RunLog,
-        tell: Callable[[Trail], None],
+        tell: Callable[[PendingEvents], None],
         secure_all: Callable[[], None],
     ) -> None:
         self.run_id = run_id

@@ -6,7 +6,7 @@ import asyncio
 import math
 
 
-class Alarm:
+class CommitTimer:
     """Times are the loop's, in seconds."""
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ from service.events import (
     RunFinished,
 )
 from service.runs.projections.summary import record, state_of
-from service.store.records import AgentAnswer, Ending
+from service.store.records import AgentAnswer, RunEnd
 
 _STATES: Mapping[type[Event], str] = {
     AgentFinished: "answered",
@@ -27,10 +27,10 @@ _STATES: Mapping[type[Event], str] = {
 
 def ending_of(
     run_id: str, owner: str, events: Sequence[Event], ended_at: datetime, kept_for: timedelta
-) -> Ending:
+) -> RunEnd:
     """Return the end of a run whose events, the final one included, are `events`."""
     run = record(events)
-    return Ending(
+    return RunEnd(
         run_id=run_id,
         owner=owner,
         state=run.state,

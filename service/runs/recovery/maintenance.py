@@ -17,7 +17,7 @@ _LISTEN_EVERY_S = 0.5
 _TIDY_EVERY_S = 60.0
 
 
-class Upkeep:
+class Maintenance:
     """`start()` once, then `keep()` until cancelled. `retention_s` is how long events are kept."""
 
     def __init__(

@@ -15,7 +15,7 @@ from service.runs.log import RunLog
 from service.runs.projections.summary import broken_off
 from service.runs.run import Run
 from service.store.records import Segment, StoredRun
-from service.store.runs import Runs as RunTables
+from service.store.runs import RunStore
 
 _log = logging.getLogger(__name__)
 
@@ -24,12 +24,12 @@ _SAY_EVERY_S = 5.0
 _WATCH_S = 15.0  # how long a run goes on after the last word that somebody reads it here
 
 
-class Shelf:
+class StoredRuns:
     """Brings stored runs back as `Run`s with their log."""
 
-    def __init__(self, tables: RunTables) -> None:
+    def __init__(self, tables: RunStore) -> None:
         self._tables = tables
-        self._mirrors: dict[str, Mirror] = {}
+        self._mirrors: dict[str, RemoteRun] = {}
 
     async def bring(self, stored: StoredRun) -> Run | StoredRun:
         """Return the run with its events, or as it is when they are no longer kept."""
@@ -39,7 +39,7 @@ class Shelf:
             return self._mirrors[stored.id]
         events = await self.events(stored)
         if stored.state == "running":
-            return Mirror(as_run(stored, events), self)
+            return RemoteRun(as_run(stored, events), self)
         # They may have expired since `stored` was read: a log without an end is waited for.
         return as_run(stored, events) if events and events[-1].final else stored
 
@@ -67,17 +67,17 @@ class Shelf:
         until = datetime.now(UTC) + timedelta(seconds=_WATCH_S)
         await self._tables.watch(run.owner, run.id, until)
 
-    def joined(self, mirror: Mirror) -> None:
+    def joined(self, mirror: RemoteRun) -> None:
         self._mirrors[mirror.id] = mirror
 
-    def left(self, mirror: Mirror) -> None:
+    def left(self, mirror: RemoteRun) -> None:
         self._mirrors.pop(mirror.id, None)
 
 
-class Mirror(Run):
+class RemoteRun(Run):
     """A run that another process works on. Its log follows the database while it has readers."""
 
-    def __init__(self, known: Run, shelf: Shelf) -> None:
+    def __init__(self, known: Run, shelf: StoredRuns) -> None:
         super().__init__(**vars(known))
         self._shelf = shelf
         self._following: asyncio.Task[None] | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from service.store.records import KnownKey, NewKey, Opening, Taken
+from service.store.records import KeyConflict, KnownKey, NewKey, NewRun
 
 
 @dataclass(slots=True)
@@ -16,13 +16,15 @@ class Claims:
     successors: dict[str, str | None] = field(default_factory=dict)
 
 
-def admit(openings: Iterable[Opening], claims: Claims) -> tuple[list[Opening], dict[str, Taken]]:
+def admit(
+    openings: Iterable[NewRun], claims: Claims
+) -> tuple[list[NewRun], dict[str, KeyConflict]]:
     """Return the openings to write, and what those that came too late ran into, by run id.
 
     The first of a batch to claim something has it, and `claims` says so afterwards.
     """
-    admitted: list[Opening] = []
-    taken: dict[str, Taken] = {}
+    admitted: list[NewRun] = []
+    taken: dict[str, KeyConflict] = {}
     for opening in openings:
         obstacle = _retry_taken(opening, claims.successors) or _key_taken(opening, claims.keys)
         if obstacle is not None:
@@ -33,12 +35,12 @@ def admit(openings: Iterable[Opening], claims: Claims) -> tuple[list[Opening], d
     return admitted, taken
 
 
-def _retry_taken(opening: Opening, successors: Mapping[str, str | None]) -> Taken | None:
+def _retry_taken(opening: NewRun, successors: Mapping[str, str | None]) -> KeyConflict | None:
     successor = successors.get(opening.retry_of) if opening.retry_of else None
-    return Taken(successor, None) if successor not in (None, opening.run_id) else None
+    return KeyConflict(successor, None) if successor not in (None, opening.run_id) else None
 
 
-def _key_taken(opening: Opening, keys: Mapping[tuple[str, str], KnownKey]) -> Taken | None:
+def _key_taken(opening: NewRun, keys: Mapping[tuple[str, str], KnownKey]) -> KeyConflict | None:
     new = opening.key
     if new is None:
         return None
@@ -47,10 +49,10 @@ def _key_taken(opening: Opening, keys: Mapping[tuple[str, str], KnownKey]) -> Ta
         return None
     if known.expires_at <= opening.created_at:
         return None
-    return Taken(known.run_id, known.fingerprint)
+    return KeyConflict(known.run_id, known.fingerprint)
 
 
-def _claim(opening: Opening, claims: Claims) -> None:
+def _claim(opening: NewRun, claims: Claims) -> None:
     if opening.retry_of:
         claims.successors[opening.retry_of] = opening.run_id
     if opening.key is not None:

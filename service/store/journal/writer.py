@@ -14,11 +14,11 @@ from typing import Any
 from sqlalchemy import Executable, Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.domain import Ask
+from service.domain import RunRequest
 from service.store.database import Database
 from service.store.journal import statements as sql
 from service.store.journal.claims import Claims, admit
-from service.store.records import Batch, KnownKey, NewKey, Opening, Segment, Taken
+from service.store.records import Batch, KeyConflict, KnownKey, NewKey, NewRun, Segment
 from service.store.rows import answer_row, ending_row, run_row
 from telemetry import StoreOperation, Workflow
 from telemetry.spans.store import StoreOperationName
@@ -29,7 +29,7 @@ Values = Mapping[str, Any]
 Known = Mapping[str, Row[*tuple[Any, ...]]]  # runs that are still going on, by id
 
 
-class Journal:
+class JournalWriter:
     """The one writer of runs and what belongs to them."""
 
     def __init__(self, database: Database) -> None:
@@ -41,7 +41,7 @@ class Journal:
         """Start to measure what somebody waits for while a batch is gathered and written."""
         return self._database.operation(name, parent)
 
-    async def write(self, batch: Batch) -> dict[str, Taken]:
+    async def write(self, batch: Batch) -> dict[str, KeyConflict]:
         """Commit the batch; return the openings that came too late, by run id.
 
         An opening comes too late when its key, or the run it retries, has another run already;
@@ -52,8 +52,8 @@ class Journal:
         """
         return await self._database.write(partial(self._write, batch), "commit")
 
-    async def _write(self, batch: Batch, connection: AsyncConnection) -> dict[str, Taken]:
-        taken: dict[str, Taken] = {}
+    async def _write(self, batch: Batch, connection: AsyncConnection) -> dict[str, KeyConflict]:
+        taken: dict[str, KeyConflict] = {}
         await self._wait_for_others(connection, batch.openings)
         if batch.openings:
             claims = await _claims(connection, batch.openings)
@@ -65,7 +65,7 @@ class Journal:
         return taken
 
     async def _wait_for_others(
-        self, connection: AsyncConnection, openings: Iterable[Opening]
+        self, connection: AsyncConnection, openings: Iterable[NewRun]
     ) -> None:
         # On SQLite the transaction itself is the lock.
         if connection.dialect.name == "postgresql":
@@ -73,7 +73,7 @@ class Journal:
             numbers = [self._lock_number, *sorted(keys)]
             await connection.execute(sql.LOCK, {"numbers": numbers})
 
-    async def _open(self, connection: AsyncConnection, openings: Sequence[Opening]) -> None:
+    async def _open(self, connection: AsyncConnection, openings: Sequence[NewRun]) -> None:
         inserts = self._inserts
         conversations = sorted(map(_conversation_row, openings), key=_owner_and_id)
         await _each(connection, inserts.conversation, conversations)
@@ -110,7 +110,7 @@ async def _each(connection: AsyncConnection, statement: Executable, rows: Sequen
 # --- openings ---
 
 
-async def _claims(connection: AsyncConnection, openings: Sequence[Opening]) -> Claims:
+async def _claims(connection: AsyncConnection, openings: Sequence[NewRun]) -> Claims:
     """Return who has what these openings claim; until the transaction ends nobody else takes it."""
     claims = Claims()
     keys = sorted({(one.ask.owner, one.key.key) for one in openings if one.key})
@@ -135,7 +135,7 @@ def _owner_and_id(row: Values) -> tuple[str, str]:
     return row["owner"], row["id"]
 
 
-def _conversation_row(opening: Opening) -> Values:
+def _conversation_row(opening: NewRun) -> Values:
     return {
         "owner": opening.ask.owner,
         "id": opening.ask.conversation_id,
@@ -146,13 +146,13 @@ def _conversation_row(opening: Opening) -> Values:
     }
 
 
-def _title(ask: Ask) -> str:
+def _title(ask: RunRequest) -> str:
     said = [message.content for message in ask.messages if message.role == "user"]
     lines = (line.strip() for line in (said[-1] if said else ask.question).splitlines())
     return next(filter(None, lines), "")[:_TITLE_CHARS]
 
 
-def _config_rows(openings: Iterable[Opening]) -> Sequence[Values]:
+def _config_rows(openings: Iterable[NewRun]) -> Sequence[Values]:
     by_hash = {
         opening.config_hash: {
             "hash": opening.config_hash,
@@ -165,7 +165,7 @@ def _config_rows(openings: Iterable[Opening]) -> Sequence[Values]:
     return [by_hash[key] for key in sorted(by_hash)]
 
 
-def _brought(opening: Opening) -> Iterable[Values]:
+def _brought(opening: NewRun) -> Iterable[Values]:
     for position, message in enumerate(opening.brought):
         yield {
             "owner": opening.ask.owner,
@@ -178,11 +178,11 @@ def _brought(opening: Opening) -> Iterable[Values]:
         }
 
 
-def _supersede_row(opening: Opening) -> Values:
+def _supersede_row(opening: NewRun) -> Values:
     return {"run": opening.retry_of, "whose": opening.ask.owner, "by": opening.run_id}
 
 
-def _key_row(opening: Opening, key: NewKey) -> Values:
+def _key_row(opening: NewRun, key: NewKey) -> Values:
     return {
         "owner": opening.ask.owner,
         "key": key.key,

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import FieldError, RequestError
 from service.store.database import Database
-from service.store.records import Hit, Page
+from service.store.records import Page, SearchHit
 from service.store.rows import RUN_COLUMNS, stored_run
 from service.store.schema import runs
 from service.store.scope import Scope
@@ -34,7 +34,7 @@ class Search:
 
     async def find(
         self, owner: str, query: str, lang: str = "en", limit: int = 10, offset: int = 0
-    ) -> Page[Hit]:
+    ) -> Page[SearchHit]:
         """Return the runs that match, best first and the newest of equals.
 
         Only the newest 1,000 that match are ranked and counted. Snippets have their matches
@@ -52,7 +52,7 @@ class Search:
 
     async def _find(
         self, request: Request, limit: int, offset: int, connection: AsyncConnection
-    ) -> Page[Hit]:
+    ) -> Page[SearchHit]:
         found = await self._index.find(connection, request, limit, offset)
         if not found.ranks:
             return Page((), found.total, found.is_capped)
@@ -62,7 +62,9 @@ class Search:
         texts = {number: (run.question, run.answer) for number, run in by_number.items()}
         matches = await self._index.matches(connection, request, texts)
         hits = [
-            Hit(run=by_number[number], rank=rank, snippet=excerpt(texts[number], matches[number]))
+            SearchHit(
+                run=by_number[number], rank=rank, snippet=excerpt(texts[number], matches[number])
+            )
             for number, rank in found.ranks.items()
             if number in by_number
         ]

@@ -18,8 +18,8 @@ from typing import Any, ParamSpec, TypeVarTuple
 
 import httpx
 
-from service.coalescing import Pace
-from service.domain import Ask, Message, ToolCall
+from service.coalescing import CoalescingWindow
+from service.domain import Message, RunRequest, ToolCall
 from service.ensembles.catalog import Agent, AgentDefaults, Catalog, parse_ensembles
 from service.events import AnswerDelta, Event
 from service.llm.client import LLMClient
@@ -143,12 +143,12 @@ async def hear(
     *,
     key_needed: bool = False,
     heard: Heard | None = None,
-    pace: Pace | None = None,
+    pace: CoalescingWindow | None = None,
 ) -> Heard:
     """Ask through the real client and return what was heard."""
     heard = heard or Heard()
     async with httpx.AsyncClient(transport=transport, timeout=None) as http:
-        client = LLMClient(http, pace or Pace(), key_needed=key_needed)
+        client = LLMClient(http, pace or CoalescingWindow(), key_needed=key_needed)
         await client.chat(call, heard.reply, heard.on_text, an_operation(), 1)
     return heard
 
@@ -258,14 +258,14 @@ def _toml(value: object) -> str:
     return json.dumps(value)  # strings, numbers, booleans and lists are written alike
 
 
-def an_ask(**changes: Any) -> Ask:
+def an_ask(**changes: Any) -> RunRequest:
     fields: dict[str, Any] = {
         "messages": (Message("user", "Why is the sky blue?"),),
         "message_id": "message_1",
         "conversation_id": "conv_1",
         "ensemble": "",
     }
-    return Ask(**{**fields, **changes})
+    return RunRequest(**{**fields, **changes})
 
 
 @dataclass

@@ -20,7 +20,7 @@ class Asked:
     events: Sequence[Event]
 
 
-class Asking:
+class AgentCall:
     """A client of the service."""
 
     def __init__(self, url: str) -> None:

@@ -19,20 +19,20 @@ from service.errors import StorageUnavailable
 from service.settings import Settings
 from service.store.database import Database
 from service.store.journal.claims import Claims, admit
-from service.store.journal.writer import Journal
+from service.store.journal.writer import JournalWriter
 from service.store.records import (
     AgentAnswer,
     Batch,
-    Ending,
+    KeyConflict,
     KnownKey,
-    Opening,
+    NewRun,
+    RunEnd,
     Segment,
     Signal,
     StoredRun,
-    Taken,
 )
 from service.store.rows import run_row
-from service.store.runs import Runs
+from service.store.runs import RunStore
 from service.store.store import Store, open_store
 from service.store.workers import Workers
 from telemetry import Telemetry, TelemetryConfig
@@ -158,12 +158,12 @@ class Memory:
         }
 
 
-class MemoryJournal(Journal):
+class MemoryJournal(JournalWriter):
     def __init__(self, database: Database, memory: Memory) -> None:
         super().__init__(database)
         self._memory = memory
 
-    async def write(self, batch: Batch) -> dict[str, Taken]:
+    async def write(self, batch: Batch) -> dict[str, KeyConflict]:
         await self._memory.writing.enter()
         if self._memory.impossible(batch):
             raise ValueError("this batch can never be written")
@@ -181,7 +181,7 @@ class MemoryJournal(Journal):
         return taken
 
 
-class MemoryRuns(Runs):
+class MemoryRuns(RunStore):
     def __init__(self, database: Database, memory: Memory) -> None:
         super().__init__(database)
         self._memory = memory
@@ -316,10 +316,10 @@ def _running(tables: Tables) -> Iterable[StoredRun]:
 # --- what a batch changes ---
 
 _OF_A_RUN = {each.name for each in fields(StoredRun)}
-_OF_AN_ENDING = {each.name for each in fields(Ending)} & _OF_A_RUN - {"run_id", "owner"}
+_OF_AN_ENDING = {each.name for each in fields(RunEnd)} & _OF_A_RUN - {"run_id", "owner"}
 
 
-def _open(tables: Tables, opening: Opening) -> None:
+def _open(tables: Tables, opening: NewRun) -> None:
     ask = opening.ask
     row = run_row(opening)
     values: dict[str, Any] = {name: row.get(name) for name in _OF_A_RUN} | {

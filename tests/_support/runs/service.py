@@ -16,8 +16,8 @@ from typing import Any
 
 import httpx
 
-from service.coalescing import Pace
-from service.domain import Ask, Message
+from service.coalescing import CoalescingWindow
+from service.domain import Message, RunRequest
 from service.ensembles.catalog import Catalog
 from service.errors import RequestError
 from service.events import Event, RunFailed, RunFinished
@@ -27,9 +27,9 @@ from service.llm.resilience import RetryBudget
 from service.llm.tokens.counter import TokenCounter
 from service.runs.journal.journal import Journal
 from service.runs.journal.spool import Spool
-from service.runs.launcher import Tools
+from service.runs.launcher import RunDependencies
 from service.runs.log import Reader, RunLog, Silence
-from service.runs.recovery.maintenance import Upkeep
+from service.runs.recovery.maintenance import Maintenance
 from service.runs.recovery.recovery import Recovery
 from service.runs.run import LiveRun, Run
 from service.runs.runs import Runs
@@ -61,19 +61,21 @@ class Service:
     """The runs under test and what they are made with."""
 
     runs: Runs
-    tools: Tools
+    tools: RunDependencies
     server: Recording
     telemetry: Telemetry
-    pace: Pace
+    pace: CoalescingWindow
     memory: Memory
     journal: Journal
     spool: Spool
     folder: Path
     worker_id: str
     recovery: Recovery
-    upkeep: Upkeep
+    upkeep: Maintenance
 
-    async def start(self, ask: Ask | None = None, key: IdempotencyKey | None = None) -> LiveRun:
+    async def start(
+        self, ask: RunRequest | None = None, key: IdempotencyKey | None = None
+    ) -> LiveRun:
         """Start a run here."""
         run = await self.runs.start(ask or an_ask(), key)
         assert isinstance(run, LiveRun)
@@ -84,7 +86,9 @@ class Service:
         with self.runs.reading(run, after) as reader:
             return await read(reader)
 
-    async def finish(self, ask: Ask | None = None, key: IdempotencyKey | None = None) -> LiveRun:
+    async def finish(
+        self, ask: RunRequest | None = None, key: IdempotencyKey | None = None
+    ) -> LiveRun:
         """Start a run, read it to its end and see that the end is kept."""
         next_millisecond()
         run = await self.start(ask, key)
@@ -151,7 +155,7 @@ async def read(reader: Reader) -> list[Event]:
     return events
 
 
-def saying(question: str, **changes: Any) -> Ask:
+def saying(question: str, **changes: Any) -> RunRequest:
     """Return an ask for `question`."""
     return an_ask(messages=(Message("user", question),), **changes)
 
@@ -190,10 +194,10 @@ async def service(
     if agents is None:
         agents = {"a": {"model": model("a")}, "b": {"model": model("b")}}
     catalog = catalog or a_catalog(an_ensemble_file(agents, combiner, **ensemble))
-    recording, pace = Recording(server), Pace()
+    recording, pace = Recording(server), CoalescingWindow()
     telemetry = telemetry or Telemetry(TelemetryConfig())
     async with httpx.AsyncClient(transport=recording, timeout=None) as http:
-        tools = Tools(
+        tools = RunDependencies(
             catalog=lambda: catalog,
             client=LLMClient(http, pace, key_needed=False),
             keys=no_key,
@@ -228,7 +232,7 @@ async def kept(made: Service) -> AsyncIterator[None]:
 
 
 def _process(
-    tools: Tools, server: Recording, limits: Limits, beside: Service | None, folder: Path
+    tools: RunDependencies, server: Recording, limits: Limits, beside: Service | None, folder: Path
 ) -> Service:
     memory = beside.memory if beside else Memory()
     folder = beside.folder if beside else folder
@@ -250,7 +254,7 @@ def _process(
         folder=folder,
         worker_id=worker_id,
         recovery=recovery,
-        upkeep=Upkeep(runs, recovery, memory.workers, worker_id, kept_s),
+        upkeep=Maintenance(runs, recovery, memory.workers, worker_id, kept_s),
     )
 
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from service.domain import AgentReport, Ask, Message, Usage
+from service.domain import AgentReport, Message, RunRequest, Usage
 from service.ids import new_id
 from service.store.database import Database
-from service.store.journal.writer import Journal
-from service.store.records import AgentAnswer, Batch, Ending, NewKey, Opening, Segment
-from service.store.runs import Runs
+from service.store.journal.writer import JournalWriter
+from service.store.records import AgentAnswer, Batch, NewKey, NewRun, RunEnd, Segment
+from service.store.runs import RunStore
 from service.store.workers import Workers
 
 NOW = datetime(2026, 3, 14, 15, 9, 26, 535897, tzinfo=UTC)
@@ -24,17 +24,17 @@ class Parts:
     """What is tested together."""
 
     database: Database
-    journal: Journal
-    runs: Runs
+    journal: JournalWriter
+    runs: RunStore
     workers: Workers
 
-    async def opened(self, question: str = "What?", **fields: Any) -> Opening:
+    async def opened(self, question: str = "What?", **fields: Any) -> NewRun:
         """Write a run that begins, and return it."""
         made = opening(question, **fields)
         await self.journal.write(Batch(openings=[made]))
         return made
 
-    async def ended(self, answer: str = "An answer.", **fields: Any) -> Opening:
+    async def ended(self, answer: str = "An answer.", **fields: Any) -> NewRun:
         """Write a run that has been answered, and return how it began."""
         made = opening(**fields)
         await self.journal.write(Batch(openings=[made], endings=[ending(made, answer=answer)]))
@@ -48,16 +48,16 @@ def opening(
     conversation: str | None = None,
     worker: str = "worker",
     **fields: Any,
-) -> Opening:
+) -> NewRun:
     run_id = new_id("run")
-    ask = Ask(
+    ask = RunRequest(
         messages=(Message("user", question),),
         message_id="message",
         conversation_id=conversation or new_id("conv"),
         ensemble="fanout",
         owner=owner,
     )
-    whole = Opening(
+    whole = NewRun(
         run_id=run_id,
         worker_id=worker,
         ask=ask,
@@ -70,8 +70,8 @@ def opening(
     return replace(whole, **fields)
 
 
-def ending(run: Opening, **fields: Any) -> Ending:
-    whole = Ending(
+def ending(run: NewRun, **fields: Any) -> RunEnd:
+    whole = RunEnd(
         run_id=run.run_id,
         owner=run.ask.owner,
         state="completed",
@@ -86,13 +86,13 @@ def ending(run: Opening, **fields: Any) -> Ending:
     return replace(whole, **fields)
 
 
-def segment(run: Opening, first: int, last: int, data: bytes = b"[]\n") -> Segment:
+def segment(run: NewRun, first: int, last: int, data: bytes = b"[]\n") -> Segment:
     return Segment(
         run_id=run.run_id, owner=run.ask.owner, first_seq=first, last_seq=last, data=data
     )
 
 
-def agent_answer(run: Opening, agent: str = "llm-1", text: str = "Said.") -> AgentAnswer:
+def agent_answer(run: NewRun, agent: str = "llm-1", text: str = "Said.") -> AgentAnswer:
     report = AgentReport(
         agent=agent,
         model="model",

@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx
 
-from service.coalescing import Pace
-from service.domain import Answer, Ask
+from service.coalescing import CoalescingWindow
+from service.domain import Answer, RunRequest
 from service.errors import RunError
 from service.llm.client import LLMClient
 from service.llm.resilience import RetryBudget
@@ -51,7 +51,7 @@ async def play(
     agents: Mapping[str, Mapping[str, Any]],
     combiner: Mapping[str, Any] | None,
     *,
-    ask: Ask | None = None,
+    ask: RunRequest | None = None,
     prices: Iterable[str] = (),
     server: httpx.AsyncBaseTransport | None = None,
     budget: RetryBudget | None = None,
@@ -67,7 +67,7 @@ async def play(
     telemetry = telemetry or Telemetry(TelemetryConfig())
     async with httpx.AsyncClient(transport=outcome.server, timeout=None) as http:
         outcome.kit = Kit(
-            client=LLMClient(http, Pace(), key_needed=False),
+            client=LLMClient(http, CoalescingWindow(), key_needed=False),
             ensemble=catalog.ensembles["fanout"],
             keys=no_key,
             prices=catalog.prices,

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from service.api.history.export import file_name, markdown
-from service.store.records import Conversation, Turn
+from service.store.records import Conversation, ConversationTurn
 
 THEN = datetime(2026, 11, 21, 7, 10, tzinfo=UTC)
 
@@ -17,14 +17,16 @@ def a_conversation(title: str = "Tides") -> Conversation:
     return Conversation(id="conv_1", title=title, created_at=THEN, updated_at=THEN)
 
 
-def an_answer(text: str, state: str = "completed", error: str | None = None) -> Turn:
-    return Turn(
+def an_answer(text: str, state: str = "completed", error: str | None = None) -> ConversationTurn:
+    return ConversationTurn(
         role="assistant", content=text, created_at=THEN, run_id="run_1", state=state, error=error
     )
 
 
 def test_a_conversation_is_a_title_dates_and_quoted_turns() -> None:
-    asked = Turn(role="user", content="Why?", created_at=THEN, run_id="run_1", state="completed")
+    asked = ConversationTurn(
+        role="user", content="Why?", created_at=THEN, run_id="run_1", state="completed"
+    )
     assert markdown(a_conversation(), [asked, an_answer("The *moon*.\n\nIt pulls.")]) == (
         "# Tides\n\n"
         "Begun 2026-11-21 07:10 UTC, last changed 2026-11-21 07:10 UTC\n\n"

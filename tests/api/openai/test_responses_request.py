@@ -9,7 +9,7 @@ import pytest
 
 from service.api.http.body import fitted
 from service.api.openai.responses.request import ResponseRequest
-from service.domain import Ask, Message
+from service.domain import Message, RunRequest
 from service.errors import RequestError
 
 TOOL = {"type": "function", "name": "f", "parameters": {"type": "object"}, "strict": True}
@@ -18,7 +18,7 @@ RESULT = {"type": "function_call_output", "call_id": "c1", "output": "5"}
 HI = {"role": "user", "content": "Hi"}
 
 
-def ask(**fields: Any) -> Ask:
+def ask(**fields: Any) -> RunRequest:
     body = {"model": "fanout", "input": "Why?", **fields}
     return fitted(ResponseRequest, json.dumps(body)).to_ask()
 

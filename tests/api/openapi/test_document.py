@@ -10,11 +10,18 @@ from typing_extensions import TypedDict
 
 from service.api.chat import chat
 from service.api.http.body import Body, Text
-from service.api.http.query import PAGE, OneOf
+from service.api.http.query import PAGE, ChoiceParam
 from service.api.openai import request
 from service.api.openapi.docs_page import page, type_of, words
 from service.api.openapi.document import document
-from service.api.openapi.operation import EVENTS, IDEMPOTENCY_KEY, LINES, Answer, Operation, Tag
+from service.api.openapi.operation import (
+    EVENTS,
+    IDEMPOTENCY_KEY,
+    LINES,
+    Operation,
+    ResponseSpec,
+    Tag,
+)
 
 
 class Asked(Body):
@@ -48,7 +55,7 @@ def _answers(operation: Operation, method: str = "POST", address: str = "/x") ->
     return answers
 
 
-WHOLE = Answer("It.", Said)
+WHOLE = ResponseSpec("It.", Said)
 
 
 def test_a_route_that_says_nothing_of_itself_is_noticed() -> None:
@@ -113,7 +120,7 @@ def test_variables_of_an_address_are_parameters() -> None:
 
 
 def test_what_a_parameter_takes_is_what_it_checks() -> None:
-    kind = OneOf("kind", "Which.", ("a", "b"), "a")
+    kind = ChoiceParam("kind", "Which.", ("a", "b"), "a")
     listing = Operation("List", tag=Tag.RUNS, parameters=(*PAGE, kind), answers=(WHOLE,))
     limit, offset, which, _ = _described("GET", "/x", listing)["paths"]["/x"]["get"]["parameters"]
     assert limit["schema"] == {"type": "integer", "minimum": 1, "maximum": 100, "default": 10}
@@ -122,7 +129,11 @@ def test_what_a_parameter_takes_is_what_it_checks() -> None:
 
 
 def test_forms_of_one_answer_are_its_media_types() -> None:
-    forms = (WHOLE, Answer("Its events.", Said, media=EVENTS), Answer("Lines.", Said, media=LINES))
+    forms = (
+        WHOLE,
+        ResponseSpec("Its events.", Said, media=EVENTS),
+        ResponseSpec("Lines.", Said, media=LINES),
+    )
     good = _answers(Operation("Ask", tag=Tag.ASK, answers=forms))["200"]
     assert list(good["content"]) == ["application/json", EVENTS, LINES]
     assert good["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Said"}
@@ -130,7 +141,7 @@ def test_forms_of_one_answer_are_its_media_types() -> None:
 
 
 def test_the_schema_of_an_event_stream_is_that_of_an_event() -> None:
-    stream = Answer("Events.", Said, media=EVENTS, closing="[DONE]")
+    stream = ResponseSpec("Events.", Said, media=EVENTS, closing="[DONE]")
     good = _answers(Operation("Ask", tag=Tag.ASK, answers=(stream,)))["200"]
     data = good["content"][EVENTS]["schema"]["properties"]["data"]
     assert data["anyOf"][0] == {"const": "[DONE]"}
@@ -179,8 +190,8 @@ def test_a_type_is_shown_in_a_few_words(schema: dict[str, Any], shown: str) -> N
     assert type_of(schema) == shown
 
 
-def test_namesakes_are_told_apart_by_their_modules() -> None:
-    answers = tuple(Answer("It.", each) for each in (chat.Turn, request.Turn))
+def test_a_renamed_class_keeps_its_component_name() -> None:
+    answers = tuple(ResponseSpec("It.", each) for each in (chat.ChatTurn, request.CompletionTurn))
     asked = Operation("Ask", tag=Tag.ASK, answers=answers)
     shapes = _described("GET", "/x", asked)["components"]["schemas"]
     assert {"chat.Turn", "openai_request.Turn"} <= set(shapes)

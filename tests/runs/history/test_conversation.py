@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from service.domain import Ask, Message, Particulars
+from service.domain import Message, RequestOptions, RunRequest
 from service.events import RunFinished
 from service.runs.history.conversation import last_exchanges
 from tests._support.llm.scripted import an_ask, model
@@ -20,7 +20,7 @@ def _told(of: Service) -> list[tuple[str, str]]:
     return [(each["role"], each["content"]) for each in of.server.asked[-1]["messages"]]
 
 
-def _next(question: str, *brought: Message, **changes: Any) -> Ask:
+def _next(question: str, *brought: Message, **changes: Any) -> RunRequest:
     return an_ask(messages=(*brought, Message("user", question)), continues=True, **changes)
 
 
@@ -186,11 +186,11 @@ async def test_turns_are_added_to_a_conversation_that_begins_with_them() -> None
 async def test_questions_that_go_on_from_one_answer_know_nothing_of_each_other() -> None:
     async with service(**SOLO) as it:
         first = await it.finish(_next("First?"))
-        goes_on = Particulars(follows=first.id)
+        goes_on = RequestOptions(follows=first.id)
         left = await it.finish(_next("Left?", particulars=goes_on))
         await it.finish(_next("Right?", particulars=goes_on))
         assert [text for role, text in _told(it) if role == "user"] == ["First?", "Right?"]
-        await it.finish(_next("Left again?", particulars=Particulars(follows=left.id)))
+        await it.finish(_next("Left again?", particulars=RequestOptions(follows=left.id)))
         asked = [text for role, text in _told(it) if role == "user"]
         assert asked == ["First?", "Left?", "Left again?"]
 
@@ -207,7 +207,7 @@ async def test_all_that_a_caller_brings_is_told_when_it_says_so() -> None:
 
 async def test_instructions_come_first_and_hold_for_one_question() -> None:
     async with service(**SOLO) as of:
-        told = Particulars(instructions="Be brief.")
+        told = RequestOptions(instructions="Be brief.")
         said = [
             ("user", "Q1"),
             ("assistant", (await of.stored(await of.finish(_next("Q1")))).answer),
@@ -232,7 +232,7 @@ async def test_what_the_system_says_to_a_known_conversation_is_told_once() -> No
 
 async def test_a_run_in_the_background_goes_on_unread() -> None:
     async with service(**SOLO, limits={"detach_grace_s": 0.0}) as of:
-        run = await of.start(an_ask(particulars=Particulars(background=True)))
+        run = await of.start(an_ask(particulars=RequestOptions(background=True)))
         with of.runs.reading(run):
             pass
         assert isinstance(await ended(run), RunFinished)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.domain import Message, Particulars, ToolCall
+from service.domain import Message, RequestOptions, ToolCall
 from service.errors import RequestError
 from service.llm.protocol import as_message
 from service.runs.history.tool_turns import paired
@@ -83,7 +83,7 @@ async def test_a_conversation_with_a_call_that_nobody_answered_goes_on() -> None
 async def test_rounds_of_tools_are_one_exchange_however_many_they_are() -> None:
     function = {"name": "f", "parameters": {"type": "object"}}
     options = {"tools": [{"type": "function", "function": function}], "tool_choice": "required"}
-    tools = Particulars(options=options)
+    tools = RequestOptions(options=options)
     async with service(**SOLO, limits={"exchanges": 1}) as it:
         await it.finish(an_ask(messages=(Message("user", "Hello."),), particulars=tools))
         said = Message("user", "Never mind. Weather?")

@@ -27,7 +27,7 @@ from service.events import (
 from service.runs.journal.codec import encode_events
 from service.runs.journal.spool import Spool, Spooled
 from service.runs.run import Run
-from service.store.records import Batch, Opening, Segment, StoredRun
+from service.store.records import Batch, NewRun, Segment, StoredRun
 from telemetry import Telemetry, TelemetryConfig
 from tests._support.runs.event_samples import REPORT
 from tests._support.runs.service import FOREVER, LONG, ME, Service, service
@@ -46,7 +46,7 @@ EVENTS: list[Event] = [
 ]
 
 
-async def _left(of: Service, committed: int, worker: str = DEAD) -> Opening:
+async def _left(of: Service, committed: int, worker: str = DEAD) -> NewRun:
     """Have a run in the store whose first `committed` events are there, and no end."""
     opened = opening("Why?", owner=ME, worker=worker)
     data = encode_events(EVENTS[:committed])
@@ -55,7 +55,7 @@ async def _left(of: Service, committed: int, worker: str = DEAD) -> Opening:
     return opened
 
 
-def _spooled(run: Opening, first: int, last: int) -> Spooled:
+def _spooled(run: NewRun, first: int, last: int) -> Spooled:
     """Return events `first` to `last` of a run as they are noted."""
     return Spooled(run.run_id, first, encode_events(EVENTS[first - 1 : last]))
 
@@ -72,7 +72,7 @@ def _crashed(folder: Path, *entries: Spooled, worker: str = DEAD) -> None:
     _spool(folder, *entries, worker=worker).abandon()
 
 
-async def _found(of: Service, run: Opening) -> tuple[StoredRun, Sequence[Event]]:
+async def _found(of: Service, run: NewRun) -> tuple[StoredRun, Sequence[Event]]:
     """Return what has become of a run, and its events."""
     found = await of.runs.find(run.run_id, ME)
     assert isinstance(found, Run)

@@ -10,7 +10,7 @@ import pytest
 
 from service.events import RunFailed
 from service.runs.run import LiveRun, Run
-from service.runs.transport.database import Mirror
+from service.runs.transport.database import RemoteRun
 from tests._support.llm.scripted import model, now
 from tests._support.runs.service import FOREVER, LONG, ME, Service, failed, service
 
@@ -33,7 +33,7 @@ async def listening(process: Service) -> AsyncIterator[None]:
 async def _mirrored(run: LiveRun, by: Service) -> Run:
     """Return `run` as another process has it."""
     mirror = await by.runs.find(run.id, ME)
-    assert isinstance(mirror, Mirror)
+    assert isinstance(mirror, RemoteRun)
     return mirror
 
 

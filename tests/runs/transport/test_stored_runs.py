@@ -8,7 +8,7 @@ import pytest
 
 from service.runs.journal.codec import encode_events
 from service.runs.run import Run
-from service.runs.transport.database import Shelf, events_of
+from service.runs.transport.database import StoredRuns, events_of
 from service.store.records import Segment, StoredRun
 from tests._support.llm.scripted import an_ask
 from tests._support.runs.event_samples import SAMPLES
@@ -61,7 +61,7 @@ async def test_a_run_whose_events_expire_while_it_is_looked_up_has_none() -> Non
     async with service() as it:
         stored = await it.stored(await it.finish())
         await it.expire(after_s=10_000)
-        assert await Shelf(it.memory.runs).bring(stored) is stored
+        assert await StoredRuns(it.memory.runs).bring(stored) is stored
 
 
 async def test_the_answer_stays_when_the_events_are_gone() -> None:

@@ -19,10 +19,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import StorageUnavailable
 from service.store.database import Database
-from service.store.journal.writer import Journal
+from service.store.journal.writer import JournalWriter
 from service.store.migrate import migrate
 from service.store.records import Batch
-from service.store.runs import Runs
+from service.store.runs import RunStore
 from service.store.schema import runs
 from tests._support.runs.store_records import ME, opening, segment
 from tests._support.servers.databases import Postgres
@@ -36,7 +36,7 @@ async def _count(connection: AsyncConnection) -> int:
 
 
 async def _refusal(database: Database, *, reads: bool = False) -> StorageUnavailable:
-    work = database.read(_count) if reads else Journal(database).write(Batch([opening()]))
+    work = database.read(_count) if reads else JournalWriter(database).write(Batch([opening()]))
     async with asyncio.timeout(TIMEOUT_S + HANGS_S):
         with pytest.raises(StorageUnavailable) as caught:
             await work
@@ -48,7 +48,7 @@ async def _healed(database: Database) -> None:
     async with asyncio.timeout(HANGS_S):
         while True:
             try:
-                await Journal(database).write(Batch([opening()]))
+                await JournalWriter(database).write(Batch([opening()]))
             except StorageUnavailable:
                 await asyncio.sleep(0.05)
             else:
@@ -116,7 +116,7 @@ async def test_a_full_disk_refuses_what_is_new_and_keeps_what_there_is(small_dis
     url = f"sqlite:///{small_disk}/service.db"
     await migrate(url)
     database = Database(url)
-    journal = Journal(database)
+    journal = JournalWriter(database)
     run = opening()
     await journal.write(Batch([run]))
     filler = small_disk / "filler"
@@ -131,11 +131,11 @@ async def test_a_full_disk_refuses_what_is_new_and_keeps_what_there_is(small_dis
     with pytest.raises(StorageUnavailable) as caught:
         await fill()
     assert caught.value.reason == "full"
-    kept = await Runs(database).segments(ME, run.run_id)
+    kept = await RunStore(database).segments(ME, run.run_id)
     assert [each.last_seq for each in kept] == written
     filler.unlink()
     await journal.write(Batch(segments=[segment(run, 900, 900)]))
-    assert len(await Runs(database).segments(ME, run.run_id)) == len(written) + 1
+    assert len(await RunStore(database).segments(ME, run.run_id)) == len(written) + 1
     await database.close()
 
 
@@ -211,7 +211,7 @@ async def test_a_restarted_server_is_found_again(postgres: Postgres, postgres_re
     await asyncio.gather(*(database.read(_count) for _ in range(10)))
     postgres.restart()
     # At the first attempt: connections that the server has closed are replaced.
-    await Journal(database).write(Batch([opening()]))
+    await JournalWriter(database).write(Batch([opening()]))
     assert await database.read(_count) == 1
     await database.close()
 
@@ -235,7 +235,7 @@ async def test_a_row_that_another_holds_is_waited_for_in_vain_only_so_long(
 ) -> None:
     database = Database(postgres_ready, timeout_s=TIMEOUT_S)
     run = opening()
-    await Journal(database).write(Batch([run]))
+    await JournalWriter(database).write(Batch([run]))
     holder = await asyncpg.connect(postgres_ready)
     async with holder.transaction():
         await holder.execute("LOCK TABLE runs")

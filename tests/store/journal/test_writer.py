@@ -14,8 +14,8 @@ from service.domain import Message, Usage
 from service.errors import StorageUnavailable
 from service.store.conversations import Conversations
 from service.store.database import Database
-from service.store.journal.writer import Journal
-from service.store.records import Batch, Taken
+from service.store.journal.writer import JournalWriter
+from service.store.records import Batch, KeyConflict
 from service.store.schema import configs, conversations, messages, metadata, runs, signals
 from tests._support.runs.store_records import (
     ME,
@@ -130,7 +130,7 @@ async def test_a_key_that_has_a_run_keeps_it_and_nothing_else_is_written(parts: 
     first = await parts.opened(key=key())
     second = opening(key=key(fingerprint=b"other"))
     taken = await parts.journal.write(Batch(openings=[second]))
-    assert taken == {second.run_id: Taken(first.run_id, b"body")}
+    assert taken == {second.run_id: KeyConflict(first.run_id, b"body")}
     assert await parts.runs.get(ME, second.run_id) is None
     assert await _count(parts.database, conversations) == 1
 
@@ -138,7 +138,7 @@ async def test_a_key_that_has_a_run_keeps_it_and_nothing_else_is_written(parts: 
 async def test_the_first_of_a_batch_has_the_key(parts: Parts) -> None:
     first, second = opening(key=key()), opening(key=key())
     taken = await parts.journal.write(Batch(openings=[first, second]))
-    assert taken == {second.run_id: Taken(first.run_id, b"body")}
+    assert taken == {second.run_id: KeyConflict(first.run_id, b"body")}
 
 
 async def test_a_key_is_its_owners_alone(parts: Parts) -> None:
@@ -168,14 +168,14 @@ async def test_a_key_is_taken_over_from_the_named_run_only(parts: Parts) -> None
     assert await parts.journal.write(Batch(openings=[second])) == {}
     third = opening(key=key(replaces=first.run_id))
     taken = await parts.journal.write(Batch(openings=[third]))
-    assert taken == {third.run_id: Taken(second.run_id, b"body")}
+    assert taken == {third.run_id: KeyConflict(second.run_id, b"body")}
 
 
 async def test_of_many_workers_with_one_key_one_has_it(ready_url: str, parts: Parts) -> None:
     databases = [Database(ready_url, timeout_s=30) for _ in range(4)]
     batches = [Batch(openings=[opening(key=key())]) for _ in databases]
     results = await asyncio.gather(
-        *(Journal(each).write(batch) for each, batch in zip(databases, batches, strict=True))
+        *(JournalWriter(each).write(batch) for each, batch in zip(databases, batches, strict=True))
     )
     for each in databases:
         await each.close()
@@ -200,10 +200,10 @@ async def test_only_one_retry_is_made(parts: Parts) -> None:
     first = await parts.ended()
     retries = [opening(retry_of=first.run_id), opening(retry_of=first.run_id)]
     taken = await parts.journal.write(Batch(openings=retries))
-    assert taken == {retries[1].run_id: Taken(retries[0].run_id, None)}
+    assert taken == {retries[1].run_id: KeyConflict(retries[0].run_id, None)}
     third = opening(retry_of=first.run_id)
     taken = await parts.journal.write(Batch(openings=[third]))
-    assert taken == {third.run_id: Taken(retries[0].run_id, None)}
+    assert taken == {third.run_id: KeyConflict(retries[0].run_id, None)}
 
 
 async def test_of_many_workers_that_retry_one_does(ready_url: str, parts: Parts) -> None:
@@ -211,7 +211,7 @@ async def test_of_many_workers_that_retry_one_does(ready_url: str, parts: Parts)
     databases = [Database(ready_url, timeout_s=30) for _ in range(4)]
     results = await asyncio.gather(
         *(
-            Journal(each).write(Batch(openings=[opening(retry_of=first.run_id)]))
+            JournalWriter(each).write(Batch(openings=[opening(retry_of=first.run_id)]))
             for each in databases
         )
     )
@@ -344,7 +344,7 @@ async def test_workers_that_write_at_once_do_not_stand_in_each_others_way(
     databases = [Database(ready_url, timeout_s=30) for _ in range(3)]
 
     async def work(database: Database) -> None:
-        journal = Journal(database)
+        journal = JournalWriter(database)
         for _ in range(10):
             many = [opening(conversation=f"c{number}") for number in range(5)]
             await journal.write(Batch(openings=many))
@@ -384,7 +384,7 @@ async def test_a_question_whose_commit_is_in_doubt_can_be_withdrawn(
     ready_url: str, parts: Parts
 ) -> None:
     database = Database(ready_url, timeout_s=0.5)
-    journal, run, go_on = Journal(database), opening(), asyncio.Event()
+    journal, run, go_on = JournalWriter(database), opening(), asyncio.Event()
 
     async def hang(connection: AsyncConnection) -> None:
         await journal._write(Batch([run]), connection)

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import RequestError
 from service.store.conversations import Conversations
-from service.store.records import Batch, Opening
+from service.store.records import Batch, NewRun
 from service.store.search.excerpt import MARK, UNMARK
 from service.store.search.search import LANGUAGES, Search
 from tests._support.runs.store_records import ME, SOMEBODY_ELSE, Parts, ending, opening
@@ -32,7 +32,7 @@ def search(parts: Parts) -> Search:
     return Search(parts.database)
 
 
-async def tell(parts: Parts, *exchanges: tuple[str, str], **fields: Any) -> list[Opening]:
+async def tell(parts: Parts, *exchanges: tuple[str, str], **fields: Any) -> list[NewRun]:
     """Store exchanges, the newest last."""
     openings = [
         opening(question, run_id=f"run_{number:04}", **fields)

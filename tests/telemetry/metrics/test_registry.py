@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from telemetry import Telemetry, semconv
 from telemetry.instrument import Instrument
-from telemetry.metrics.labels import Growing
+from telemetry.metrics.labels import OpenLabelSet
 from tests._support.paths import ROOT
 from tests.telemetry.conftest import Capture, call, config, start
 from tests.telemetry.http.test_middleware import answering
@@ -110,7 +110,7 @@ def test_label_sets_can_be_replaced_while_running(quiet: Telemetry) -> None:
 
 
 def test_a_label_set_without_configuration_stops_growing() -> None:
-    growing = Growing()
+    growing = OpenLabelSet()
     admitted = {growing(f"reason_{number}") for number in range(1000)}
     assert len(admitted) < 140
     assert "_OTHER" in admitted

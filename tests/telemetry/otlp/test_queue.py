@@ -310,7 +310,7 @@ async def test_log_records_go_out_with_their_ids_and_without_secrets(
     assert failure.attributes["exception.message"] == "bad [redacted]"
     assert "sk-0123" not in str(failure.attributes["exception.stacktrace"])
     assert items(telemetry, "logs") == {"sent": 3}
-    assert not any(isinstance(each, logs._Handler) for each in root.handlers)
+    assert not any(isinstance(each, logs._ExportHandler) for each in root.handlers)
 
 
 def test_a_resource_is_shared_by_both_signals(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from service.api.http.body import Body, Said, fitted
-from service.api.openai.request import ONE_OR_SEVERAL, Turn
+from service.api.openai.request import ONE_OR_SEVERAL, CompletionTurn
 from service.api.openai.tools import Name, Open
 from service.domain import Message
 
@@ -30,7 +30,7 @@ class _Sent(Body):
         return data
 
 
-class Words(_Sent):
+class TextContent(_Sent):
     """Text, said by whoever the item is of; an answer's can be sent back as it came."""
 
     type: Literal["input_text", "output_text", "text"]
@@ -109,7 +109,7 @@ def _type(value: object) -> Any:
 
 
 Part = Annotated[
-    Annotated[Words, Tag("[text]")]
+    Annotated[TextContent, Tag("[text]")]
     | Annotated[Refused, Tag("[refusal]")]
     | Annotated[Picture, Tag("[input_image]")]
     | Annotated[File, Tag("[input_file]")]
@@ -125,7 +125,8 @@ Content = Annotated[
     ONE_OR_SEVERAL,
 ]
 Output = Annotated[
-    Annotated[Said, Tag("[one]")] | Annotated[list[Words], Field(min_length=1), Tag("[several]")],
+    Annotated[Said, Tag("[one]")]
+    | Annotated[list[TextContent], Field(min_length=1), Tag("[several]")],
     ONE_OR_SEVERAL,
 ]
 
@@ -241,4 +242,4 @@ def to_messages(items: Iterable[Item]) -> list[Message]:
     turns: list[ChatMessage] = []
     for item in items:
         item.add_to(turns)
-    return [Turn.model_validate(turn).to_message() for turn in turns]
+    return [CompletionTurn.model_validate(turn).to_message() for turn in turns]

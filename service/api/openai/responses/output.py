@@ -18,7 +18,7 @@ Told = tuple[str, dict[str, Any]]
 
 
 @dataclass(slots=True)
-class MessageItem:
+class StreamedMessage:
     """The answer's text, `index` its place in the output."""
 
     id: str
@@ -60,7 +60,7 @@ class MessageItem:
 
 
 @dataclass(slots=True)
-class CallItem:
+class StreamedCall:
     """A call of one of the caller's functions."""
 
     id: str
@@ -116,17 +116,17 @@ class Output:
 
     def __init__(self, digits: str) -> None:
         self._digits = digits
-        self._items: list[MessageItem | CallItem] = []
-        self._text: MessageItem | None = None
-        self._calls: dict[int, CallItem] = {}
+        self._items: list[StreamedMessage | StreamedCall] = []
+        self._text: StreamedMessage | None = None
+        self._calls: dict[int, StreamedCall] = {}
 
     def say(self, text: str) -> list[Told]:
         """Add a piece of text, and return what a stream says of it."""
         if self._text:
             return self._text.added(text)
-        number = sum(isinstance(each, MessageItem) for each in self._items)
+        number = sum(isinstance(each, StreamedMessage) for each in self._items)
         item_id = f"msg_{self._digits}" + (f"_{number}" if number else "")
-        self._text = MessageItem(item_id, len(self._items))
+        self._text = StreamedMessage(item_id, len(self._items))
         self._items.append(self._text)
         return [*self._text.opened(), *self._text.added(text)]
 
@@ -137,7 +137,7 @@ class Output:
         known = self._calls.get(piece.index)
         if known is None:
             item_id = f"fc_{self._digits}_{piece.index}"
-            known = CallItem(item_id, len(self._items), piece.id, piece.name)
+            known = StreamedCall(item_id, len(self._items), piece.id, piece.name)
             self._calls[piece.index] = known
             self._items.append(known)
             told += known.opened()

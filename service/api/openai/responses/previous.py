@@ -10,14 +10,14 @@ from service.api.http.query import may_be_id
 from service.api.openai.responses.items import Reference, sent_back
 from service.api.openai.responses.request import ResponseRequest
 from service.api.openai.responses.response import kept_object
-from service.domain import Ask, Message
+from service.domain import Message, RunRequest
 from service.errors import FieldError, RequestError
 from service.ids import new_id
 from service.runs.history.conversation import lineage, turns_of
 from service.runs.run import Run
 from service.runs.runs import Runs
 from service.store.records import StoredRun
-from service.store.runs import Runs as RunTables
+from service.store.runs import RunStore
 
 _PARAM = "previous_response_id"
 _ALL_RUNS = 100_000  # of one conversation
@@ -31,7 +31,7 @@ def run_id_of(response_id: str) -> str | None:
     return f"run_{response_id.removeprefix('resp_')}"
 
 
-async def following(ask: Ask, previous_id: str, runs: Runs, tables: RunTables) -> Ask:
+async def following(ask: RunRequest, previous_id: str, runs: Runs, tables: RunStore) -> RunRequest:
     """Return `ask` as one that goes on from an earlier response.
 
     In its conversation, when nothing was asked there since; else in one of its own, which begins
@@ -48,7 +48,7 @@ async def following(ask: Ask, previous_id: str, runs: Runs, tables: RunTables) -
     return replace(ask, conversation_id=new_id("conv"), messages=(*before, *ask.messages))
 
 
-async def resolved(body: ResponseRequest, caller: str, tables: RunTables) -> ResponseRequest:
+async def resolved(body: ResponseRequest, caller: str, tables: RunStore) -> ResponseRequest:
     """Return `body` with items in place of references to them. Raises RequestError 400."""
     if isinstance(body.input, str) or not any(isinstance(each, Reference) for each in body.input):
         return body
@@ -61,7 +61,7 @@ async def resolved(body: ResponseRequest, caller: str, tables: RunTables) -> Res
     return body.model_copy(update={"input": items})
 
 
-async def _item(item_id: str, at: int, caller: str, tables: RunTables) -> Any:
+async def _item(item_id: str, at: int, caller: str, tables: RunStore) -> Any:
     digits = _ITEM.fullmatch(item_id)
     run = await tables.get(caller, f"run_{digits[1]}") if digits else None
     for item in kept_object(run, ())["output"] if run else ():
@@ -72,7 +72,7 @@ async def _item(item_id: str, at: int, caller: str, tables: RunTables) -> Any:
     raise RequestError(400, "item_not_found", f"Item with id '{shown}' not found.", [fault])
 
 
-async def _find(ask: Ask, previous_id: str, runs: Runs) -> Run | StoredRun:
+async def _find(ask: RunRequest, previous_id: str, runs: Runs) -> Run | StoredRun:
     run_id = run_id_of(previous_id)
     try:
         if run_id is None:
@@ -87,7 +87,7 @@ async def _find(ask: Ask, previous_id: str, runs: Runs) -> Run | StoredRun:
     return previous
 
 
-async def _said(owner: str, last: Run | StoredRun, tables: RunTables) -> list[Message]:
+async def _said(owner: str, last: Run | StoredRun, tables: RunStore) -> list[Message]:
     """Return what was said in a conversation, up to a run and with its answer."""
     conversation_id = last.conversation_id
     answered = await tables.exchanges(owner, conversation_id, _ALL_RUNS)

@@ -14,7 +14,7 @@ from service.api.http.body import Body, Identifier, Said, Text, Tokens, owner
 from service.api.openai.request import ONE_OR_SEVERAL, Fraction, asked
 from service.api.openai.responses.items import Item, Reference, to_messages
 from service.api.openai.tools import WORD_OR_OBJECT, Name, check_calls
-from service.domain import Ask, Message, Particulars
+from service.domain import Message, RequestOptions, RunRequest
 from service.ids import new_id
 
 
@@ -89,7 +89,7 @@ class ConversationId(Body):
     id: Identifier
 
 
-class StreamOptions(Body):
+class ResponseStreamOptions(Body):
     """How it streams."""
 
     include_obfuscation: bool | None = None
@@ -150,7 +150,7 @@ class ResponseRequest(Body):
     safety_identifier: Said | None = None
     service_tier: Said | None = None
     store: bool | None = None  # every answer is kept, until its conversation is deleted
-    stream_options: StreamOptions | None = None
+    stream_options: ResponseStreamOptions | None = None
     truncation: Literal["auto", "disabled"] | None = None
     user: Said | None = None
 
@@ -169,9 +169,9 @@ class ResponseRequest(Body):
             check_calls(turns)
         return self
 
-    def to_ask(self) -> Ask:
+    def to_ask(self) -> RunRequest:
         *before, question = self._turns()
-        return Ask(
+        return RunRequest(
             messages=(*before, asked(question)),
             message_id=new_id("msg"),
             conversation_id=self._conversation_id or new_id("conv"),
@@ -181,7 +181,7 @@ class ResponseRequest(Body):
             continues=self._conversation_id is not None,
             whole_context=True,
             appends=True,
-            particulars=Particulars(
+            particulars=RequestOptions(
                 options=self._options(),
                 instructions=self.instructions or "",
                 echo=self.model_dump(mode="json", include=_ECHOED, exclude_none=True),

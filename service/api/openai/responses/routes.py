@@ -13,9 +13,9 @@ from quart import Quart, Response, request
 
 from service.api.http import sse
 from service.api.http.body import idempotency_key, owner, read_body
-from service.api.http.collect import whole_answer
-from service.api.http.first_output import first_word
-from service.api.http.query import OneOf, Position
+from service.api.http.collect import collect_answer
+from service.api.http.first_output import wait_for_first_output
+from service.api.http.query import ChoiceParam, Position
 from service.api.openai.chat_completions import FORM, check_model
 from service.api.openai.responses.previous import following, resolved, run_id_of
 from service.api.openai.responses.request import ResponseRequest
@@ -26,13 +26,13 @@ from service.api.openai.responses.response import (
     response_object,
 )
 from service.api.openai.responses.schemas import ResponseEvent, ResponseShown
-from service.api.openapi.operation import EVENTS, IDEMPOTENCY_KEY, Answer, Operation, Tag
+from service.api.openapi.operation import EVENTS, IDEMPOTENCY_KEY, Operation, ResponseSpec, Tag
 from service.ensembles.catalog import Catalog
 from service.errors import FieldError, RequestError
 from service.runs.run import Run
 from service.runs.runs import Runs
 from service.store.records import StoredRun
-from service.store.runs import Runs as RunTables
+from service.store.runs import RunStore
 
 
 class _After(Position):
@@ -47,10 +47,12 @@ class _After(Position):
         return shown
 
 
-_STREAM = OneOf("stream", "Whether it streams, from the beginning.", ("true", "false"), "false")
+_STREAM = ChoiceParam(
+    "stream", "Whether it streams, from the beginning.", ("true", "false"), "false"
+)
 _AFTER = _After("starting_after", "The `sequence_number` of the last event that was received.")
-_WHOLE = Answer("The response, as far as it goes.", ResponseShown, of_run=True)
-_EVENTS = Answer(
+_WHOLE = ResponseSpec("The response, as far as it goes.", ResponseShown, of_run=True)
+_EVENTS = ResponseSpec(
     "Named events; the last is `response.completed`, `.incomplete` or `.failed`.",
     ResponseEvent,
     media=EVENTS,
@@ -58,7 +60,7 @@ _EVENTS = Answer(
 )
 
 
-def install(app: Quart, runs: Runs, tables: RunTables, catalog: Callable[[], Catalog]) -> None:
+def install(app: Quart, runs: Runs, tables: RunStore, catalog: Callable[[], Catalog]) -> None:
     """Add the face to `app`. `catalog` is asked anew each time: the file may have changed."""
 
     async def shown(found: Run | StoredRun) -> Response:
@@ -90,10 +92,10 @@ def install(app: Quart, runs: Runs, tables: RunTables, catalog: Callable[[], Cat
             raise _renamed(error) from error
         if body.stream:
             if not body.background:
-                await first_word(run)
+                await wait_for_first_output(run)
             return sse.stream(runs, run, ResponseEvents(run), form=FORM)
         if not body.background:
-            await whole_answer(runs, run)
+            await collect_answer(runs, run)
         return await shown(run)
 
     @app.get("/v1/responses/<response_id>")

@@ -66,7 +66,7 @@ class ResponseUsage(TypedDict):
     estimated: NotRequired[bool]
 
 
-class ConversationShown(TypedDict):
+class ConversationReference(TypedDict):
     """Where the question and the answer are kept."""
 
     id: str
@@ -81,7 +81,7 @@ class ResponseShown(TypedDict):
     status: Literal["in_progress", "completed", "incomplete", "failed", "cancelled"]
     background: bool
     completed_at: int | None
-    conversation: ConversationShown
+    conversation: ConversationReference
     error: ResponseError | None
     incomplete_details: IncompleteDetails | None
     instructions: str | None

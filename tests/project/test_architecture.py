@@ -284,7 +284,7 @@ def test_every_event_can_be_written_to_the_wire(event: Event) -> None:
 @pytest.mark.parametrize("event", SAMPLES, ids=lambda event: event.type)
 def test_every_event_is_documented(event: Event) -> None:
     assert re.search(
-        rf"\b{event.type}\b", (ROOT / "docs" / "faces" / "process.md").read_text("utf-8")
+        rf"\b{event.type}\b", (ROOT / "docs" / "api" / "process.md").read_text("utf-8")
     )
 
 

@@ -14,7 +14,7 @@ from service.llm.tokens.counter import TokenCounter
 from telemetry import AgentOperation
 from tests._support.paths import ROOT
 
-PROSE = (ROOT / "docs" / "api.md").read_text("utf-8")
+PROSE = (ROOT / "docs" / "api" / "README.md").read_text("utf-8")
 
 
 async def _count(text: str, model: str = "gpt-4o") -> int:

@@ -44,11 +44,11 @@ from service.version import VERSION
 from telemetry import (
     Telemetry,
     TelemetryConfig,
-    content_wanted,
     current_request,
-    otlp_logs_wanted,
-    otlp_wanted,
     register_secret,
+    should_capture_content,
+    should_export_logs,
+    should_export_traces,
 )
 
 _log = logging.getLogger(__name__)
@@ -207,9 +207,9 @@ def _telemetry_config(settings: Settings, variables: Mapping[str, str]) -> Telem
     hosts = (host.strip().lower() for host in settings.traceparent_hosts.split(","))
     return TelemetryConfig(
         service_version=VERSION,
-        otlp_enabled=otlp_wanted(variables),
-        otlp_logs_enabled=otlp_logs_wanted(variables),
-        captures_content=content_wanted(variables),
+        otlp_enabled=should_export_traces(variables),
+        otlp_logs_enabled=should_export_logs(variables),
+        captures_content=should_capture_content(variables),
         trust_traceparent=settings.trust_traceparent,
         traceparent_hosts=frozenset(host for host in hosts if host),
     )

@@ -25,7 +25,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from telemetry import Unavailable
+from telemetry import UnavailableReason
 
 
 class ServiceError(Exception):
@@ -71,7 +71,7 @@ class StorageUnavailable(ServiceError):
     code = "storage_unavailable"
 
     def __init__(
-        self, message: str, *, reason: Unavailable = "slow", retry_after_s: float = 2.0
+        self, message: str, *, reason: UnavailableReason = "slow", retry_after_s: float = 2.0
     ) -> None:
         super().__init__(message)
         self.reason = reason

@@ -10,13 +10,13 @@ from telemetry.logs import configure_logging, redact, register_secret
 from telemetry.otlp.queue import (
     TelemetryError,
     check_otel_variables,
-    otlp_logs_wanted,
-    otlp_wanted,
+    should_export_logs,
+    should_export_traces,
 )
-from telemetry.setup import TelemetryConfig, content_wanted
+from telemetry.setup import TelemetryConfig, should_capture_content
 from telemetry.spans.model_call import ChatOperation
 from telemetry.spans.run import AgentOperation, Workflow
-from telemetry.spans.store import JournalMetrics, StoreOperation, Unavailable
+from telemetry.spans.store import JournalMetrics, StoreOperation, UnavailableReason
 
 __all__ = [
     "AgentOperation",
@@ -27,15 +27,15 @@ __all__ = [
     "Telemetry",
     "TelemetryConfig",
     "TelemetryError",
-    "Unavailable",
+    "UnavailableReason",
     "Workflow",
     "bind_log",
     "check_otel_variables",
     "configure_logging",
-    "content_wanted",
     "current_request",
-    "otlp_logs_wanted",
-    "otlp_wanted",
     "redact",
     "register_secret",
+    "should_capture_content",
+    "should_export_logs",
+    "should_export_traces",
 ]

@@ -23,7 +23,7 @@ from telemetry.spans.operation import Recorder, TimedSpan
 from telemetry.spans.run import Workflow
 from telemetry.spans.store import (
     JournalMetrics,
-    Recovered,
+    RecoveryOutcome,
     StoreOperation,
     StoreOperationName,
     System,
@@ -112,7 +112,7 @@ class Telemetry:
         }
         return Workflow(self._recorder, name, attributes, parent)
 
-    def store_operation(
+    def start_store_operation(
         self,
         name: StoreOperationName,
         *,
@@ -128,15 +128,15 @@ class Telemetry:
             return StoreOperation(self._untraced, name, system, Context())
         return StoreOperation(self._recorder, name, system, parent.context)
 
-    def store_rejected(self, reason: str) -> None:
-        """Count a request refused for want of the store; `reason` is of `Unavailable`."""
+    def record_store_rejection(self, reason: str) -> None:
+        """Count a request refused for want of the store; `reason` is of `UnavailableReason`."""
         self.metrics.store_rejections.child(reason).inc()
 
-    def run_recovered(self, outcome: Recovered) -> None:
+    def record_recovery(self, outcome: RecoveryOutcome) -> None:
         """Count a run that was found unfinished and given an end."""
         self.metrics.recoveries.child(outcome).inc()
 
-    def metrics_page(self, accept: str) -> tuple[bytes, str]:
+    def render_metrics(self, accept: str) -> tuple[bytes, str]:
         """Return the /metrics body and content type for an Accept header.
 
         With several workers it reads all their files: call it in a thread.
@@ -144,17 +144,17 @@ class Telemetry:
         self.health.sample()
         return self.metrics.page(accept)
 
-    def stream_opened(self) -> None:
+    def record_stream_opened(self) -> None:
         """Count an event stream that opened to a client."""
         self.metrics.open_streams.inc()
 
-    def stream_closed(self, disconnected: bool) -> None:
+    def record_stream_closed(self, disconnected: bool) -> None:
         """Count an event stream that closed; `disconnected` when the client left first."""
         self.metrics.open_streams.dec()
         if disconnected:
             self.metrics.disconnects.inc()
 
-    def resumed(self, trace_id: str, span_id: str) -> None:
+    def record_resume(self, trace_id: str, span_id: str) -> None:
         """Count a stream that re-attached, and link the current request's span to the run's.
 
         The ids are hexadecimal, and empty where they are not known any more.

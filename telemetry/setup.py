@@ -51,7 +51,7 @@ class TelemetryConfig:
     span_exporter: SpanExporter | None = None  # tests: written to at once, not in batches
 
 
-def content_wanted(environ: Mapping[str, str]) -> bool:
+def should_capture_content(environ: Mapping[str, str]) -> bool:
     """Return whether the standard opt-in asks for prompts and answers on spans.
 
     Source: https://github.com/open-telemetry/opentelemetry-python-contrib, util-genai

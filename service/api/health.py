@@ -78,7 +78,7 @@ def install(app: Quart, runs: Runs, telemetry: Telemetry) -> None:
     async def metrics() -> Response:
         # In a thread: with several workers it reads the files of all of them.
         accept = request.headers.get("Accept", "")
-        page, content_type = await asyncio.to_thread(telemetry.metrics_page, accept)
+        page, content_type = await asyncio.to_thread(telemetry.render_metrics, accept)
         return Response(page, content_type=content_type)
 
     @app.get("/")

@@ -56,7 +56,7 @@ class LLMClient:
         Raises UpstreamError.
         """
         server = urlsplit(call.base_url)
-        span = operation.chat(
+        span = operation.start_chat(
             model=call.model,
             provider=call.provider,
             server_address=server.hostname or "",
@@ -79,7 +79,7 @@ class LLMClient:
             usage = reply.usage
             if span.captures_content:
                 asked = ((each.role, each.content) for each in call.messages)
-                span.content(asked, reply.text, reply.finish_reason)
+                span.record_content(asked, reply.text, reply.finish_reason)
             span.finish(
                 error_type=error_type,
                 message=message,

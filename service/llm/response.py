@@ -90,7 +90,7 @@ async def _take(chunks: list[bytes], to: Incoming) -> None:
     finally:
         if reply.signs_of_life > life:
             to.deadlines.progress()
-            to.span.first_chunk()
+            to.span.record_first_chunk()
         if len(reply.parts) > pieces:
             await to.on_piece("".join(reply.parts[pieces:]))
         for call in reply.calls[calls:]:

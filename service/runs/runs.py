@@ -105,7 +105,7 @@ class Runs:
         reader = Reader(run.log, after, self._tools.pace, self._limits.keep_alive_s)
         run.attach()
         self._read.add(run)
-        telemetry.stream_opened()
+        telemetry.record_stream_opened()
         try:
             yield reader
         finally:
@@ -114,13 +114,13 @@ class Runs:
             if not run.readers:
                 self._read.discard(run)
             unread = not run.log.finished or reader.delivered < len(run.log)
-            telemetry.stream_closed(disconnected=unread)
+            telemetry.record_stream_closed(disconnected=unread)
 
     def note_resumed(self, run: Run) -> None:
         """Count a connection that comes back to `run` and link its trace to the run's."""
         started = next(iter(run.log.after(0)), None)
         span_id = started.span_id if isinstance(started, RunStarted) else ""
-        self._tools.telemetry.resumed(run.trace_id, span_id)
+        self._tools.telemetry.record_resume(run.trace_id, span_id)
 
     async def cancel(self, run: Run) -> None:
         """Stop `run` and wait for its final event; nothing to do when it has ended."""

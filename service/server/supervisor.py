@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 
 from service.server.process import TOLD_BY
-from telemetry.metrics.registry import worker_died
+from telemetry.metrics.registry import forget_worker
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class Supervisor:
             if code is None or self._told:
                 continue
             del self._workers[worker]
-            worker_died(worker.pid)
+            forget_worker(worker.pid)
             lived_s = time.monotonic() - started
             self._deaths = 1 if lived_s > _STABLE_S else self._deaths + 1
             wait_s = _BACKOFF_S[min(self._deaths, len(_BACKOFF_S)) - 1]

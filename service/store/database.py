@@ -48,7 +48,7 @@ class Database:
 
     def operation(self, name: StoreOperationName, parent: Workflow | None = None) -> StoreOperation:
         """Start to measure something; its span is below `parent`, else the current request's."""
-        return self._telemetry.store_operation(name, system=self.dialect, parent=parent)
+        return self._telemetry.start_store_operation(name, system=self.dialect, parent=parent)
 
     async def read(self, work: Work[T], operation: StoreOperationName = "read_run") -> T:
         """Return what `work` returns; all that it sees is of one moment.

@@ -49,7 +49,7 @@ class AgentCall:
         self._reply = Reply()
         self._past_usage = Usage()
         self._past_cost: float | None = None
-        self._operation = kit.workflow.agent(agent.name, agent.model)
+        self._operation = kit.workflow.start_agent(agent.name, agent.model)
         kit.asked.append(self)
 
     async def answer(self, on_piece: OnPiece | None) -> None:
@@ -128,7 +128,7 @@ class AgentCall:
         kept = await trimmed(self._messages, room, counting)
         dropped = len(self._messages) - len(kept)
         if dropped:
-            self._operation.context_trimmed(dropped)
+            self._operation.record_context_trim(dropped)
             self._messages = kept
 
     @property
@@ -146,7 +146,7 @@ class AgentCall:
                 if fallback is None or self.has_output or self._time_left_s() < _LEAST_S:
                     raise
                 self.stepped_down = True
-                self._kit.workflow.step_down(self.agent.name, error.code)
+                self._kit.workflow.record_step_down(self.agent.name, error.code)
                 await self._retrying(error, fallback, 1, 0)
         raise AssertionError("an agent has at least one model")
 
@@ -162,7 +162,7 @@ class AgentCall:
                 delay_s = self._delay_s(error, attempt)
                 if delay_s is None:
                     raise
-                self._operation.retry(error.code, delay_s)
+                self._operation.record_retry(error.code, delay_s)
                 await self._retrying(error, self._model, attempt, delay_s)
             self._next_call(self._model)
             await asyncio.sleep(delay_s)

@@ -100,7 +100,7 @@ async def _report_skipped(asking: AgentResult, kit: Kit, emit: Emit) -> None:
         code = "straggler"
         used = "its text so far is used" if report.text.strip() else "it had said nothing yet"
         why = f"{name} took too long and was cut off; {used}."
-    kit.workflow.straggler_cut(name, code)
+    kit.workflow.record_straggler_cut(name, code)
     await emit(AgentSkipped(name, code, why, report))
 
 

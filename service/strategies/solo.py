@@ -15,7 +15,7 @@ async def solo(ask: RunRequest, kit: Kit, emit: Emit) -> Answer:
     (agent,) = kit.ensemble.agents
 
     async def forward(piece: str | ToolCall) -> None:
-        kit.workflow.first_output()
+        kit.workflow.record_first_output()
         if isinstance(piece, str):
             await emit(AnswerDelta(agent.name, piece))
         else:

@@ -26,7 +26,7 @@ async def synthesize(ask: RunRequest, kit: Kit, emit: Emit) -> Answer:
 
     async def forward(piece: str | ToolCall) -> None:
         if isinstance(piece, str):  # nobody asked for a tool call
-            kit.workflow.first_output()
+            kit.workflow.record_first_output()
             await emit(AnswerDelta(combiner.name, piece))
 
     asking = AgentCall(kit, combiner, ask, combining_messages(ask, answers), emit)
@@ -38,7 +38,7 @@ async def synthesize(ask: RunRequest, kit: Kit, emit: Emit) -> Answer:
             raise RunError(error.code, error.message, combiner.name) from error
         best = best_single(answers)
         answered_by = best.agent.name
-        kit.workflow.step_down(combiner.name, error.code)
+        kit.workflow.record_step_down(combiner.name, error.code)
         await emit(AgentFailed(combiner.name, error.code, error.message, asking.report()))
         await forward(_up_to_stop(best.text, ask.particulars.options.get("stop")))
     return Answer(

@@ -182,7 +182,7 @@ class Metrics:
         return MetricFamily(metric, spec.labels, self.labels)
 
 
-def worker_died(pid: int) -> None:
+def forget_worker(pid: int) -> None:
     """Forget the gauges of a worker that ended; the process that supervises workers calls this."""
     if os.environ.get(_WORKERS_DIR):
         mark_process_dead(pid)  # type: ignore[no-untyped-call] # the library's gap

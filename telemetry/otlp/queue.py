@@ -36,7 +36,7 @@ class TelemetryError(Exception):
     """A standard variable has a value that nothing can be done with; the message names it."""
 
 
-def otlp_wanted(env: Mapping[str, str]) -> bool:
+def should_export_traces(env: Mapping[str, str]) -> bool:
     """Return whether traces are to be sent: where to or by what is named, and nothing forbids."""
     exporters = _exporters(env, "OTEL_TRACES_EXPORTER")
     if is_disabled(env) or "none" in exporters:
@@ -45,7 +45,7 @@ def otlp_wanted(env: Mapping[str, str]) -> bool:
     return "otlp" in exporters or any(env.get(name, "").strip() for name in endpoints)
 
 
-def otlp_logs_wanted(env: Mapping[str, str]) -> bool:
+def should_export_logs(env: Mapping[str, str]) -> bool:
     """Return whether log records are to be sent too: only when their exporter is named."""
     return not is_disabled(env) and "otlp" in _exporters(env, "OTEL_LOGS_EXPORTER")
 

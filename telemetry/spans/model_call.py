@@ -49,17 +49,19 @@ class ChatOperation(TimedSpan):
         finally:
             detach(token)
 
-    def first_chunk(self) -> None:
+    def record_first_chunk(self) -> None:
         """Note that the first chunk is there; only the first call counts."""
         if self._first_chunk_at is None and not self._ended:
             self._first_chunk_at = perf_counter()
 
     @property
     def captures_content(self) -> bool:
-        """Whether to call `content`."""
+        """Whether to call `record_content`."""
         return self._recorder.captures_content and self._span.is_recording()
 
-    def content(self, asked: Iterable[tuple[str, str]], answer: str, finish_reason: str) -> None:
+    def record_content(
+        self, asked: Iterable[tuple[str, str]], answer: str, finish_reason: str
+    ) -> None:
         """Put prompts and answer on the span; `asked` holds pairs of role and text."""
         self._span.set_attributes(content_attributes(asked, answer, finish_reason))
 

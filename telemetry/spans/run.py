@@ -33,11 +33,11 @@ class Workflow(TimedSpan):
         self.span_id = format(self.span_context.span_id, "016x")
         recorder.metrics.inflight_runs.inc()
 
-    def agent(self, name: str, model: str) -> "AgentOperation":
+    def start_agent(self, name: str, model: str) -> "AgentOperation":
         """Start asking one agent."""
         return AgentOperation(self._recorder, self._context, name, model)
 
-    def first_output(self) -> None:
+    def record_first_output(self) -> None:
         """Note that the first piece of the answer is there; only the first call counts."""
         if self._first_output_seen or self._ended:
             return
@@ -46,12 +46,12 @@ class Workflow(TimedSpan):
         self._observe(family.child(self._name), self._since_start())
         self._event(semconv.EVENT_FIRST_OUTPUT, {})
 
-    def step_down(self, agent: str, reason: str) -> None:
+    def record_step_down(self, agent: str, reason: str) -> None:
         """Note that a lesser model or answer stands in for `agent`."""
         self._recorder.metrics.step_downs.child(agent, reason).inc()
         self._event(semconv.EVENT_STEP_DOWN, {semconv.AGENT: agent, semconv.REASON: reason})
 
-    def straggler_cut(self, agent: str, reason: str) -> None:
+    def record_straggler_cut(self, agent: str, reason: str) -> None:
         """Note that `agent` was cut off so that the rest could go on."""
         self._event(semconv.EVENT_STRAGGLER_CUT, {semconv.AGENT: agent, semconv.REASON: reason})
 
@@ -103,7 +103,7 @@ class AgentOperation(TimedSpan):
         self._name = name
         self._model = model
 
-    def chat(
+    def start_chat(
         self,
         *,
         model: str,
@@ -126,7 +126,7 @@ class AgentOperation(TimedSpan):
         self._span.set_attribute(semconv.PROVIDER_NAME, provider)
         return ChatOperation(self._recorder, self._context, model, provider, attributes)
 
-    def retry(self, reason: str, delay_s: float) -> None:
+    def record_retry(self, reason: str, delay_s: float) -> None:
         """Note that the call is asked again after `delay_s` seconds."""
         self._recorder.metrics.retries.child(self._name, reason).inc()
         self._event(semconv.EVENT_RETRY, {semconv.REASON: reason, semconv.DELAY: delay_s})
@@ -136,7 +136,7 @@ class AgentOperation(TimedSpan):
         self._recorder.metrics.hedges.child(self._name, reason).inc()
         self._event(semconv.EVENT_HEDGE, {semconv.REASON: reason})
 
-    def context_trimmed(self, dropped: int) -> None:
+    def record_context_trim(self, dropped: int) -> None:
         """Note that the oldest `dropped` messages did not fit and were left out."""
         self._recorder.metrics.context_trims.child(self._name).inc()
         self._event(semconv.EVENT_CONTEXT_TRIMMED, {semconv.DROPPED_MESSAGES: dropped})

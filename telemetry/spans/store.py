@@ -29,8 +29,8 @@ StoreOperationName = Literal[
     "count_tokens",
     "maintain",
 ]
-Unavailable = Literal["locked", "down", "slow", "full", "schema", "other"]
-Recovered = Literal["interrupted", "completed"]
+UnavailableReason = Literal["locked", "down", "slow", "full", "schema", "other"]
+RecoveryOutcome = Literal["interrupted", "completed"]
 
 
 class StoreOperation(TimedSpan):
@@ -59,9 +59,9 @@ class StoreOperation(TimedSpan):
             self.finish(reason or (type(error).__name__ if error else None))
 
     def finish(self, error_type: str | None = None, *, cancelled: bool = False) -> None:
-        """End the operation; only the first call counts. Cancelled is that nobody waits any more.
+        """End the operation; only the first call counts. `cancelled`: no caller waits for it.
 
-        `error_type` says why the store was out of reach (`Unavailable`), or names an exception.
+        `error_type` is an `UnavailableReason` or the name of an exception class.
         """
         if self._ended:
             return
@@ -74,10 +74,10 @@ class StoreOperation(TimedSpan):
 
 def expect(metrics: Metrics) -> None:
     """Put what may be counted on the page at 0, so that the first one shows as an increase."""
-    for reason in get_args(Unavailable):
+    for reason in get_args(UnavailableReason):
         metrics.journal_failures.child(reason)
         metrics.store_rejections.child(reason)
-    for outcome in get_args(Recovered):
+    for outcome in get_args(RecoveryOutcome):
         metrics.recoveries.child(outcome)
 
 
@@ -89,7 +89,7 @@ class JournalMetrics:
         self._pending = 0
         self._since: float | None = None
 
-    def pending(self, events: int, oldest_s: float) -> None:
+    def set_pending(self, events: int, oldest_s: float) -> None:
         """Note what waits: how many events, and the age of the oldest, in seconds.
 
         It goes on ageing by itself: a journal that hangs need not say so.
@@ -97,11 +97,11 @@ class JournalMetrics:
         self._pending = events
         self._since = monotonic() - oldest_s if events else None
 
-    def committed(self, lag_s: float) -> None:
+    def record_commit(self, lag_s: float) -> None:
         """Observe a commit; `lag_s` is the age of its oldest event by now."""
         self._metrics.journal_lag.observe(lag_s)
 
-    def failed(self, reason: str) -> None:
+    def record_failure(self, reason: str) -> None:
         """Count a commit that failed; it is tried again unless `reason` is `other`, a bug."""
         self._metrics.journal_failures.child(reason).inc()
 

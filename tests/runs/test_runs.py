@@ -94,7 +94,7 @@ async def test_coming_back_is_counted() -> None:
     async with service() as it:
         run = await it.finish()
         it.runs.note_resumed(run)
-        page = it.telemetry.metrics_page("")[0].decode()
+        page = it.telemetry.render_metrics("")[0].decode()
     assert re.search(r"^\w*resumes_total 1\.0$", page, re.MULTILINE)
 
 
@@ -105,7 +105,7 @@ async def test_who_leaves_before_all_was_sent_is_counted(takes: int, disconnects
         with it.runs.reading(run) as reader:
             for _ in range(takes):  # the second says that what the first gave has been sent
                 await reader.take()
-        page = it.telemetry.metrics_page("")[0].decode()
+        page = it.telemetry.render_metrics("")[0].decode()
     assert f"\nfanout_client_disconnects_total {disconnects}\n" in page
 
 
@@ -208,7 +208,7 @@ async def test_every_end_is_counted_once_and_no_run_stays_in_flight() -> None:
     async with service(telemetry=telemetry) as it:
         await it.finish()
         await it.runs.cancel(await it.start())
-        page = telemetry.metrics_page("")[0].decode()
+        page = telemetry.render_metrics("")[0].decode()
     counted = [line for line in page.splitlines() if line.startswith("fanout_runs_total{")]
     assert sorted(line.rpartition(" ")[2] for line in counted) == ["0.0", "1.0", "1.0"]
 

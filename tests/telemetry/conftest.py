@@ -42,7 +42,7 @@ class Capture:
         return by_id[span.parent.span_id] if span.parent else None
 
     def page(self, accept: str = "") -> str:
-        return self.telemetry.metrics_page(accept)[0].decode()
+        return self.telemetry.render_metrics(accept)[0].decode()
 
 
 def start(telemetry: Telemetry, name: str = "fanout") -> Workflow:

@@ -60,8 +60,8 @@ async def a_run(telemetry: Telemetry, parent: RequestInfo | None, outcome: str) 
     async with httpx.AsyncClient(transport=httpx.MockTransport(upstream)) as http:
         telemetry.instrument(http)
         for end, path in zip(ends, ("200", "500", "429", "refuse"), strict=True):
-            agent = workflow.agent("llm-1", "gpt-4o-mini")
-            chat = agent.chat(
+            agent = workflow.start_agent("llm-1", "gpt-4o-mini")
+            chat = agent.start_chat(
                 model="gpt-4o-mini",
                 provider="openai",
                 server_address="api.example.com",
@@ -74,22 +74,22 @@ async def a_run(telemetry: Telemetry, parent: RequestInfo | None, outcome: str) 
                     await http.post(f"https://user:hidden@api.example.com/{path}")
                 except httpx.ConnectError:
                     chat.finish(error_type="upstream_unreachable")
-            chat.first_chunk()
+            chat.record_first_chunk()
             chat.finish(
                 error_type="upstream_error" if end == "failed" else None,
                 cancelled=end in {"cancelled", "skipped"},
                 finish_reason="stop",
                 response_id="",
             )
-            agent.retry("upstream_busy", 0.5)
+            agent.record_retry("upstream_busy", 0.5)
             agent.hedge("slow")
-            agent.context_trimmed(4)
+            agent.record_context_trim(4)
             agent.finish(end, error_type="made-up" if end == "failed" else None, cost_usd=0.1)
     for error in (None, "locked"):
-        telemetry.store_operation("end_run", system="sqlite", parent=workflow).finish(error)
-    workflow.first_output()
-    workflow.step_down("llm-2", "timeout")
-    workflow.straggler_cut("llm-1", "straggler")
+        telemetry.start_store_operation("end_run", system="sqlite", parent=workflow).finish(error)
+    workflow.record_first_output()
+    workflow.record_step_down("llm-2", "timeout")
+    workflow.record_straggler_cut("llm-1", "straggler")
     workflow.finish(outcome, error_type="too_few_answers" if outcome == "failed" else None)
 
 
@@ -97,7 +97,7 @@ def running(telemetry: Telemetry, outcome: str) -> ASGIApp:
     """A route that starts a run."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        telemetry.store_operation("open_run", system="postgresql").finish()
+        telemetry.start_store_operation("open_run", system="postgresql").finish()
         await a_run(telemetry, current_request(), outcome)
         await answering(200, b"x", route="/api/process")(scope, receive, send)
 
@@ -126,14 +126,14 @@ async def a_varied_day(telemetry: Telemetry) -> None:
     wire.inbox.put_nowait({"type": "http.disconnect"})
     scope = {"type": "http", "method": "GET", "path": "/x", "headers": []}
     await telemetry.middleware(leaving)(scope, wire.inbox.get, wire.send)
-    telemetry.stream_opened()
-    telemetry.stream_closed(disconnected=True)
-    telemetry.resumed("", "")
-    telemetry.store_operation("commit", system="sqlite").finish("full")
-    telemetry.store_rejected("full")
-    telemetry.run_recovered("interrupted")
-    telemetry.journal.failed("full")
-    telemetry.journal.committed(0.25)
+    telemetry.record_stream_opened()
+    telemetry.record_stream_closed(disconnected=True)
+    telemetry.record_resume("", "")
+    telemetry.start_store_operation("commit", system="sqlite").finish("full")
+    telemetry.record_store_rejection("full")
+    telemetry.record_recovery("interrupted")
+    telemetry.journal.record_failure("full")
+    telemetry.journal.record_commit(0.25)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from telemetry import Telemetry, otlp_wanted
+from telemetry import Telemetry, should_export_traces
 from tests._support.paths import ROOT
 from tests.telemetry.conftest import capturing, config, start
 
@@ -30,7 +30,7 @@ ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
 def test_the_standard_variables_decide_whether_spans_are_exported(
     environ: dict[str, str], wanted: bool
 ) -> None:
-    assert otlp_wanted(environ) is wanted
+    assert should_export_traces(environ) is wanted
 
 
 def test_a_disabled_sdk_still_gives_real_trace_ids(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ def install(app: Quart, telemetry: Telemetry) -> None:
     """Let every error of `app` leave in the contract's shape."""
 
     async def of_storage(error: StorageUnavailable) -> Response:
-        telemetry.store_rejected(error.reason)
+        telemetry.record_store_rejection(error.reason)
         headers = {"Retry-After": str(math.ceil(error.retry_after_s))}
         return problem(503, error.code, error.message, headers=headers)
 

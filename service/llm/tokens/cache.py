@@ -78,7 +78,9 @@ class RedisCounts:
         """Return what Redis says within the time it has; None when it does not, or rests."""
         if outage.rests:
             return None
-        operation = self._telemetry.store_operation("count_tokens", system="redis", parent=parent)
+        operation = self._telemetry.start_store_operation(
+            "count_tokens", system="redis", parent=parent
+        )
         error_type: str | None = "cancelled"
         try:
             async with asyncio.timeout(self._timeout_s):

@@ -173,7 +173,7 @@ class Journal:
         everything = self.failing is not None or now() >= self._all_due
         since = min(now(), self._all_due - COMMIT_EVERY_S)
         batch = self._take(everything=everything)
-        self._metrics.pending(events_in(batch), now() - since)
+        self._metrics.set_pending(events_in(batch), now() - since)
         try:
             taken = await self._tables.write(batch)
         except StorageUnavailable as error:
@@ -183,15 +183,15 @@ class Journal:
         else:
             self._committed(batch, taken)
         if self.failing:
-            self._metrics.failed(self.failing.reason)
+            self._metrics.record_failure(self.failing.reason)
             self._all_due = since + COMMIT_EVERY_S
             return
         if everything:
             self._spool.committed()
         if batch.segments:
-            self._metrics.committed(now() - since)
+            self._metrics.record_commit(now() - since)
         if self._all_due == math.inf:
-            self._metrics.pending(0, 0)
+            self._metrics.set_pending(0, 0)
 
     async def _commit_apart(self, batch: Batch, error: Exception) -> None:
         """Commit each run by itself, since one of them cannot be: only that one is given up."""
@@ -241,7 +241,7 @@ class Journal:
 
     def _give_up(self, batch: Batch, error: Exception) -> None:
         _log.error("a run cannot be stored, which is a bug", exc_info=error)
-        self._metrics.failed("other")
+        self._metrics.record_failure("other")
         self._refuse(batch, error)
         for ending in batch.endings:
             self._let_go(ending.run_id)

@@ -90,7 +90,9 @@ class Recovery:
             )
             await self._store.journal.write(batch)
             state = batch.endings[0].state
-            self._telemetry.run_recovered("interrupted" if state == "interrupted" else "completed")
+            self._telemetry.record_recovery(
+                "interrupted" if state == "interrupted" else "completed"
+            )
             _log.warning("a run was found unfinished: %s", state, extra={"run_id": run.id})
         await self._store.workers.forget(worker_id)
 

@@ -9,12 +9,12 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from service.errors import StorageUnavailable
-from telemetry import Unavailable
+from telemetry import UnavailableReason
 
 # What `reading` one of these may raise: a driver's error, or a connection's.
 FOREIGN = (SQLAlchemyError, OSError)
 
-_SENTENCES: Mapping[Unavailable, str] = {
+_SENTENCES: Mapping[UnavailableReason, str] = {
     "locked": "The database is locked by another program.",
     "down": "The database cannot be reached.",
     "slow": "The database did not answer in time.",
@@ -23,7 +23,7 @@ _SENTENCES: Mapping[Unavailable, str] = {
 }
 
 # Source: https://www.sqlite.org/rescode.html
-_SQLITE: Mapping[int, Unavailable] = {
+_SQLITE: Mapping[int, UnavailableReason] = {
     sqlite3.SQLITE_BUSY: "locked",
     sqlite3.SQLITE_LOCKED: "locked",
     sqlite3.SQLITE_PROTOCOL: "locked",
@@ -38,7 +38,7 @@ _SQLITE: Mapping[int, Unavailable] = {
 }
 
 # The longest that fits. Source: https://www.postgresql.org/docs/16/errcodes-appendix.html
-_POSTGRESQL: Mapping[str, Unavailable] = {
+_POSTGRESQL: Mapping[str, UnavailableReason] = {
     "08": "down",  # connection exceptions
     "25P03": "slow",  # idle in a transaction for too long
     "25006": "down",  # the server takes no writes: a standby
@@ -76,12 +76,12 @@ def unavailable(error: BaseException) -> StorageUnavailable | None:
     return None if reason is None else refused(reason)
 
 
-def refused(reason: Unavailable) -> StorageUnavailable:
+def refused(reason: UnavailableReason) -> StorageUnavailable:
     """Return the error for one of the known reasons."""
     return StorageUnavailable(_SENTENCES[reason], reason=reason)
 
 
-def _reason(error: BaseException) -> Unavailable | None:
+def _reason(error: BaseException) -> UnavailableReason | None:
     if isinstance(error, PoolTimeout | TimeoutError):
         return "slow"
     if isinstance(error, OSError):
@@ -98,7 +98,7 @@ def _reason(error: BaseException) -> Unavailable | None:
     return "down" if error.connection_invalidated or "connection is closed" in str(error) else None
 
 
-def _of_sqlite_message(message: str) -> Unavailable | None:
+def _of_sqlite_message(message: str) -> UnavailableReason | None:
     # SQLITE_ERROR is the code of every mistake in a statement.
     return "schema" if message.startswith(("no such table", "no such column")) else None
 

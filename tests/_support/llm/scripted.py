@@ -134,7 +134,7 @@ def an_operation() -> AgentOperation:
     workflow = Telemetry(TelemetryConfig()).start_workflow(
         "test", run_id="run_1", conversation_id="conv_1", config_hash="", agents=[], parent=None
     )
-    return workflow.agent("agent", "model")
+    return workflow.start_agent("agent", "model")
 
 
 async def hear(

@@ -369,7 +369,7 @@ async def test_runs_that_were_found_are_counted(caplog: pytest.LogCaptureFixture
             first, second = await _left(it, committed=5), await _left(it, committed=2)
             _crashed(it.folder, _spooled(second, 3, 7))
             await it.recovery.look()
-    page = telemetry.metrics_page("")[0].decode()
+    page = telemetry.render_metrics("")[0].decode()
     counts = re.findall(r'^\w*recover\w*_total\{outcome="(\w+)"\} (\S+)$', page, re.MULTILINE)
     assert dict(counts) == {"interrupted": "1.0", "completed": "1.0"}
     told = {record.run_id for record in caplog.records if hasattr(record, "run_id")}

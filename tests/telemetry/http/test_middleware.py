@@ -234,7 +234,7 @@ async def test_a_request_that_re_attaches_links_to_the_run(capture: Capture) -> 
     run = start(capture.telemetry)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        capture.telemetry.resumed(run.trace_id, run.span_id)
+        capture.telemetry.record_resume(run.trace_id, run.span_id)
         await answering()(scope, receive, send)
 
     await call(capture.telemetry.middleware(app))

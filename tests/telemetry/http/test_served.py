@@ -146,7 +146,7 @@ async def test_one_trace_spans_the_caller_the_wire_and_the_server(
                 client.build_request("POST", f"{address}/stream/short"), stream=True
             )
         async for _ in answer.aiter_raw():
-            chat.first_chunk()
+            chat.record_first_chunk()
         chat.finish(chunks=CHUNKS)
         await answer.aclose()
     await until(lambda: len(captured.spans) == 3)

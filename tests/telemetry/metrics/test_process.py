@@ -18,7 +18,7 @@ on_linux = pytest.mark.skipif(sys.platform != "linux", reason="the figures come 
 
 
 def figure(telemetry: Telemetry, name: str) -> float:
-    return samples(telemetry.metrics_page("")[0].decode())[name, ()]
+    return samples(telemetry.render_metrics("")[0].decode())[name, ()]
 
 
 @on_linux

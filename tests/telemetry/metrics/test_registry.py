@@ -37,7 +37,7 @@ def samples(page: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
 
 @pytest.mark.parametrize("spec", INSTRUMENTS, ids=lambda spec: spec.name)
 def test_every_instrument_is_on_the_page(quiet: Telemetry, spec: Instrument) -> None:
-    page = quiet.metrics_page("")[0].decode()
+    page = quiet.render_metrics("")[0].decode()
     assert f"# TYPE {spec.name} {spec.kind}\n" in page
     assert spec.name.endswith("_total") == (spec.kind == "counter")
 
@@ -77,8 +77,8 @@ async def test_a_fan_out_is_counted(capture: Capture) -> None:
 
 async def test_labels_outside_the_configured_sets_are_other(capture: Capture) -> None:
     run = start(capture.telemetry, "made up")
-    agent = run.agent("hostile\n", "gpt-4o-mini-evil")
-    agent.chat(
+    agent = run.start_agent("hostile\n", "gpt-4o-mini-evil")
+    agent.start_chat(
         model="unheard of",
         provider="nobody",
         server_address="h",
@@ -121,7 +121,7 @@ def test_a_replaced_label_set_holds_for_series_already_used(quiet: Telemetry) ->
     family.child("llm-9", "answered").inc()
     quiet.set_labels(agents={"llm-9"})
     family.child("llm-9", "answered").inc()
-    page = quiet.metrics_page("")[0].decode()
+    page = quiet.render_metrics("")[0].decode()
     assert 'fanout_agent_outcomes_total{agent="_OTHER",outcome="answered"} 1.0' in page
     assert 'fanout_agent_outcomes_total{agent="llm-9",outcome="answered"} 1.0' in page
 
@@ -131,21 +131,21 @@ def test_hostile_label_values_are_not_kept_for_ever(quiet: Telemetry) -> None:
     for number in range(3000):
         family.child(f"made up {number}", "answered").inc()
     assert len(family._kept) <= 1024
-    assert '{agent="_OTHER",outcome="answered"} 3000.0' in quiet.metrics_page("")[0].decode()
+    assert '{agent="_OTHER",outcome="answered"} 3000.0' in quiet.render_metrics("")[0].decode()
 
 
 async def test_streams_and_disconnects_are_counted(quiet: Telemetry) -> None:
-    quiet.stream_opened()
-    quiet.stream_opened()
-    quiet.stream_closed(disconnected=True)
-    page = quiet.metrics_page("")[0].decode()
+    quiet.record_stream_opened()
+    quiet.record_stream_opened()
+    quiet.record_stream_closed(disconnected=True)
+    page = quiet.render_metrics("")[0].decode()
     assert "fanout_open_streams 1.0" in page
     assert "fanout_client_disconnects_total 1.0" in page
 
 
 async def test_openmetrics_carries_the_trace_as_an_exemplar(capture: Capture) -> None:
     wire = await call(capture.telemetry.middleware(answering()))
-    body, content_type = capture.telemetry.metrics_page(OPENMETRICS)
+    body, content_type = capture.telemetry.render_metrics(OPENMETRICS)
     exemplars = {
         sample.exemplar.labels["trace_id"]
         for family in parse_openmetrics(body.decode())
@@ -154,18 +154,18 @@ async def test_openmetrics_carries_the_trace_as_an_exemplar(capture: Capture) ->
     }
     assert content_type.startswith("application/openmetrics-text")
     assert exemplars == {wire.headers["x-trace-id"]}
-    assert capture.telemetry.metrics_page("text/plain")[1].startswith("text/plain")
+    assert capture.telemetry.render_metrics("text/plain")[1].startswith("text/plain")
 
 
 async def test_what_was_not_sampled_has_no_exemplar(quiet: Telemetry) -> None:
     await call(quiet.middleware(answering()))
-    assert "trace_id" not in quiet.metrics_page(OPENMETRICS)[0].decode()
+    assert "trace_id" not in quiet.render_metrics(OPENMETRICS)[0].decode()
 
 
 WORKER = """
 import sys
 from telemetry import Telemetry, TelemetryConfig
-from telemetry.metrics.registry import worker_died
+from telemetry.metrics.registry import forget_worker
 
 telemetry = Telemetry(TelemetryConfig(workflows=frozenset({"fanout"})))
 for number in range(int(sys.argv[1])):
@@ -174,13 +174,13 @@ for number in range(int(sys.argv[1])):
     )
     if number:
         run.finish("completed")
-telemetry.journal.pending(int(sys.argv[1]), oldest_s=float(sys.argv[1]))
+telemetry.journal.set_pending(int(sys.argv[1]), oldest_s=float(sys.argv[1]))
 print("ready", flush=True)
 for line in sys.stdin:
     words = line.split()
     if words[0] == "died":
-        worker_died(int(words[1]))
-    body, content_type = telemetry.metrics_page(words[-1])
+        forget_worker(int(words[1]))
+    body, content_type = telemetry.render_metrics(words[-1])
     print(content_type, flush=True)
     print(body.decode(), end="", flush=True)
     print("# end of page", flush=True)
@@ -248,7 +248,7 @@ def test_setting_the_directory_too_late_is_refused(
 
 
 def test_what_may_happen_is_on_the_page_before_it_does(quiet: Telemetry) -> None:
-    page = samples(quiet.metrics_page("")[0].decode())
+    page = samples(quiet.render_metrics("")[0].decode())
     for outcome in semconv.OUTCOMES_OF_RUNS:
         labels = (("outcome", outcome), ("workflow", "fanout"))
         assert page["fanout_runs_total", labels] == 0

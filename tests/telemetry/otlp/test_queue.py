@@ -14,9 +14,9 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from service.cli.main import main
-from telemetry import Telemetry, TelemetryError, check_otel_variables, otlp_logs_wanted
+from telemetry import Telemetry, TelemetryError, check_otel_variables, should_export_logs
 from telemetry.otlp import logs, queue, spans
-from telemetry.setup import content_wanted, resource_of
+from telemetry.setup import resource_of, should_capture_content
 from tests.telemetry.conftest import call, config, start
 from tests.telemetry.http.test_middleware import answering
 from tests.telemetry.metrics.test_registry import samples
@@ -69,7 +69,7 @@ def flush(telemetry: Telemetry) -> None:
 
 
 def page_of(telemetry: Telemetry) -> str:
-    return telemetry.metrics_page("")[0].decode()
+    return telemetry.render_metrics("")[0].decode()
 
 
 def items(telemetry: Telemetry, signal: str = "traces") -> dict[str, float]:
@@ -226,7 +226,7 @@ def test_a_batch_is_never_larger_than_the_queue(monkeypatch: pytest.MonkeyPatch)
     ],
 )
 def test_logs_are_sent_only_when_asked_for(environ: dict[str, str], wanted: bool) -> None:
-    assert otlp_logs_wanted(environ) is wanted
+    assert should_export_logs(environ) is wanted
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_logs_are_sent_only_when_asked_for(environ: dict[str, str], wanted: bool
 )
 def test_content_is_opted_into(value: str, wanted: bool) -> None:
     name = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
-    assert content_wanted({name: value}) is wanted
+    assert should_capture_content({name: value}) is wanted
 
 
 def test_the_environment_has_the_first_word_on_the_resource(

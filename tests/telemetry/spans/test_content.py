@@ -48,8 +48,8 @@ def test_a_call_takes_content_only_when_it_was_opted_into() -> None:
     for wanted in (False, True):
         captured = capturing(captures_content=wanted)
         run = start(captured.telemetry)
-        agent = run.agent("llm-1", "gpt-4o-mini")
-        call = agent.chat(
+        agent = run.start_agent("llm-1", "gpt-4o-mini")
+        call = agent.start_chat(
             model="gpt-4o-mini",
             provider="openai",
             server_address="x",
@@ -59,7 +59,7 @@ def test_a_call_takes_content_only_when_it_was_opted_into() -> None:
         )
         assert call.captures_content is wanted
         if call.captures_content:
-            call.content(ASKED, "Because.", "stop")
+            call.record_content(ASKED, "Because.", "stop")
         call.finish()
         attributes = captured.span("chat gpt-4o-mini").attributes or {}
         assert (semconv.INPUT_MESSAGES in attributes) is wanted

@@ -24,7 +24,7 @@ def test_without_the_opt_in_there_is_only_the_type() -> None:
 
 def test_the_sentence_of_a_failure_is_the_status_of_its_span(capture: Capture) -> None:
     run = start(capture.telemetry)
-    agent = run.agent("llm-1", "gpt-4o-mini")
+    agent = run.start_agent("llm-1", "gpt-4o-mini")
     agent.finish("failed", error_type="upstream_rejected", message="Bad key sk-0123456789abcdef.")
     run.finish("failed", error_type="too_few_answers", message="0 of 1 agents answered.")
     status = capture.span("invoke_agent llm-1").status

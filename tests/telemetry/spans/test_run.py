@@ -13,7 +13,7 @@ from tests.telemetry.conftest import Capture, capturing, start
 
 
 def chat_of(workflow: Workflow, agent: str = "llm-1", provider: str = "openai") -> ChatOperation:
-    return workflow.agent(agent, "gpt-4o-mini").chat(
+    return workflow.start_agent(agent, "gpt-4o-mini").start_chat(
         model="gpt-4o-mini",
         provider=provider,
         server_address="api.openai.com",
@@ -28,9 +28,9 @@ async def fan_out(telemetry: Telemetry) -> None:
     workflow = start(telemetry)
 
     async def ask(name: str, error: str | None) -> None:
-        agent = workflow.agent(name, "gpt-4o-mini")
+        agent = workflow.start_agent(name, "gpt-4o-mini")
         for attempt in (1, 2):
-            chat = agent.chat(
+            chat = agent.start_chat(
                 model="gpt-4o-mini",
                 provider="openai",
                 server_address="api.openai.com",
@@ -42,10 +42,10 @@ async def fan_out(telemetry: Telemetry) -> None:
                 await asyncio.sleep(0)
             if attempt == 1:
                 chat.finish(error_type="timeout")
-                agent.retry("timeout", 0.5)
+                agent.record_retry("timeout", 0.5)
                 continue
             await asyncio.sleep(0.002)
-            chat.first_chunk()
+            chat.record_first_chunk()
             await asyncio.sleep(0.002)
             chat.finish(
                 error_type=error,
@@ -63,7 +63,7 @@ async def fan_out(telemetry: Telemetry) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(ask("llm-1", None))
         group.create_task(ask("llm-2", "http_500"))
-    workflow.first_output()
+    workflow.record_first_output()
     workflow.finish("completed", input_tokens=20, output_tokens=40, cost_usd=0.5)
 
 
@@ -148,10 +148,10 @@ async def test_every_span_obeys_the_conventions(capture: Capture) -> None:
     await fan_out(capture.telemetry)
     workflow = start(capture.telemetry)
     chat_of(workflow).finish(cancelled=True, error_type="timeout")
-    workflow.agent("llm-1", "m").finish("skipped", error_type="straggler")
-    workflow.agent("llm-1", "m").finish("cancelled")
-    workflow.agent("llm-1", "m").finish("failed")
-    workflow.step_down("llm-1", "timeout")
+    workflow.start_agent("llm-1", "m").finish("skipped", error_type="straggler")
+    workflow.start_agent("llm-1", "m").finish("cancelled")
+    workflow.start_agent("llm-1", "m").finish("failed")
+    workflow.record_step_down("llm-1", "timeout")
     workflow.finish("cancelled", error_type="client_left")
     assert len(capture.spans) == 12
     assert [rule for span in capture.spans for rule in broken_rules(span)] == []
@@ -190,7 +190,7 @@ def test_what_is_cancelled_says_so(capture: Capture) -> None:
 
 def test_an_operation_ends_once(capture: Capture) -> None:
     workflow = start(capture.telemetry)
-    agent = workflow.agent("llm-1", "gpt-4o-mini")
+    agent = workflow.start_agent("llm-1", "gpt-4o-mini")
     chat = chat_of(workflow)
     for _ in range(2):
         chat.finish()
@@ -207,7 +207,7 @@ def test_an_operation_ends_once(capture: Capture) -> None:
 
 def test_a_late_agent_may_end_after_its_workflow(capture: Capture) -> None:
     workflow = start(capture.telemetry)
-    agent = workflow.agent("llm-1", "gpt-4o-mini")
+    agent = workflow.start_agent("llm-1", "gpt-4o-mini")
     workflow.finish("completed")
     agent.finish("skipped")
     assert capture.parent_name(capture.span("invoke_agent llm-1")) == "invoke_workflow fanout"
@@ -215,8 +215,8 @@ def test_a_late_agent_may_end_after_its_workflow(capture: Capture) -> None:
 
 def test_events_hold_no_secret(capture: Capture) -> None:
     workflow = start(capture.telemetry)
-    workflow.straggler_cut("llm-1", "Bearer abcdef123456")
-    workflow.step_down("llm-combine", "timeout")
+    workflow.record_straggler_cut("llm-1", "Bearer abcdef123456")
+    workflow.record_step_down("llm-combine", "timeout")
     workflow.finish("completed")
     events = [
         (event.name, dict(event.attributes or {}))

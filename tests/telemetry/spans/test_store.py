@@ -11,7 +11,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from telemetry import Telemetry
 from telemetry.http.middleware import ASGIApp
-from telemetry.spans.store import Recovered, Unavailable
+from telemetry.spans.store import RecoveryOutcome, UnavailableReason
 from tests.telemetry.conftest import Capture, call, start
 from tests.telemetry.http.test_middleware import answering
 from tests.telemetry.metrics.test_registry import OPENMETRICS, samples
@@ -20,7 +20,7 @@ DURATION = "db_client_operation_duration_seconds"
 
 
 def page(telemetry: Telemetry) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    return samples(telemetry.metrics_page("")[0].decode())
+    return samples(telemetry.render_metrics("")[0].decode())
 
 
 def counted(telemetry: Telemetry, operation: str, error: str = "") -> float | None:
@@ -32,7 +32,7 @@ def reading(telemetry: Telemetry) -> ASGIApp:
     """A route that reads a run from the store."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        telemetry.store_operation("read_run", system="sqlite").finish()
+        telemetry.start_store_operation("read_run", system="sqlite").finish()
         await answering(200, b"x", route="/api/runs/<run_id>")(scope, receive, send)
 
     return app
@@ -54,7 +54,7 @@ async def test_what_a_request_reads_is_below_it(capture: Capture) -> None:
 
 def test_what_a_run_writes_is_below_it(capture: Capture) -> None:
     workflow = start(capture.telemetry)
-    capture.telemetry.store_operation("end_run", system="sqlite", parent=workflow).finish()
+    capture.telemetry.start_store_operation("end_run", system="sqlite", parent=workflow).finish()
     workflow.finish("completed")
     assert capture.parent_name(capture.span("end_run")) == "invoke_workflow fanout"
 
@@ -62,7 +62,9 @@ def test_what_a_run_writes_is_below_it(capture: Capture) -> None:
 async def test_a_named_parent_goes_before_the_request(capture: Capture) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         workflow = start(capture.telemetry)
-        capture.telemetry.store_operation("end_run", system="sqlite", parent=workflow).finish()
+        capture.telemetry.start_store_operation(
+            "end_run", system="sqlite", parent=workflow
+        ).finish()
         workflow.finish("completed")
         await answering()(scope, receive, send)
 
@@ -71,15 +73,15 @@ async def test_a_named_parent_goes_before_the_request(capture: Capture) -> None:
 
 
 def test_what_belongs_to_nobody_is_measured_and_has_no_span(capture: Capture) -> None:
-    capture.telemetry.store_operation("commit", system="sqlite").finish()
+    capture.telemetry.start_store_operation("commit", system="sqlite").finish()
     assert capture.spans == []
     assert counted(capture.telemetry, "commit") == 1
 
 
-@pytest.mark.parametrize("reason", get_args(Unavailable))
-def test_an_operation_that_failed_says_why(capture: Capture, reason: Unavailable) -> None:
+@pytest.mark.parametrize("reason", get_args(UnavailableReason))
+def test_an_operation_that_failed_says_why(capture: Capture, reason: UnavailableReason) -> None:
     workflow = start(capture.telemetry)
-    operation = capture.telemetry.store_operation("end_run", system="sqlite", parent=workflow)
+    operation = capture.telemetry.start_store_operation("end_run", system="sqlite", parent=workflow)
     operation.finish(reason)
     span = capture.span("end_run")
     assert span.status.status_code is StatusCode.ERROR
@@ -96,7 +98,7 @@ class Trouble(Exception):
     ("error", "said"), [(Trouble(), "locked"), (LookupError(), "LookupError"), (None, "")]
 )
 def test_a_block_ends_its_operation(capture: Capture, error: Exception | None, said: str) -> None:
-    operation = capture.telemetry.store_operation("list", system="sqlite")
+    operation = capture.telemetry.start_store_operation("list", system="sqlite")
     with contextlib.suppress(Trouble, LookupError), operation:
         if error:
             raise error
@@ -105,7 +107,7 @@ def test_a_block_ends_its_operation(capture: Capture, error: Exception | None, s
 
 def test_what_nobody_waits_for_any_more_is_no_error(capture: Capture) -> None:
     workflow = start(capture.telemetry)
-    operation = capture.telemetry.store_operation("list", system="sqlite", parent=workflow)
+    operation = capture.telemetry.start_store_operation("list", system="sqlite", parent=workflow)
     with pytest.raises(asyncio.CancelledError), operation:
         raise asyncio.CancelledError
     span = capture.span("list")
@@ -115,7 +117,7 @@ def test_what_nobody_waits_for_any_more_is_no_error(capture: Capture) -> None:
 
 
 def test_an_operation_of_the_store_ends_once(capture: Capture) -> None:
-    operation = capture.telemetry.store_operation("search", system="sqlite")
+    operation = capture.telemetry.start_store_operation("search", system="sqlite")
     operation.finish()
     operation.finish("slow")
     assert counted(capture.telemetry, "search") == 1
@@ -144,7 +146,7 @@ def oldest_s(telemetry: Telemetry) -> float:
 
 
 async def test_what_waits_goes_on_ageing_while_the_journal_hangs(quiet: Telemetry) -> None:
-    quiet.journal.pending(7, oldest_s=3.0)
+    quiet.journal.set_pending(7, oldest_s=3.0)
     assert page(quiet)["journal_pending_events", ()] == 7
     before = oldest_s(quiet)
     await asyncio.sleep(0.01)
@@ -152,38 +154,40 @@ async def test_what_waits_goes_on_ageing_while_the_journal_hangs(quiet: Telemetr
 
 
 def test_a_journal_that_has_caught_up_is_not_behind(quiet: Telemetry) -> None:
-    quiet.journal.pending(7, oldest_s=3.0)
-    quiet.journal.pending(0, oldest_s=0.0)
+    quiet.journal.set_pending(7, oldest_s=3.0)
+    quiet.journal.set_pending(0, oldest_s=0.0)
     assert oldest_s(quiet) == 0
     assert page(quiet)["journal_pending_events", ()] == 0
 
 
 def test_commits_say_how_late_they_were(quiet: Telemetry) -> None:
-    quiet.journal.committed(0.25)
+    quiet.journal.record_commit(0.25)
     assert page(quiet)["journal_lag_seconds_sum", ()] == 0.25
 
 
-@pytest.mark.parametrize("reason", get_args(Unavailable))
-def test_failures_are_counted_from_nothing(quiet: Telemetry, reason: Unavailable) -> None:
+@pytest.mark.parametrize("reason", get_args(UnavailableReason))
+def test_failures_are_counted_from_nothing(quiet: Telemetry, reason: UnavailableReason) -> None:
     labels = (("reason", reason),)
     names = ("journal_failures_total", "store_rejections_total")
     assert [page(quiet)[name, labels] for name in names] == [0, 0]
-    quiet.journal.failed(reason)
-    quiet.store_rejected(reason)
+    quiet.journal.record_failure(reason)
+    quiet.record_store_rejection(reason)
     assert [page(quiet)[name, labels] for name in names] == [1, 1]
 
 
-@pytest.mark.parametrize("outcome", get_args(Recovered))
-def test_recovered_runs_are_counted_from_nothing(quiet: Telemetry, outcome: Recovered) -> None:
+@pytest.mark.parametrize("outcome", get_args(RecoveryOutcome))
+def test_recovered_runs_are_counted_from_nothing(
+    quiet: Telemetry, outcome: RecoveryOutcome
+) -> None:
     name, labels = "fanout_recoveries_total", (("outcome", outcome),)
     assert page(quiet)[name, labels] == 0
-    quiet.run_recovered(outcome)
+    quiet.record_recovery(outcome)
     assert page(quiet)[name, labels] == 1
 
 
 def test_a_trimmed_context_is_an_event_of_its_agent(capture: Capture) -> None:
-    agent = start(capture.telemetry).agent("llm-1", "gpt-4o-mini")
-    agent.context_trimmed(6)
+    agent = start(capture.telemetry).start_agent("llm-1", "gpt-4o-mini")
+    agent.record_context_trim(6)
     agent.finish("answered")
     (event,) = capture.span("invoke_agent llm-1").events
     assert event.name == "app.context_trimmed"

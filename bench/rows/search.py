@@ -25,8 +25,8 @@ from bench.table import Line, thousands
 from service.store.conversations import Conversations
 from service.store.database import Database
 from service.store.history import History
+from service.store.journal.batch import Batch
 from service.store.journal.writer import JournalWriter
-from service.store.records import Batch
 from service.store.search.search import Search
 from tests._support.runs.store_records import ending, opening
 from tests._support.servers.databases import postgres_server

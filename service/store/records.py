@@ -89,20 +89,6 @@ class RunEnd:
     tool_calls: Sequence[ToolCall] = ()
 
 
-@dataclass(slots=True)
-class Batch:
-    """What is committed together. To write one twice does no harm.
-
-    `dropped` are runs that were opened while their askers had given up waiting for it.
-    """
-
-    openings: list[NewRun] = field(default_factory=list)
-    answers: list[AgentAnswer] = field(default_factory=list)
-    segments: list[Segment] = field(default_factory=list)
-    endings: list[RunEnd] = field(default_factory=list)
-    dropped: list[str] = field(default_factory=list)
-
-
 @dataclass(frozen=True, slots=True)
 class KeyConflict:
     """The key of an opening, or the run it was to retry, already has a run: this one.

@@ -15,7 +15,7 @@ from service.runs.journal.spool import Spool
 from service.runs.run import Run
 from service.runs.worker import Worker
 from service.settings import Settings
-from service.store.records import Batch
+from service.store.journal.batch import Batch
 from tests._support.llm.scripted import an_ask, now
 from tests._support.runs.memory_store import Memory
 from tests._support.runs.service import ME, Service, read, service

@@ -13,8 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain import Message
 from service.store.conversations import Conversations
 from service.store.database import Database
+from service.store.journal.batch import Batch
 from service.store.journal.writer import JournalWriter
-from service.store.records import Batch, Conversation
+from service.store.records import Conversation
 from service.store.schema import metadata
 from tests._support.runs.store_records import (
     ME,

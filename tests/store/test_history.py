@@ -11,8 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.conversations import Conversations
 from service.store.history import History
+from service.store.journal.batch import Batch
 from service.store.migrate import migrate
-from service.store.records import Batch, NewRun
+from service.store.records import NewRun
 from service.store.search.search import Search
 from tests._support.runs.store_records import ME, SOMEBODY_ELSE, Parts, ending, opening
 

@@ -22,9 +22,9 @@ from service.domain import Message
 from service.errors import StorageUnavailable
 from service.settings import SettingsError
 from service.store.database import Database
+from service.store.journal.batch import Batch
 from service.store.journal.writer import JournalWriter
 from service.store.migrate import check, migrate
-from service.store.records import Batch
 from service.store.revisions import FOLDER, revisions
 from service.store.runs import RunStore
 from service.store.schema import metadata

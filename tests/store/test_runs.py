@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from service.domain import Message
-from service.store.records import Batch
+from service.store.journal.batch import Batch
 from tests._support.runs.store_records import (
     ME,
     NOW,

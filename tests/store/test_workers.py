@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from service.store.database import Database
-from service.store.records import Batch
+from service.store.journal.batch import Batch
 from service.store.workers import Workers
 from tests._support.runs.store_records import (
     ME,

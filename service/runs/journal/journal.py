@@ -15,12 +15,13 @@ from collections.abc import Iterable
 from service.coalescing import CoalescingWindow
 from service.errors import StorageUnavailable
 from service.events import Event
-from service.runs.journal.batch import Tables, events_in, is_empty, of_run, runs_of, together
 from service.runs.journal.pending import PendingEvents
 from service.runs.journal.spool import Spool
 from service.runs.journal.timer import CommitTimer
 from service.runs.log import RunLog
-from service.store.records import AgentAnswer, Batch, KeyConflict, NewRun, RunEnd
+from service.store.journal.batch import Batch
+from service.store.journal.writer import JournalWriter
+from service.store.records import AgentAnswer, KeyConflict, NewRun, RunEnd
 from telemetry import JournalMetrics, Workflow
 
 _log = logging.getLogger(__name__)
@@ -39,14 +40,14 @@ class Journal:
 
     def __init__(
         self,
-        tables: Tables,
+        writer: JournalWriter,
         spool: Spool,
         pace: CoalescingWindow,
         timeout_s: float,
         metrics: JournalMetrics,
     ) -> None:
         self.failing: StorageUnavailable | None = None
-        self._tables = tables
+        self._writer = writer
         self._spool = spool
         self._pace = pace
         self._timeout_s = timeout_s
@@ -69,7 +70,7 @@ class Journal:
         self._askers[opening.run_id] = asker
         self._pending.openings.append(opening)
         self._want(0)  # those that come during a commit go together into the next
-        with self._tables.operation("open_run"):
+        with self._writer.operation("open_run"):
             try:
                 async with asyncio.timeout(self._timeout_s):
                     return await asker
@@ -104,7 +105,7 @@ class Journal:
         self._pending.endings.append(ending)
         self._want(self._pace.long_window_s / 2)  # its answer is there already
         if not self.failing:
-            with self._tables.operation("end_run", workflow) as operation:
+            with self._writer.operation("end_run", workflow) as operation:
                 _, waiting = await asyncio.wait([trail.saved], timeout=_END_S)
                 if waiting:
                     operation.finish("slow")
@@ -129,7 +130,7 @@ class Journal:
     async def settle(self, timeout_s: float) -> bool:
         """Wait until nothing is left to commit; return whether that came about."""
         until = asyncio.get_running_loop().time() + timeout_s
-        while self._trails or not is_empty(self._pending):
+        while self._trails or not self._pending.is_empty:
             if asyncio.get_running_loop().time() > until:
                 return False
             await asyncio.sleep(0.01)
@@ -173,9 +174,9 @@ class Journal:
         everything = self.failing is not None or now() >= self._all_due
         since = min(now(), self._all_due - COMMIT_EVERY_S)
         batch = self._take(everything=everything)
-        self._metrics.set_pending(events_in(batch), now() - since)
+        self._metrics.set_pending(batch.event_count, now() - since)
         try:
-            taken = await self._tables.write(batch)
+            taken = await self._writer.write(batch)
         except StorageUnavailable as error:
             self._put_back(batch, error)
         except Exception as error:  # noqa: BLE001  (whatever it is, it must not stop the others)
@@ -195,17 +196,17 @@ class Journal:
 
     async def _commit_apart(self, batch: Batch, error: Exception) -> None:
         """Commit each run by itself, since one of them cannot be: only that one is given up."""
-        run_ids = runs_of(batch)
+        run_ids = batch.run_ids
         if len(run_ids) == 1:
             self._give_up(batch, error)
             return
         for done, run_id in enumerate(run_ids):
-            part = of_run(batch, run_id)
+            part = batch.of_run(run_id)
             try:
-                self._committed(part, await self._tables.write(part))
+                self._committed(part, await self._writer.write(part))
             except StorageUnavailable as trouble:
                 for late in run_ids[done:]:
-                    self._put_back(of_run(batch, late), trouble)
+                    self._put_back(batch.of_run(late), trouble)
                 return
             except Exception as fault:  # noqa: BLE001  (as above)
                 self._give_up(part, fault)
@@ -223,7 +224,7 @@ class Journal:
                 self._pending.dropped.append(opening.run_id)
         for ending in batch.endings:
             self._let_go(ending.run_id)
-        if not is_empty(self._pending):
+        if not self._pending.is_empty:
             self._want(COMMIT_EVERY_S)
 
     def _put_back(self, batch: Batch, error: StorageUnavailable) -> None:
@@ -236,7 +237,7 @@ class Journal:
         # Whether they are in the database is not known.
         batch.dropped += [opening.run_id for opening in batch.openings]
         batch.openings, self._pending.openings = [], []
-        self._pending = together(batch, self._pending)
+        self._pending = batch + self._pending
         self._alarm.set(asyncio.get_running_loop().time() + _RETRY_S)
 
     def _give_up(self, batch: Batch, error: Exception) -> None:

@@ -22,7 +22,8 @@ from service.runs.projections.rows import answer_of, ending_of, last_answers
 from service.runs.projections.summary import broken_off
 from service.runs.run import INTERRUPTED
 from service.runs.transport.database import events_of
-from service.store.records import Batch, Segment, StoredRun
+from service.store.journal.batch import Batch
+from service.store.records import Segment, StoredRun
 from service.store.store import Store
 from telemetry import Telemetry
 

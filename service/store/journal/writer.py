@@ -17,8 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain import RunRequest
 from service.store.database import Database
 from service.store.journal import statements as sql
+from service.store.journal.batch import Batch
 from service.store.journal.claims import Claims, admit
-from service.store.records import Batch, KeyConflict, KnownKey, NewKey, NewRun, Segment
+from service.store.records import KeyConflict, KnownKey, NewKey, NewRun, Segment
 from service.store.rows import answer_row, ending_row, run_row
 from telemetry import StoreOperation, Workflow
 from telemetry.spans.store import StoreOperationName

@@ -18,11 +18,11 @@ from service.domain import Message, Usage
 from service.errors import StorageUnavailable
 from service.settings import Settings
 from service.store.database import Database
+from service.store.journal.batch import Batch
 from service.store.journal.claims import Claims, admit
 from service.store.journal.writer import JournalWriter
 from service.store.records import (
     AgentAnswer,
-    Batch,
     KeyConflict,
     KnownKey,
     NewRun,

@@ -9,8 +9,9 @@ from typing import Any
 from service.domain import AgentReport, Message, RunRequest, Usage
 from service.ids import new_id
 from service.store.database import Database
+from service.store.journal.batch import Batch
 from service.store.journal.writer import JournalWriter
-from service.store.records import AgentAnswer, Batch, NewKey, NewRun, RunEnd, Segment
+from service.store.records import AgentAnswer, NewKey, NewRun, RunEnd, Segment
 from service.store.runs import RunStore
 from service.store.workers import Workers
 

@@ -10,7 +10,7 @@ import pytest
 from service.errors import StorageUnavailable
 from service.events import RunFinished
 from service.runs.run import LiveRun
-from service.store.records import Batch
+from service.store.journal.batch import Batch
 from tests._support.llm.scripted import model, now
 from tests._support.runs.service import LONG, ended, saying, service
 

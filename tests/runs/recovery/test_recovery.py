@@ -27,7 +27,8 @@ from service.events import (
 from service.runs.journal.codec import encode_events
 from service.runs.journal.spool import Spool, Spooled
 from service.runs.run import Run
-from service.store.records import Batch, NewRun, Segment, StoredRun
+from service.store.journal.batch import Batch
+from service.store.records import NewRun, Segment, StoredRun
 from telemetry import Telemetry, TelemetryConfig
 from tests._support.runs.event_samples import REPORT
 from tests._support.runs.service import FOREVER, LONG, ME, Service, service

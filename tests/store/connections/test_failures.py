@@ -19,9 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import StorageUnavailable
 from service.store.database import Database
+from service.store.journal.batch import Batch
 from service.store.journal.writer import JournalWriter
 from service.store.migrate import migrate
-from service.store.records import Batch
 from service.store.runs import RunStore
 from service.store.schema import runs
 from tests._support.runs.store_records import ME, opening, segment

@@ -14,8 +14,9 @@ from service.domain import Message, Usage
 from service.errors import StorageUnavailable
 from service.store.conversations import Conversations
 from service.store.database import Database
+from service.store.journal.batch import Batch
 from service.store.journal.writer import JournalWriter
-from service.store.records import Batch, KeyConflict
+from service.store.records import KeyConflict
 from service.store.schema import configs, conversations, messages, metadata, runs, signals
 from tests._support.runs.store_records import (
     ME,

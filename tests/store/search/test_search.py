@@ -12,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import RequestError
 from service.store.conversations import Conversations
-from service.store.records import Batch, NewRun
+from service.store.journal.batch import Batch
+from service.store.records import NewRun
 from service.store.search.excerpt import MARK, UNMARK
 from service.store.search.search import LANGUAGES, Search
 from tests._support.runs.store_records import ME, SOMEBODY_ELSE, Parts, ending, opening

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 
-import httpx
 import pytest
 from openai import AsyncOpenAI
 
-from tests._support.clients.api import until
 from tests._support.clients.openai_sdk import client_of
 from tests._support.llm import client_ensembles
 from tests._support.llm.awkward_texts import reciting
 from tests._support.llm.ensembles import as_toml
+from tests._support.llm.mock_stats import OpenCalls
 from tests._support.servers.processes import Process, announced
-
-Start = Callable[..., Process]
+from tests._support.servers.services import Start
 
 
 def settings(folder: Path, base_url: str) -> dict[str, str]:
@@ -86,25 +83,6 @@ def start(mock_llm: Process, tmp_path: Path) -> Iterator[Start]:
             return stack.enter_context(announced(tmp_path, "serve", "--port", str(port), **told))
 
         yield begin
-
-
-class OpenCalls:
-    """The answers that models are still giving to the impatient service."""
-
-    def __init__(self, llm: Process) -> None:
-        self._address = llm.url.replace("/v1", "/stats")
-
-    async def begun(self) -> None:
-        """Wait until there are some."""
-        await until(partial(self._are_there, True))
-
-    async def ended(self) -> None:
-        """Wait until there are none."""
-        await until(partial(self._are_there, False))
-
-    async def _are_there(self, wanted: bool) -> bool:
-        async with httpx.AsyncClient() as http:
-            return bool((await http.get(self._address)).json()["open_streams"]) == wanted
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tests._support.clients.browser_scripts import EVENT_SOURCE, FETCH, FETCH_AN
 from tests._support.llm.awkward_texts import text_of
 from tests._support.servers.processes import PATIENCE_S, Process
 from tests._support.servers.programs import chromium
-from tests.clients.conftest import Start
+from tests._support.servers.services import Start
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -14,8 +14,8 @@ from pydantic import BaseModel
 
 from tests._support.clients.api import until
 from tests._support.clients.openai_sdk import shown
+from tests._support.llm.mock_stats import OpenCalls
 from tests._support.servers.processes import Process
-from tests.clients.conftest import OpenCalls
 
 QUESTION = "Why is the sky blue?"
 WEATHER: Any = {

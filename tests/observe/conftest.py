@@ -26,29 +26,24 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 
 from tests._support.llm import ensembles
 from tests._support.observe.queries import Jaeger, Prometheus, until
-from tests._support.observe.traffic import AgentCall, Asked
+from tests._support.observe.stack_plan import Serve, plan
+from tests._support.observe.traffic import AgentCall, Traffic
 from tests._support.servers.processes import Process, announced
 from tools.observe import places
 from tools.observe.build import build, is_built
 from tools.observe.golang import Unbuildable
-from tools.observe.programs import Plan
 from tools.observe.stack import Stack, running
 
 HERE = Path(__file__).parent
 BUILDING_S = 1800
-# The configuration's own 15 s are for people. Scraped twice as often as they are made, so that
-# no exemplar is replaced before it was seen.
-FLUSH, SCRAPE = {"OTELCOL_FLUSH_INTERVAL": "2s"}, "1s"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -67,14 +62,6 @@ def binaries() -> Path:
         if os.environ.get("CI"):
             pytest.fail(str(error))
         pytest.skip(f"The stack cannot be built here. {error}")
-
-
-def plan(binaries: Path, folder: Path, app_port: int = 0, **environment: str) -> Plan:
-    """Return a stack on free ports that makes and scrapes metrics every other second."""
-    at = places.free()
-    if app_port:
-        at = replace(at, app=f"{places.HOST}:{app_port}")
-    return Plan(binaries, folder, at, scrape_interval=SCRAPE, environment=FLUSH | environment)
 
 
 @pytest.fixture(scope="session")
@@ -99,9 +86,6 @@ def prometheus(stack: Stack) -> Prometheus:
 @pytest.fixture(scope="session")
 def jaeger(stack: Stack) -> Jaeger:
     return Jaeger(stack.at.jaeger)
-
-
-Serve = Callable[..., AbstractContextManager[Process]]
 
 
 @pytest.fixture(scope="session")
@@ -136,33 +120,6 @@ def service(stack: Stack, serve: Serve, app_port: int) -> Iterator[Process]:
     """The service that Prometheus scrapes; it sends its log records too."""
     with serve(stack.at.collector, "--port", str(app_port), OTEL_LOGS_EXPORTER="otlp") as process:
         yield process
-
-
-@dataclass(frozen=True)
-class Traffic:
-    """The runs there were, and in RUNS how many of each ensemble.
-
-    `well`, `failed_agent`, `straggler` and `retried` are runs that answered; `failed` one that did
-    not. `resumed` is the trace of a request that read `well` again, `left` the trace of one whose
-    client did not stay.
-    """
-
-    well: Asked
-    failed_agent: Asked
-    straggler: Asked
-    retried: Asked
-    failed: Asked
-    resumed: str
-    left: str
-
-    RUNS: ClassVar[Mapping[str, int]] = {
-        "fanout": 3,
-        "one-status": 1,
-        "straggling": 1,
-        "again": 1,
-        "both-bad": 1,
-        "endless": 1,
-    }
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from tests._support.observe.queries import Jaeger, Prometheus, Span, named, until
+from tests._support.observe.traffic import Traffic
 from tests._support.paths import ROOT
 from tests._support.telemetry.dashboard import Query, board, queries
-from tests.observe.conftest import Traffic
 
 QUERIES = queries()
 WITH_DOTS = [query for query in QUERIES if query.exemplar]

@@ -12,8 +12,8 @@ import pytest
 
 from tests._support.clients.api import asking
 from tests._support.observe.queries import Jaeger, Prometheus, named, until
+from tests._support.observe.stack_plan import Serve, plan
 from tests._support.observe.traffic import AgentCall
-from tests.observe.conftest import Serve, plan
 from tools.observe.stack import Stack, running
 
 CALLS = "traces_span_metrics_calls_total"

@@ -9,9 +9,8 @@ import httpx
 import pytest
 
 from tests._support.observe.queries import Jaeger, Prometheus, until
-from tests._support.observe.traffic import AgentCall
+from tests._support.observe.traffic import AgentCall, Traffic
 from tests._support.servers.processes import Process
-from tests.observe.conftest import Traffic
 
 RUNS = Traffic.RUNS
 CALLS = "traces_span_metrics_calls_total"

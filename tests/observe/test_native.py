@@ -16,9 +16,9 @@ import httpx
 import pytest
 
 from tests._support.observe.queries import PATIENCE_S, Jaeger, Prometheus, until
+from tests._support.observe.stack_plan import Serve, plan
 from tests._support.observe.traffic import AgentCall
 from tests._support.servers.processes import children, is_alive, kill
-from tests.observe.conftest import Serve, plan
 from tools.observe import places
 from tools.observe.places import Places
 from tools.observe.programs import ROOT

@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from tests._support.observe.queries import Jaeger
-from tests.observe.conftest import Traffic
+from tests._support.observe.traffic import Traffic
 from tools.observe import svg, waterfall
 from tools.observe.jaeger import Event, Span, Trace, Value
 from tools.observe.programs import ROOT

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests._support.observe.queries import Jaeger, named, tree, until
+from tests._support.observe.traffic import Traffic
 from tests._support.telemetry.span_trees import COMBINE, LLM_1, LLM_2, PROCESS, QUICK, process
-from tests.observe.conftest import Traffic
 from tools.observe.stack import Stack
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import get_args
 
@@ -52,12 +54,18 @@ def _path(module: str) -> Path:
     return (ROOT / module.replace(".", "/")).with_suffix(".py")
 
 
+@cache
 def _tree(module: str) -> ast.Module:
     return ast.parse(_path(module).read_text("utf-8"))
 
 
-def _imports(module: str) -> Iterator[str]:
-    """Yield what `module` imports, anywhere in it; from a package, the module that is meant."""
+@cache
+def _imports(module: str) -> tuple[str, ...]:
+    """Return what `module` imports, anywhere in it; from a package, the module that is meant."""
+    return tuple(_find_imports(module))
+
+
+def _find_imports(module: str) -> Iterator[str]:
     for node in ast.walk(_tree(module)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -174,6 +182,44 @@ def test_a_module_can_be_read_in_one_sitting(module: str) -> None:
 def test_no_exception_is_granted_in_vain() -> None:
     long = {name for name in MODULES if len(_path(name).read_text().splitlines()) > MOST_LINES}
     assert set(MAY_BE_LONGER) <= long
+
+
+# --- folders and tests ---
+
+MOST_MODULES = 16  # in a folder, `__init__.py` included
+
+
+def _test_modules() -> list[str]:
+    found = (ROOT / "tests").rglob("*.py")
+    ours = (path for path in found if "node_modules" not in path.parts)
+    return sorted(".".join(path.relative_to(ROOT).with_suffix("").parts) for path in ours)
+
+
+def test_no_folder_holds_more_modules_than_a_reader_can_survey() -> None:
+    folders = Counter(name.rpartition(".")[0] for name in (*MODULES, *_test_modules()))
+    assert not {name: count for name, count in folders.items() if count > MOST_MODULES}
+
+
+def test_no_test_module_imports_a_test_module_or_a_conftest() -> None:
+    """What several of them need is in tests/_support, in a module named for its purpose."""
+    modules = set(_test_modules())
+    wrong = [
+        (importer, imported)
+        for importer in modules
+        for imported in _imported_by_tests(importer, modules)
+        if imported.startswith("tests.") and not imported.startswith("tests._support")
+    ]
+    assert wrong == []
+
+
+def _imported_by_tests(importer: str, modules: set[str]) -> Iterator[str]:
+    for node in ast.walk(_tree(importer)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in modules else node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
 
 
 # --- the request path ---

@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests._support.clients.api import Api, client_of
 from tests._support.llm import ensembles
+from tests._support.llm.mock_stats import Upstream
 from tests._support.llm.recorder import Recorder, recording
 from tests._support.llm.unbounded_server import gushing
 from tests._support.otlp import Sink
 from tests._support.recovery.installation import Installation
 from tests._support.servers.databases import Postgres
 from tests._support.servers.processes import Process, announced
-
-KEY = "sk-this-key-must-never-be-seen-0123456789"
-
-Start = Callable[..., Process]
+from tests._support.servers.services import KEY, Start, Told
 
 
 @pytest.fixture(scope="session")
 def gusher_url() -> Iterator[str]:
     with gushing() as url:
         yield url
-
-
-Told = Callable[[Path], dict[str, str]]
 
 
 @pytest.fixture(scope="session")
@@ -122,26 +116,6 @@ async def hasty(impatient: Process) -> AsyncIterator[Api]:
     """A client of the impatient service."""
     async with client_of(impatient.url) as client:
         yield client
-
-
-class Upstream:
-    """What the mock LLM has counted."""
-
-    def __init__(self, http: httpx.AsyncClient) -> None:
-        self._http = http
-
-    async def stats(self) -> dict[str, int]:
-        stats: dict[str, int] = (await self._http.get("/stats")).json()
-        return stats
-
-    async def open_streams(self) -> int:
-        return (await self.stats())["open_streams"]
-
-    async def closed_early(self) -> int:
-        return (await self.stats())["closed_early"]
-
-    async def quiet(self) -> bool:
-        return await self.open_streams() == 0
 
 
 @pytest.fixture

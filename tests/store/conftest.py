@@ -15,6 +15,7 @@ from service.store.journal.writer import JournalWriter
 from service.store.migrate import migrate
 from service.store.runs import RunStore
 from service.store.workers import Workers
+from tests._support.runs.memory_store import memory_parts
 from tests._support.runs.store_records import Parts
 from tests._support.servers.databases import Postgres
 
@@ -56,9 +57,16 @@ def postgres_ready(postgres: Postgres, migrated_database: str) -> Iterator[str]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def ready_url(request: pytest.FixtureRequest) -> str:
+def store_kind(request: pytest.FixtureRequest) -> str:
+    """A kind of store: both databases. Contract tests name `memory` as the third."""
+    kind: str = request.param
+    return kind
+
+
+@pytest.fixture
+def ready_url(request: pytest.FixtureRequest, store_kind: str) -> str:
     """The URL of a database with all tables, once of each kind."""
-    name = {"sqlite": "sqlite_ready", "postgresql": "postgres_ready"}[request.param]
+    name = {"sqlite": "sqlite_ready", "postgresql": "postgres_ready"}[store_kind]
     url: str = request.getfixturevalue(name)
     return url
 
@@ -72,6 +80,9 @@ async def database(ready_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-def parts(database: Database) -> Parts:
-    """The journal's and the runs' tables of a database of each kind."""
+def parts(request: pytest.FixtureRequest, store_kind: str) -> Parts:
+    """The journal's and the runs' tables of a store of each kind."""
+    if store_kind == "memory":
+        return memory_parts()
+    database: Database = request.getfixturevalue("database")
     return Parts(database, JournalWriter(database), RunStore(database), Workers(database))

@@ -11,6 +11,7 @@ import pytest
 from service.domain import Message
 from service.store.journal.batch import Batch
 from tests._support.runs.store_records import (
+    EVERY_STORE,
     ME,
     NOW,
     SOMEBODY_ELSE,
@@ -21,6 +22,8 @@ from tests._support.runs.store_records import (
     opening,
     segment,
 )
+
+pytestmark = pytest.mark.parametrize("store_kind", EVERY_STORE)
 
 UNTIL = NOW + timedelta(minutes=5)
 

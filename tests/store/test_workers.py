@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 
 import pytest
 
-from service.store.database import Database
 from service.store.journal.batch import Batch
-from service.store.workers import Workers
 from tests._support.runs.store_records import (
+    EVERY_STORE,
     ME,
     NOW,
     SOMEBODY_ELSE,
@@ -20,6 +18,8 @@ from tests._support.runs.store_records import (
     opening,
     segment,
 )
+
+pytestmark = pytest.mark.parametrize("store_kind", EVERY_STORE)
 
 LATER = NOW + timedelta(seconds=30)
 
@@ -86,16 +86,3 @@ async def test_expired_keys_go(parts: Parts) -> None:
     long_ago = NOW - timedelta(days=1)
     assert await parts.runs.key(ME, "old", long_ago) is None
     assert await parts.runs.key(ME, "new", long_ago) is not None
-
-
-@pytest.mark.parametrize("count", [199, 200, 401])
-async def test_any_number_expires_at_once_and_each_once(
-    parts: Parts, ready_url: str, count: int
-) -> None:
-    many = [opening() for _ in range(count)]
-    batch = Batch(many, endings=[ending(run, events_expire_at=NOW) for run in many])
-    await parts.journal.write(batch)
-    other = Database(ready_url, timeout_s=30)
-    expired = await asyncio.gather(parts.workers.expire(NOW), Workers(other).expire(NOW))
-    await other.close()
-    assert sum(expired) == count

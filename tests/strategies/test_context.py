@@ -15,7 +15,7 @@ from service.llm.tokens.counter import TokenCounter
 from telemetry import AgentOperation, Telemetry
 from tests._support.llm.scripted import an_ask, model
 from tests._support.runs.strategy_play import Outcome, play
-from tests.telemetry.conftest import Capture, capturing
+from tests._support.telemetry.capture import Capture, capturing
 
 TURN = "word " * 100  # 100 tokens, 500 bytes
 QUESTION = "Why is the sky blue?"

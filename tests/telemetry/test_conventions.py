@@ -32,9 +32,9 @@ from prometheus_client.parser import text_string_to_metric_families as families_
 from telemetry import RequestInfo, Telemetry, current_request, semconv
 from telemetry.http.middleware import ASGIApp
 from telemetry.instrument import Instrument
-from tests.telemetry.conftest import Capture, Wire, call, capturing
-from tests.telemetry.http.test_middleware import answering
-from tests.telemetry.spans.test_run import fan_out
+from tests._support.telemetry.asgi import Wire, answering, call
+from tests._support.telemetry.capture import Capture, capturing
+from tests._support.telemetry.sample_runs import fan_out
 
 # --- the day ---
 

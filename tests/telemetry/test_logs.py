@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from telemetry import Telemetry, bind_log, configure_logging, logs, register_secret
-from tests.telemetry.conftest import call
+from tests._support.telemetry.asgi import call
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from telemetry import Telemetry, should_export_traces
 from tests._support.paths import ROOT
-from tests.telemetry.conftest import capturing, config, start
+from tests._support.telemetry.capture import capturing, config, start
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
 

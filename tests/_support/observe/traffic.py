@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import httpx
 
@@ -49,3 +50,30 @@ class AgentCall:
         """Return the sum over the lines of /metrics that start with `series`."""
         page = self.http.get("/metrics").text
         return sum(float(line.split()[-1]) for line in page.splitlines() if line.startswith(series))
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """The runs there were, and in RUNS how many of each ensemble.
+
+    `well`, `failed_agent`, `straggler` and `retried` are runs that answered; `failed` one that did
+    not. `resumed` is the trace of a request that read `well` again, `left` the trace of one whose
+    client did not stay.
+    """
+
+    well: Asked
+    failed_agent: Asked
+    straggler: Asked
+    retried: Asked
+    failed: Asked
+    resumed: str
+    left: str
+
+    RUNS: ClassVar[Mapping[str, int]] = {
+        "fanout": 3,
+        "one-status": 1,
+        "straggling": 1,
+        "again": 1,
+        "both-bad": 1,
+        "endless": 1,
+    }

@@ -77,3 +77,8 @@ def _assert_first_chunk_in_time(span: Span) -> None:
     # comes from the event loop's clock, which counts whole milliseconds.
     least_s = 0.0 if span.name.startswith("invoke_agent ") else 1e-9
     assert least_s <= first_chunk_s <= span.duration_s + _CLOCK_SET_S, span
+
+
+def failed(trace: Trace) -> set[str]:
+    """Return the names of the spans that ended in an error."""
+    return {span.name for span in trace.spans if span.status == "ERROR"}

@@ -1,7 +1,8 @@
 """A store without a database, for tests on the clock that skips: threads have no place there.
 
-Its parts are the real ones with other insides. They keep the same promises (`test_memory.py`)
-and can be told to refuse, to hang, or to do their work and not say so.
+Its parts are the real ones with other insides. They pass the same
+contract tests (tests/store/test_runs.py, test_workers.py, journal/test_writer.py), and a test can
+make them refuse, hang, or commit without a confirmation.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from service.store.store import Store, open_store
 from service.store.workers import Workers
 from telemetry import Telemetry, TelemetryConfig
 from tests._support.llm.scripted import now
+from tests._support.runs.store_records import Parts
 
 TIMEOUT_S = 4.0
 
@@ -156,6 +158,26 @@ class Memory:
             key: replace(known, expires_at=known.expires_at - by)
             for key, known in tables.keys.items()
         }
+
+
+class MemoryParts(Parts):
+    """The parts of a memory store, in which no two runs begin in the same millisecond.
+
+    Ids of the same millisecond are in no order. A database is never that fast.
+    """
+
+    async def opened(self, question: str = "What?", **fields: Any) -> NewRun:
+        next_millisecond()
+        return await super().opened(question, **fields)
+
+    async def ended(self, answer: str = "An answer.", **fields: Any) -> NewRun:
+        next_millisecond()
+        return await super().ended(answer, **fields)
+
+
+def memory_parts() -> MemoryParts:
+    memory = Memory()
+    return MemoryParts(memory.store().database, memory.journal, memory.runs, memory.workers)
 
 
 class MemoryJournal(JournalWriter):

@@ -18,6 +18,7 @@ from service.store.workers import Workers
 NOW = datetime(2026, 3, 14, 15, 9, 26, 535897, tzinfo=UTC)
 ME = "me"
 SOMEBODY_ELSE = "somebody else"
+EVERY_STORE = ["sqlite", "postgresql", "memory"]  # that a contract test runs on
 
 
 @dataclass(frozen=True)

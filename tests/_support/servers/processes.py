@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import re
@@ -156,3 +157,7 @@ def kill(pid: int) -> None:
     if is_alive(pid):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+async def exit_code(process: Process) -> int:
+    return await asyncio.to_thread(process.wait)

@@ -10,9 +10,9 @@ import pytest
 
 from service.llm.sse_decoder import SSEDecoder
 from tests._support.clients.api import Api, client_of, until
+from tests._support.llm.mock_stats import Upstream
 from tests._support.llm.unbounded_server import CHUNKS, TEXT
 from tests._support.recovery.installation import Installation
-from tests.served.conftest import Upstream
 
 USER = {"role": "user", "content": "Why is the sky blue?"}
 SAID = {"role": "assistant", "content": "It scatters."}

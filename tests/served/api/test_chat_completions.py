@@ -11,8 +11,9 @@ import httpx
 import pytest
 
 from tests._support.clients.api import Api, client_of, of_type, until
+from tests._support.clients.openai_requests import a_question, error_of, user
+from tests._support.llm.mock_stats import Upstream
 from tests._support.recovery.installation import Installation
-from tests.served.conftest import Upstream
 
 URL = "/v1/chat/completions"
 TOOLS = [
@@ -25,14 +26,6 @@ TOOLS = [
     }
 ]
 PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
-
-
-def user(content: Any = "Why is the sky blue?") -> dict[str, Any]:
-    return {"role": "user", "content": content}
-
-
-def a_question() -> str:
-    return f"Why is the sky {uuid4().hex}?"
 
 
 async def completed(
@@ -66,14 +59,6 @@ def frames(body: bytes) -> tuple[list[dict[str, Any]], str]:
 def text_of(chunks: list[dict[str, Any]]) -> str:
     deltas = [chunk["choices"][0]["delta"] for chunk in chunks if chunk["choices"]]
     return "".join(delta.get("content") or "" for delta in deltas)
-
-
-def error_of(response: httpx.Response) -> dict[str, Any]:
-    body = response.json()
-    assert body.keys() == {"error"}
-    assert body["error"].keys() == {"message", "type", "param", "code"}
-    error: dict[str, Any] = body["error"]
-    return error
 
 
 # --- a whole answer ---

@@ -17,11 +17,12 @@ import aiohttp
 import pytest
 
 from tests._support.clients.api import Api, client_of, connected, head, until
+from tests._support.clients.service_state import is_draining, no_streams
+from tests._support.clients.stalled_reader import not_reading
+from tests._support.llm.mock_stats import Upstream
 from tests._support.llm.unbounded_server import CHUNKS, TEXT
-from tests._support.servers.processes import PATIENCE_S, Process
-from tests.served.conftest import Start, Upstream
-from tests.served.server.test_drain import exit_code, is_draining
-from tests.served.server.test_lost_clients import no_streams, not_reading
+from tests._support.servers.processes import PATIENCE_S, Process, exit_code
+from tests._support.servers.services import Start
 
 Socket = aiohttp.ClientWebSocketResponse
 KEY = base64.b64encode(b"0123456789abcdef").decode()

@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from tests._support.clients.api import Api, answer_of, client_of, events_of, follow, until
+from tests._support.clients.strange_ids import STRANGE_IDS
+from tests._support.llm.mock_stats import Upstream
 from tests._support.servers.processes import Process
-from tests.served.api.test_history import STRANGE_IDS
-from tests.served.conftest import Upstream
 
 PATH = "/api/conversations"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests._support.clients.api import Api, client_of
-from tests.served.conftest import Start
+from tests._support.servers.services import Start
 
 PAGE = "https://app.example.org"
 ALLOWED = "https://app.example.org, http://localhost:3000/"

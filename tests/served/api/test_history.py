@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from tests._support.clients.api import Api, answer_of, client_of, follow
+from tests._support.clients.strange_ids import STRANGE_IDS
 from tests._support.servers.processes import Process
 
 NOBODY = "run_" + "0" * 32
-STRANGE_IDS = ["%00", "a%00b", "%ff", "ü", "x" * 300, "a%20b", "..%2fx", "'", "run_1;"]
 QUESTIONS = [
     "Why do zebras have stripes?",
     'Is <b>quicksilver</b> & "lead" heavier?',

@@ -17,9 +17,9 @@ from tests._support.clients.api import (
     follow,
     until,
 )
+from tests._support.clients.worker_clients import everywhere
+from tests._support.llm.mock_stats import Upstream
 from tests._support.recovery.installation import Installation
-from tests.served.conftest import Upstream
-from tests.served.runs.test_resume import everywhere
 
 
 def key() -> dict[str, str]:

@@ -18,7 +18,7 @@ from tests._support.clients.api import (
     follow,
     of_type,
 )
-from tests.served.conftest import Upstream
+from tests._support.llm.mock_stats import Upstream
 
 USAGE = {"input_tokens", "output_tokens", "total_tokens", "cached_tokens", "reasoning_tokens"}
 

@@ -14,11 +14,12 @@ import pytest
 from openai import AsyncOpenAI
 
 from tests._support.clients.api import Api, client_of, until
+from tests._support.clients.openai_requests import a_question, error_of, user
+from tests._support.clients.worker_clients import everywhere
+from tests._support.llm.mock_stats import Upstream
 from tests._support.llm.unbounded_server import CHUNKS, TEXT
 from tests._support.recovery.installation import Installation
-from tests.served.api.test_chat_completions import a_question, error_of, user
-from tests.served.conftest import Start, Upstream
-from tests.served.runs.test_resume import everywhere
+from tests._support.servers.services import Start
 
 URL = "/v1/responses"
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}}

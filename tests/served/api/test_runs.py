@@ -18,7 +18,7 @@ from tests._support.clients.api import (
     of_type,
     until,
 )
-from tests.served.conftest import Upstream
+from tests._support.llm.mock_stats import Upstream
 
 NOBODY = "run_" + "0" * 32
 

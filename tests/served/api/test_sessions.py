@@ -13,12 +13,13 @@ import pytest
 
 from tests._support.clients.api import Api, answer_of, client_of, until
 from tests._support.clients.named_events import following, named_events, text_of
+from tests._support.clients.strange_ids import STRANGE_IDS
+from tests._support.llm.mock_stats import Upstream
 from tests._support.recovery import database_faults
 from tests._support.recovery.installation import Installation
 from tests._support.servers.databases import Postgres
 from tests._support.servers.processes import Process
-from tests.served.api.test_history import STRANGE_IDS
-from tests.served.conftest import Start, Upstream
+from tests._support.servers.services import Start
 
 SESSION = "/conversation/session"
 SHOWN = ["session_id", "thread_id", "user_id", "session_name", "created_at", "updated_at"]

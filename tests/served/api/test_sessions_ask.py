@@ -12,8 +12,9 @@ import pytest
 
 from tests._support.clients.api import Api, client_of, until
 from tests._support.clients.named_events import Named, following, named_events, names, text_of
+from tests._support.llm.mock_stats import Upstream
 from tests._support.llm.unbounded_server import CHUNKS, TEXT
-from tests.served.conftest import Start, Upstream
+from tests._support.servers.services import Start
 
 PATH = "/conversation"
 

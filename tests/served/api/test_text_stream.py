@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from tests._support.clients.api import Api, until
+from tests._support.llm.mock_stats import Upstream
 from tests._support.llm.unbounded_server import CHUNKS, TEXT
-from tests.served.conftest import Upstream
 
 FORMATS = ("text", "openai", "sse")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests._support.clients.worker_clients import two_workers
 from tests._support.recovery.installation import Installation
 from tests._support.recovery.kill_campaign import FACTOR, campaign, kill_a_worker, kill_all, rounds
-from tests.served.server.test_workers import two_workers
 
 pytestmark = pytest.mark.timeout(300 + 600 * FACTOR)
 

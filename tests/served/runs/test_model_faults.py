@@ -17,8 +17,9 @@ from tests._support.clients.api import (
     until,
 )
 from tests._support.llm.ensembles import FAULTS, ODDITIES
+from tests._support.llm.mock_stats import Upstream
 from tests._support.servers.processes import announced
-from tests.served.conftest import KEY, Start, Told, Upstream
+from tests._support.servers.services import KEY, Start, Told
 
 # What each fault is told to users as; after=3 tokens have come unless it says otherwise.
 CODES = {

@@ -6,13 +6,10 @@ import asyncio
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests._support.clients.api import (
-    Api,
-    Event,
     answer_of,
     asking,
     assert_whole,
@@ -21,12 +18,9 @@ from tests._support.clients.api import (
     follow,
     of_type,
 )
+from tests._support.clients.recorded_streams import raw, read_until
 from tests._support.recovery.installation import Installation
 from tests._support.servers.processes import Process, kill
-
-
-def raw(events: list[Event]) -> bytes:
-    return b"".join(event.raw for event in events)
 
 
 def stop(process: Process) -> None:
@@ -36,17 +30,6 @@ def stop(process: Process) -> None:
 
 def crash(process: Process) -> None:
     process.crash()
-
-
-async def read_until(api: Api, event_type: str, **fields: Any) -> list[Event]:
-    """Ask, read until an event of this type has come, and leave."""
-    received = []
-    async with api.asked(**fields) as response:
-        async for event in follow(response):
-            received.append(event)
-            if event.type == event_type:
-                break
-    return received
 
 
 @pytest.mark.parametrize("end", [stop, crash])

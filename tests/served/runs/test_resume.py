@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
@@ -19,23 +17,9 @@ from tests._support.clients.api import (
     follow,
     until,
 )
+from tests._support.clients.recorded_streams import raw
+from tests._support.clients.worker_clients import everywhere
 from tests._support.recovery.installation import Installation
-from tests._support.servers.processes import Process
-from tests.served.runs.test_restart import raw
-
-CONNECTIONS = 12  # so many that no worker is left without one
-
-
-@asynccontextmanager
-async def everywhere(service: Process) -> AsyncIterator[list[Api]]:
-    """Connect to every worker: each client keeps to its one connection."""
-    async with AsyncExitStack() as stack:
-        clients = [
-            await stack.enter_async_context(client_of(service.url)) for _ in range(CONNECTIONS)
-        ]
-        for api in clients:
-            assert (await api.http.get("/health/live")).status_code == 200
-        yield clients
 
 
 async def test_any_worker_follows_a_run_of_another_one_live(installation: Installation) -> None:

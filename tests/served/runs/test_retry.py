@@ -20,8 +20,8 @@ from tests._support.clients.api import (
     follow,
     of_type,
 )
+from tests._support.clients.recorded_streams import raw, read_until
 from tests._support.recovery.installation import Installation
-from tests.served.runs.test_restart import raw, read_until
 
 NOBODY = "run_" + "0" * 32
 

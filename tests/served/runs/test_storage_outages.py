@@ -17,12 +17,12 @@ import httpx
 import pytest
 
 from tests._support.clients.api import Api, asking, assert_whole, client_of, follow, until
+from tests._support.clients.recorded_streams import raw
 from tests._support.llm.recorder import Recorder
 from tests._support.recovery import database_faults
 from tests._support.recovery.installation import Installation
 from tests._support.servers.databases import Postgres
-from tests.served.conftest import Start
-from tests.served.runs.test_restart import raw
+from tests._support.servers.services import Start
 
 QUICK = {"STORE_TIMEOUT_S": "1"}
 

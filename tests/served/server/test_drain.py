@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack
 import pytest
 
 from tests._support.clients.api import (
-    Api,
     asking,
     assert_whole,
     client_of,
@@ -20,17 +19,11 @@ from tests._support.clients.api import (
     take_response,
     until,
 )
-from tests._support.servers.processes import Process
-from tests.served.conftest import Start, Upstream
-from tests.served.server.test_lost_clients import not_reading
-
-
-async def exit_code(process: Process) -> int:
-    return await asyncio.to_thread(process.wait)
-
-
-async def is_draining(api: Api) -> bool:
-    return (await api.http.get("/health/ready")).status_code == 503
+from tests._support.clients.service_state import is_draining
+from tests._support.clients.stalled_reader import not_reading
+from tests._support.llm.mock_stats import Upstream
+from tests._support.servers.processes import exit_code
+from tests._support.servers.services import Start
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

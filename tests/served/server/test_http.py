@@ -26,8 +26,8 @@ from tests._support.clients.api import (
     take_response,
     until,
 )
+from tests._support.llm.mock_stats import Upstream
 from tests._support.servers.processes import PATIENCE_S, Process
-from tests.served.conftest import Upstream
 
 BODY = json.dumps(asking()).encode()
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from functools import partial
 
 from tests._support.clients.api import (
@@ -20,25 +19,10 @@ from tests._support.clients.api import (
     take_response,
     until,
 )
+from tests._support.clients.service_state import no_streams
+from tests._support.clients.stalled_reader import not_reading
+from tests._support.llm.mock_stats import Upstream
 from tests._support.servers.processes import Process
-from tests.served.conftest import Upstream
-
-
-@asynccontextmanager
-async def not_reading(
-    port: int, request: bytes, buffer_bytes: int = 65_536
-) -> AsyncIterator[socket.socket]:
-    """Send a request and leave the answer where it is."""
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
-    sock.setblocking(False)
-    try:
-        loop = asyncio.get_running_loop()
-        await loop.sock_connect(sock, ("127.0.0.1", port))
-        await loop.sock_sendall(sock, request)
-        yield sock
-    finally:
-        sock.close()
 
 
 async def run_id_of(sock: socket.socket) -> str:
@@ -51,10 +35,6 @@ async def run_id_of(sock: socket.socket) -> str:
 
 def body_of(ensemble: str) -> bytes:
     return b'{"message": "Hi", "message_id": "1", "ensemble": "%b"}' % ensemble.encode()
-
-
-async def no_streams(api: Api) -> bool:
-    return "\nfanout_open_streams 0.0" in (await api.http.get("/metrics")).text
 
 
 async def test_a_run_goes_on_without_its_client_and_then_its_upstream_calls_are_closed(

@@ -9,7 +9,7 @@ from pathlib import Path
 from tests._support.clients.api import asking, assert_whole, client_of, events_of, until
 from tests._support.llm import ensembles
 from tests._support.servers.processes import PATIENCE_S, Process, announced, environment, run
-from tests.served.conftest import Start, Told
+from tests._support.servers.services import Start, Told
 
 
 def refused(folder: Path, *arguments: str, **settings: str) -> tuple[int, str]:

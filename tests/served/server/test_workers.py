@@ -8,24 +8,14 @@ import signal
 from contextlib import AsyncExitStack
 
 from tests._support.clients.api import Api, assert_whole, client_of, events_of, until
-from tests._support.servers.processes import Process, is_alive
-from tests.served.conftest import Start
-from tests.served.server.test_drain import exit_code
+from tests._support.clients.worker_clients import two_workers
+from tests._support.servers.processes import exit_code, is_alive
+from tests._support.servers.services import Start
 
 
 async def metric(api: Api, series: str) -> float:
     page = (await api.http.get("/metrics")).text
     return sum(float(line.split()[-1]) for line in page.splitlines() if line.startswith(series))
-
-
-async def two_workers(service: Process) -> list[int]:
-    """Return the pids of both workers, once there are two."""
-
-    async def started() -> bool:
-        return len(service.workers) == 2
-
-    await until(started)
-    return service.workers
 
 
 async def test_a_killed_worker_is_replaced_and_a_drain_ends_them_all(start: Start) -> None:

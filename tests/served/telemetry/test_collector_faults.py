@@ -35,11 +35,10 @@ from tests._support.otlp import (
     assert_sound,
     slow,
 )
-from tests._support.servers.processes import PATIENCE_S, Process, announced
-from tests.served.conftest import Start, Told
-from tests.served.server.test_drain import exit_code
-from tests.served.telemetry.test_exported import assert_quiet
-from tests.served.telemetry.test_logs_and_metrics import Page, lines_of, page_of
+from tests._support.servers.processes import PATIENCE_S, Process, announced, exit_code
+from tests._support.servers.service_log import assert_quiet, lines_of
+from tests._support.servers.services import Start, Told
+from tests._support.telemetry.metrics_page import Page, page_of
 
 RUNS = 12
 SPANS_OF_A_RUN = 13

@@ -13,7 +13,10 @@ import pytest
 from service.version import VERSION
 from tests._support.clients.api import Api, asking, assert_whole, client_of, events_of, follow
 from tests._support.otlp import Protocol, Sink, Span, Trace, assert_sound
+from tests._support.otlp.traces import failed
 from tests._support.servers.processes import Process, announced
+from tests._support.servers.service_log import assert_quiet
+from tests._support.servers.services import Told
 from tests._support.telemetry.span_trees import (
     COMBINE,
     LLM_1,
@@ -24,7 +27,6 @@ from tests._support.telemetry.span_trees import (
     call,
     process,
 )
-from tests.served.conftest import Told
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,6 @@ class Exporting:
         trace = await self.sink.traced(response.headers["x-trace-id"])
         assert_sound(trace)
         return trace
-
-
-def assert_quiet(process: Process) -> None:
-    """Require that nothing went wrong inside that only the log would tell."""
-    assert "Traceback" not in process.err
-    assert "Failed to detach" not in process.err
 
 
 @pytest.fixture(scope="module", params=["http/protobuf", "grpc"])
@@ -69,11 +65,6 @@ async def exporting(exporter: tuple[Process, Sink]) -> AsyncIterator[Exporting]:
     process, sink = exporter
     async with client_of(process.url) as api:
         yield Exporting(process, sink, api)
-
-
-def failed(trace: Trace) -> set[str]:
-    """Return the names of the spans that ended in an error."""
-    return {span.name for span in trace.spans if span.status == "ERROR"}
 
 
 async def test_a_good_run_arrives_as_one_tree(exporting: Exporting) -> None:

@@ -25,11 +25,10 @@ from tests._support.clients.api import (
 )
 from tests._support.llm import ensembles
 from tests._support.otlp import Sink, Span, assert_sound
-from tests._support.servers.processes import Process
+from tests._support.servers.processes import Process, exit_code
+from tests._support.servers.service_log import assert_quiet
+from tests._support.servers.services import KEY, Start
 from tests._support.telemetry.span_trees import PROCESS
-from tests.served.conftest import KEY, Start
-from tests.served.server.test_drain import exit_code
-from tests.served.telemetry.test_exported import assert_quiet
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 SPAN_ID = "00f067aa0ba902b7"

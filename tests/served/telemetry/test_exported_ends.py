@@ -10,12 +10,13 @@ from contextlib import AsyncExitStack
 import pytest
 
 from tests._support.clients.api import Event, assert_whole, client_of, events_of, follow
+from tests._support.clients.worker_clients import two_workers
 from tests._support.otlp import Protocol, Sink, assert_sound
+from tests._support.otlp.traces import failed
+from tests._support.servers.processes import exit_code
+from tests._support.servers.service_log import assert_quiet
+from tests._support.servers.services import Start
 from tests._support.telemetry.span_trees import PROCESS
-from tests.served.conftest import Start
-from tests.served.server.test_drain import exit_code
-from tests.served.server.test_workers import two_workers
-from tests.served.telemetry.test_exported import assert_quiet, failed
 
 # So that nothing leaves before the end unless the batch is full.
 LAZY = {"OTEL_BSP_SCHEDULE_DELAY": "600000"}

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_families
-from prometheus_client.parser import text_string_to_metric_families as families
 
 from tests._support.clients.api import Api, asking, client_of, follow, until
 from tests._support.servers.processes import Process
-from tests.served.conftest import Start
+from tests._support.servers.service_log import lines_of
+from tests._support.servers.services import Start
+from tests._support.telemetry.metrics_page import Page, page_of
 
 HEX_32 = re.compile(r"[0-9a-f]{32}")
-
-
-def lines_of(process: Process) -> list[dict[str, Any]]:
-    """Return the log lines; each must be one JSON object."""
-    lines = [json.loads(line) for line in process.err.splitlines() if line[:1] == "{"]
-    assert all(isinstance(line, dict) for line in lines)
-    return lines
 
 
 async def logged(process: Process, **fields: Any) -> dict[str, Any]:
@@ -113,28 +106,6 @@ async def test_lines_for_people_are_the_default_outside_production(start: Start)
     assert "service.run: run completed" in service.err
     assert f"run_id={run_id}" in service.err
     assert not lines_of(service)
-
-
-class Page:
-    """A /metrics page, asked for series by their labels."""
-
-    def __init__(self, text: str) -> None:
-        found = families(text)
-        self._samples = [sample for family in found for sample in family.samples]
-
-    def __call__(self, name: str, **labels: str) -> float:
-        """Return the sum of the series that have these labels."""
-        return sum(
-            sample.value
-            for sample in self._samples
-            if sample.name == name and sample.labels.items() >= labels.items()
-        )
-
-
-async def page_of(api: Api) -> Page:
-    response = await api.http.get("/metrics")
-    assert response.headers["content-type"].startswith("text/plain")
-    return Page(response.text)
 
 
 @pytest.fixture

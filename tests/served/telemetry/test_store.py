@@ -10,8 +10,8 @@ import pytest
 
 from tests._support.clients.api import Api, asking, client_of, until
 from tests._support.recovery import database_faults
-from tests.served.conftest import Start
-from tests.served.telemetry.test_logs_and_metrics import Page, page_of
+from tests._support.servers.services import Start
+from tests._support.telemetry.metrics_page import Page, page_of
 
 OLDEST = "journal_oldest_pending_seconds"
 

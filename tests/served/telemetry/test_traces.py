@@ -31,6 +31,7 @@ from tests._support.clients.api import (
     follow,
     until,
 )
+from tests._support.servers.services import Told
 from tests._support.telemetry.span_trees import (
     COMBINE,
     LLM_1,
@@ -42,7 +43,6 @@ from tests._support.telemetry.span_trees import (
     call,
     process,
 )
-from tests.served.conftest import Told
 
 
 @dataclass

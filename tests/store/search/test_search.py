@@ -16,8 +16,8 @@ from service.store.journal.batch import Batch
 from service.store.records import NewRun
 from service.store.search.excerpt import MARK, UNMARK
 from service.store.search.search import LANGUAGES, Search
+from tests._support.runs.hostile_queries import HOSTILE
 from tests._support.runs.store_records import ME, SOMEBODY_ELSE, Parts, ending, opening
-from tests.store.search.test_query import HOSTILE
 
 SPACE = ("What keeps satellites in orbit?", "Gravity pulls them; their speed keeps them falling.")
 CATS = ("Do cats dream?", "Cats dream of hunting, researchers said. A sleeping cat's paws run.")

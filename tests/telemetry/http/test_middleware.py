@@ -10,23 +10,10 @@ import pytest
 from opentelemetry.trace import StatusCode
 
 from telemetry import Telemetry, current_request
-from telemetry.http.middleware import ASGIApp
-from tests.telemetry.conftest import Capture, Wire, call, capturing, start
+from tests._support.telemetry.asgi import Wire, answering, call
+from tests._support.telemetry.capture import Capture, capturing, start
 
 TRACERESPONSE = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-(0[01])")
-
-
-def answering(status: int = 200, *chunks: bytes, route: str = "/x") -> ASGIApp:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        request = current_request()
-        assert request is not None
-        request.route = route
-        await send({"type": "http.response.start", "status": status, "headers": []})
-        for chunk in chunks:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body"})
-
-    return app
 
 
 @pytest.mark.parametrize("given", ["a", "A-z_0.9", "x" * 128])

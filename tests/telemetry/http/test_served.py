@@ -15,8 +15,8 @@ from opentelemetry.trace import SpanKind
 from quart import Quart, Response, request
 
 from telemetry import current_request
-from tests.telemetry.conftest import Capture, capturing, start
-from tests.telemetry.spans.test_run import chat_of
+from tests._support.telemetry.capture import Capture, capturing, start
+from tests._support.telemetry.sample_runs import chat_of
 
 CHUNKS = 5
 

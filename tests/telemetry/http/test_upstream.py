@@ -4,8 +4,8 @@ import httpx
 import pytest
 
 from telemetry import Telemetry
-from tests.telemetry.conftest import Capture, capturing, start
-from tests.telemetry.spans.test_run import chat_of
+from tests._support.telemetry.capture import Capture, capturing, start
+from tests._support.telemetry.sample_runs import chat_of
 
 URL = "https://api.example.com/v1/chat?key=1"
 

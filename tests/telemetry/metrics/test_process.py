@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 
 from telemetry import Telemetry
-from tests.telemetry.metrics.test_registry import samples
+from tests._support.telemetry.metrics_page import samples
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="the figures come from /proc")
 

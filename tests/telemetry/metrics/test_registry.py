@@ -8,31 +8,22 @@ from pathlib import Path
 import pytest
 from prometheus_client import Metric
 from prometheus_client.openmetrics import parser as openmetrics
-from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from telemetry import Telemetry, semconv
 from telemetry.instrument import Instrument
 from telemetry.metrics.labels import OpenLabelSet
 from tests._support.paths import ROOT
-from tests.telemetry.conftest import Capture, call, config, start
-from tests.telemetry.http.test_middleware import answering
-from tests.telemetry.spans.test_run import fan_out
+from tests._support.telemetry.asgi import answering, call
+from tests._support.telemetry.capture import Capture, config, start
+from tests._support.telemetry.metrics_page import OPENMETRICS, samples
+from tests._support.telemetry.sample_runs import fan_out
 
-OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 INSTRUMENTS = [each for each in vars(semconv).values() if isinstance(each, Instrument)]
 
 
 def parse_openmetrics(page: str) -> list[Metric]:
     """Return the families of a page, which the parser holds to the letter of the format."""
     return list(openmetrics.text_string_to_metric_families(page))  # type: ignore[no-untyped-call]
-
-
-def samples(page: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    return {
-        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in parse_text(page)
-        for sample in family.samples
-    }
 
 
 @pytest.mark.parametrize("spec", INSTRUMENTS, ids=lambda spec: spec.name)

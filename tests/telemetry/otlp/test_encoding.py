@@ -25,8 +25,8 @@ from opentelemetry.trace import (
 )
 
 from telemetry.otlp.encoding import encode
-from tests.telemetry.conftest import capturing
-from tests.telemetry.spans.test_run import fan_out
+from tests._support.telemetry.capture import capturing
+from tests._support.telemetry.sample_runs import fan_out
 
 STATE = TraceState([("vendor", "a"), ("other", "b")])
 REMOTE = SpanContext(7, 8, is_remote=True, trace_flags=TraceFlags(1), trace_state=STATE)

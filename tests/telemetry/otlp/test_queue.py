@@ -17,9 +17,9 @@ from service.cli.main import main
 from telemetry import Telemetry, TelemetryError, check_otel_variables, should_export_logs
 from telemetry.otlp import logs, queue, spans
 from telemetry.setup import resource_of, should_capture_content
-from tests.telemetry.conftest import call, config, start
-from tests.telemetry.http.test_middleware import answering
-from tests.telemetry.metrics.test_registry import samples
+from tests._support.telemetry.asgi import answering, call
+from tests._support.telemetry.capture import config, start
+from tests._support.telemetry.metrics_page import samples
 
 
 class Gate(SpanExporter):

@@ -6,7 +6,7 @@ import json
 
 from telemetry import semconv
 from telemetry.spans.content import content_attributes
-from tests.telemetry.conftest import capturing, start
+from tests._support.telemetry.capture import capturing, start
 
 ASKED = [("system", "Be brief."), ("user", "Hé?"), ("assistant", "Yes."), ("user", "Why?")]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from opentelemetry.trace import StatusCode
 
-from tests.telemetry.conftest import Capture, capturing, start
+from tests._support.telemetry.capture import Capture, capturing, start
 
 
 @pytest.fixture

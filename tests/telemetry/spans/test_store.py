@@ -12,9 +12,9 @@ from opentelemetry.trace import SpanKind, StatusCode
 from telemetry import Telemetry
 from telemetry.http.middleware import ASGIApp
 from telemetry.spans.store import RecoveryOutcome, UnavailableReason
-from tests.telemetry.conftest import Capture, call, start
-from tests.telemetry.http.test_middleware import answering
-from tests.telemetry.metrics.test_registry import OPENMETRICS, samples
+from tests._support.telemetry.asgi import answering, call
+from tests._support.telemetry.capture import Capture, start
+from tests._support.telemetry.metrics_page import OPENMETRICS, samples
 
 DURATION = "db_client_operation_duration_seconds"
 

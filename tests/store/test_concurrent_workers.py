@@ -1,0 +1,129 @@
+"""Workers that write to one database at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.errors import StorageUnavailable
+from service.store.conversations import Conversations
+from service.store.database import Database
+from service.store.journal.batch import Batch
+from service.store.journal.writer import JournalWriter
+from service.store.schema import conversations, runs
+from service.store.workers import Workers
+from tests._support.runs.store_records import (
+    ME,
+    NOW,
+    Parts,
+    agent_answer,
+    ending,
+    key,
+    opening,
+    segment,
+)
+from tests._support.runs.stored_rows import count_rows
+
+
+async def test_of_many_workers_with_one_key_one_has_it(ready_url: str, parts: Parts) -> None:
+    databases = [Database(ready_url, timeout_s=30) for _ in range(4)]
+    batches = [Batch(openings=[opening(key=key())]) for _ in databases]
+    results = await asyncio.gather(
+        *(JournalWriter(each).write(batch) for each, batch in zip(databases, batches, strict=True))
+    )
+    for each in databases:
+        await each.close()
+    assert len([taken for taken in results if not taken]) == 1
+    assert len({next(iter(taken.values())).run_id for taken in results if taken}) == 1
+    assert await count_rows(parts.database, runs) == 1
+
+
+async def test_of_many_workers_that_retry_one_does(ready_url: str, parts: Parts) -> None:
+    first = await parts.ended()
+    databases = [Database(ready_url, timeout_s=30) for _ in range(4)]
+    results = await asyncio.gather(
+        *(
+            JournalWriter(each).write(Batch(openings=[opening(retry_of=first.run_id)]))
+            for each in databases
+        )
+    )
+    for each in databases:
+        await each.close()
+    assert len([taken for taken in results if not taken]) == 1
+
+
+async def test_workers_that_write_at_once_do_not_stand_in_each_others_way(
+    ready_url: str, parts: Parts
+) -> None:
+    databases = [Database(ready_url, timeout_s=30) for _ in range(3)]
+
+    async def work(database: Database) -> None:
+        journal = JournalWriter(database)
+        for _ in range(10):
+            many = [opening(conversation=f"c{number}") for number in range(5)]
+            await journal.write(Batch(openings=many))
+            await journal.write(Batch(endings=[ending(run) for run in reversed(many)]))
+
+    await asyncio.gather(*map(work, databases))
+    for each in databases:
+        await each.close()
+    assert await count_rows(parts.database, runs) == 150
+    assert await count_rows(parts.database, conversations) == 5
+
+
+async def test_a_conversation_that_is_deleted_while_it_is_written_to_hurts_nothing_else(
+    ready_url: str, parts: Parts
+) -> None:
+    other = Database(ready_url, timeout_s=30)
+    users = Conversations(other)
+    kept = await parts.opened(conversation="kept")
+    for round_ in range(1, 30):
+        lost = [await parts.opened(conversation="lost") for _ in range(3)]
+        both = [kept, *lost]
+        batch = Batch(
+            segments=[segment(run, round_, round_) for run in both],
+            answers=[agent_answer(run) for run in lost],
+            endings=[ending(run) for run in lost],
+        )
+        written, deleted = await asyncio.gather(
+            parts.journal.write(batch), users.delete(ME, "lost")
+        )
+        assert (written, deleted) == ({}, True)
+        assert len(await parts.runs.segments(ME, kept.run_id)) == round_
+    await other.close()
+    assert await count_rows(parts.database, runs) == 1
+
+
+async def test_a_question_whose_commit_is_in_doubt_can_be_withdrawn(
+    ready_url: str, parts: Parts
+) -> None:
+    database = Database(ready_url, timeout_s=0.5)
+    journal, run, go_on = JournalWriter(database), opening(), asyncio.Event()
+
+    async def hang(connection: AsyncConnection) -> None:
+        await journal._write(Batch([run]), connection)
+        await go_on.wait()
+
+    with pytest.raises(StorageUnavailable):
+        await database.write(hang)
+    withdrawal = asyncio.create_task(journal.write(Batch(dropped=[run.run_id])))
+    await asyncio.sleep(0.1)
+    go_on.set()
+    await withdrawal
+    assert await parts.runs.get(ME, run.run_id) is None
+    await database.close()
+
+
+@pytest.mark.parametrize("count", [199, 200, 401])
+async def test_any_number_expires_at_once_and_each_once(
+    parts: Parts, ready_url: str, count: int
+) -> None:
+    many = [opening() for _ in range(count)]
+    batch = Batch(many, endings=[ending(run, events_expire_at=NOW) for run in many])
+    await parts.journal.write(batch)
+    other = Database(ready_url, timeout_s=30)
+    expired = await asyncio.gather(parts.workers.expire(NOW), Workers(other).expire(NOW))
+    await other.close()
+    assert sum(expired) == count

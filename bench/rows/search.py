@@ -129,13 +129,18 @@ def _looks(database: Database, runs: int) -> dict[str, list[Look]]:
             for lang in ("en", "simple")
         ],
         "history page": [
-            *(partial(history.page, OWNER, _PAGE, place) for place in near),
-            *(partial(history.page, OWNER, _PAGE, 0, f"run_{place:012x}") for place in anywhere),
+            *(partial(history.list_page, OWNER, _PAGE, place) for place in near),
+            *(
+                partial(history.list_page, OWNER, _PAGE, 0, f"run_{place:012x}")
+                for place in anywhere
+            ),
         ],
         "history page at any offset": [
-            partial(history.page, OWNER, _PAGE, place) for place in anywhere
+            partial(history.list_page, OWNER, _PAGE, place) for place in anywhere
         ],
-        "conversations page": [partial(conversations.page, OWNER, _PAGE, place) for place in near],
+        "conversations page": [
+            partial(conversations.list_page, OWNER, _PAGE, place) for place in near
+        ],
     }
 
 

@@ -69,7 +69,7 @@ class LLMClient:
             await self._within_deadlines(call, reply, on_piece, span)
             error_type = ""
         except UpstreamError as error:
-            _make_presentable(error, call.key)
+            _redact_and_shorten(error, call.key)
             error_type, message = error.code, error.message
             raise
         except asyncio.CancelledError:
@@ -145,7 +145,7 @@ def _endpoint(base_url: str) -> httpx.URL:
     return httpx.URL(f"{base_url}/chat/completions")
 
 
-def _make_presentable(error: UpstreamError, key: str | None) -> None:
+def _redact_and_shorten(error: UpstreamError, key: str | None) -> None:
     """Take the key out of what upstream said, and only then cut it: half a key is a secret too."""
     message = error.message.replace(key, "[redacted]") if key else error.message
     error.message = message[:_MAX_MESSAGE_CHARS]

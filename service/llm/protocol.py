@@ -13,8 +13,8 @@ import msgspec
 
 from service.domain import Message, ToolCall, Usage
 from service.errors import BadStream
-from service.llm.failures import error_object
-from service.llm.surrogates import Joiner, has_halves, loads
+from service.llm.failures import make_stream_error
+from service.llm.surrogates import SurrogateJoiner, has_surrogate_escapes, loads
 
 MAX_ANSWER_CHARS: Final = 4_194_304
 
@@ -144,7 +144,7 @@ def _decode(data: bytes) -> _Chunk:
     try:
         return _decode_chunk(data)
     except ValueError:
-        if not has_halves(data):
+        if not has_surrogate_escapes(data):
             raise
         return msgspec.convert(loads(data), _Chunk)
 
@@ -164,7 +164,7 @@ class Reply:
     finish_reason: str = ""
     response_id: str = ""
     response_model: str = ""
-    joiner: Joiner = field(default_factory=Joiner)
+    joiner: SurrogateJoiner = field(default_factory=SurrogateJoiner)
     done: bool = False
 
     @property
@@ -189,7 +189,7 @@ class Reply:
             except ValueError as error:
                 raise BadStream(f"{who} sent something that is not a chat completion.") from error
             if chunk.error:
-                raise error_object(chunk.error, who)
+                raise make_stream_error(chunk.error, who)
             if chunk.usage:
                 self.usage = _usage(chunk.usage)
             if chunk.choices:

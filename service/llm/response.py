@@ -12,11 +12,11 @@ import httpx
 from service.coalescing import CoalescingWindow
 from service.domain import ToolCall
 from service.errors import BadStream, UpstreamBroken
-from service.llm.failures import error_status
+from service.llm.failures import make_status_error
 from service.llm.protocol import Call, Reply
 from service.llm.resilience import Deadlines
 from service.llm.sse_decoder import SSEDecoder
-from service.llm.transport import TRANSPORT_ERRORS, ResponseBody, body_of
+from service.llm.transport import TRANSPORT_ERRORS, ResponseBody, get_body
 from telemetry import ChatOperation
 
 # Takes a piece of the answer: text, or of a tool call.
@@ -47,11 +47,11 @@ async def receive(response: httpx.Response, to: Incoming) -> None:
     that ends before the answer is complete.
     """
     who = to.call.model
-    body = body_of(response)
+    body = get_body(response)
     blocks = aiter(body)
     if response.status_code != 200:
         said = await _read(blocks, _MAX_ERROR_BYTES)
-        raise error_status(response.status_code, response.headers, said, who)
+        raise make_status_error(response.status_code, response.headers, said, who)
     encoding = response.headers.get("content-encoding", "identity")
     if encoding != "identity":
         raise BadStream(f"{who} sent {encoding} although it was asked not to.")

@@ -15,7 +15,7 @@ _ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 _LAST_HALF = re.compile("[\ud800-\udbff]$")
 
 
-def has_halves(data: bytes) -> bool:
+def has_surrogate_escapes(data: bytes) -> bool:
     """Return whether JSON has escapes of surrogates: whole pairs, or halves."""
     return _ESCAPE.search(data) is not None
 
@@ -28,7 +28,7 @@ def loads(data: bytes) -> Any:
         raise ValueError("nested too deeply") from error
 
 
-class Joiner:
+class SurrogateJoiner:
     """Makes whole characters of the halves in consecutive pieces of one text.
 
     U+FFFD stands for a half that finds no other, and for NUL.

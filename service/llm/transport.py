@@ -40,7 +40,7 @@ class ResponseBody:
         self._content.on_eof(then)
 
 
-def body_of(response: httpx.Response) -> ResponseBody | httpx.AsyncByteStream:
+def get_body(response: httpx.Response) -> ResponseBody | httpx.AsyncByteStream:
     """Return what to read a response from: a Body, or with another transport its plain stream."""
     body = response.extensions.get(_BODY)
     if isinstance(body, ResponseBody):

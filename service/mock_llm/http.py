@@ -39,7 +39,7 @@ class Head:
     expects_continue: bool
 
 
-def take_head(buffer: bytearray) -> Head | None:
+def parse_head(buffer: bytearray) -> Head | None:
     """Remove the head of a request from `buffer`, or return None if it is not all there.
 
     Raises BadHeadError.
@@ -54,7 +54,7 @@ def take_head(buffer: bytearray) -> Head | None:
     return head
 
 
-def response_head(
+def encode_response_head(
     status: int, headers: Sequence[tuple[str, str]], *, chunked: bool, keep_alive: bool
 ) -> bytes:
     """Return the status line and headers of a response."""

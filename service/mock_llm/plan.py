@@ -11,7 +11,7 @@ from itertools import pairwise
 from random import Random
 from typing import NamedTuple
 
-from service.mock_llm.reply import MockCall, reply_to
+from service.mock_llm.reply import MockCall, make_reply
 from service.mock_llm.script import Fault, Script
 from service.mock_llm.wire import (
     JSON_TYPE,
@@ -29,10 +29,10 @@ from service.mock_llm.wire import (
 )
 
 _SPLIT_GAP_S = 0.002  # so that a socket sends the parts as separate blocks
-_TOLD_TO_FAIL = "The mock was told to fail."
+_FAILURE_MESSAGE = "The mock was told to fail."
 
 
-class _Draft(NamedTuple):
+class _SoundAnswer(NamedTuple):
     """The steps of a sound answer, of which the first `cut` go out before a fault."""
 
     steps: list[Step]
@@ -46,18 +46,18 @@ def plan_call(call: MockCall) -> Plan:
     fault = call.script.fault
     if fault in _UNANSWERED:
         return _UNANSWERED[fault](call.script)
-    reply = reply_to(call)
+    reply = make_reply(call)
     if not call.request.stream:
-        return _plan_whole(call.script, reply)
+        return _plan_unstreamed(call.script, reply)
     steps = chunk_steps(reply, call.request.wants_usage)
     if fault not in _FAULTS:
         return Plan(200, STREAM_HEADERS, steps)
     cut = 1 + min(call.script.after, reply.pieces)
-    draft = _Draft(steps, cut, call.script, call.request.wants_usage)
+    draft = _SoundAnswer(steps, cut, call.script, call.request.wants_usage)
     return Plan(200, STREAM_HEADERS, *_FAULTS[fault](draft))
 
 
-def _plan_whole(script: Script, reply: MockReply) -> Plan:
+def _plan_unstreamed(script: Script, reply: MockReply) -> Plan:
     """Return the plan of an answer in one piece, which comes when its last token would.
 
     Of a fault after some tokens, half of the body takes the place.
@@ -67,42 +67,42 @@ def _plan_whole(script: Script, reply: MockReply) -> Plan:
     if script.fault == "no_usage":
         del document["usage"]
     if script.fault == "error_object":
-        document = error_document(500, _TOLD_TO_FAIL)
-    if script.fault not in _WHOLE_FAULTS:
+        document = error_document(500, _FAILURE_MESSAGE)
+    if script.fault not in _UNSTREAMED_FAULTS:
         return json_plan(200, document, wait_s=wait_s)
     body = encode(document)
     middle = len(body) // 2
     halves = [Step(0.0, body[:middle]), Step(0.0, body[middle:])]
-    steps, end = _FAULTS[script.fault](_Draft(halves, 1, script, has_usage=False))
+    steps, end = _FAULTS[script.fault](_SoundAnswer(halves, 1, script, has_usage=False))
     return Plan(200, (JSON_TYPE,), steps, end, wait_s)
 
 
-def _status(script: Script) -> Plan:
+def _plan_status(script: Script) -> Plan:
     after = [] if script.retry_after is None else [("retry-after", f"{script.retry_after:g}")]
     return error_plan(script.status, f"The mock was told to answer {script.status}.", *after)
 
 
-def _garbage(draft: _Draft) -> tuple[list[Step], End]:
+def _add_garbage(draft: _SoundAnswer) -> tuple[list[Step], End]:
     sent, left = draft.steps[: draft.cut], draft.steps[draft.cut :]
     return [*sent, Step(0.0, b"data: {oops\n\n"), *left], End.CLEAN
 
 
-def _error_object(draft: _Draft) -> tuple[list[Step], End]:
-    event = b"data: " + encode(error_document(500, _TOLD_TO_FAIL)) + b"\n\n"
+def _add_error_object(draft: _SoundAnswer) -> tuple[list[Step], End]:
+    event = b"data: " + encode(error_document(500, _FAILURE_MESSAGE)) + b"\n\n"
     return [*draft.steps[: draft.cut], Step(0.0, event)], End.CLEAN
 
 
-def _drip(draft: _Draft) -> tuple[list[Step], End]:
+def _send_byte_by_byte(draft: _SoundAnswer) -> tuple[list[Step], End]:
     stream = b"".join(step.data for step in draft.steps)
     return [Step(draft.script.drip_ms / 1000, bytes([byte])) for byte in stream], End.CLEAN
 
 
-def _binary(_: _Draft) -> tuple[list[Step], End]:
+def _send_binary(_: _SoundAnswer) -> tuple[list[Step], End]:
     noise = Random(0).randbytes(4096)  # noqa: S311  # the same bytes each time
     return [Step(0.0, b"\x89PNG\r\n\x1a\n\0" + noise)], End.CLEAN
 
 
-def _split_utf8(draft: _Draft) -> tuple[list[Step], End]:
+def _split_characters(draft: _SoundAnswer) -> tuple[list[Step], End]:
     steps = []
     for delay_s, data in draft.steps:
         cuts = [0, *(i + 1 for i, byte in enumerate(data) if byte >= 0xC0), len(data)]
@@ -111,35 +111,35 @@ def _split_utf8(draft: _Draft) -> tuple[list[Step], End]:
     return steps, End.CLEAN
 
 
-def _crlf(draft: _Draft) -> tuple[list[Step], End]:
+def _use_crlf(draft: _SoundAnswer) -> tuple[list[Step], End]:
     comment = b": still here\r\n\r\n"
     lines = [(delay_s, data.replace(b"\n", b"\r\n")) for delay_s, data in draft.steps]
     return [Step(delay_s, comment + data) for delay_s, data in lines], End.CLEAN
 
 
-def _no_usage(draft: _Draft) -> tuple[list[Step], End]:
+def _drop_usage(draft: _SoundAnswer) -> tuple[list[Step], End]:
     steps = draft.steps
     return ([*steps[:-2], steps[-1]] if draft.has_usage else steps), End.CLEAN
 
 
 _UNANSWERED: dict[Fault | None, Callable[[Script], Plan]] = {
-    "status": _status,
+    "status": _plan_status,
     "refuse": lambda _: Plan(None, end=End.RESET),
     "hang": lambda _: Plan(None, end=End.HANG),
 }
-_FAULTS: dict[Fault | None, Callable[[_Draft], tuple[list[Step], End]]] = {
+_FAULTS: dict[Fault | None, Callable[[_SoundAnswer], tuple[list[Step], End]]] = {
     "reset": lambda draft: (draft.steps[: draft.cut], End.RESET),
     "stall": lambda draft: (draft.steps[: draft.cut], End.HANG),
     "cut": lambda draft: (draft.steps[: draft.cut], End.CLEAN),
-    "drip": _drip,
-    "garbage": _garbage,
-    "error_object": _error_object,
-    "binary": _binary,
-    "split_utf8": _split_utf8,
-    "crlf": _crlf,
+    "drip": _send_byte_by_byte,
+    "garbage": _add_garbage,
+    "error_object": _add_error_object,
+    "binary": _send_binary,
+    "split_utf8": _split_characters,
+    "crlf": _use_crlf,
     "no_done": lambda draft: (draft.steps[:-1], End.CLEAN),
     "double_done": lambda draft: ([*draft.steps, draft.steps[-1]], End.CLEAN),
-    "no_usage": _no_usage,
+    "no_usage": _drop_usage,
 }
 # Those that also mean something when the answer comes in one piece.
-_WHOLE_FAULTS = {"reset", "stall", "cut", "drip", "garbage", "binary", "split_utf8"}
+_UNSTREAMED_FAULTS = {"reset", "stall", "cut", "drip", "garbage", "binary", "split_utf8"}

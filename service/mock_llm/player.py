@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable
 from itertools import accumulate
 
-from service.mock_llm.http import response_head
+from service.mock_llm.http import encode_response_head
 from service.mock_llm.transport import MockLLM
 from service.mock_llm.wire import End, Plan
 
@@ -54,7 +54,7 @@ class Player:
         if plan.status is None:
             self._end()
             return
-        self._head = response_head(
+        self._head = encode_response_head(
             plan.status, plan.headers, chunked=self._chunked, keep_alive=keep_alive
         )
         begin = self._loop.time() + plan.wait_s

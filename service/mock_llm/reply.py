@@ -15,14 +15,14 @@ from uuid import uuid4
 from service.mock_llm.request import MockRequest
 from service.mock_llm.script import Script
 from service.mock_llm.text import Prompt, answer_tokens, split_tokens
-from service.mock_llm.tools import MockTool, NamedTool, ObjectFormat, SchemaFormat, sample
+from service.mock_llm.tools import MockTool, NamedTool, ObjectFormat, SchemaFormat, make_sample
 from service.mock_llm.wire import MockReply, MockToolCall, encode
 
 # Characters of 2, 3 and 4 bytes, and a line separator that is no line end in an event stream.
 MULTIBYTE_TEXT = "Grüße 👋 an alle: naïve Ärzte\u2028sagen für 5 € „ja“ 🚀🧑‍🚀 und gehen."
 
 # Real gaps are skewed: most lie near the median, a few are several times as long.
-_FIRST_SIGMA, _GAP_SIGMA, _MOST = 0.35, 0.5, 8.0
+_FIRST_SIGMA, _GAP_SIGMA, _MAX_FACTOR = 0.35, 0.5, 8.0
 _STRING_WORDS = 4  # in each text of an answer that is JSON
 _PIECE_CHARS = 7  # of a tool's arguments
 
@@ -47,11 +47,13 @@ class MockCall:
     created: int
 
 
-def reply_to(call: MockCall) -> MockReply:
+def make_reply(call: MockCall) -> MockReply:
     """Return the answer to a request."""
-    script, tools = call.script, _tools(call)
-    calls = [_called(tool, call.prompt) for tool in tools]
-    tokens, finish_reason = ((), "tool_calls") if calls else _cut(_tokens(call), call.request)
+    script, tools = call.script, _choose_tools(call)
+    calls = [_make_tool_call(tool, call.prompt) for tool in tools]
+    tokens, finish_reason = (
+        ((), "tool_calls") if calls else _apply_limits(_make_tokens(call), call.request)
+    )
     pieces = len(tokens) + sum(len(each.pieces) for each in calls)
     return MockReply(
         id=call.id,
@@ -59,13 +61,13 @@ def reply_to(call: MockCall) -> MockReply:
         model=call.request.model,
         tokens=tokens,
         calls=calls,
-        delays=_delays(pieces, call.prompt, call.pace, script.first_ms, script.gap_ms),
+        delays=_draw_delays(pieces, call.prompt, call.pace, script.first_ms, script.gap_ms),
         finish_reason=finish_reason,
         prompt_tokens=call.request.prompt_tokens,
     )
 
 
-def _tools(call: MockCall) -> Sequence[MockTool]:
+def _choose_tools(call: MockCall) -> Sequence[MockTool]:
     """Return the tools to call: the one named, else as many as the script says."""
     request, offered = call.request, call.request.tools or []
     choice, wanted = request.tool_choice, call.script.tool_calls or 0
@@ -80,14 +82,14 @@ def _tools(call: MockCall) -> Sequence[MockTool]:
     return list(islice(cycle(offered), wanted))
 
 
-def _called(tool: MockTool, prompt: Prompt) -> MockToolCall:
-    arguments = encode(sample(tool.function.parameters, prompt.question)).decode()
+def _make_tool_call(tool: MockTool, prompt: Prompt) -> MockToolCall:
+    arguments = encode(make_sample(tool.function.parameters, prompt.question)).decode()
     starts = range(0, len(arguments), _PIECE_CHARS)
     pieces = [arguments[start : start + _PIECE_CHARS] for start in starts]
     return MockToolCall(f"call_{uuid4().hex[:24]}", tool.function.name, pieces)
 
 
-def _tokens(call: MockCall) -> Sequence[str]:
+def _make_tokens(call: MockCall) -> Sequence[str]:
     if call.script.fault == "empty":
         return ()
     if call.script.fault == "split_utf8":
@@ -96,14 +98,14 @@ def _tokens(call: MockCall) -> Sequence[str]:
     form = call.request.response_format
     if isinstance(form, ObjectFormat | SchemaFormat):
         schema = form.json_schema.schema if isinstance(form, SchemaFormat) else _ANY_OBJECT
-        return split_tokens(encode(sample(schema, "".join(tokens[:_STRING_WORDS]))).decode())
-    return tokens if call.script.tokens is not None else (*tokens, *_remarks(call.request))
+        return split_tokens(encode(make_sample(schema, "".join(tokens[:_STRING_WORDS]))).decode())
+    return tokens if call.script.tokens is not None else (*tokens, *_describe_inputs(call.request))
 
 
 _ANY_OBJECT = {"type": "object", "properties": {"answer": {"type": "string"}}}
 
 
-def _remarks(request: MockRequest) -> Sequence[str]:
+def _describe_inputs(request: MockRequest) -> Sequence[str]:
     """Return tokens that tell what else was given: pictures, and what tools said."""
     images = sum(len(message.images) for message in request.messages)
     shown = [f" Pictures shown: {images}."] if images else []
@@ -111,7 +113,7 @@ def _remarks(request: MockRequest) -> Sequence[str]:
     return split_tokens("".join([*shown, *told]))
 
 
-def _cut(tokens: Sequence[str], request: MockRequest) -> tuple[Sequence[str], str]:
+def _apply_limits(tokens: Sequence[str], request: MockRequest) -> tuple[Sequence[str], str]:
     """Return the tokens before a stop and within the limit, and why there are no more."""
     text = "".join(tokens) if request.stops else ""
     found = [at for at in map(text.find, filter(None, request.stops)) if at >= 0]
@@ -124,14 +126,14 @@ def _cut(tokens: Sequence[str], request: MockRequest) -> tuple[Sequence[str], st
 
 
 @lru_cache(maxsize=512)
-def _delays(
+def _draw_delays(
     count: int, prompt: Prompt, pace: TokenPace, first_ms: float | None, gap_ms: float | None
 ) -> tuple[float, ...]:
     """Return the delay before each of `count` tokens in seconds; one even if there is none."""
     random = Random(repr(prompt))  # noqa: S311  # the same request gets the same pace
 
     def draw(median_s: float, sigma: float) -> float:
-        return median_s * min(random.lognormvariate(0.0, sigma), _MOST)
+        return median_s * min(random.lognormvariate(0.0, sigma), _MAX_FACTOR)
 
     first_s = draw(pace.first_s, _FIRST_SIGMA) if first_ms is None else first_ms / 1000
     if gap_ms is not None:

@@ -9,7 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from service.mock_llm.http import MAX_BODY_BYTES, BadHeadError, Head, response_head, take_head
+from service.mock_llm.http import (
+    MAX_BODY_BYTES,
+    BadHeadError,
+    Head,
+    encode_response_head,
+    parse_head,
+)
 from service.mock_llm.player import Player
 from service.mock_llm.transport import MockLLM
 from service.mock_llm.wire import Plan, error_plan, json_plan
@@ -93,7 +99,7 @@ class _Connection(asyncio.Protocol):
         """Answer the request in the buffer once all of it is there."""
         if self._head is None:
             try:
-                self._head = take_head(self._buffer)
+                self._head = parse_head(self._buffer)
             except BadHeadError as error:
                 self._refuse(error)
                 return
@@ -134,7 +140,7 @@ class _Connection(asyncio.Protocol):
         """
         self._refused = True
         plan = error_plan(error.status, error.message)
-        head = response_head(error.status, plan.headers, chunked=False, keep_alive=False)
+        head = encode_response_head(error.status, plan.headers, chunked=False, keep_alive=False)
         self._transport.write(head + plan.steps[0].data)
         self._transport.write_eof()
         self._loop.call_later(_LAST_READ_S, self._transport.abort)

@@ -92,7 +92,7 @@ _MANNERS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     ),
 }
 _COMBINE = re.compile(r"combin|synthes|merg|aggregat|reconcil", re.I)
-_WEAVE = (
+_COMBINING_SENTENCES = (
     "Both views meet where the parts are seen to act together.",
     "Where they differ, the difference is one of emphasis rather than of fact.",
     "The picture makes the idea easy to hold and the facts keep it honest.",
@@ -127,8 +127,12 @@ def answer_tokens(prompt: Prompt, length: int | None = None) -> tuple[str, ...]:
     """Return the answer to `prompt`: `length` tokens exactly, or as many as come naturally."""
     # Not for secrecy: the same prompt has to give the same words.
     random = Random(repr(prompt))  # noqa: S311
-    sections = _sections(prompt.question) if _COMBINE.search(prompt.system) else []
-    sentences = _combined(sections, prompt, random) if sections else _single(prompt, random)
+    sections = _parse_sections(prompt.question) if _COMBINE.search(prompt.system) else []
+    sentences = (
+        _generate_combined(sections, prompt, random)
+        if sections
+        else _generate_single(prompt, random)
+    )
     if length is None:
         return split_tokens(" ".join(next(sentences) for _ in range(_SENTENCES + len(sections))))
     tokens: list[str] = []
@@ -148,35 +152,37 @@ def count_tokens(text: str) -> int:
     return len(text.split())
 
 
-def _single(prompt: Prompt, random: Random) -> Iterator[str]:
+def _generate_single(prompt: Prompt, random: Random) -> Iterator[str]:
     """Yield the sentences of one agent's answer, without end."""
-    _, openings, sentences = _MANNERS[_manner(prompt.system)]
-    topic = _topic(prompt.question)
+    _, openings, sentences = _MANNERS[_detect_manner(prompt.system)]
+    topic = _extract_topic(prompt.question)
     yield random.choice(openings).format(topic=topic)
-    yield from _quoted_instructions(prompt)
+    yield from _mention_instructions(prompt)
     if prompt.earlier:
-        yield f"Earlier you asked about “{_first_words(prompt.earlier)}”, and this follows on."
-    yield from _endless(sentences, topic, random)
+        yield f"Earlier you asked about “{_quote_start(prompt.earlier)}”, and this follows on."
+    yield from _repeat(sentences, topic, random)
 
 
-def _combined(sections: Sequence[tuple[str, str]], prompt: Prompt, random: Random) -> Iterator[str]:
+def _generate_combined(
+    sections: Sequence[tuple[str, str]], prompt: Prompt, random: Random
+) -> Iterator[str]:
     """Yield the sentences of an answer that quotes each of the others, without end."""
     questions = [text for name, text in sections if _QUESTION.search(name)]
     answers = [(name, text) for name, text in sections if not _QUESTION.search(name)]
-    topic = _topic(questions[0] if questions else "the question")
+    topic = _extract_topic(questions[0] if questions else "the question")
     yield f"Combining {len(answers)} answers about {topic}:"
     for name, text in answers:
-        yield f"{name} says “{_first_words(text)}”."
-    yield from _quoted_instructions(prompt)
-    yield from _endless(_WEAVE, topic, random)
+        yield f"{name} says “{_quote_start(text)}”."
+    yield from _mention_instructions(prompt)
+    yield from _repeat(_COMBINING_SENTENCES, topic, random)
 
 
-def _quoted_instructions(prompt: Prompt) -> Iterator[str]:
+def _mention_instructions(prompt: Prompt) -> Iterator[str]:
     if prompt.system.strip():
-        yield f"(My instructions begin “{_first_words(prompt.system)}”.)"
+        yield f"(My instructions begin “{_quote_start(prompt.system)}”.)"
 
 
-def _endless(sentences: Sequence[str], topic: str, random: Random) -> Iterator[str]:
+def _repeat(sentences: Sequence[str], topic: str, random: Random) -> Iterator[str]:
     """Yield `sentences` in a drawn order, again and again, returning to the topic in between."""
     order = random.sample(sentences, len(sentences))
     while True:
@@ -184,29 +190,29 @@ def _endless(sentences: Sequence[str], topic: str, random: Random) -> Iterator[s
         yield f"That brings us back to {topic}."
 
 
-def _manner(system: str) -> str:
+def _detect_manner(system: str) -> str:
     for name, (words, _, _) in _MANNERS.items():
         if words and re.search(words, system, re.I):
             return name
     return "plain"
 
 
-def _topic(question: str) -> str:
+def _extract_topic(question: str) -> str:
     """Return what a question is about: itself, shortened and without its lead-in."""
     words = _LEAD_IN.sub("", question.strip()).rstrip("?!. ").split()
     return " ".join(words[:10]) or "this"
 
 
-def _first_words(text: str) -> str:
+def _quote_start(text: str) -> str:
     words = text.split()
     more = "…" if len(words) > _QUOTED_WORDS else ""
     return " ".join(words[:_QUOTED_WORDS]) + more
 
 
-def _sections(text: str) -> list[tuple[str, str]]:
+def _parse_sections(text: str) -> list[tuple[str, str]]:
     """Return (name, text) of each section of a combiner's prompt, the question among them."""
     tagged = [
-        (_tag_name(match["tag"], match["name"]), match["text"].strip())
+        (_name_tag(match["tag"], match["name"]), match["text"].strip())
         for match in _TAGGED.finditer(text)
     ]
     if tagged:
@@ -220,7 +226,7 @@ def _sections(text: str) -> list[tuple[str, str]]:
     ]
 
 
-def _tag_name(tag: str, attributes: str) -> str:
+def _name_tag(tag: str, attributes: str) -> str:
     """Return what a tag is called: the first value among its attributes, or else its own name."""
     value = re.search(r"""=\s*["']?([^"'>]+)""", attributes)
     return value[1] if value else tag

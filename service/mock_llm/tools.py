@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 _Name = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
-_DEEPEST = 20  # a schema may contain itself
+_MAX_DEPTH = 20  # a schema may contain itself
 
 
 class MockFunction(Struct):
@@ -78,37 +78,39 @@ class SchemaFormat(Struct, tag="json_schema", tag_field="type"):
 ResponseFormat = TextFormat | ObjectFormat | SchemaFormat
 
 
-def sample(schema: Mapping[str, Any], text: str) -> Any:
+def make_sample(schema: Mapping[str, Any], text: str) -> Any:
     """Return a value that fits `schema`; its strings are `text` where they may be anything."""
-    return _sample(schema, schema, text, 0)
+    return _make_sample(schema, schema, text, 0)
 
 
-def _sample(schema: Mapping[str, Any], root: Mapping[str, Any], text: str, depth: int) -> Any:
-    if depth > _DEEPEST:
+def _make_sample(schema: Mapping[str, Any], root: Mapping[str, Any], text: str, depth: int) -> Any:
+    if depth > _MAX_DEPTH:
         return None
     if "$ref" in schema:
-        return _sample(_referred(schema["$ref"], root), root, text, depth + 1)
+        return _make_sample(_resolve_reference(schema["$ref"], root), root, text, depth + 1)
     if "const" in schema:
         return schema["const"]
     if schema.get("enum"):
         return schema["enum"][0]
     for several in ("anyOf", "oneOf", "allOf"):
         if schema.get(several):
-            return _sample(schema[several][0], root, text, depth + 1)
+            return _make_sample(schema[several][0], root, text, depth + 1)
     kind = schema.get("type", "object" if "properties" in schema else "string")
     kind = kind[0] if isinstance(kind, list) else kind
     if kind == "object":
         properties: Mapping[str, Any] = schema.get("properties", {})
-        return {name: _sample(each, root, text, depth + 1) for name, each in properties.items()}
+        return {
+            name: _make_sample(each, root, text, depth + 1) for name, each in properties.items()
+        }
     if kind == "array":
-        wanted = schema.get("minItems", 0 if depth > _DEEPEST // 2 else 1)
-        return [_sample(schema.get("items", {}), root, text, depth + 1) for _ in range(wanted)]
+        wanted = schema.get("minItems", 0 if depth > _MAX_DEPTH // 2 else 1)
+        return [_make_sample(schema.get("items", {}), root, text, depth + 1) for _ in range(wanted)]
     plain = {"integer": schema.get("minimum", 7), "number": schema.get("minimum", 1.5)}
     plain |= {"boolean": True, "null": None, "string": text[: schema.get("maxLength")]}
     return plain.get(kind, text)
 
 
-def _referred(reference: str, root: Mapping[str, Any]) -> Mapping[str, Any]:
+def _resolve_reference(reference: str, root: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the schema at a reference like `#/$defs/step`; an unknown one fits anything."""
     found: Any = root
     for name in reference.removeprefix("#").strip("/").split("/"):

@@ -115,14 +115,20 @@ def completion_document(reply: MockReply) -> dict[str, Any]:
     text = None if reply.calls else "".join(reply.tokens)
     message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
     if reply.calls:
-        message["tool_calls"] = [_called(call, "".join(call.pieces)) for call in reply.calls]
+        message["tool_calls"] = [
+            _tool_call_document(call, "".join(call.pieces)) for call in reply.calls
+        ]
     choice = {
         "index": 0,
         "message": message,
         "logprobs": None,
         "finish_reason": reply.finish_reason,
     }
-    return {**_fields(reply, "chat.completion"), "choices": [choice], "usage": _usage(reply)}
+    return {
+        **_common_fields(reply, "chat.completion"),
+        "choices": [choice],
+        "usage": _usage_document(reply),
+    }
 
 
 def chunk_steps(reply: MockReply, wants_usage: bool) -> list[Step]:
@@ -130,7 +136,7 @@ def chunk_steps(reply: MockReply, wants_usage: bool) -> list[Step]:
 
     The role comes together with the first token.
     """
-    fields = b"data: " + encode(_fields(reply, "chat.completion.chunk"))[:-1]
+    fields = b"data: " + encode(_common_fields(reply, "chat.completion.chunk"))[:-1]
     head = fields + b',"choices":[{"index":0,"delta":'
     tail = (b',"usage":null' if wants_usage else b"") + b"}\n\n"
     open_end = b',"logprobs":null,"finish_reason":null}]' + tail
@@ -139,40 +145,41 @@ def chunk_steps(reply: MockReply, wants_usage: bool) -> list[Step]:
     steps = [Step(reply.delays[0], role)]
     gaps = (0.0, *reply.delays[1:])
     steps += [
-        Step(gap, head + delta + open_end) for gap, delta in zip(gaps, _deltas(reply), strict=False)
+        Step(gap, head + delta + open_end)
+        for gap, delta in zip(gaps, _encode_deltas(reply), strict=False)
     ]
     reason = encode(reply.finish_reason)
     steps.append(Step(0.0, head + b'{},"logprobs":null,"finish_reason":' + reason + b"}]" + tail))
     if wants_usage:
-        usage = b',"choices":[],"usage":' + encode(_usage(reply)) + b"}\n\n"
+        usage = b',"choices":[],"usage":' + encode(_usage_document(reply)) + b"}\n\n"
         steps.append(Step(0.0, fields + usage))
     steps.append(Step(0.0, b"data: [DONE]\n\n"))
     return steps
 
 
-def _deltas(reply: MockReply) -> Sequence[bytes]:
+def _encode_deltas(reply: MockReply) -> Sequence[bytes]:
     """Return what each token or piece is on the wire; a call's first piece brings its name."""
     if not reply.calls:
-        return _encoded(tuple(reply.tokens))
+        return _encode_tokens(tuple(reply.tokens))
     deltas = []
     for index, call in enumerate(reply.calls):
         first, *others = call.pieces
-        deltas.append({"index": index, **_called(call, first)})
+        deltas.append({"index": index, **_tool_call_document(call, first)})
         deltas += [{"index": index, "function": {"arguments": piece}} for piece in others]
     return [encode({"tool_calls": [delta]}) for delta in deltas]
 
 
 @lru_cache(maxsize=1024)
-def _encoded(tokens: tuple[str, ...]) -> tuple[bytes, ...]:
+def _encode_tokens(tokens: tuple[str, ...]) -> tuple[bytes, ...]:
     return tuple(b'{"content":' + encode(token) + b"}" for token in tokens)
 
 
-def _called(call: MockToolCall, arguments: str) -> dict[str, Any]:
+def _tool_call_document(call: MockToolCall, arguments: str) -> dict[str, Any]:
     function = {"name": call.name, "arguments": arguments}
     return {"id": call.id, "type": "function", "function": function}
 
 
-def _fields(reply: MockReply, kind: str) -> dict[str, Any]:
+def _common_fields(reply: MockReply, kind: str) -> dict[str, Any]:
     return {
         "id": reply.id,
         "object": kind,
@@ -183,7 +190,7 @@ def _fields(reply: MockReply, kind: str) -> dict[str, Any]:
     }
 
 
-def _usage(reply: MockReply) -> dict[str, Any]:
+def _usage_document(reply: MockReply) -> dict[str, Any]:
     return {
         "prompt_tokens": reply.prompt_tokens,
         "completion_tokens": reply.pieces,

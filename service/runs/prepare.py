@@ -58,7 +58,7 @@ class Intake:
             config=_config(ensemble),
             trace_id=request.trace_id if (request := current_request()) else "",
             created_at=now,
-            brought=brought,
+            initial_messages=brought,
             key=self._new_key(key, now) if key else None,
             retry_of=retried.id if retried else None,
         )
@@ -80,7 +80,7 @@ class Intake:
 
     async def _landed(self, ensemble: Ensemble, run: StoredRun) -> Mapping[str, AgentReport]:
         """Return the answers of agents that are set up as they were in `run`."""
-        answers = await self._tables.answers(run.owner, run.id)
+        answers = await self._tables.list_agent_answers(run.owner, run.id)
         setups = {agent.name: agent.config_hash for agent in ensemble.agents}
         return {
             answer.agent: answer.report

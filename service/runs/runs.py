@@ -58,7 +58,7 @@ class Runs:
         unknown ensemble, 422 key reused, 503 draining or overloaded; and StorageUnavailable.
         """
         if key:
-            known = await self._tables.key(ask.owner, key.key, datetime.now(UTC))
+            known = await self._tables.find_key(ask.owner, key.key, datetime.now(UTC))
             if known:
                 return await self._known(ask, key, known)
         return await self._begin(ask, key)
@@ -128,7 +128,7 @@ class Runs:
             run.stop(CANCELLED)
             await asyncio.shield(run.ended)
         elif not run.log.finished:
-            await self._tables.ask_to_stop(run.owner, run.id)
+            await self._tables.request_stop(run.owner, run.id)
             with self.reading(run, len(run.log)), suppress(TimeoutError):
                 async with asyncio.timeout(_CANCEL_S):
                     while not run.log.over:

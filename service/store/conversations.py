@@ -12,14 +12,14 @@ from sqlalchemy import Row, Select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.database import Database
-from service.store.paging import Slice, count_of, newest_first
+from service.store.paging import Slice, count_rows, fetch_newest_first
 from service.store.records import Conversation, ConversationTurn, Page
 from service.store.rows import particulars, role_of, tool_calls
 from service.store.schema import conversations, messages, runs
 from service.store.scope import Scope
-from service.store.search.fts5 import erase_on_delete, erase_traces
+from service.store.search.fts5 import enable_secure_delete, purge_deleted_text
 
-_OF_TURNS = (
+_TURN_COLUMNS = (
     runs.c.id, runs.c.state, runs.c.question, runs.c.answer, runs.c.error, runs.c.created_at,
     runs.c.ended_at, runs.c.whole, runs.c.tool_calls, runs.c.particulars,
 )  # fmt: skip
@@ -35,29 +35,29 @@ class Conversations:
         rows = await self._rows(
             Scope(owner).select(conversations).where(conversations.c.id == conversation_id)
         )
-        return _conversation(rows[0]) if rows else None
+        return _make_conversation(rows[0]) if rows else None
 
-    async def page(self, owner: str, limit: int, offset: int) -> Page[Conversation]:
+    async def list_page(self, owner: str, limit: int, offset: int) -> Page[Conversation]:
         """Return some of the conversations, the latest updated first, of all that there are."""
-        return await self._database.read(partial(_page, Scope(owner), limit, offset), "list")
+        return await self._database.read(partial(_read_page, Scope(owner), limit, offset), "list")
 
-    async def of_users(
+    async def list_for_users(
         self, owner: str, user_ids: Sequence[str | None], limit: int, offset: int
     ) -> list[Conversation]:
         """Return some of the conversations of these users, the latest updated first.
 
         None stands for those that no user has.
         """
-        part = partial(_of_users, Scope(owner), user_ids, limit, offset)
+        part = partial(_read_for_users, Scope(owner), user_ids, limit, offset)
         return await self._database.read(part, "list")
 
-    async def turns(self, owner: str, conversation_id: str) -> list[ConversationTurn]:
+    async def list_turns(self, owner: str, conversation_id: str) -> list[ConversationTurn]:
         """Return what was said: what the caller brought along, then questions and answers."""
         return await self._database.read(
-            partial(_turns, Scope(owner), conversation_id), "read_conversation"
+            partial(_read_turns, Scope(owner), conversation_id), "read_conversation"
         )
 
-    async def running(self, owner: str, conversation_id: str) -> list[str]:
+    async def list_running_run_ids(self, owner: str, conversation_id: str) -> list[str]:
         """Return the ids of the conversation's runs that have not ended, oldest first."""
         statement = (
             Scope(owner)
@@ -109,13 +109,13 @@ class Conversations:
         its_runs = scope.select(runs, runs.c.id).where(runs.c.conversation_id == conversation_id)
 
         async def work(connection: AsyncConnection) -> bool:
-            await erase_on_delete(connection)
+            await enable_secure_delete(connection)
             await connection.execute(its_runs.order_by(runs.c.id).with_for_update())
             return (await connection.execute(statement)).rowcount > 0
 
         is_gone = await self._database.write(work, "change_conversation")
         if is_gone:
-            await erase_traces(self._database)
+            await purge_deleted_text(self._database)
         return is_gone
 
     async def _rows(self, statement: Any) -> Any:
@@ -125,32 +125,34 @@ class Conversations:
         return await self._database.read(work, "read_conversation")
 
 
-async def _page(
+async def _read_page(
     scope: Scope, limit: int, offset: int, connection: AsyncConnection
 ) -> Page[Conversation]:
-    total = await count_of(connection, scope, "conversations")
+    total = await count_rows(connection, scope, "conversations")
     order = [conversations.c.updated_at, conversations.c.id]
     part = Slice(total, limit, offset)
     # First the ids, which the index alone has, then only what is on the page.
-    passed = await newest_first(connection, scope.select(conversations, *order), order, part)
-    return Page(await _by_ids(scope, [row.id for row in passed], connection), total)
+    passed = await fetch_newest_first(connection, scope.select(conversations, *order), order, part)
+    return Page(await _read_by_ids(scope, [row.id for row in passed], connection), total)
 
 
-async def _of_users(
+async def _read_for_users(
     scope: Scope,
     user_ids: Sequence[str | None],
     limit: int,
     offset: int,
     connection: AsyncConnection,
 ) -> list[Conversation]:
-    parts = [_of_user(scope, user_id).limit(offset + limit).subquery() for user_id in user_ids]
+    parts = [
+        _select_of_user(scope, user_id).limit(offset + limit).subquery() for user_id in user_ids
+    ]
     keys = union_all(*(part.select() for part in parts)).subquery().select()
     newest = keys.order_by(*(keys.selected_columns[name].desc() for name in ("updated_at", "id")))
     passed = await connection.execute(newest.limit(limit).offset(offset))
-    return await _by_ids(scope, [row.id for row in passed], connection)
+    return await _read_by_ids(scope, [row.id for row in passed], connection)
 
 
-def _of_user(scope: Scope, user_id: str | None) -> Select[Any]:
+def _select_of_user(scope: Scope, user_id: str | None) -> Select[Any]:
     """Return the way through a user's conversations that the index has, from its end."""
     columns = [conversations.c.user_id, conversations.c.updated_at, conversations.c.id]
     # By the user too: PostgreSQL does not see that where it IS NULL the index is in order.
@@ -158,15 +160,15 @@ def _of_user(scope: Scope, user_id: str | None) -> Select[Any]:
     return scope.select(conversations, *columns).where(columns[0] == user_id).order_by(*order)
 
 
-async def _by_ids(
+async def _read_by_ids(
     scope: Scope, ids: Sequence[str], connection: AsyncConnection
 ) -> list[Conversation]:
     found = await connection.execute(scope.select(conversations).where(conversations.c.id.in_(ids)))
-    by_id = {row.id: _conversation(row) for row in found}
+    by_id = {row.id: _make_conversation(row) for row in found}
     return [by_id[each] for each in ids]
 
 
-async def _turns(
+async def _read_turns(
     scope: Scope, conversation_id: str, connection: AsyncConnection
 ) -> list[ConversationTurn]:
     brought = await connection.execute(
@@ -179,14 +181,14 @@ async def _turns(
         for row in brought
     ]
     asked = await connection.execute(
-        scope.select(runs, *_OF_TURNS)
+        scope.select(runs, *_TURN_COLUMNS)
         .where(runs.c.conversation_id == conversation_id, runs.c.superseded_by.is_(None))
         .order_by(runs.c.id)
     )
-    return [*turns, *(turn for row in asked for turn in _exchange(row))]
+    return [*turns, *(turn for row in asked for turn in _make_turns(row))]
 
 
-def _exchange(row: Row[Any]) -> Iterator[ConversationTurn]:
+def _make_turns(row: Row[Any]) -> Iterator[ConversationTurn]:
     for each in particulars(row.particulars).preceding:
         yield ConversationTurn(role=each.role, content=each.content, created_at=row.created_at)
     yield ConversationTurn(
@@ -208,7 +210,7 @@ def _exchange(row: Row[Any]) -> Iterator[ConversationTurn]:
         )
 
 
-def _conversation(row: Row[Any]) -> Conversation:
+def _make_conversation(row: Row[Any]) -> Conversation:
     return Conversation(
         id=row.id,
         title=row.title,

@@ -12,9 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from service.errors import StorageUnavailable
 from service.store.connections.engines import open_engines
-from service.store.connections.failures import FOREIGN, is_worth_repeating, refused, unavailable
+from service.store.connections.failures import (
+    DRIVER_ERRORS,
+    is_retryable,
+    make_unavailable,
+    translate_error,
+)
 from service.store.connections.urls import Dialect, parse_url
-from service.store.revisions import applied_revision, fault
+from service.store.revisions import describe_mismatch, read_applied_revision
 from telemetry import StoreOperation, Telemetry, TelemetryConfig, Workflow
 from telemetry.spans.store import StoreOperationName
 
@@ -90,7 +95,7 @@ class Database:
         task.add_done_callback(self._forget)
         done, _ = await asyncio.wait({task}, timeout=self._timeout_s)
         if not done:
-            refusal = refused("slow")
+            refusal = make_unavailable("slow")
             self._note(engine, refusal)
             raise refusal
         return task.result()
@@ -106,12 +111,12 @@ class Database:
         try:
             try:
                 result = await self._transaction(engine, work)
-            except FOREIGN as error:
-                if not is_worth_repeating(error):
+            except DRIVER_ERRORS as error:
+                if not is_retryable(error):
                     raise
                 result = await self._transaction(engine, work)
-        except FOREIGN as error:
-            refusal = unavailable(error)
+        except DRIVER_ERRORS as error:
+            refusal = translate_error(error)
             if refusal is None:
                 raise
             self._note(engine, refusal, error)
@@ -155,7 +160,7 @@ class Database:
         """Refuse work until the tables are as this version has them; then never look again."""
         if self._schema_is_known:
             return
-        sentence = fault(await applied_revision(connection))
+        sentence = describe_mismatch(await read_applied_revision(connection))
         if sentence is not None:
             raise StorageUnavailable(sentence, reason="schema")
         self._schema_is_known = True

@@ -7,7 +7,7 @@ from functools import partial
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.database import Database
-from service.store.paging import Slice, count_of, newest_first
+from service.store.paging import Slice, count_rows, fetch_newest_first
 from service.store.records import Page, StoredRun
 from service.store.rows import RUN_COLUMNS, stored_run
 from service.store.schema import runs
@@ -23,7 +23,7 @@ class History:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def page(
+    async def list_page(
         self, owner: str, limit: int, offset: int, before: str | None = None
     ) -> Page[StoredRun]:
         """Return some of the runs, newest first, of all that there are.
@@ -32,7 +32,7 @@ class History:
         are back; an offset does.
         """
         return await self._database.read(
-            partial(_page, Scope(owner), limit, offset, before), "list"
+            partial(_read_page, Scope(owner), limit, offset, before), "list"
         )
 
     async def get(self, owner: str, run_id: str) -> StoredRun | None:
@@ -45,15 +45,15 @@ class History:
         return await self._database.read(work)
 
 
-async def _page(
+async def _read_page(
     scope: Scope, limit: int, offset: int, before: str | None, connection: AsyncConnection
 ) -> Page[StoredRun]:
-    total = await count_of(connection, scope, "runs")
+    total = await count_rows(connection, scope, "runs")
     # First the ids, which the index alone has, then only what is on the page.
     ids = scope.select(runs, runs.c.id).where(runs.c.superseded_by.is_(None))
     if before is None:
         part = Slice(total, limit, offset)
-        found = [row.id for row in await newest_first(connection, ids, [runs.c.id], part)]
+        found = [row.id for row in await fetch_newest_first(connection, ids, [runs.c.id], part)]
     else:
         older = ids.where(runs.c.id < before).order_by(runs.c.id.desc())
         found = [*(await connection.scalars(older.limit(limit).offset(offset)))]

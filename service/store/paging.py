@@ -31,13 +31,13 @@ class Slice:
     offset: int
 
 
-async def count_of(connection: AsyncConnection, scope: Scope, column: str) -> int:
+async def count_rows(connection: AsyncConnection, scope: Scope, column: str) -> int:
     """Return how many `runs` that are not superseded, or `conversations`, the owner has."""
     statement = scope.select(_counts, sa.func.sum(_counts.c[column]))
     return int(await connection.scalar(statement) or 0)
 
 
-async def newest_first(
+async def fetch_newest_first(
     connection: AsyncConnection,
     statement: Select[Any],
     order: Sequence[ColumnElement[Any]],

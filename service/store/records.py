@@ -37,7 +37,7 @@ class NewRun:
     config: str  # the ensemble as JSON
     trace_id: str
     created_at: datetime
-    brought: Sequence[Message] = ()
+    initial_messages: Sequence[Message] = ()
     key: NewKey | None = None
     retry_of: str | None = None
 

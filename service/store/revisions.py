@@ -12,12 +12,12 @@ FOLDER = Path(__file__).parent / "migrations"
 _version = sa.table("alembic_version", sa.column("version_num"))
 
 
-def revisions() -> list[str]:
+def list_revisions() -> list[str]:
     """Return the ids of all migrations, oldest first: the numbers that their files begin with."""
     return sorted(path.name[:4] for path in (FOLDER / "versions").glob("[0-9]*.py"))
 
 
-async def applied_revision(connection: AsyncConnection) -> str | None:
+async def read_applied_revision(connection: AsyncConnection) -> str | None:
     """Return the last migration that the database has had, None for a database without tables."""
     has_table = await connection.run_sync(
         lambda sync: sa.inspect(sync).has_table("alembic_version")
@@ -25,9 +25,9 @@ async def applied_revision(connection: AsyncConnection) -> str | None:
     return (await connection.scalar(sa.select(_version.c.version_num))) if has_table else None
 
 
-def fault(applied: str | None) -> str | None:
+def describe_mismatch(applied: str | None) -> str | None:
     """Return why a database with these migrations cannot be used, None when it can."""
-    known = revisions()
+    known = list_revisions()
     if applied == known[-1]:
         return None
     if applied is None:

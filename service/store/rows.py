@@ -11,7 +11,7 @@ from sqlalchemy import Row
 
 from service.domain import AgentReport, RequestOptions, Role, ToolCall, Usage
 from service.store.records import AgentAnswer, NewRun, RunEnd, StoredRun
-from service.store.schema import agent_answers, clean, runs
+from service.store.schema import agent_answers, replace_unstorable, runs
 
 _PLAIN = (
     "id", "owner", "conversation_id", "message_id", "state", "question", "answer", "ensemble",
@@ -143,5 +143,8 @@ def agent_answer(row: Row[Any]) -> AgentAnswer:
 def _report_bytes(report: AgentReport) -> bytes:
     values = ((name, getattr(report, name)) for name in _REPORT)
     return msgspec.json.encode(
-        {name: clean(value) if isinstance(value, str) else value for name, value in values}
+        {
+            name: replace_unstorable(value) if isinstance(value, str) else value
+            for name, value in values
+        }
     )

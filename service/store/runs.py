@@ -29,7 +29,7 @@ class RunStore:
         rows = await self._rows(statement)
         return stored_run(rows[0]) if rows else None
 
-    async def segments(self, owner: str, run_id: str, after: int = 0) -> list[Segment]:
+    async def list_segments(self, owner: str, run_id: str, after: int = 0) -> list[Segment]:
         """Return the pieces with events after `after`, in order; the first may begin before."""
         statement = (
             Scope(owner)
@@ -37,9 +37,9 @@ class RunStore:
             .where(segments.c.run_id == run_id, segments.c.last_seq > after)
             .order_by(segments.c.first_seq)
         )
-        return [_segment(row) for row in await self._rows(statement, "read_events")]
+        return [_make_segment(row) for row in await self._rows(statement, "read_events")]
 
-    async def answers(self, owner: str, run_id: str) -> list[AgentAnswer]:
+    async def list_agent_answers(self, owner: str, run_id: str) -> list[AgentAnswer]:
         """Return how the run's agents ended, first come first."""
         statement = (
             Scope(owner)
@@ -49,7 +49,7 @@ class RunStore:
         )
         return [agent_answer(row) for row in await self._rows(statement)]
 
-    async def key(self, owner: str, key: str, now: datetime) -> KnownKey | None:
+    async def find_key(self, owner: str, key: str, now: datetime) -> KnownKey | None:
         """Return what an Idempotency-Key is bound to, unless it has expired."""
         statement = (
             Scope(owner)
@@ -59,7 +59,7 @@ class RunStore:
         rows = await self._rows(statement)
         return KnownKey(rows[0].fingerprint, rows[0].run_id, rows[0].expires_at) if rows else None
 
-    async def exchanges(
+    async def list_exchanges(
         self, owner: str, conversation_id: str, limit: int, before: str | None = None
     ) -> list[StoredRun]:
         """Return the conversation's last `limit` answered runs, oldest first.
@@ -83,7 +83,7 @@ class RunStore:
         rows = await self._rows(statement, "read_conversation")
         return [stored_run(row) for row in reversed(rows)]
 
-    async def latest(self, owner: str, conversation_id: str) -> str | None:
+    async def find_latest_run_id(self, owner: str, conversation_id: str) -> str | None:
         """Return the id of the conversation's newest run, in whatever state it is."""
         statement = (
             Scope(owner)
@@ -95,7 +95,7 @@ class RunStore:
         rows = await self._rows(statement, "read_conversation")
         return rows[0].id if rows else None
 
-    async def brought(self, owner: str, conversation_id: str) -> list[Message]:
+    async def list_initial_messages(self, owner: str, conversation_id: str) -> list[Message]:
         """Return the turns that the caller brought along when the conversation began."""
         statement = (
             Scope(owner)
@@ -106,16 +106,16 @@ class RunStore:
         rows = await self._rows(statement, "read_conversation")
         return [Message(row.role, row.content, row.whole) for row in rows]
 
-    async def ask_to_stop(self, owner: str, run_id: str) -> None:
+    async def request_stop(self, owner: str, run_id: str) -> None:
         """Ask the worker that has the run to stop it; nothing when it is not running."""
         await self._tell(owner, run_id, {"stop": True})
 
-    async def watch(self, owner: str, run_id: str, until: datetime) -> None:
+    async def mark_watched(self, owner: str, run_id: str, until: datetime) -> None:
         """Tell the worker that has the run that somebody reads it; nothing when it has ended."""
         await self._tell(owner, run_id, {"watched_until": until})
 
     async def _tell(self, owner: str, run_id: str, news: dict[str, Any]) -> None:
-        await self._database.write(partial(_signal, Scope(owner), run_id, news), "signal_run")
+        await self._database.write(partial(_write_signal, Scope(owner), run_id, news), "signal_run")
 
     async def _rows(self, statement: Any, operation: StoreOperationName = "read_run") -> Any:
         async def work(connection: AsyncConnection) -> Any:
@@ -124,7 +124,7 @@ class RunStore:
         return await self._database.read(work, operation)
 
 
-def _segment(row: Row[Any]) -> Segment:
+def _make_segment(row: Row[Any]) -> Segment:
     return Segment(
         run_id=row.run_id,
         owner=row.owner,
@@ -134,7 +134,7 @@ def _segment(row: Row[Any]) -> Segment:
     )
 
 
-async def _signal(
+async def _write_signal(
     scope: Scope, run_id: str, news: dict[str, Any], connection: AsyncConnection
 ) -> None:
     of_run = scope.select(runs, runs.c.worker_id).where(

@@ -56,7 +56,7 @@ class UTCTime(TypeDecorator[datetime]):
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def clean(text: str) -> str:
+def replace_unstorable(text: str) -> str:
     """Return text that any database takes: U+FFFD for NUL and lone surrogates."""
     if text.isascii() and "\0" not in text:
         return text
@@ -70,7 +70,7 @@ class CleanText(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, _dialect: Dialect) -> str | None:
-        return None if value is None else clean(value)
+        return None if value is None else replace_unstorable(value)
 
 
 metadata = MetaData(

@@ -15,7 +15,7 @@ from service.llm.content_parts import taken_by
 from service.llm.protocol import Call, Reply
 from service.llm.resilience import retry_delay_s
 from service.llm.response import OnPiece
-from service.llm.tokens.window import trimmed
+from service.llm.tokens.window import trim_history
 from service.strategies.base import Emit, Kit
 
 _LEAST_S = 0.01  # with less than this left there is no point in asking
@@ -125,7 +125,7 @@ class AgentCall:
         """Leave out the oldest exchanges for which the model has no room beside its answer."""
         room = self.agent.context_tokens - self._max_tokens
         counting = partial(self._kit.tokens.count, model=self.agent.model, parent=self._operation)
-        kept = await trimmed(self._messages, room, counting)
+        kept = await trim_history(self._messages, room, counting)
         dropped = len(self._messages) - len(kept)
         if dropped:
             self._operation.record_context_trim(dropped)

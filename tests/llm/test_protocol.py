@@ -11,7 +11,7 @@ import pytest
 
 from service.domain import Message, ToolCall, Usage
 from service.errors import BadStream, UpstreamBusy, UpstreamError, UpstreamFailed, UpstreamRefused
-from service.llm.failures import error_object, error_status, retry_after_s
+from service.llm.failures import make_status_error, make_stream_error, parse_retry_after_s
 from service.llm.protocol import MAX_ANSWER_CHARS, Reply
 from tests._support.llm.scripted import a_call
 
@@ -237,21 +237,21 @@ def test_what_came_before_an_error_object_is_kept() -> None:
 def test_an_error_objects_code_says_what_kind_of_failure_it_is(
     error: object, kind: type[UpstreamError]
 ) -> None:
-    assert type(error_object(error, "gpt-4o")) is kind
+    assert type(make_stream_error(error, "gpt-4o")) is kind
 
 
 def test_an_error_object_without_a_reason_says_so() -> None:
-    assert error_object({}, "gpt-4o").message == "gpt-4o reported an error: no reason given"
+    assert make_stream_error({}, "gpt-4o").message == "gpt-4o reported an error: no reason given"
 
 
 def test_a_5xx_is_the_servers_fault_whatever_it_says() -> None:
     body = b'{"error": {"message": "x", "type": "invalid_request_error"}}'
-    assert type(error_status(500, {}, body, "gpt-4o")) is UpstreamFailed
+    assert type(make_status_error(500, {}, body, "gpt-4o")) is UpstreamFailed
 
 
 @pytest.mark.parametrize("body", [b"", b"null", b"[1]", b'"x"', b"\xff", b'{"error": "x"}'])
 def test_any_error_body_makes_an_error(body: bytes) -> None:
-    assert isinstance(error_status(400, {}, body, "gpt-4o"), UpstreamRefused)
+    assert isinstance(make_status_error(400, {}, body, "gpt-4o"), UpstreamRefused)
 
 
 # --- Retry-After ---
@@ -277,11 +277,11 @@ def test_any_error_body_makes_an_error(body: bytes) -> None:
 def test_retry_after_is_seconds_milliseconds_or_a_date(
     headers: dict[str, str], seconds: float | None
 ) -> None:
-    assert retry_after_s(headers) == seconds
+    assert parse_retry_after_s(headers) == seconds
 
 
 def test_a_date_to_come_is_that_many_seconds_away() -> None:
-    waits = retry_after_s({"retry-after": formatdate(time.time() + 60, usegmt=True)})
+    waits = parse_retry_after_s({"retry-after": formatdate(time.time() + 60, usegmt=True)})
     assert waits == pytest.approx(60, abs=5)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from service.errors import BadStream
 from service.llm.protocol import Reply
-from service.llm.surrogates import Joiner
+from service.llm.surrogates import SurrogateJoiner
 
 FAMILY = "👨\u200d👩\u200d👧"
 
@@ -70,6 +70,6 @@ def test_what_is_no_json_stays_refused_though_it_has_halves() -> None:
 
 
 def test_text_in_plain_letters_is_passed_on_untouched() -> None:
-    joiner = Joiner()
+    joiner = SurrogateJoiner()
     piece = "plain"
     assert joiner.join(piece) is piece

@@ -140,7 +140,7 @@ async def test_a_retry_takes_the_place_of_its_run() -> None:
         assert again.conversation_id == first.conversation_id
         assert again.retry_of == first.id
         assert (await other.stored(first)).superseded_by == again.id
-        told = await other.memory.runs.exchanges(first.owner, first.conversation_id, 9)
+        told = await other.memory.runs.list_exchanges(first.owner, first.conversation_id, 9)
         assert [run.id for run in told] == [again.id]
 
 

@@ -91,7 +91,7 @@ async def test_a_conversation_that_is_deleted_while_it_is_written_to_hurts_nothi
             parts.journal.write(batch), users.delete(ME, "lost")
         )
         assert (written, deleted) == ({}, True)
-        assert len(await parts.runs.segments(ME, kept.run_id)) == round_
+        assert len(await parts.runs.list_segments(ME, kept.run_id)) == round_
     await other.close()
     assert await count_rows(parts.database, runs) == 1
 

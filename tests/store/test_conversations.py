@@ -47,8 +47,8 @@ async def test_a_conversation_is_called_after_its_first_question(
 
 async def test_an_unknown_conversation_is_none(conversations: Conversations) -> None:
     assert await conversations.get(ME, "conv_unknown") is None
-    assert await conversations.turns(ME, "conv_unknown") == []
-    assert await conversations.running(ME, "conv_unknown") == []
+    assert await conversations.list_turns(ME, "conv_unknown") == []
+    assert await conversations.list_running_run_ids(ME, "conv_unknown") == []
     assert not await conversations.rename(ME, "conv_unknown", "Title", NOW)
     assert not await conversations.delete(ME, "conv_unknown")
 
@@ -63,10 +63,10 @@ async def test_the_list_has_the_latest_updated_first(
     whole = [f"conv_{number}" for number in (3, 6, 5, 4, 2, 1, 0)]
     for limit in (2, 3, 10):
         for offset in range(9):
-            page = await conversations.page(ME, limit, offset)
+            page = await conversations.list_page(ME, limit, offset)
             assert [each.id for each in page.items] == whole[offset : offset + limit]
             assert page.total == 7
-    assert (await conversations.page(ME, 1, 0)).items[0].title == "Renamed"
+    assert (await conversations.list_page(ME, 1, 0)).items[0].title == "Renamed"
 
 
 async def test_a_conversation_can_begin_empty(parts: Parts, conversations: Conversations) -> None:
@@ -75,8 +75,8 @@ async def test_a_conversation_can_begin_empty(parts: Parts, conversations: Conve
     assert found == Conversation(
         id="conv_a", title="Tides", created_at=NOW, updated_at=NOW, user_id="user 1"
     )
-    assert await conversations.turns(ME, "conv_a") == []
-    assert (await conversations.page(ME, 10, 0)).total == 1
+    assert await conversations.list_turns(ME, "conv_a") == []
+    assert (await conversations.list_page(ME, 10, 0)).total == 1
     later = NOW + timedelta(minutes=1)
     await parts.opened("What is a tide?", conversation="conv_a", created_at=later)
     found = await conversations.get(ME, "conv_a")
@@ -102,7 +102,7 @@ async def test_an_empty_conversation_stays_when_its_first_question_is_dropped(
     asked = await parts.opened(conversation="conv_a", created_at=NOW + timedelta(minutes=1))
     await parts.journal.write(Batch(dropped=[asked.run_id]))
     assert await conversations.get(ME, "conv_a") is not None
-    assert await conversations.turns(ME, "conv_a") == []
+    assert await conversations.list_turns(ME, "conv_a") == []
 
 
 async def test_a_users_conversations_are_listed_the_latest_updated_first(
@@ -124,7 +124,7 @@ async def test_a_users_conversations_are_listed_the_latest_updated_first(
     }.items():
         for limit in (1, 2, 10):
             for offset in range(8):
-                found = await conversations.of_users(ME, wanted, limit, offset)
+                found = await conversations.list_for_users(ME, wanted, limit, offset)
                 expected = [f"conv_{number}" for number in whole[offset : offset + limit]]
                 assert [each.id for each in found] == expected
 
@@ -133,7 +133,9 @@ async def test_turns_are_what_was_brought_then_questions_and_answers(
     parts: Parts, conversations: Conversations
 ) -> None:
     brought = (Message("user", "Hello."), Message("assistant", "Hello!"))
-    first = await parts.ended("It pulls.", run_id="run_1", conversation="conv_a", brought=brought)
+    first = await parts.ended(
+        "It pulls.", run_id="run_1", conversation="conv_a", initial_messages=brought
+    )
     failed = opening("And why?", run_id="run_2", conversation="conv_a")
     await parts.journal.write(
         Batch(
@@ -145,7 +147,7 @@ async def test_turns_are_what_was_brought_then_questions_and_answers(
         Batch(openings=[stopped], endings=[ending(stopped, state="cancelled", answer="")])
     )
     running = await parts.opened("When?", run_id="run_4", conversation="conv_a")
-    turns = await conversations.turns(ME, "conv_a")
+    turns = await conversations.list_turns(ME, "conv_a")
     assert [(turn.role, turn.content, turn.run_id, turn.state) for turn in turns] == [
         ("user", "Hello.", None, None),
         ("assistant", "Hello!", None, None),
@@ -158,14 +160,14 @@ async def test_turns_are_what_was_brought_then_questions_and_answers(
     ]
     assert turns[5].error == "Sorry."
     assert turns[3].created_at == NOW + timedelta(seconds=1)
-    assert await conversations.running(ME, "conv_a") == [running.run_id]
+    assert await conversations.list_running_run_ids(ME, "conv_a") == [running.run_id]
 
 
 async def test_a_retried_exchange_appears_once(parts: Parts, conversations: Conversations) -> None:
     first = await parts.ended("Half an", run_id="run_1", conversation="conv_a")
     again = opening(run_id="run_2", conversation="conv_a", retry_of=first.run_id)
     await parts.journal.write(Batch(openings=[again], endings=[ending(again, answer="Whole.")]))
-    turns = await conversations.turns(ME, "conv_a")
+    turns = await conversations.list_turns(ME, "conv_a")
     assert [turn.content for turn in turns] == ["What?", "Whole."]
 
 
@@ -182,10 +184,10 @@ async def test_somebody_else_sees_and_changes_nothing(
 ) -> None:
     await parts.opened("Mine?", conversation="conv_a")
     assert await conversations.get(SOMEBODY_ELSE, "conv_a") is None
-    assert (await conversations.page(SOMEBODY_ELSE, 10, 0)).total == 0
-    assert await conversations.of_users(SOMEBODY_ELSE, [None], 10, 0) == []
-    assert await conversations.turns(SOMEBODY_ELSE, "conv_a") == []
-    assert await conversations.running(SOMEBODY_ELSE, "conv_a") == []
+    assert (await conversations.list_page(SOMEBODY_ELSE, 10, 0)).total == 0
+    assert await conversations.list_for_users(SOMEBODY_ELSE, [None], 10, 0) == []
+    assert await conversations.list_turns(SOMEBODY_ELSE, "conv_a") == []
+    assert await conversations.list_running_run_ids(SOMEBODY_ELSE, "conv_a") == []
     assert not await conversations.rename(SOMEBODY_ELSE, "conv_a", "Theirs", NOW)
     assert not await conversations.delete(SOMEBODY_ELSE, "conv_a")
     found = await conversations.get(ME, "conv_a")
@@ -199,7 +201,7 @@ async def test_two_owners_may_have_conversations_of_the_same_name(
     await parts.opened("Mine?", conversation="conv_a")
     await parts.opened("Theirs?", conversation="conv_a", owner=SOMEBODY_ELSE)
     assert await conversations.delete(ME, "conv_a")
-    assert [turn.content for turn in await conversations.turns(SOMEBODY_ELSE, "conv_a")] == [
+    assert [turn.content for turn in await conversations.list_turns(SOMEBODY_ELSE, "conv_a")] == [
         "Theirs?"
     ]
 
@@ -210,7 +212,9 @@ async def test_two_owners_may_have_conversations_of_the_same_name(
 async def _write_everything(journal: JournalWriter, secret: str) -> None:
     """Store a conversation that says `secret` wherever a conversation can say something."""
     brought = [Message("user", f"{secret} brought")]
-    run = opening(f"{secret} question", conversation="conv_gone", brought=brought, key=key())
+    run = opening(
+        f"{secret} question", conversation="conv_gone", initial_messages=brought, key=key()
+    )
     answer = replace(agent_answer(run, text=f"{secret} agent"), error=f"{secret} error")
     events = segment(run, 1, 2, f"[{secret}]\n".encode())
     await journal.write(Batch(openings=[run], answers=[answer], segments=[events]))

@@ -34,13 +34,13 @@ async def asked(parts: Parts, count: int, owner: str = ME) -> list[NewRun]:
 
 
 async def ids(history: History, limit: int, offset: int, before: str | None = None) -> list[str]:
-    page = await history.page(ME, limit, offset, before)
+    page = await history.list_page(ME, limit, offset, before)
     return [run.id for run in page.items]
 
 
 async def test_a_page_is_of_the_newest_runs_first(parts: Parts, history: History) -> None:
     runs = await asked(parts, 3)
-    page = await history.page(ME, 10, 0)
+    page = await history.list_page(ME, 10, 0)
     assert [run.id for run in page.items] == [run.run_id for run in reversed(runs)]
     assert page.total == 3
     newest = page.items[0]
@@ -66,12 +66,12 @@ async def test_a_page_can_begin_after_a_run(parts: Parts, history: History) -> N
     assert await ids(history, 3, 0, before=whole[2]) == whole[3:6]
     assert await ids(history, 3, 1, before=whole[2]) == whole[4:7]
     assert await ids(history, 3, 0, before=whole[-1]) == []
-    assert (await history.page(ME, 3, 0, before=whole[2])).total == 7
+    assert (await history.list_page(ME, 3, 0, before=whole[2])).total == 7
 
 
 async def test_a_running_run_is_in_the_history(parts: Parts, history: History) -> None:
     run = await parts.opened("Still thinking?")
-    page = await history.page(ME, 10, 0)
+    page = await history.list_page(ME, 10, 0)
     assert [(each.id, each.state) for each in page.items] == [(run.run_id, "running")]
 
 
@@ -81,7 +81,7 @@ async def test_a_retried_run_leaves_the_list_but_can_still_be_read(
     first = await parts.ended()
     again = replace(opening(), retry_of=first.run_id)
     await parts.journal.write(Batch(openings=[again], endings=[ending(again)]))
-    page = await history.page(ME, 10, 0)
+    page = await history.list_page(ME, 10, 0)
     assert [run.id for run in page.items] == [again.run_id]
     assert page.total == 1
     superseded = await history.get(ME, first.run_id)
@@ -92,9 +92,9 @@ async def test_a_retried_run_leaves_the_list_but_can_still_be_read(
 async def test_somebody_else_sees_nothing(parts: Parts, history: History) -> None:
     [run] = await asked(parts, 1)
     assert await history.get(SOMEBODY_ELSE, run.run_id) is None
-    page = await history.page(SOMEBODY_ELSE, 10, 0)
+    page = await history.list_page(SOMEBODY_ELSE, 10, 0)
     assert (list(page.items), page.total) == ([], 0)
-    page = await history.page(SOMEBODY_ELSE, 10, 0, before="z")
+    page = await history.list_page(SOMEBODY_ELSE, 10, 0, before="z")
     assert (list(page.items), page.total) == ([], 0)
 
 
@@ -156,7 +156,7 @@ async def test_a_superseded_run_is_not_counted_off_twice(parts: Parts) -> None:
     await assert_counts_are_right(parts)
     await Conversations(parts.database).delete(ME, first.ask.conversation_id)
     await assert_counts_are_right(parts)
-    assert (await History(parts.database).page(ME, 1, 0)).total == 0
+    assert (await History(parts.database).list_page(ME, 1, 0)).total == 0
 
 
 async def test_the_counts_are_right_when_many_write_at_once(parts: Parts) -> None:

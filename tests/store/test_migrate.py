@@ -25,7 +25,7 @@ from service.store.database import Database
 from service.store.journal.batch import Batch
 from service.store.journal.writer import JournalWriter
 from service.store.migrate import check, migrate
-from service.store.revisions import FOLDER, revisions
+from service.store.revisions import FOLDER, list_revisions
 from service.store.runs import RunStore
 from service.store.schema import metadata
 from tests._support.runs.store_records import ME, agent_answer, ending, key, opening, segment
@@ -37,22 +37,22 @@ _ITS_OWN = ("counts", "run_words", "run_stems")
 
 async def test_an_empty_database_is_brought_up_to_date_once(database_url: str) -> None:
     assert "no tables" in str(await check(database_url))
-    assert await migrate(database_url) == revisions()
+    assert await migrate(database_url) == list_revisions()
     assert await check(database_url) is None
     assert await migrate(database_url) == []
 
 
 async def test_of_several_that_migrate_at_once_one_does_it(database_url: str) -> None:
     results = await asyncio.gather(*(migrate(database_url) for _ in range(4)))
-    assert sorted(results) == [[], [], [], revisions()]
+    assert sorted(results) == [[], [], [], list_revisions()]
 
 
 async def test_down_and_up_again_leaves_a_database_that_works(database_url: str) -> None:
     await migrate(database_url)
     await _store_something(database_url)
-    assert await migrate(database_url, "base") == revisions()[::-1]
+    assert await migrate(database_url, "base") == list_revisions()[::-1]
     assert "no tables" in str(await check(database_url))
-    assert await migrate(database_url) == revisions()
+    assert await migrate(database_url) == list_revisions()
     await _store_something(database_url)
 
 
@@ -61,9 +61,9 @@ async def test_what_is_stored_survives_down_to_the_first_migration_and_up(
 ) -> None:
     await migrate(database_url)
     run_id = await _store_something(database_url)
-    assert await migrate(database_url, "0001") == revisions()[:0:-1]
+    assert await migrate(database_url, "0001") == list_revisions()[:0:-1]
     assert "run `python -m service migrate`" in str(await check(database_url))
-    assert await migrate(database_url) == revisions()[1:]
+    assert await migrate(database_url) == list_revisions()[1:]
     database = Database(database_url)
     stored = await RunStore(database).get(ME, run_id)
     await database.close()
@@ -73,7 +73,7 @@ async def test_what_is_stored_survives_down_to_the_first_migration_and_up(
 
 async def _store_something(url: str) -> str:
     database = Database(url)
-    run = opening(key=key(), brought=(Message("user", "a"),))
+    run = opening(key=key(), initial_messages=(Message("user", "a"),))
     batch = Batch(
         openings=[run],
         segments=[segment(run, 1, 2)],
@@ -124,7 +124,7 @@ def test_the_files_are_numbered_in_the_order_of_the_migrations() -> None:
     config = Config()
     config.set_main_option("script_location", str(FOLDER))
     found = ScriptDirectory.from_config(config)
-    assert [each.revision for each in found.walk_revisions()][::-1] == revisions()
+    assert [each.revision for each in found.walk_revisions()][::-1] == list_revisions()
 
 
 async def _on(url: str, work: Callable[[Connection], Any]) -> Any:
@@ -145,7 +145,7 @@ async def _change(url: str, statement: str) -> None:
 
 async def test_the_folder_of_a_new_file_is_made(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/a/b/service.db"
-    assert await migrate(url) == revisions()
+    assert await migrate(url) == list_revisions()
 
 
 async def test_a_folder_in_place_of_the_file_is_said(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ UNTIL = NOW + timedelta(minutes=5)
 
 async def _whole(parts: Parts) -> str:
     """Write a run with everything that belongs to one; return its id."""
-    run = opening(conversation="c", key=key(), brought=(Message("user", "Earlier."),))
+    run = opening(conversation="c", key=key(), initial_messages=(Message("user", "Earlier."),))
     batch = Batch(
         openings=[run],
         segments=[segment(run, 1, 4, b"first"), segment(run, 5, 9, b"second")],
@@ -43,12 +43,12 @@ async def _whole(parts: Parts) -> str:
 
 READS: dict[str, Callable[[Parts, str, str], Awaitable[Any]]] = {
     "get": lambda parts, owner, run_id: parts.runs.get(owner, run_id),
-    "segments": lambda parts, owner, run_id: parts.runs.segments(owner, run_id),
-    "answers": lambda parts, owner, run_id: parts.runs.answers(owner, run_id),
-    "key": lambda parts, owner, run_id: parts.runs.key(owner, "key", NOW),
-    "exchanges": lambda parts, owner, run_id: parts.runs.exchanges(owner, "c", 5),
-    "brought": lambda parts, owner, run_id: parts.runs.brought(owner, "c"),
-    "latest": lambda parts, owner, run_id: parts.runs.latest(owner, "c"),
+    "segments": lambda parts, owner, run_id: parts.runs.list_segments(owner, run_id),
+    "answers": lambda parts, owner, run_id: parts.runs.list_agent_answers(owner, run_id),
+    "key": lambda parts, owner, run_id: parts.runs.find_key(owner, "key", NOW),
+    "exchanges": lambda parts, owner, run_id: parts.runs.list_exchanges(owner, "c", 5),
+    "initial_messages": lambda parts, owner, run_id: parts.runs.list_initial_messages(owner, "c"),
+    "latest": lambda parts, owner, run_id: parts.runs.find_latest_run_id(owner, "c"),
 }
 
 
@@ -67,16 +67,16 @@ def test_every_way_to_read_is_tested_for_its_owner(parts: Parts) -> None:
 async def test_segments_begin_with_the_one_that_holds_the_next_event(parts: Parts) -> None:
     run_id = await _whole(parts)
     for after, data in ((0, [b"first", b"second"]), (3, [b"first", b"second"]), (4, [b"second"])):
-        found = await parts.runs.segments(ME, run_id, after)
+        found = await parts.runs.list_segments(ME, run_id, after)
         assert [each.data for each in found] == data
-    assert await parts.runs.segments(ME, run_id, 9) == []
+    assert await parts.runs.list_segments(ME, run_id, 9) == []
 
 
 async def test_agents_answers_are_whole(parts: Parts) -> None:
     run = await parts.opened()
     told = agent_answer(run)
     await parts.journal.write(Batch(answers=[told]))
-    assert await parts.runs.answers(ME, run.run_id) == [told]
+    assert await parts.runs.list_agent_answers(ME, run.run_id) == [told]
 
 
 async def test_a_run_has_what_it_was_asked_with(parts: Parts) -> None:
@@ -94,23 +94,23 @@ async def test_a_run_has_what_it_was_asked_with(parts: Parts) -> None:
 async def test_exchanges_are_the_last_answered_ones_oldest_first(parts: Parts) -> None:
     for number in range(5):
         await parts.ended(f"answer {number}", conversation="c")
-    found = await parts.runs.exchanges(ME, "c", 3)
+    found = await parts.runs.list_exchanges(ME, "c", 3)
     assert [run.answer for run in found] == ["answer 2", "answer 3", "answer 4"]
 
 
 async def test_the_latest_is_the_newest_one_in_whatever_state(parts: Parts) -> None:
-    assert await parts.runs.latest(ME, "c") is None
+    assert await parts.runs.find_latest_run_id(ME, "c") is None
     await parts.ended(conversation="c")
     running = await parts.opened(conversation="c")
     await parts.ended(conversation="d")
-    assert await parts.runs.latest(ME, "c") == running.run_id
+    assert await parts.runs.find_latest_run_id(ME, "c") == running.run_id
 
 
 async def test_exchanges_end_before_a_given_run(parts: Parts) -> None:
     for number in range(3):
         await parts.ended(f"answer {number}", conversation="c")
-    last = (await parts.runs.exchanges(ME, "c", 1))[0]
-    found = await parts.runs.exchanges(ME, "c", 5, before=last.id)
+    last = (await parts.runs.list_exchanges(ME, "c", 1))[0]
+    found = await parts.runs.list_exchanges(ME, "c", 5, before=last.id)
     assert [run.answer for run in found] == ["answer 0", "answer 1"]
 
 
@@ -118,7 +118,7 @@ async def test_what_has_no_answer_is_no_exchange(parts: Parts) -> None:
     await parts.opened(conversation="c")
     await parts.ended("", conversation="c")
     failed = await parts.ended("half of it", conversation="c")
-    assert [run.id for run in await parts.runs.exchanges(ME, "c", 5)] == [failed.run_id]
+    assert [run.id for run in await parts.runs.list_exchanges(ME, "c", 5)] == [failed.run_id]
 
 
 # --- signals ---
@@ -126,8 +126,8 @@ async def test_what_has_no_answer_is_no_exchange(parts: Parts) -> None:
 
 async def test_a_worker_hears_that_its_run_shall_stop_once(parts: Parts) -> None:
     run = await parts.opened(worker="w")
-    await parts.runs.ask_to_stop(ME, run.run_id)
-    await parts.runs.ask_to_stop(ME, run.run_id)
+    await parts.runs.request_stop(ME, run.run_id)
+    await parts.runs.request_stop(ME, run.run_id)
     heard = await parts.workers.signals("w")
     assert [(each.run_id, each.stop) for each in heard] == [(run.run_id, True)]
     assert await parts.workers.signals("w") == []
@@ -135,8 +135,8 @@ async def test_a_worker_hears_that_its_run_shall_stop_once(parts: Parts) -> None
 
 async def test_a_worker_hears_of_readers_elsewhere_for_as_long_as_it_asks(parts: Parts) -> None:
     run = await parts.opened(worker="w")
-    await parts.runs.watch(ME, run.run_id, NOW)
-    await parts.runs.watch(ME, run.run_id, UNTIL)
+    await parts.runs.mark_watched(ME, run.run_id, NOW)
+    await parts.runs.mark_watched(ME, run.run_id, UNTIL)
     for _ in range(2):
         heard = await parts.workers.signals("w")
         assert [(each.stop, each.watched_until) for each in heard] == [(False, UNTIL)]
@@ -144,27 +144,27 @@ async def test_a_worker_hears_of_readers_elsewhere_for_as_long_as_it_asks(parts:
 
 async def test_a_run_that_is_watched_can_be_asked_to_stop(parts: Parts) -> None:
     run = await parts.opened(worker="w")
-    await parts.runs.watch(ME, run.run_id, UNTIL)
-    await parts.runs.ask_to_stop(ME, run.run_id)
+    await parts.runs.mark_watched(ME, run.run_id, UNTIL)
+    await parts.runs.request_stop(ME, run.run_id)
     heard = await parts.workers.signals("w")
     assert [(each.stop, each.watched_until) for each in heard] == [(True, UNTIL)]
 
 
 async def test_nobody_hears_of_another_workers_runs(parts: Parts) -> None:
     run = await parts.opened(worker="w")
-    await parts.runs.ask_to_stop(ME, run.run_id)
+    await parts.runs.request_stop(ME, run.run_id)
     assert await parts.workers.signals("another") == []
 
 
 async def test_a_run_that_has_ended_gets_no_signals(parts: Parts) -> None:
     run = await parts.ended(worker="w")
-    await parts.runs.ask_to_stop(ME, run.run_id)
-    await parts.runs.watch(ME, run.run_id, UNTIL)
+    await parts.runs.request_stop(ME, run.run_id)
+    await parts.runs.mark_watched(ME, run.run_id, UNTIL)
     assert await parts.workers.signals("w") == []
 
 
 async def test_nobody_stops_or_watches_anothers_run(parts: Parts) -> None:
     run = await parts.opened(worker="w")
-    await parts.runs.ask_to_stop(SOMEBODY_ELSE, run.run_id)
-    await parts.runs.watch(SOMEBODY_ELSE, run.run_id, UNTIL)
+    await parts.runs.request_stop(SOMEBODY_ELSE, run.run_id)
+    await parts.runs.mark_watched(SOMEBODY_ELSE, run.run_id, UNTIL)
     assert await parts.workers.signals("w") == []

@@ -65,9 +65,9 @@ async def test_expired_events_go_and_the_answer_stays(parts: Parts) -> None:
     told = ending(run, events_expire_at=LATER)
     await parts.journal.write(Batch([run], segments=[segment(run, 1, 9)], endings=[told]))
     assert await parts.workers.expire(LATER - timedelta(microseconds=1)) == 0
-    assert await parts.runs.segments(ME, run.run_id)
+    assert await parts.runs.list_segments(ME, run.run_id)
     assert await parts.workers.expire(LATER) == 1
-    assert await parts.runs.segments(ME, run.run_id) == []
+    assert await parts.runs.list_segments(ME, run.run_id) == []
     stored = await parts.runs.get(ME, run.run_id)
     assert stored is not None
     assert (stored.answer, stored.events_expired) == ("An answer.", True)
@@ -84,5 +84,5 @@ async def test_expired_keys_go(parts: Parts) -> None:
     await parts.opened(key=key("new", expires_at=LATER))
     await parts.workers.expire(NOW)
     long_ago = NOW - timedelta(days=1)
-    assert await parts.runs.key(ME, "old", long_ago) is None
-    assert await parts.runs.key(ME, "new", long_ago) is not None
+    assert await parts.runs.find_key(ME, "old", long_ago) is None
+    assert await parts.runs.find_key(ME, "new", long_ago) is not None

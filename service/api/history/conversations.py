@@ -65,7 +65,7 @@ def install(app: Quart, runs: Runs, conversations: Conversations) -> None:
     )
     async def list_conversations() -> Response:
         limit, offset = page()
-        some = await conversations.page(owner(), limit, offset)
+        some = await conversations.list_page(owner(), limit, offset)
         items = [_shown(each) for each in some.items]
         return jsonify({"items": items, **paged(some, limit, offset)})
 

@@ -115,7 +115,7 @@ def install(app: Quart, runs: Runs, store: Store) -> None:
     )
     async def history() -> Response:
         limit, offset = page()
-        found = await store.history.page(owner(), limit, offset, _BEFORE.given())
+        found = await store.history.list_page(owner(), limit, offset, _BEFORE.given())
         items = [await _item(runs, run) for run in found.items]
         return jsonify({"items": items, **paged(found, limit, offset)})
 
@@ -125,7 +125,7 @@ def install(app: Quart, runs: Runs, store: Store) -> None:
         run = await store.history.get(owner(), run_id) if may_be_id(run_id) else None
         if run is None:
             raise RequestError(404, "run_not_found", "There is no such run.")
-        answers = await store.runs.answers(run.owner, run.id)
+        answers = await store.runs.list_agent_answers(run.owner, run.id)
         agents = [_agent(each) for each in answers]
         return jsonify({**await _item(runs, run), "agents": agents})
 

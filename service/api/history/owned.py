@@ -52,7 +52,7 @@ class OwnConversations:
     async def turns(self, conversation_id: str) -> Sequence[ConversationTurn]:
         """Return what was said; of an answer that is being written, what there is so far."""
         turns: list[ConversationTurn] = []
-        for turn in await self.kept.turns(owner(), conversation_id):
+        for turn in await self.kept.list_turns(owner(), conversation_id):
             turns.append(turn)
             if turn.state != "running" or turn.run_id is None:
                 continue
@@ -67,7 +67,7 @@ class OwnConversations:
         Raises RequestError 404.
         """
         await self.find(conversation_id)
-        running = await self.kept.running(owner(), conversation_id)
+        running = await self.kept.list_running_run_ids(owner(), conversation_id)
         await self._runs.stop_all(owner(), running)
         if not await self.kept.delete(owner(), conversation_id):
             raise missing()

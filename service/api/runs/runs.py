@@ -77,7 +77,9 @@ def install(app: Quart, runs: Runs, tables: RunStore) -> None:
     async def shown(found: Run | StoredRun) -> Response:
         if isinstance(found, Run):
             return _response(found, _live(found))
-        return _response(found, _kept(found, await tables.answers(found.owner, found.id)))
+        return _response(
+            found, _kept(found, await tables.list_agent_answers(found.owner, found.id))
+        )
 
     @app.get("/api/runs/<run_id>")
     @Operation("What is known of a run", tag=Tag.RUNS, answers=(_SHOWN,))

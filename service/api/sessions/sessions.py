@@ -155,7 +155,7 @@ def install(app: Quart, own: OwnConversations) -> None:
     async def sessions_of_user(user_id: str) -> Response:
         limit, offset = _LIMIT.read(), OFFSET.read()
         users = _labels(user_id)
-        found = await own.kept.of_users(owner(), users, limit, offset)
+        found = await own.kept.list_for_users(owner(), users, limit, offset)
         return jsonify({"sessions": [_shown(each) for each in found]})
 
 

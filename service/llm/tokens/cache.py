@@ -19,9 +19,9 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_KEPT_S: Final = 7 * 86_400
-_MOST_CONNECTIONS: Final = 8
-_MOST_DIGITS: Final = 9
+_TTL_S: Final = 7 * 86_400
+_MAX_CONNECTIONS: Final = 8
+_MAX_DIGITS: Final = 9
 # What a server that is not well, or is not Redis at all, makes the library raise.
 _FAILURES = (RedisError, OSError, EOFError, ValueError, TimeoutError)
 
@@ -45,7 +45,7 @@ class RedisCounts:
         self._writing = _Outage("written", rest_s)  # apart: a full or a read-only Redis can be read
         pool = BlockingConnectionPool.from_url(
             url,
-            max_connections=_MOST_CONNECTIONS,
+            max_connections=_MAX_CONNECTIONS,
             timeout=timeout_s,
             protocol=2,
             driver_info=None,  # one round trip less for each new connection
@@ -56,13 +56,13 @@ class RedisCounts:
     async def get(self, keys: Sequence[str], parent: AgentOperation | None) -> list[int | None]:
         """Return the count of each key, None where it is not known."""
         values = await self._ask(lambda: self._redis.mget(keys), self._reading, parent)
-        return [_as_count(value) for value in values] if values else [None] * len(keys)
+        return [_parse_count(value) for value in values] if values else [None] * len(keys)
 
     async def put(self, counts: Mapping[str, int], parent: AgentOperation | None) -> None:
         """Share counts for a week."""
         pipeline = self._redis.pipeline(transaction=False)
         for key, tokens in counts.items():
-            pipeline.set(key, tokens, ex=_KEPT_S)
+            pipeline.set(key, tokens, ex=_TTL_S)
         await self._ask(pipeline.execute, self._writing, parent)
 
     async def close(self) -> None:
@@ -125,8 +125,8 @@ class _Outage:
             _log.info("token counts can be %s in Redis again", self._done)
 
 
-def _as_count(value: Any) -> int | None:
+def _parse_count(value: Any) -> int | None:
     """Return what is stored as a number; anything else is not ours."""
-    if isinstance(value, bytes) and value.isdigit() and len(value) <= _MOST_DIGITS:
+    if isinstance(value, bytes) and value.isdigit() and len(value) <= _MAX_DIGITS:
         return int(value)
     return None

@@ -19,13 +19,13 @@ from service.ensembles.model_families import Encoding, family_of
 if TYPE_CHECKING:
     from telemetry import AgentOperation, Telemetry
 
-_FOREIGN: Final[Encoding] = "o200k"  # stands in for tokenizers that are not OpenAI's
+_FALLBACK_ENCODING: Final[Encoding] = "o200k"  # stands in for tokenizers that are not OpenAI's
 # The library holds the GIL while it counts: 0.1 ms for this much prose, 3.4 ms for dashes, the
 # worst we found. Text by the megabyte would stop the event loop from any thread.
 _PIECE_CHARS = 4_096
-_MOST_PIECES = 64  # of one text; what is longer is estimated from as many, evenly spread
-_SPACE_WITHIN = 128
-_MOST_TOKENS_PER_CHAR = 4  # a character is at most four bytes
+_MAX_PIECES = 64  # of one text; what is longer is estimated from as many, evenly spread
+_SPACE_SEARCH_CHARS = 128
+_MAX_TOKENS_PER_CHAR = 4  # a character is at most four bytes
 _ENTRY_BYTES = 200  # measured: key, number, and their place in the order
 
 
@@ -60,13 +60,13 @@ class TokenCounter:
         known; calls to Redis are spans below `parent`.
         """
         known = family_of(model).encoding
-        encoding = known or _FOREIGN
-        keys = [_key(encoding, text) for text in texts]
+        encoding = known or _FALLBACK_ENCODING
+        keys = [_make_key(encoding, text) for text in texts]
         asked = dict(zip(keys, texts, strict=True))
         found = {key: self._known[key] for key in asked if key in self._known}
         missing = {key: text for key, text in asked.items() if key not in found}
         if missing and self._shared:
-            found |= await _shared_counts(self._shared, missing, parent)
+            found |= await _read_shared(self._shared, missing, parent)
             missing = {key: text for key, text in missing.items() if key not in found}
         if missing:
             counted = await _count_all(missing, encoding)
@@ -74,7 +74,7 @@ class TokenCounter:
             if self._shared:
                 await self._shared.put(counted, parent)
         self._remember(found)
-        return [found[key] if known else _with_margin(found[key]) for key in keys]
+        return [found[key] if known else _add_margin(found[key]) for key in keys]
 
     async def close(self) -> None:
         """Close the connections to Redis."""
@@ -102,16 +102,16 @@ def open_counter(redis_url: str | None, telemetry: Telemetry) -> TokenCounter:
     return TokenCounter(RedisCounts(redis_url, telemetry))
 
 
-def _with_margin(tokens: int) -> int:
+def _add_margin(tokens: int) -> int:
     return -(-tokens * 6 // 5)
 
 
-def _key(encoding: Encoding, text: str) -> str:
+def _make_key(encoding: Encoding, text: str) -> str:
     digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
     return f"llm-sse:tokens:{encoding}:{digest}"
 
 
-async def _shared_counts(
+async def _read_shared(
     shared: SharedCounts, texts: Mapping[str, str], parent: AgentOperation | None
 ) -> dict[str, int]:
     """Return what others have counted, as far as it can be true."""
@@ -119,45 +119,45 @@ async def _shared_counts(
     return {
         key: tokens
         for (key, text), tokens in zip(texts.items(), counts, strict=True)
-        if tokens is not None and 0 <= tokens <= _MOST_TOKENS_PER_CHAR * len(text)
+        if tokens is not None and 0 <= tokens <= _MAX_TOKENS_PER_CHAR * len(text)
     }
 
 
 async def _count_all(texts: Mapping[str, str], encoding: Encoding) -> dict[str, int]:
     return await asyncio.to_thread(
-        lambda: {key: _count(text, encoding) for key, text in texts.items()}
+        lambda: {key: _count_one(text, encoding) for key, text in texts.items()}
     )
 
 
-def _count(text: str, encoding: Encoding) -> int:
+def _count_one(text: str, encoding: Encoding) -> int:
     """Return the tokens of `text`; for a very long one an estimate."""
-    tokenizer = _tokenizer(encoding)
+    tokenizer = _load_tokenizer(encoding)
     text = text.encode("utf-8", "replace").decode()  # lone surrogates are no text
     tokens = chars = 0
-    for piece in _pieces(text):
+    for piece in _split_into_pieces(text):
         tokens += tokenizer.count(piece)
         chars += len(piece)
         time.sleep(0)  # lets the event loop's thread go on
     return -(-tokens * len(text) // chars) if chars else 0
 
 
-def _pieces(text: str) -> Iterator[str]:
+def _split_into_pieces(text: str) -> Iterator[str]:
     """Yield `text` in pieces, cut before spaces as far as there are: no token spans such a cut.
 
     Of a text of more than _MOST_PIECES pieces as many are taken, evenly spread.
     """
-    apart = max(0, len(text) - _MOST_PIECES * _PIECE_CHARS) // _MOST_PIECES
+    apart = max(0, len(text) - _MAX_PIECES * _PIECE_CHARS) // _MAX_PIECES
     start = 0
     while start < len(text):
         end = start + _PIECE_CHARS
         if end < len(text):
-            space = text.rfind(" ", end - _SPACE_WITHIN, end)
+            space = text.rfind(" ", end - _SPACE_SEARCH_CHARS, end)
             end = space if space > start else end
         yield text[start:end]
         start = end + apart
 
 
-def _tokenizer(encoding: Encoding) -> Tokenizer:
+def _load_tokenizer(encoding: Encoding) -> Tokenizer:
     """Return the tokenizer; the library loads its tables once and keeps them."""
     from rs_bpe import openai  # here, not above: most processes never count
 

@@ -16,18 +16,20 @@ MESSAGE_TOKENS = 4
 Count = Callable[[Sequence[str]], Awaitable[Sequence[int]]]
 
 
-async def trimmed(messages: Sequence[Message], room: int, count: Count) -> Sequence[Message]:
+async def trim_history(messages: Sequence[Message], room: int, count: Count) -> Sequence[Message]:
     """Return `messages` without the oldest exchanges that do not fit into `room` tokens.
 
     `count` is asked only when there is something to drop and it might have to be: it takes a
     long conversation to cost anything.
     """
-    if not _has_history(messages) or most_tokens(messages) <= room:
+    if not _has_history(messages) or estimate_max_tokens(messages) <= room:
         return messages
-    return fit(messages, await count([each.content for each in messages]), room)
+    return drop_oldest_exchanges(messages, await count([each.content for each in messages]), room)
 
 
-def fit(messages: Sequence[Message], counts: Sequence[int], room: int) -> Sequence[Message]:
+def drop_oldest_exchanges(
+    messages: Sequence[Message], counts: Sequence[int], room: int
+) -> Sequence[Message]:
     """Return the system's messages, the question (the last), and the latest exchanges that fit.
 
     `counts` holds the tokens of each message's text. An exchange stays or goes as a whole; once
@@ -36,7 +38,7 @@ def fit(messages: Sequence[Message], counts: Sequence[int], room: int) -> Sequen
     """
     sizes = [tokens + MESSAGE_TOKENS for tokens in counts]
     kept = {at for at, each in enumerate(messages) if each.role == "system"} | {len(messages) - 1}
-    exchanges = _exchanges(messages)
+    exchanges = _group_exchanges(messages)
     if messages[-1].role == "tool" and exchanges:  # a result makes no sense without its call
         kept.update(exchanges.pop())
     left = room - sum(sizes[at] for at in kept)
@@ -48,12 +50,12 @@ def fit(messages: Sequence[Message], counts: Sequence[int], room: int) -> Sequen
     return [each for at, each in enumerate(messages) if at in kept]
 
 
-def most_tokens(messages: Sequence[Message]) -> int:
+def estimate_max_tokens(messages: Sequence[Message]) -> int:
     """Return what `messages` can be at most, without counting: a token is at least one byte."""
-    return sum(_bytes(each.content) + MESSAGE_TOKENS for each in messages)
+    return sum(_count_bytes(each.content) + MESSAGE_TOKENS for each in messages)
 
 
-def _bytes(text: str) -> int:
+def _count_bytes(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
@@ -61,7 +63,7 @@ def _has_history(messages: Sequence[Message]) -> bool:
     return any(each.role != "system" for each in messages[:-1])
 
 
-def _exchanges(messages: Sequence[Message]) -> list[list[int]]:
+def _group_exchanges(messages: Sequence[Message]) -> list[list[int]]:
     """Return where the turns before the question are, a list for each question with its answer."""
     exchanges: list[list[int]] = []
     before = "assistant"

@@ -26,7 +26,7 @@ async def in_context(
     *brought, question = ask.messages
     if ask.continues:
         runs = await _answered(ask, tables, exchanges, before)
-        stored = await tables.brought(ask.owner, ask.conversation_id)
+        stored = await tables.list_initial_messages(ask.owner, ask.conversation_id)
         if runs or stored:
             if ask.appends:
                 ask, brought = _led_up_to(ask, brought), []
@@ -59,7 +59,7 @@ async def _answered(
     """Return the runs of the last exchanges: with a tool's result, what it was called for too."""
     limit = exchanges
     while True:
-        runs = await tables.exchanges(ask.owner, ask.conversation_id, limit, before)
+        runs = await tables.list_exchanges(ask.owner, ask.conversation_id, limit, before)
         if len(runs) < limit or not runs or role_of(runs[0].whole) != "tool":
             return runs
         limit *= 2

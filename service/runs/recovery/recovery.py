@@ -84,7 +84,7 @@ class Recovery:
 
     async def _take_over(self, worker_id: str, spooled: Sequence[Spooled]) -> None:
         for run in await self._store.workers.unfinished(worker_id):
-            segments = await self._store.runs.segments(run.owner, run.id)
+            segments = await self._store.runs.list_segments(run.owner, run.id)
             stored = events_of(segments, 0)
             batch = self._last_batch(
                 run, stored, [each for each in spooled if each.run_id == run.id]

@@ -45,7 +45,7 @@ class StoredRuns:
 
     async def events(self, stored: StoredRun, after: int = 0) -> list[Event]:
         """Return the committed events of a run that follow event `after`."""
-        segments = await self._tables.segments(stored.owner, stored.id, after)
+        segments = await self._tables.list_segments(stored.owner, stored.id, after)
         return events_of(segments, after)
 
     async def new_events(self, run: Run) -> list[Event]:
@@ -53,7 +53,7 @@ class StoredRuns:
 
         Raises RequestError 404 when the run has been deleted, 410 when its events have expired.
         """
-        segments = await self._tables.segments(run.owner, run.id, len(run.log))
+        segments = await self._tables.list_segments(run.owner, run.id, len(run.log))
         if not segments:
             stored = await self._tables.get(run.owner, run.id)
             if stored is None:
@@ -65,7 +65,7 @@ class StoredRuns:
     async def say_watched(self, run: Run) -> None:
         """Tell the process that works on `run` that somebody reads it here."""
         until = datetime.now(UTC) + timedelta(seconds=_WATCH_S)
-        await self._tables.watch(run.owner, run.id, until)
+        await self._tables.mark_watched(run.owner, run.id, until)
 
     def joined(self, mirror: RemoteRun) -> None:
         self._mirrors[mirror.id] = mirror

@@ -20,8 +20,8 @@ from service.store.connections.urls import Address, Dialect
 
 _READERS = 4
 _POSTGRES_WRITERS = 3
-_CONNECTED_WITHIN_S = 10.0
-_IDLE_SHARE = 3  # of the time limit; long before a silent process is taken for dead
+_CONNECT_TIMEOUT_S = 10.0
+_IDLE_FACTOR = 3  # of the time limit; long before a silent process is taken for dead
 _BUSY_SHARE = 0.75  # of the time limit: "locked" is to be heard before "too slow"
 
 
@@ -47,14 +47,14 @@ class Engines:
 
 def open_engines(address: Address, timeout_s: float) -> Engines:
     """Return pools that connect when first used; nothing of theirs waits past `timeout_s`."""
-    opened = _sqlite if address.dialect == "sqlite" else _postgresql
+    opened = _open_sqlite if address.dialect == "sqlite" else _open_postgresql
     return opened(address, timeout_s)
 
 
 # --- SQLite ---
 
 
-def _sqlite(address: Address, timeout_s: float) -> Engines:
+def _open_sqlite(address: Address, timeout_s: float) -> Engines:
     options: dict[str, Any] = {
         "pool_timeout": timeout_s,
         "max_overflow": 0,
@@ -77,7 +77,7 @@ def _sqlite(address: Address, timeout_s: float) -> Engines:
 
 
 def _prepare_writer(connection: Any, _record: object) -> None:
-    _pragmas(
+    _set_pragmas(
         connection,
         "journal_mode = WAL",  # readers and the writer do not wait for each other
         "synchronous = FULL",  # a commit is on the disk when it returns
@@ -87,10 +87,10 @@ def _prepare_writer(connection: Any, _record: object) -> None:
 
 
 def _prepare_reader(connection: Any, _record: object) -> None:
-    _pragmas(connection, "query_only = ON")
+    _set_pragmas(connection, "query_only = ON")
 
 
-def _pragmas(connection: Any, *pragmas: str) -> None:
+def _set_pragmas(connection: Any, *pragmas: str) -> None:
     cursor = connection.cursor()
     for pragma in pragmas:
         cursor.execute(f"PRAGMA {pragma}")
@@ -109,18 +109,18 @@ def _begin(connection: Connection) -> None:
 # --- PostgreSQL ---
 
 
-def _postgresql(address: Address, timeout_s: float) -> Engines:
+def _open_postgresql(address: Address, timeout_s: float) -> Engines:
     connections: WeakSet[Any] = WeakSet()
 
     async def connect(**options: Any) -> Any:
         connection = await asyncpg.connect(
             dsn=address.dsn,
-            timeout=min(timeout_s, _CONNECTED_WITHIN_S),
+            timeout=min(timeout_s, _CONNECT_TIMEOUT_S),
             command_timeout=timeout_s,
             server_settings={
                 "application_name": "llm-sse-service",
                 # A process that is frozen in the midst of a transaction would keep its rows.
-                "idle_in_transaction_session_timeout": str(int(timeout_s * _IDLE_SHARE * 1000)),
+                "idle_in_transaction_session_timeout": str(int(timeout_s * _IDLE_FACTOR * 1000)),
             },
             **options,
         )

@@ -12,7 +12,7 @@ from service.errors import StorageUnavailable
 from telemetry import UnavailableReason
 
 # What `reading` one of these may raise: a driver's error, or a connection's.
-FOREIGN = (SQLAlchemyError, OSError)
+DRIVER_ERRORS = (SQLAlchemyError, OSError)
 
 _SENTENCES: Mapping[UnavailableReason, str] = {
     "locked": "The database is locked by another program.",
@@ -55,33 +55,33 @@ _POSTGRESQL: Mapping[str, UnavailableReason] = {
     "57014": "slow",  # cancelled
     "58": "down",  # the server's own I/O
 }
-_ONCE_MORE = frozenset({"40001", "40P01"})
+_RETRYABLE_SQLSTATES = frozenset({"40001", "40P01"})
 
 
-def is_worth_repeating(error: BaseException) -> bool:
+def is_retryable(error: BaseException) -> bool:
     """Whether the same transaction, begun again at once, is likely to succeed."""
     if not isinstance(error, DBAPIError):
         return False
     # A connection that the server had closed earlier is found dead only when it is used.
     return (
         error.connection_invalidated
-        or _sqlstate(error) in _ONCE_MORE
+        or _get_sqlstate(error) in _RETRYABLE_SQLSTATES
         or type(error.orig).__name__ == "InvalidCachedStatementError"
     )
 
 
-def unavailable(error: BaseException) -> StorageUnavailable | None:
+def translate_error(error: BaseException) -> StorageUnavailable | None:
     """Return what to tell the user, None when the error is a bug."""
-    reason = _reason(error)
-    return None if reason is None else refused(reason)
+    reason = _find_reason(error)
+    return None if reason is None else make_unavailable(reason)
 
 
-def refused(reason: UnavailableReason) -> StorageUnavailable:
+def make_unavailable(reason: UnavailableReason) -> StorageUnavailable:
     """Return the error for one of the known reasons."""
     return StorageUnavailable(_SENTENCES[reason], reason=reason)
 
 
-def _reason(error: BaseException) -> UnavailableReason | None:
+def _find_reason(error: BaseException) -> UnavailableReason | None:
     if isinstance(error, PoolTimeout | TimeoutError):
         return "slow"
     if isinstance(error, OSError):
@@ -90,18 +90,18 @@ def _reason(error: BaseException) -> UnavailableReason | None:
         return None
     code = getattr(error.orig, "sqlite_errorcode", None)
     if code is not None:
-        return _SQLITE.get(code & 0xFF) or _of_sqlite_message(str(error.orig))
-    state = _sqlstate(error)
+        return _SQLITE.get(code & 0xFF) or _find_sqlite_reason(str(error.orig))
+    state = _get_sqlstate(error)
     fits = [known for known in _POSTGRESQL if state.startswith(known)]
     if fits:
         return _POSTGRESQL[max(fits, key=len)]
     return "down" if error.connection_invalidated or "connection is closed" in str(error) else None
 
 
-def _of_sqlite_message(message: str) -> UnavailableReason | None:
+def _find_sqlite_reason(message: str) -> UnavailableReason | None:
     # SQLITE_ERROR is the code of every mistake in a statement.
     return "schema" if message.startswith(("no such table", "no such column")) else None
 
 
-def _sqlstate(error: DBAPIError) -> str:
+def _get_sqlstate(error: DBAPIError) -> str:
     return getattr(error.orig, "sqlstate", None) or ""

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import aiosqlite
 
-_Errand = Callable[[sqlite3.Connection], None]
+_ThreadJob = Callable[[sqlite3.Connection], None]
 
 
 class Cursor:
@@ -34,13 +34,15 @@ class Cursor:
 
     async def execute(self, statement: str, parameters: Sequence[Any] = ()) -> Self:
         if statement.startswith("BEGIN"):
-            self._connection.later(lambda connection: _close(connection.execute(statement)))
+            self._connection.later(lambda connection: _close_cursor(connection.execute(statement)))
         else:
             await self._connection.errand(partial(self._execute, statement, parameters))
         return self
 
     async def executemany(self, statement: str, rows: Sequence[Sequence[Any]]) -> Self:
-        self._connection.later(lambda connection: _close(connection.executemany(statement, rows)))
+        self._connection.later(
+            lambda connection: _close_cursor(connection.executemany(statement, rows))
+        )
         return self
 
     async def fetchall(self) -> Sequence[Any]:
@@ -64,16 +66,16 @@ class Cursor:
 class SqliteConnection(aiosqlite.Connection):
     """A connection that gathers what need not be told about."""
 
-    _waiting: Sequence[_Errand] = ()
+    _waiting: Sequence[_ThreadJob] = ()
 
-    def later(self, work: _Errand) -> None:
+    def later(self, work: _ThreadJob) -> None:
         """Run `work` in the connection's thread with the next errand."""
         self._waiting = [*self._waiting, work]
 
-    async def errand(self, work: _Errand) -> None:
+    async def errand(self, work: _ThreadJob) -> None:
         """Run `work` in the connection's thread, after what was left for later."""
         waiting, self._waiting = self._waiting, ()
-        await self._execute(_run, self._conn, [*waiting, work])  # type: ignore[no-untyped-call]  # theirs
+        await self._execute(_run_jobs, self._conn, [*waiting, work])  # type: ignore[no-untyped-call]  # theirs
 
     def cursor(self) -> Cursor:  # type: ignore[override]  # theirs is also a context manager
         return Cursor(self)
@@ -95,10 +97,10 @@ def connect(path: str, **options: Any) -> SqliteConnection:
     return connection
 
 
-def _run(connection: sqlite3.Connection, errands: Sequence[_Errand]) -> None:
+def _run_jobs(connection: sqlite3.Connection, errands: Sequence[_ThreadJob]) -> None:
     for errand in errands:
         errand(connection)
 
 
-def _close(cursor: sqlite3.Cursor) -> None:
+def _close_cursor(cursor: sqlite3.Cursor) -> None:
     cursor.close()

@@ -17,7 +17,7 @@ from telemetry import register_secret
 Dialect = Literal["sqlite", "postgresql"]
 
 # What libpq understands and asyncpg would pass on to the server, which refuses it.
-_ONLY_LIBPQ = frozenset(
+_LIBPQ_ONLY_OPTIONS = frozenset(
     {
         "channel_binding", "connect_timeout", "gssencmode", "keepalives", "keepalives_count",
         "keepalives_idle", "keepalives_interval", "sslcompression", "tcp_user_timeout",
@@ -62,7 +62,7 @@ def parse_url(text: str) -> Address:
         raise SettingsError("DATABASE_URL: cannot be read; a password's special characters are %XX")
     if url.password:
         register_secret(str(url.password))
-    read = _SCHEMES.get(url.drivername)
+    read = _PARSERS.get(url.drivername)
     if read is None:
         raise SettingsError(
             "DATABASE_URL: must begin with sqlite:///, postgres:// or postgresql://"
@@ -70,7 +70,7 @@ def parse_url(text: str) -> Address:
     return read(url)
 
 
-def _sqlite(url: URL) -> Address:
+def _parse_sqlite(url: URL) -> Address:
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
         raise SettingsError(
             "DATABASE_URL: SQLite needs a file, as in sqlite:///data/service.db; "
@@ -83,16 +83,16 @@ def _sqlite(url: URL) -> Address:
     return Address("sqlite", path=Path(url.database).absolute())
 
 
-def _postgresql(url: URL) -> Address:
-    kept = {name: value for name, value in url.query.items() if name not in _ONLY_LIBPQ}
+def _parse_postgresql(url: URL) -> Address:
+    kept = {name: value for name, value in url.query.items() if name not in _LIBPQ_ONLY_OPTIONS}
     plain = url.set(drivername="postgresql", query=kept)
     return Address("postgresql", dsn=plain.render_as_string(hide_password=False))
 
 
-_SCHEMES: Mapping[str, Callable[[URL], Address]] = {
-    "sqlite": _sqlite,
-    "sqlite+aiosqlite": _sqlite,
-    "postgres": _postgresql,
-    "postgresql": _postgresql,
-    "postgresql+asyncpg": _postgresql,
+_PARSERS: Mapping[str, Callable[[URL], Address]] = {
+    "sqlite": _parse_sqlite,
+    "sqlite+aiosqlite": _parse_sqlite,
+    "postgres": _parse_postgresql,
+    "postgresql": _parse_postgresql,
+    "postgresql+asyncpg": _parse_postgresql,
 }

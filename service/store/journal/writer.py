@@ -167,7 +167,7 @@ def _config_rows(openings: Iterable[NewRun]) -> Sequence[Values]:
 
 
 def _brought(opening: NewRun) -> Iterable[Values]:
-    for position, message in enumerate(opening.brought):
+    for position, message in enumerate(opening.initial_messages):
         yield {
             "owner": opening.ask.owner,
             "conversation_id": opening.ask.conversation_id,

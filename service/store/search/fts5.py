@@ -18,31 +18,31 @@ from service.store.database import Database
 from service.store.search.excerpt import Span
 from service.store.search.index import (
     ANSWER_WEIGHT,
-    CANDIDATES,
+    MAX_RANKED,
     QUESTION_WEIGHT,
-    Found,
-    Request,
+    RankedRuns,
+    SearchRequest,
     Texts,
 )
-from service.store.search.query import fts5
+from service.store.search.query import to_fts5
 
 _INDEXES = ("run_stems", "run_words")
-_CAN_ERASE = sqlite3.sqlite_version_info >= (3, 42)
-_DENSE = 16  # rows for each that is ranked
-_MERGED_PAGES = 300  # in one transaction: some 50 ms
+_HAS_SECURE_DELETE = sqlite3.sqlite_version_info >= (3, 42)
+_MAX_ROWS_PER_CANDIDATE = 16  # rows for each that is ranked
+_MERGE_PAGES = 300  # in one transaction: some 50 ms
 
 # FTS5 walks from the newest row back, and stops when it has enough.
-_CANDIDATES = f"""
+_SELECT_CANDIDATES = f"""
     SELECT rowid FROM {{index}} WHERE {{index}} MATCH :match
-    ORDER BY rowid DESC LIMIT {CANDIDATES + 1}
+    ORDER BY rowid DESC LIMIT {MAX_RANKED + 1}
 """
-_RANKED = f"""
+_SELECT_RANKED = f"""
     SELECT rowid AS number, -bm25({{index}}, 0, {QUESTION_WEIGHT}, {ANSWER_WEIGHT}) AS score
     FROM {{index}} WHERE {{index}} MATCH :match AND rowid >= :oldest
         AND +rowid IN (SELECT value FROM json_each(:numbers))
     ORDER BY score DESC, rowid DESC LIMIT :limit OFFSET :offset
 """
-_HIGHLIGHTED = """
+_SELECT_HIGHLIGHTED = """
     SELECT
         rowid AS number,
         highlight({index}, 1, :begin, :end) AS question,
@@ -55,58 +55,58 @@ class Fts5:
     """The tables `run_stems` and `run_words`, which hold the owner as a word."""
 
     async def find(
-        self, connection: AsyncConnection, request: Request, limit: int, offset: int
-    ) -> Found:
-        owned = f"(owner : {_owner_word(request.owner)}) AND ({_expression(request)})"
-        candidates = _statement(_CANDIDATES, request)
+        self, connection: AsyncConnection, request: SearchRequest, limit: int, offset: int
+    ) -> RankedRuns:
+        owned = f"(owner : {_encode_owner(request.owner)}) AND ({_make_expression(request)})"
+        candidates = _format_statement(_SELECT_CANDIDATES, request)
         numbers = (await connection.scalars(candidates, {"match": owned})).all()
         if not numbers:
-            return Found({}, 0, is_capped=False)
-        newest = [*numbers[:CANDIDATES]]
+            return RankedRuns({}, 0, is_capped=False)
+        newest = [*numbers[:MAX_RANKED]]
         values = {
             # bm25 counts all rows of each word, the owner's too. That is spared where the others'
             # rows, which are passed over then, cannot be many.
-            "match": _expression(request) if _is_dense(newest) else owned,
+            "match": _make_expression(request) if _is_dense(newest) else owned,
             "oldest": newest[-1],
             "numbers": json.dumps(newest),
             "limit": limit,
             "offset": offset,
         }
-        rows = await connection.execute(_statement(_RANKED, request), values)
-        return Found(
-            {row.number: row.score for row in rows}, len(newest), len(numbers) > CANDIDATES
+        rows = await connection.execute(_format_statement(_SELECT_RANKED, request), values)
+        return RankedRuns(
+            {row.number: row.score for row in rows}, len(newest), len(numbers) > MAX_RANKED
         )
 
     async def matches(
-        self, connection: AsyncConnection, request: Request, runs: Mapping[int, Texts]
+        self, connection: AsyncConnection, request: SearchRequest, runs: Mapping[int, Texts]
     ) -> Mapping[int, Sequence[Sequence[Span]]]:
-        statement = _statement(_HIGHLIGHTED, request)
+        statement = _format_statement(_SELECT_HIGHLIGHTED, request)
         mark = secrets.token_hex(8)  # what no text holds
         rows = await connection.execute(
             statement.bindparams(sa.bindparam("numbers", expanding=True)),
             {
-                "match": _expression(request),
+                "match": _make_expression(request),
                 "numbers": list(runs),
                 "begin": f"{mark}(",
                 "end": f"{mark})",
             },
         )
         return {
-            row.number: [_spans(text.split(mark)) for text in (row.question, row.answer)]
+            row.number: [_parse_spans(text.split(mark)) for text in (row.question, row.answer)]
             for row in rows
         }
 
 
-async def erase_on_delete(connection: AsyncConnection) -> None:
+async def enable_secure_delete(connection: AsyncConnection) -> None:
     """Have FTS5 take words out when rows are deleted, instead of noting that they are gone."""
-    if connection.dialect.name == "sqlite" and _CAN_ERASE:
+    if connection.dialect.name == "sqlite" and _HAS_SECURE_DELETE:
         for index in _INDEXES:
             await connection.exec_driver_sql(
                 f"INSERT INTO {index} ({index}, rank) VALUES ('secure-delete', 1)"
             )
 
 
-async def erase_traces(database: Database) -> None:
+async def purge_deleted_text(database: Database) -> None:
     """Take what was deleted out of SQLite's log, and out of the index where it still is.
 
     As far as that can be done now; what is left goes with the next.
@@ -114,14 +114,14 @@ async def erase_traces(database: Database) -> None:
     if database.dialect != "sqlite":
         return
     with suppress(StorageUnavailable):
-        for index in () if _CAN_ERASE else _INDEXES:
-            pages = -_MERGED_PAGES  # all of the index, from the first step on
-            while await database.write(partial(_merge, index, pages)):
-                pages = _MERGED_PAGES
+        for index in () if _HAS_SECURE_DELETE else _INDEXES:
+            pages = -_MERGE_PAGES  # all of the index, from the first step on
+            while await database.write(partial(_merge_step, index, pages)):
+                pages = _MERGE_PAGES
         await database.checkpoint()
 
 
-async def _merge(index: str, pages: int, connection: AsyncConnection) -> bool:
+async def _merge_step(index: str, pages: int, connection: AsyncConnection) -> bool:
     """Rewrite some of the index without what was deleted; returns whether there may be more."""
     changes = sa.text("SELECT total_changes()")
     before = await connection.scalar(changes)
@@ -132,24 +132,24 @@ async def _merge(index: str, pages: int, connection: AsyncConnection) -> bool:
     return int(after or 0) - int(before or 0) > 1
 
 
-def _statement(sql: str, request: Request) -> sa.TextClause:
+def _format_statement(sql: str, request: SearchRequest) -> sa.TextClause:
     return sa.text(sql.format(index="run_stems" if request.is_stemmed else "run_words"))
 
 
-def _expression(request: Request) -> str:
-    return f"{{question answer}} : ({fts5(request.query)})"
+def _make_expression(request: SearchRequest) -> str:
+    return f"{{question answer}} : ({to_fts5(request.query)})"
 
 
 def _is_dense(newest: Sequence[int]) -> bool:
-    return newest[0] - newest[-1] < _DENSE * len(newest)
+    return newest[0] - newest[-1] < _MAX_ROWS_PER_CANDIDATE * len(newest)
 
 
-def _owner_word(owner: str) -> str:
+def _encode_owner(owner: str) -> str:
     """Return the owner as the index has it: a word that nothing folds or stems."""
     return f"o{owner.encode('utf-8', 'replace').hex()}0"
 
 
-def _spans(pieces: Sequence[str]) -> list[Span]:
+def _parse_spans(pieces: Sequence[str]) -> list[Span]:
     """Return where matches are; a piece begins with "(" in one, with ")" after one."""
     spans, place = [], len(pieces[0])
     for piece in pieces[1:]:

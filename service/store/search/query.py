@@ -12,8 +12,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-MOST_TERMS = 50  # of a query; what comes after is left out
-MOST_CHARS = 500  # of a word; PostgreSQL refuses those of more than 2 KB
+MAX_TERMS = 50  # of a query; what comes after is left out
+MAX_WORD_CHARS = 500  # of a word; PostgreSQL refuses those of more than 2 KB
 
 Term = tuple[str, ...]  # a word, or the words of a phrase
 
@@ -60,20 +60,20 @@ class Query:
         return tuple(dict.fromkeys(term for each in self.alternatives for term in each.wanted))
 
 
-def parse(text: str, stop_words: frozenset[str] = frozenset()) -> Query | None:
+def parse_query(text: str, stop_words: frozenset[str] = frozenset()) -> Query | None:
     """Return what is looked for, None when nothing is: no word, or only unwanted or stop words."""
     groups: list[list[re.Match[str]]] = [[]]
-    for piece in [*_PIECE.finditer(text)][:MOST_TERMS]:
+    for piece in [*_PIECE.finditer(text)][:MAX_TERMS]:
         if piece[0].lower() == "or":
             groups.append([])
         else:
             groups[-1].append(piece)
-    alternatives = [_alternative(group, stop_words) for group in groups]
+    alternatives = [_parse_alternative(group, stop_words) for group in groups]
     useful = tuple(each for each in alternatives if each.wanted)
     return Query(useful) if useful else None
 
 
-def fold(text: str) -> str:
+def normalize(text: str) -> str:
     """Return `text` in small letters, Latin ones without accents: as it is in the index."""
     low = text.lower()
     if low.isascii():
@@ -82,39 +82,43 @@ def fold(text: str) -> str:
     return unicodedata.normalize("NFC", _ACCENTED.sub(r"\1", apart))
 
 
-def fts5(query: Query) -> str:
+def to_fts5(query: Query) -> str:
     """Return an expression for FTS5. Source: https://www.sqlite.org/fts5.html#full_text_query_syntax"""
-    return " OR ".join(f"({_fts5(each)})" for each in query.alternatives)
+    return " OR ".join(f"({_alternative_to_fts5(each)})" for each in query.alternatives)
 
 
-def websearch(query: Query) -> str:
+def to_websearch(query: Query) -> str:
     """Return what PostgreSQL's websearch_to_tsquery is to read: all terms in quotes."""
     return " or ".join(
-        " ".join([*_quoted(each.wanted), *(f"-{term}" for term in _quoted(each.unwanted))])
+        " ".join(
+            [*_quote_terms(each.wanted), *(f"-{term}" for term in _quote_terms(each.unwanted))]
+        )
         for each in query.alternatives
     )
 
 
-def _alternative(pieces: Sequence[re.Match[str]], stop_words: frozenset[str]) -> Alternative:
-    terms = [(bool(piece["minus"]), _term(piece, stop_words)) for piece in pieces]
+def _parse_alternative(pieces: Sequence[re.Match[str]], stop_words: frozenset[str]) -> Alternative:
+    terms = [(bool(piece["minus"]), _parse_term(piece, stop_words)) for piece in pieces]
     return Alternative(
         wanted=tuple(term for is_unwanted, term in terms if term and not is_unwanted),
         unwanted=tuple(term for is_unwanted, term in terms if term and is_unwanted),
     )
 
 
-def _term(piece: re.Match[str], stop_words: frozenset[str]) -> Term:
+def _parse_term(piece: re.Match[str], stop_words: frozenset[str]) -> Term:
     plain = piece["plain"]
-    words = tuple(word[:MOST_CHARS] for word in WORD.findall(fold(plain or piece["quoted"])))
+    words = tuple(
+        word[:MAX_WORD_CHARS] for word in WORD.findall(normalize(plain or piece["quoted"]))
+    )
     return () if plain and len(words) == 1 and words[0] in stop_words else words
 
 
-def _fts5(alternative: Alternative) -> str:
-    wanted = " AND ".join(_quoted(alternative.wanted))
-    unwanted = " OR ".join(_quoted(alternative.unwanted))
+def _alternative_to_fts5(alternative: Alternative) -> str:
+    wanted = " AND ".join(_quote_terms(alternative.wanted))
+    unwanted = " OR ".join(_quote_terms(alternative.unwanted))
     return f"({wanted}) NOT ({unwanted})" if unwanted else wanted
 
 
-def _quoted(terms: Iterable[Term]) -> list[str]:
+def _quote_terms(terms: Iterable[Term]) -> list[str]:
     # Words hold no quotes, so there is nothing to escape.
     return [f'"{" ".join(term)}"' for term in terms]

@@ -12,10 +12,10 @@ from service.store.records import Page, SearchHit
 from service.store.rows import RUN_COLUMNS, stored_run
 from service.store.schema import runs
 from service.store.scope import Scope
-from service.store.search.excerpt import excerpt
+from service.store.search.excerpt import make_excerpt
 from service.store.search.fts5 import Fts5
-from service.store.search.index import Request, SearchIndex
-from service.store.search.query import ENGLISH_STOP_WORDS, parse
+from service.store.search.index import SearchIndex, SearchRequest
+from service.store.search.query import ENGLISH_STOP_WORDS, parse_query
 from service.store.search.tsvector import Tsvector
 
 # `en` finds other forms of a word and passes over stop words; all others find words as they are.
@@ -44,14 +44,14 @@ class Search:
         if lang not in LANGUAGES:
             message = f"The language must be one of {', '.join(LANGUAGES)}."
             raise RequestError(400, "bad_request", message, [FieldError("lang", message)])
-        parsed = parse(query, ENGLISH_STOP_WORDS if lang == "en" else frozenset())
+        parsed = parse_query(query, ENGLISH_STOP_WORDS if lang == "en" else frozenset())
         if parsed is None:
             return Page((), 0)
-        request = Request(owner, parsed, is_stemmed=lang == "en")
+        request = SearchRequest(owner, parsed, is_stemmed=lang == "en")
         return await self._database.read(partial(self._find, request, limit, offset), "search")
 
     async def _find(
-        self, request: Request, limit: int, offset: int, connection: AsyncConnection
+        self, request: SearchRequest, limit: int, offset: int, connection: AsyncConnection
     ) -> Page[SearchHit]:
         found = await self._index.find(connection, request, limit, offset)
         if not found.ranks:
@@ -63,7 +63,9 @@ class Search:
         matches = await self._index.matches(connection, request, texts)
         hits = [
             SearchHit(
-                run=by_number[number], rank=rank, snippet=excerpt(texts[number], matches[number])
+                run=by_number[number],
+                rank=rank,
+                snippet=make_excerpt(texts[number], matches[number]),
             )
             for number, rank in found.ranks.items()
             if number in by_number

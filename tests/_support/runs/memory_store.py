@@ -97,7 +97,7 @@ class Tables:
     runs: dict[str, StoredRun] = field(default_factory=dict)
     expire_at: dict[str, datetime] = field(default_factory=dict)
     conversations: dict[Owned, datetime] = field(default_factory=dict)
-    brought: dict[Owned, list[Message]] = field(default_factory=dict)
+    initial_messages: dict[Owned, list[Message]] = field(default_factory=dict)
     segments: dict[str, dict[int, Segment]] = field(default_factory=dict)
     answers: dict[str, dict[str, AgentAnswer]] = field(default_factory=dict)
     keys: dict[Owned, KnownKey] = field(default_factory=dict)
@@ -211,21 +211,21 @@ class MemoryRuns(RunStore):
     async def get(self, owner: str, run_id: str) -> StoredRun | None:
         return (await self._read()).own(owner, run_id)
 
-    async def segments(self, owner: str, run_id: str, after: int = 0) -> list[Segment]:
+    async def list_segments(self, owner: str, run_id: str, after: int = 0) -> list[Segment]:
         tables = await self._read()
         kept = tables.segments.get(run_id, {}) if tables.own(owner, run_id) else {}
         return [kept[first] for first in sorted(kept) if kept[first].last_seq > after]
 
-    async def answers(self, owner: str, run_id: str) -> list[AgentAnswer]:
+    async def list_agent_answers(self, owner: str, run_id: str) -> list[AgentAnswer]:
         tables = await self._read()
         kept = tables.answers.get(run_id, {}) if tables.own(owner, run_id) else {}
         return sorted(kept.values(), key=lambda each: (each.created_at, each.agent))
 
-    async def key(self, owner: str, key: str, now: datetime) -> KnownKey | None:
+    async def find_key(self, owner: str, key: str, now: datetime) -> KnownKey | None:
         known = (await self._read()).keys.get((owner, key))
         return known if known is not None and known.expires_at > now else None
 
-    async def exchanges(
+    async def list_exchanges(
         self, owner: str, conversation_id: str, limit: int, before: str | None = None
     ) -> list[StoredRun]:
         tables = await self._read()
@@ -240,7 +240,7 @@ class MemoryRuns(RunStore):
         ]
         return found[-limit:] if limit else []
 
-    async def latest(self, owner: str, conversation_id: str) -> str | None:
+    async def find_latest_run_id(self, owner: str, conversation_id: str) -> str | None:
         wanted = (owner, conversation_id, None)
         return max(
             (
@@ -251,13 +251,13 @@ class MemoryRuns(RunStore):
             default=None,
         )
 
-    async def brought(self, owner: str, conversation_id: str) -> list[Message]:
-        return list((await self._read()).brought.get((owner, conversation_id), []))
+    async def list_initial_messages(self, owner: str, conversation_id: str) -> list[Message]:
+        return list((await self._read()).initial_messages.get((owner, conversation_id), []))
 
-    async def ask_to_stop(self, owner: str, run_id: str) -> None:
+    async def request_stop(self, owner: str, run_id: str) -> None:
         await self._signal(owner, run_id, lambda known: replace(known, stop=True))
 
-    async def watch(self, owner: str, run_id: str, until: datetime) -> None:
+    async def mark_watched(self, owner: str, run_id: str, until: datetime) -> None:
         await self._signal(owner, run_id, lambda known: replace(known, watched_until=until))
 
     async def _signal(self, owner: str, run_id: str, change: Callable[[Signal], Signal]) -> None:
@@ -352,8 +352,8 @@ def _open(tables: Tables, opening: NewRun) -> None:
     conversation = ask.owner, ask.conversation_id
     tables.conversations.setdefault(conversation, opening.created_at)
     tables.runs.setdefault(opening.run_id, StoredRun(**values))
-    if opening.brought:
-        tables.brought.setdefault(conversation, list(opening.brought))
+    if opening.initial_messages:
+        tables.initial_messages.setdefault(conversation, list(opening.initial_messages))
     retried = tables.own(ask.owner, opening.retry_of) if opening.retry_of else None
     if retried is not None and retried.superseded_by is None:
         tables.runs[retried.id] = replace(retried, superseded_by=opening.run_id)
@@ -392,4 +392,4 @@ def _drop(tables: Tables, run_id: str) -> None:
     others = {(each.owner, each.conversation_id) for each in tables.runs.values()}
     if conversation not in others and tables.conversations[conversation] == run.created_at:
         del tables.conversations[conversation]
-        tables.brought.pop(conversation, None)
+        tables.initial_messages.pop(conversation, None)

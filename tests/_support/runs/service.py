@@ -105,11 +105,11 @@ class Service:
 
     async def kept_events(self, run: Run) -> list[Event]:
         """Return the events of a run that the store has."""
-        return events_of(await self.memory.runs.segments(run.owner, run.id), 0)
+        return events_of(await self.memory.runs.list_segments(run.owner, run.id), 0)
 
     async def answers(self, run: Run) -> dict[str, AgentAnswer]:
         """Return the agents' answers that the store has, by agent."""
-        found = await self.memory.runs.answers(run.owner, run.id)
+        found = await self.memory.runs.list_agent_answers(run.owner, run.id)
         return {answer.agent: answer for answer in found}
 
     async def refusal(self, run_id: str, owner: str = ME) -> RequestError:

@@ -7,7 +7,12 @@ from collections.abc import Sequence
 import pytest
 
 from service.domain import Message
-from service.llm.tokens.window import MESSAGE_TOKENS, fit, most_tokens, trimmed
+from service.llm.tokens.window import (
+    MESSAGE_TOKENS,
+    drop_oldest_exchanges,
+    estimate_max_tokens,
+    trim_history,
+)
 
 
 def _talk(text: str) -> list[Message]:
@@ -19,7 +24,7 @@ def _talk(text: str) -> list[Message]:
 def _fits(talk: str, room: int) -> str:
     """Return who is left when each message is one token and what surrounds it."""
     messages = _talk(talk)
-    left = fit(messages, [1] * len(messages), room * (1 + MESSAGE_TOKENS))
+    left = drop_oldest_exchanges(messages, [1] * len(messages), room * (1 + MESSAGE_TOKENS))
     return " ".join(message.content for message in left)
 
 
@@ -61,15 +66,15 @@ def test_what_the_system_says_midway_stays_where_it_is() -> None:
 
 def test_nothing_older_is_kept_than_the_first_exchange_that_does_not_fit() -> None:
     messages = _talk("u1 a1 u2 a2 u3")
-    left = fit(messages, [1, 1, 100, 1, 1], 50)
+    left = drop_oldest_exchanges(messages, [1, 1, 100, 1, 1], 50)
     assert [message.content for message in left] == ["u3"]
 
 
 def test_the_room_is_used_to_the_last_token() -> None:
     messages = _talk("u1 a1 u2")
     needed = 10 + 20 + 30 + 3 * MESSAGE_TOKENS
-    assert fit(messages, [10, 20, 30], needed) == messages
-    assert fit(messages, [10, 20, 30], needed - 1) == messages[-1:]
+    assert drop_oldest_exchanges(messages, [10, 20, 30], needed) == messages
+    assert drop_oldest_exchanges(messages, [10, 20, 30], needed - 1) == messages[-1:]
 
 
 # --- when counting is worth it ---
@@ -89,23 +94,23 @@ class Counting:
 @pytest.mark.parametrize("talk", ["u1", "s1 u1"])
 async def test_a_question_without_history_is_never_counted_however_long(talk: str) -> None:
     count, messages = Counting(), _talk(talk)
-    assert await trimmed(messages, -1, count) is messages
+    assert await trim_history(messages, -1, count) is messages
     assert count.calls == 0
 
 
 async def test_a_conversation_that_fits_by_its_bytes_is_not_counted() -> None:
     count, messages = Counting(), _talk("s1 u1 a1 u2")
-    assert await trimmed(messages, most_tokens(messages), count) is messages
+    assert await trim_history(messages, estimate_max_tokens(messages), count) is messages
     assert count.calls == 0
 
 
 async def test_a_conversation_that_may_be_too_long_is_counted_once_and_trimmed() -> None:
     count, messages = Counting(), _talk("s1 u1 a1 u2")
-    assert await trimmed(messages, most_tokens(messages) - 1, count) == _talk("s1 u2")
+    assert await trim_history(messages, estimate_max_tokens(messages) - 1, count) == _talk("s1 u2")
     assert count.calls == 1
 
 
 @pytest.mark.parametrize("text", ["plain", "naïve", "空は青い", "😀", "\ud800"])
 def test_no_text_has_more_tokens_than_its_bytes(text: str) -> None:
     bytes_ = len(text.encode("utf-8", "surrogatepass"))
-    assert most_tokens([Message("user", text)]) == bytes_ + MESSAGE_TOKENS
+    assert estimate_max_tokens([Message("user", text)]) == bytes_ + MESSAGE_TOKENS

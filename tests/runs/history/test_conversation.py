@@ -148,7 +148,7 @@ async def test_a_conversation_that_is_known_has_its_own_past() -> None:
         first = await _said(it, "First?")
         await it.finish(_next("Second?", *EARLIER))
         assert _told(it) == [*first, ("user", "Second?")]
-        assert await it.memory.runs.brought("anonymous", "conv_1") == []
+        assert await it.memory.runs.list_initial_messages("anonymous", "conv_1") == []
 
 
 async def test_brought_turns_are_as_many_as_exchanges_may_be() -> None:
@@ -180,7 +180,7 @@ async def test_turns_are_added_to_a_conversation_that_begins_with_them() -> None
     async with service(**SOLO) as it:
         await it.finish(_next("Second?", *EARLIER, appends=True))
         assert _told(it) == [("user", "Q1"), ("assistant", "A1"), ("user", "Second?")]
-        assert await it.memory.runs.brought("anonymous", "conv_1") == list(EARLIER)
+        assert await it.memory.runs.list_initial_messages("anonymous", "conv_1") == list(EARLIER)
 
 
 async def test_questions_that_go_on_from_one_answer_know_nothing_of_each_other() -> None:

@@ -81,7 +81,7 @@ async def test_what_is_kept_is_what_happened() -> None:
 async def test_segments_follow_one_another_without_a_gap() -> None:
     async with service(TALKING, combiner=None, **LONG) as it:
         run = await it.finish()
-        segments = await it.memory.runs.segments(run.owner, run.id)
+        segments = await it.memory.runs.list_segments(run.owner, run.id)
     assert len(segments) > 5
     assert [each.first_seq for each in segments[1:]] == [
         each.last_seq + 1 for each in segments[:-1]

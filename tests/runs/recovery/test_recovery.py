@@ -133,7 +133,7 @@ async def test_answers_that_had_landed_in_the_spool_are_kept() -> None:
         run = await _left(it, committed=2)
         _crashed(it.folder, _spooled(run, 3, 7))
         await it.recovery.look()
-        answers = await it.memory.runs.answers(ME, run.run_id)
+        answers = await it.memory.runs.list_agent_answers(ME, run.run_id)
     assert {answer.agent: (answer.state, answer.report.text) for answer in answers} == {
         "a": ("answered", "said"),
         "c": ("answered", "said"),

@@ -82,7 +82,7 @@ async def test_an_open_run_never_expires() -> None:
             await asyncio.sleep(3600)
             await it.expire(after_s=10_000)
             assert await it.runs.find(run.id, ME) is run
-            assert len(await it.memory.runs.segments(ME, run.id)) > 0
+            assert len(await it.memory.runs.list_segments(ME, run.id)) > 0
 
 
 async def test_a_run_that_never_was_is_unknown() -> None:

@@ -131,11 +131,11 @@ async def test_a_full_disk_refuses_what_is_new_and_keeps_what_there_is(small_dis
     with pytest.raises(StorageUnavailable) as caught:
         await fill()
     assert caught.value.reason == "full"
-    kept = await RunStore(database).segments(ME, run.run_id)
+    kept = await RunStore(database).list_segments(ME, run.run_id)
     assert [each.last_seq for each in kept] == written
     filler.unlink()
     await journal.write(Batch(segments=[segment(run, 900, 900)]))
-    assert len(await RunStore(database).segments(ME, run.run_id)) == len(written) + 1
+    assert len(await RunStore(database).list_segments(ME, run.run_id)) == len(written) + 1
     await database.close()
 
 

@@ -27,8 +27,8 @@ pytestmark = pytest.mark.parametrize("store_kind", EVERY_STORE)
 
 async def test_brought_messages_come_before_the_runs(parts: Parts) -> None:
     brought = (Message("user", "a"), Message("assistant", "b"))
-    run = await parts.opened(brought=brought)
-    assert await parts.runs.brought(ME, run.ask.conversation_id) == list(brought)
+    run = await parts.opened(initial_messages=brought)
+    assert await parts.runs.list_initial_messages(ME, run.ask.conversation_id) == list(brought)
 
 
 async def test_an_empty_batch_is_nothing(parts: Parts) -> None:
@@ -52,8 +52,8 @@ async def test_a_key_is_its_owners_alone(parts: Parts) -> None:
     await parts.opened(key=key())
     other = opening(owner=SOMEBODY_ELSE, key=key())
     assert await parts.journal.write(Batch(openings=[other])) == {}
-    mine = await parts.runs.key(ME, "key", NOW)
-    theirs = await parts.runs.key(SOMEBODY_ELSE, "key", NOW)
+    mine = await parts.runs.find_key(ME, "key", NOW)
+    theirs = await parts.runs.find_key(SOMEBODY_ELSE, "key", NOW)
     assert mine is not None
     assert theirs is not None
     assert mine.run_id != theirs.run_id == other.run_id
@@ -61,10 +61,10 @@ async def test_a_key_is_its_owners_alone(parts: Parts) -> None:
 
 async def test_an_expired_key_can_be_had_anew(parts: Parts) -> None:
     await parts.opened(key=key(expires_at=NOW))
-    assert await parts.runs.key(ME, "key", NOW) is None
+    assert await parts.runs.find_key(ME, "key", NOW) is None
     second = opening(key=key())
     assert await parts.journal.write(Batch(openings=[second])) == {}
-    known = await parts.runs.key(ME, "key", NOW)
+    known = await parts.runs.find_key(ME, "key", NOW)
     assert known is not None
     assert known.run_id == second.run_id
 
@@ -87,7 +87,7 @@ async def test_a_retry_takes_the_place_of_its_run(parts: Parts) -> None:
     stored = await parts.runs.get(ME, first.run_id)
     assert stored is not None
     assert stored.superseded_by == second.run_id
-    assert [run.id for run in await parts.runs.exchanges(ME, "c", 5)] == [second.run_id]
+    assert [run.id for run in await parts.runs.list_exchanges(ME, "c", 5)] == [second.run_id]
 
 
 async def test_only_one_retry_is_made(parts: Parts) -> None:
@@ -120,9 +120,9 @@ async def test_what_belongs_to_a_deleted_run_is_left_out(parts: Parts) -> None:
         endings=[ending(run) for run in both],
     )
     await parts.journal.write(batch)
-    assert len(await parts.runs.segments(ME, there.run_id)) == 1
+    assert len(await parts.runs.list_segments(ME, there.run_id)) == 1
     assert await parts.runs.get(ME, gone.run_id) is None
-    assert await parts.runs.segments(ME, gone.run_id) == []
+    assert await parts.runs.list_segments(ME, gone.run_id) == []
 
 
 async def test_the_first_ending_stays(parts: Parts) -> None:
@@ -139,8 +139,8 @@ async def test_what_comes_after_the_end_is_left_out(parts: Parts) -> None:
     run = await parts.opened()
     await parts.journal.write(Batch(segments=[segment(run, 1, 2)], endings=[ending(run)]))
     await parts.journal.write(Batch(answers=[agent_answer(run)], segments=[segment(run, 3, 4)]))
-    assert [each.last_seq for each in await parts.runs.segments(ME, run.run_id)] == [2]
-    assert await parts.runs.answers(ME, run.run_id) == []
+    assert [each.last_seq for each in await parts.runs.list_segments(ME, run.run_id)] == [2]
+    assert await parts.runs.list_agent_answers(ME, run.run_id) == []
 
 
 async def test_an_ending_says_everything(parts: Parts) -> None:

@@ -53,7 +53,7 @@ async def test_a_configuration_is_kept_once(parts: Parts) -> None:
 
 
 async def test_a_batch_written_twice_is_there_once(parts: Parts) -> None:
-    run = opening(key=key(), brought=(Message("user", "a"),))
+    run = opening(key=key(), initial_messages=(Message("user", "a"),))
     batch = Batch(
         openings=[run],
         segments=[segment(run, 1, 4)],
@@ -75,13 +75,13 @@ async def test_any_text_can_be_kept_and_found_again(parts: Parts, text: str) -> 
     assert stored is not None
     clean = text.replace("\0", "\ufffd").replace("\ud800", "\ufffd")
     assert (stored.question, stored.answer) == (clean, clean)
-    assert len(await parts.runs.exchanges(text, text, 5)) == 1
+    assert len(await parts.runs.list_exchanges(text, text, 5)) == 1
 
 
 async def test_an_agents_text_with_a_lone_surrogate_is_kept(parts: Parts) -> None:
     run = await parts.opened()
     await parts.journal.write(Batch(answers=[agent_answer(run, text="\ud800!\0")]))
-    assert (await parts.runs.answers(ME, run.run_id))[0].report.text == "\ufffd!\ufffd"
+    assert (await parts.runs.list_agent_answers(ME, run.run_id))[0].report.text == "\ufffd!\ufffd"
 
 
 async def test_a_key_that_has_a_run_keeps_it_and_nothing_else_is_written(parts: Parts) -> None:
@@ -95,7 +95,7 @@ async def test_a_key_that_has_a_run_keeps_it_and_nothing_else_is_written(parts: 
 
 async def test_an_ending_moves_the_conversation_up_and_forgets_signals(parts: Parts) -> None:
     run = await parts.opened()
-    await parts.runs.ask_to_stop(ME, run.run_id)
+    await parts.runs.request_stop(ME, run.run_id)
     await parts.journal.write(Batch(endings=[ending(run)]))
     updated = await select_rows(parts.database, conversations.c.updated_at)
     assert updated == [(NOW + timedelta(seconds=1),)]
@@ -109,11 +109,11 @@ async def test_a_batch_of_more_runs_than_a_statement_has_room_for(parts: Parts) 
 
 
 async def test_a_dropped_run_leaves_nothing(parts: Parts) -> None:
-    run = opening(key=key(), brought=(Message("user", "a"),))
+    run = opening(key=key(), initial_messages=(Message("user", "a"),))
     await parts.journal.write(Batch(openings=[run], dropped=[run.run_id]))
     for table in (runs, conversations, messages):
         assert await count_rows(parts.database, table) == 0
-    assert await parts.runs.key(ME, "key", NOW) is None
+    assert await parts.runs.find_key(ME, "key", NOW) is None
 
 
 async def test_a_dropped_run_leaves_the_conversation_that_it_joined(parts: Parts) -> None:

@@ -9,12 +9,12 @@ import pytest
 
 from service.store.search.query import (
     ENGLISH_STOP_WORDS,
-    MOST_TERMS,
+    MAX_TERMS,
     Query,
-    fold,
-    fts5,
-    parse,
-    websearch,
+    normalize,
+    parse_query,
+    to_fts5,
+    to_websearch,
 )
 from tests._support.runs.hostile_queries import HOSTILE
 from tests._support.servers.databases import Postgres
@@ -22,7 +22,7 @@ from tests._support.servers.databases import Postgres
 
 def terms(text: str) -> list[tuple[list[str], list[str]]]:
     """Return each alternative of a query: what is wanted and what is not, phrases as texts."""
-    query = parse(text)
+    query = parse_query(text)
     return [
         ([" ".join(term) for term in each.wanted], [" ".join(term) for term in each.unwanted])
         for each in (query.alternatives if query else ())
@@ -61,21 +61,21 @@ def test_a_query_means_what_it_means_to_search_engines(
 
 @pytest.mark.parametrize("text", ["", " ", "-x", "-x -y", "or", '""', "*", "\N{ROCKET}", "- -"])
 def test_a_query_that_wants_nothing_is_none(text: str) -> None:
-    assert parse(text) is None
+    assert parse_query(text) is None
 
 
 def test_stop_words_are_passed_over_outside_of_phrases() -> None:
-    assert parse("the", ENGLISH_STOP_WORDS) is None
-    assert parse("what is the", ENGLISH_STOP_WORDS) is None
-    assert parse("the cat", ENGLISH_STOP_WORDS) == parse("cat")
-    assert parse("cat -the", ENGLISH_STOP_WORDS) == parse("cat")
-    assert parse('"the who"', ENGLISH_STOP_WORDS) == parse('"the who"')
+    assert parse_query("the", ENGLISH_STOP_WORDS) is None
+    assert parse_query("what is the", ENGLISH_STOP_WORDS) is None
+    assert parse_query("the cat", ENGLISH_STOP_WORDS) == parse_query("cat")
+    assert parse_query("cat -the", ENGLISH_STOP_WORDS) == parse_query("cat")
+    assert parse_query('"the who"', ENGLISH_STOP_WORDS) == parse_query('"the who"')
 
 
 def test_a_query_of_many_words_is_cut() -> None:
-    query = parse(" ".join(f"w{number}" for number in range(300)))
+    query = parse_query(" ".join(f"w{number}" for number in range(300)))
     assert query is not None
-    assert len(query.wanted) == MOST_TERMS
+    assert len(query.wanted) == MAX_TERMS
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_a_query_of_many_words_is_cut() -> None:
     ],
 )
 def test_latin_letters_lose_their_accents_and_others_stay(text: str, folded: str) -> None:
-    assert fold(text) == folded
+    assert normalize(text) == folded
 
 
 @pytest.fixture(scope="module")
@@ -102,16 +102,16 @@ def fts() -> sqlite3.Connection:
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_fts5_takes_whatever_is_typed(fts: sqlite3.Connection, text: str) -> None:
-    query = parse(text)
+    query = parse_query(text)
     if query is not None:
-        fts.execute("SELECT * FROM texts WHERE texts MATCH ?", (fts5(query),)).fetchall()
+        fts.execute("SELECT * FROM texts WHERE texts MATCH ?", (to_fts5(query),)).fetchall()
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_what_is_written_for_postgresql_means_the_same_to_us(text: str) -> None:
-    query = parse(text)
+    query = parse_query(text)
     if query is not None:
-        assert parse(websearch(query)) == query
+        assert parse_query(to_websearch(query)) == query
 
 
 _AGREED = (
@@ -130,13 +130,13 @@ async def test_postgresql_reads_plain_queries_as_we_do(postgres: Postgres) -> No
     connection = await asyncpg.connect(postgres.url())
     try:
         for text in _AGREED:
-            query = parse(text)
+            query = parse_query(text)
             assert isinstance(query, Query)
             theirs, ours = await connection.fetchrow(
                 "SELECT websearch_to_tsquery('simple', $1)::text,"
                 " websearch_to_tsquery('simple', $2)::text",
                 text,
-                websearch(query),
+                to_websearch(query),
             )
             # Ours has what is wanted first.
             assert sorted(theirs.split(" ")) == sorted(ours.split(" ")), text

@@ -38,7 +38,7 @@ async def following(ask: RunRequest, previous_id: str, runs: Runs, tables: RunSt
     with what was said up to that response. Raises RequestError 400, 409 while it is running.
     """
     previous = await _find(ask, previous_id, runs)
-    if await tables.latest(ask.owner, previous.conversation_id) == previous.id:
+    if await tables.find_latest_run_id(ask.owner, previous.conversation_id) == previous.id:
         particulars = replace(ask.particulars, follows=previous.id)
         conversation_id = previous.conversation_id
         return replace(
@@ -90,8 +90,8 @@ async def _find(ask: RunRequest, previous_id: str, runs: Runs) -> Run | StoredRu
 async def _said(owner: str, last: Run | StoredRun, tables: RunStore) -> list[Message]:
     """Return what was said in a conversation, up to a run and with its answer."""
     conversation_id = last.conversation_id
-    answered = await tables.exchanges(owner, conversation_id, _ALL_RUNS)
-    brought = await tables.brought(owner, conversation_id)
+    answered = await tables.list_exchanges(owner, conversation_id, _ALL_RUNS)
+    brought = await tables.list_initial_messages(owner, conversation_id)
     return [*brought, *turns_of(lineage(answered, last.id))]
 
 

@@ -66,7 +66,9 @@ def install(app: Quart, runs: Runs, tables: RunStore, catalog: Callable[[], Cata
     async def shown(found: Run | StoredRun) -> Response:
         if isinstance(found, Run):
             return sse.run_json(found, response_object(found))
-        return sse.run_json(found, kept_object(found, await tables.answers(found.owner, found.id)))
+        return sse.run_json(
+            found, kept_object(found, await tables.list_agent_answers(found.owner, found.id))
+        )
 
     @app.post("/v1/responses")
     @Operation(

@@ -14,7 +14,7 @@ from tests._support.paths import ROOT
 from tools.observe.places import Places
 
 API = "".join(page.read_text("utf-8") for page in sorted((ROOT / "docs" / "api").glob("*.md")))
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _MAKES_CODES = {"RequestError", "RunError", "Stop", "problem", "AgentSkipped"}
 _SLUG = re.compile(r"[a-z]+(_[a-z]+)*")
 

@@ -30,7 +30,7 @@ from tests._support.paths import ROOT
 from tests._support.servers.processes import Process, announced
 from tests._support.servers.programs import NODE_FOLDER, node
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SERVED_AT = "http://localhost:8080"
 _FENCE = re.compile(
     r"(?:^<!-- (?P<mark>[^\n]+) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S

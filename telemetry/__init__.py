@@ -1,7 +1,7 @@
-"""The narrow interface through which runs, agents and upstream calls are observed.
+"""Spans, metrics and log lines of the service; the public interface of the package.
 
-Owns spans, metrics and log lines; never imports the service. Everything that operations write goes
-through one `Telemetry`, made once per process and passed on.
+Never imports `service`. Each process creates one `Telemetry` and passes it to the code that
+records something.
 """
 
 from telemetry.context import RequestInfo, bind_log, current_request

@@ -1,7 +1,7 @@
-"""What the current task knows about the request and run it works for.
+"""Context variables with the request and run that the current task works for.
 
-Only context variables: a task inherits them from the task that started it, so a run's log lines
-carry the ids of the request that started it. Knows no framework and writes nothing.
+A task inherits them from the task that started it, so a run's log lines carry the ids of the
+request that started the run. This module knows no web framework and writes nothing.
 """
 
 from contextvars import ContextVar
@@ -13,13 +13,13 @@ from opentelemetry.trace import Span
 
 @dataclass(slots=True)
 class RequestInfo:
-    """The request a task belongs to; the service fills `route`, `run_id`, `conversation_id`."""
+    """The request a task belongs to; the service sets `route`, `run_id` and `conversation_id`."""
 
     request_id: str
     trace_id: str  # 32 hex digits
-    context: Context  # holds the server span: the explicit parent of what the request starts
+    context: Context  # contains the server span, the explicit parent of the spans below it
     span: Span
-    route: str = ""  # the URL rule, never the path: it becomes a label
+    route: str = ""  # the URL rule, never the path, since it becomes a label value
     run_id: str = ""
     conversation_id: str = ""
 
@@ -29,15 +29,15 @@ _fields: ContextVar[dict[str, str] | None] = ContextVar("telemetry_log_fields", 
 
 
 def current_request() -> RequestInfo | None:
-    """Return the request this task belongs to; None outside of one."""
+    """Return the request this task belongs to, or None outside a request."""
     return request_var.get()
 
 
 def bind_log(**fields: str) -> None:
-    """Add `fields` to each later log line of this task and of the tasks it starts."""
+    """Add `fields` to every later log line of this task and of the tasks it starts."""
     _fields.set({**(_fields.get() or {}), **fields})
 
 
-def bound_fields() -> dict[str, str]:
-    """Return what `bind_log` added here; not to be changed."""
+def get_bound_fields() -> dict[str, str]:
+    """Return the fields that `bind_log` added; the caller must not change them."""
     return _fields.get() or {}

@@ -1,4 +1,4 @@
-"""`Telemetry`: the one object the service holds, made of a tracer and the instruments."""
+"""`Telemetry`, the object through which the service records spans and metrics."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
@@ -17,7 +17,7 @@ from telemetry.metrics.labels import LabelSets
 from telemetry.metrics.process import ProcessHealth
 from telemetry.metrics.registry import Metrics
 from telemetry.non_recording import NonRecordingTracer
-from telemetry.setup import TelemetryConfig, Tracing, end_within, resource_of
+from telemetry.setup import TelemetryConfig, Tracing, create_resource, shut_down_within
 from telemetry.spans import store
 from telemetry.spans.operation import Recorder, TimedSpan
 from telemetry.spans.run import Workflow
@@ -36,29 +36,30 @@ if TYPE_CHECKING:
 class Telemetry:
     """Spans, metrics and the middleware of one process.
 
-    Raises TelemetryError when a standard OTEL_* variable asks for what there is not.
+    Raises TelemetryError for an invalid OTEL_* variable.
     """
 
     def __init__(self, config: TelemetryConfig) -> None:
         self._config = config
         self.metrics = Metrics(LabelSets())
-        resource = resource_of(config)
+        resource = create_resource(config)
         self._tracing = Tracing(config, resource, self.metrics)
-        self._logs = _log_export(resource, self.metrics) if config.otlp_logs_enabled else None
-        parts = (self._tracing, self._logs)
-        self._outlets = [each.outlet for each in parts if each and each.outlet]
-        store.expect(self.metrics)
+        with_logs = config.otlp_logs_enabled
+        self._logs = _create_log_export(resource, self.metrics) if with_logs else None
+        exports = (self._tracing, self._logs)
+        self._queues = [each.queue for each in exports if each and each.queue]
+        store.initialize_series(self.metrics)
         self.journal = JournalMetrics(self.metrics)
-        shows = [self.journal.show, *(outlet.show for outlet in self._outlets)]
-        self.health = ProcessHealth(self.metrics, shows)
+        callbacks = [self.journal.update_gauges, *(each.update_gauge for each in self._queues)]
+        self.health = ProcessHealth(self.metrics, callbacks)
         self._recorder = Recorder(
             self._tracing.tracer,
             self.metrics,
             is_exporting=self._tracing.is_exporting,
             captures_content=config.captures_content,
         )
-        self._untraced = replace(self._recorder, tracer=NonRecordingTracer())
-        self._ended = False
+        self._untraced_recorder = replace(self._recorder, tracer=NonRecordingTracer())
+        self._is_shut_down = False
         self.set_labels(
             workflows=config.workflows,
             agents=config.agents,
@@ -74,18 +75,18 @@ class Telemetry:
         models: Iterable[str] | None = None,
         providers: Iterable[str] | None = None,
     ) -> None:
-        """Replace the closed label sets that are given, as when the configuration is reread."""
+        """Replace the given label sets, after the configuration was read again."""
         self.metrics.labels.replace(
             workflows=workflows, agents=agents, models=models, providers=providers
         )
-        self.metrics.expect(workflows or (), agents or ())
+        self.metrics.initialize_series(workflows or (), agents or ())
 
     def middleware(self, app: ASGIApp) -> ASGIApp:
         """Return `app` with request ids, server spans, HTTP metrics and access lines."""
         return Middleware(app, self._recorder, trust_traceparent=self._config.trust_traceparent)
 
     def instrument(self, client: httpx.AsyncClient) -> None:
-        """Trace the client's requests; nothing at all when nothing is exported."""
+        """Trace the client's requests, if spans are exported."""
         provider = self._tracing.provider
         if provider is not None:
             upstream.instrument(client, provider, self._config.traceparent_hosts)
@@ -100,7 +101,7 @@ class Telemetry:
         agents: Sequence[str],
         parent: RequestInfo | None,
     ) -> Workflow:
-        """Start a run's span, below the request that asked for it; None starts a new trace."""
+        """Start a run's span below the request that started it; None starts a new trace."""
         if parent is not None:
             parent.run_id = run_id
             parent.conversation_id = conversation_id
@@ -119,45 +120,45 @@ class Telemetry:
         system: System,
         parent: TimedSpan | RequestInfo | None = None,
     ) -> StoreOperation:
-        """Start an operation of the store, below `parent`, else below the current request.
+        """Start a store operation below `parent`, or below the current request.
 
-        Outside of a request it is measured and has no span: a journal's commit is of many runs.
+        Without both it is measured but has no span: a commit of the journal serves many runs.
         """
         parent = parent or current_request()
         if parent is None:
-            return StoreOperation(self._untraced, name, system, Context())
+            return StoreOperation(self._untraced_recorder, name, system, Context())
         return StoreOperation(self._recorder, name, system, parent.context)
 
     def record_store_rejection(self, reason: str) -> None:
-        """Count a request refused for want of the store; `reason` is of `UnavailableReason`."""
+        """Count a request rejected because the store is unavailable, by `UnavailableReason`."""
         self.metrics.store_rejections.child(reason).inc()
 
     def record_recovery(self, outcome: RecoveryOutcome) -> None:
-        """Count a run that was found unfinished and given an end."""
+        """Count an unfinished run that recovery ended."""
         self.metrics.recoveries.child(outcome).inc()
 
     def render_metrics(self, accept: str) -> tuple[bytes, str]:
         """Return the /metrics body and content type for an Accept header.
 
-        With several workers it reads all their files: call it in a thread.
+        With several workers it reads all their files, so call it in a thread.
         """
         self.health.sample()
-        return self.metrics.page(accept)
+        return self.metrics.render(accept)
 
     def record_stream_opened(self) -> None:
-        """Count an event stream that opened to a client."""
+        """Count an event stream opened by a client."""
         self.metrics.open_streams.inc()
 
     def record_stream_closed(self, disconnected: bool) -> None:
-        """Count an event stream that closed; `disconnected` when the client left first."""
+        """Count a closed event stream; `disconnected` if the client left before its end."""
         self.metrics.open_streams.dec()
         if disconnected:
             self.metrics.disconnects.inc()
 
     def record_resume(self, trace_id: str, span_id: str) -> None:
-        """Count a stream that re-attached, and link the current request's span to the run's.
+        """Count a stream that reconnected to a run, and link the request's span to the run's.
 
-        The ids are hexadecimal, and empty where they are not known any more.
+        The ids are hexadecimal, and empty if they are no longer known.
         """
         self.metrics.resumes.inc()
         request = current_request()
@@ -166,18 +167,18 @@ class Telemetry:
             request.span.add_link(run)
 
     def shutdown(self, timeout_s: float = 3.0) -> None:
-        """Send what is queued, for at most `timeout_s`; later calls do nothing."""
-        if self._ended:
+        """Export the queued items within `timeout_s`; later calls do nothing."""
+        if self._is_shut_down:
             return
-        self._ended = True
-        ends = [each.shutdown for each in (self._tracing.provider, self._logs) if each]
-        end_within(timeout_s, *ends)
-        for outlet in self._outlets:
-            outlet.close()
+        self._is_shut_down = True
+        shutdowns = [each.shutdown for each in (self._tracing.provider, self._logs) if each]
+        shut_down_within(timeout_s, *shutdowns)
+        for queue in self._queues:
+            queue.close()
 
 
-def _log_export(resource: Resource, metrics: Metrics) -> "LogExport":
-    # Here, not above: 60 ms of imports that few need.
+def _create_log_export(resource: Resource, metrics: Metrics) -> "LogExport":
+    # Imported here: 60 ms of imports, needed only for this export.
     from telemetry.otlp.logs import LogExport
 
     return LogExport(resource, metrics)

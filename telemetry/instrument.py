@@ -1,16 +1,19 @@
-"""What a metric family is: its name, kind, labels, buckets and unit; `semconv` lists them all."""
+"""Declarations of metric families: name, kind, labels, buckets and unit.
+
+`semconv` lists every family; `metrics.registry` creates the prometheus-client metrics.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 Labels = tuple[str, ...]
-Across = Literal["livesum", "livemin", "livemax"]
+MultiprocessMode = Literal["livesum", "livemin", "livemax"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instrument:
-    """One metric family as `/metrics` shows it; counters are named with their `_total`."""
+    """One metric family as `/metrics` shows it; a counter's name includes its `_total`."""
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]
@@ -18,10 +21,10 @@ class Instrument:
     labels: Labels = ()
     buckets: tuple[float, ...] = ()
     unit: str = ""
-    across: Across = "livesum"  # what the workers' gauges make together
+    multiprocess_mode: MultiprocessMode = "livesum"  # how the workers' gauges are combined
 
 
-def doubling(first: float, last: float) -> tuple[float, ...]:
+def exponential_buckets(first: float, last: float) -> tuple[float, ...]:
     """Return the bucket bounds `first`·2^k up to and including `last`."""
     bounds = [first]
     while bounds[-1] < last:
@@ -29,8 +32,10 @@ def doubling(first: float, last: float) -> tuple[float, ...]:
     return tuple(bounds)
 
 
-def seconds(name: str, text: str, labels: Iterable[str], buckets: tuple[float, ...]) -> Instrument:
-    """Return a histogram of durations."""
+def duration_histogram(
+    name: str, text: str, labels: Iterable[str], buckets: tuple[float, ...]
+) -> Instrument:
+    """Return a histogram of durations in seconds."""
     return Instrument(
         name=name,
         kind="histogram",
@@ -42,10 +47,14 @@ def seconds(name: str, text: str, labels: Iterable[str], buckets: tuple[float, .
 
 
 def counter(name: str, text: str, *labels: str, unit: str = "") -> Instrument:
-    """Return a counter; its name ends in `_total`."""
+    """Return a counter; `name` must end in `_total`."""
     return Instrument(name=name, kind="counter", help=text, labels=labels, unit=unit)
 
 
-def gauge(name: str, text: str, *labels: str, across: Across = "livesum") -> Instrument:
+def gauge(
+    name: str, text: str, *labels: str, multiprocess_mode: MultiprocessMode = "livesum"
+) -> Instrument:
     """Return a gauge."""
-    return Instrument(name=name, kind="gauge", help=text, labels=labels, across=across)
+    return Instrument(
+        name=name, kind="gauge", help=text, labels=labels, multiprocess_mode=multiprocess_mode
+    )

@@ -1,4 +1,4 @@
-"""The tracer of a service that exports nothing: it records nothing, yet every trace id is real."""
+"""A tracer that records nothing but creates real ids, for a service that exports no traces."""
 
 import random
 from collections.abc import Sequence
@@ -17,15 +17,15 @@ from opentelemetry.util.types import Attributes
 
 
 class NonRecordingTracer(NoOpTracer):
-    """Spans that record nothing, with real and unique ids and the sampled flag off.
+    """Creates spans that record nothing, with unique ids and the sampled flag off.
 
     The SDK's always-off sampler does the same for 3.4 µs a span, and with OTEL_SDK_DISABLED
-    it gives all-zero ids.
+    it creates ids that are all zero.
     """
 
     def start_span(
         self,
-        name: str,  # noqa: ARG002 - the interface's parameters
+        name: str,  # noqa: ARG002 - parameters of the interface
         context: Context | None = None,
         kind: SpanKind = SpanKind.INTERNAL,  # noqa: ARG002
         attributes: Attributes = None,  # noqa: ARG002
@@ -34,12 +34,12 @@ class NonRecordingTracer(NoOpTracer):
         record_exception: bool = True,  # noqa: ARG002
         set_status_on_exception: bool = True,  # noqa: ARG002
     ) -> Span:
-        """Return the parent when it is ours too, else a span of its trace or of a new one."""
-        above = get_current_span(context)
-        parent = above.get_span_context()
+        """Return a local parent itself, else a new span of the parent's trace or of a new trace."""
+        parent_span = get_current_span(context)
+        parent = parent_span.get_span_context()
         if parent.is_valid and not parent.is_remote:
-            return above  # nobody will see the tree: 2.5 KB less for each open run
-        # Both ids are random and not 0, which W3C Trace Context calls invalid.
+            return parent_span  # the tree is not exported; this saves 2.5 KB for each open run
+        # Both ids are random and never 0, which is invalid in W3C Trace Context.
         trace_id = parent.trace_id or random.getrandbits(128) or 1
         span_id = random.getrandbits(64) or 1
         return NonRecordingSpan(SpanContext(trace_id, span_id, is_remote=False))

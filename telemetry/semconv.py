@@ -1,6 +1,6 @@
-"""Every name this service gives to a span, attribute, event or metric, with unit and source.
+"""Every name that this service gives to a span, attribute, event or metric, with unit and source.
 
-The GenAI conventions are in development and renames are under way: change a name here only.
+The GenAI conventions are in development and names still change: change a name only here.
 
 Sources:
     HTTP     https://opentelemetry.io/docs/specs/semconv/http/ (stable)
@@ -12,17 +12,17 @@ Sources:
 
 from typing import Final
 
-from telemetry.instrument import Instrument, counter, doubling, gauge, seconds
+from telemetry.instrument import Instrument, counter, duration_histogram, exponential_buckets, gauge
 
 OTHER: Final = "_OTHER"
-"""What both conventions put where a value is outside the known set."""
+"""The value that the HTTP and GenAI conventions use for anything outside the known set."""
 
 # --- HTTP and general attributes (stable) ---
 HTTP_METHOD: Final = "http.request.method"
 HTTP_METHOD_ORIGINAL: Final = "http.request.method_original"
 HTTP_ROUTE: Final = "http.route"
 HTTP_STATUS: Final = "http.response.status_code"
-HTTP_RESPONSE_BYTES: Final = "http.response.body.size"  # bytes, as sent; development
+HTTP_RESPONSE_BYTES: Final = "http.response.body.size"  # bytes sent; development
 URL_PATH: Final = "url.path"
 URL_SCHEME: Final = "url.scheme"
 PROTOCOL_VERSION: Final = "network.protocol.version"
@@ -32,7 +32,7 @@ ERROR_TYPE: Final = "error.type"
 EXCEPTION_TYPE: Final = "exception.type"
 EXCEPTION_MESSAGE: Final = "exception.message"
 EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
-SERVICE_INSTANCE_ID: Final = "service.instance.id"  # differs between workers and between starts
+SERVICE_INSTANCE_ID: Final = "service.instance.id"  # unique for each worker and each start
 PROCESS_PID: Final = "process.pid"
 KNOWN_METHODS: Final = frozenset(
     {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "QUERY"}
@@ -40,7 +40,7 @@ KNOWN_METHODS: Final = frozenset(
 
 # --- database attributes (stable) ---
 DB_SYSTEM: Final = "db.system.name"  # sqlite, postgresql or redis
-DB_OPERATION: Final = "db.operation.name"  # what a transaction is for, not its statements
+DB_OPERATION: Final = "db.operation.name"  # the purpose of a transaction, not its statements
 
 # --- GenAI attributes (development) ---
 OPERATION_NAME: Final = "gen_ai.operation.name"
@@ -58,14 +58,14 @@ INPUT_TOKENS: Final = "gen_ai.usage.input_tokens"
 OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
 CACHED_TOKENS: Final = "gen_ai.usage.cache_read.input_tokens"
 REASONING_TOKENS: Final = "gen_ai.usage.reasoning.output_tokens"
-# Content, as JSON and only when asked for:
+# Message content as JSON, recorded only after the standard opt-in:
 INPUT_MESSAGES: Final = "gen_ai.input.messages"
 OUTPUT_MESSAGES: Final = "gen_ai.output.messages"
 
 OPERATION_WORKFLOW: Final = "invoke_workflow"
 OPERATION_AGENT: Final = "invoke_agent"
 OPERATION_CHAT: Final = "chat"
-TYPE_INPUT: Final = "input"  # values of the label token_type
+TYPE_INPUT: Final = "input"  # values of the token_type label
 TYPE_OUTPUT: Final = "output"
 KNOWN_PROVIDERS: Final = frozenset(
     {"openai", "groq", "anthropic", "azure.ai.openai", "aws.bedrock", "cohere", "deepseek"}
@@ -92,49 +92,47 @@ EVENT_STEP_DOWN: Final = "app.step_down"
 EVENT_STRAGGLER_CUT: Final = "app.straggler_cut"
 EVENT_FIRST_OUTPUT: Final = "app.first_output"
 EVENT_CONTEXT_TRIMMED: Final = "app.context_trimmed"
-REASON: Final = "app.reason"  # an error code, or why an agent was cut off
-AGENT: Final = "app.agent"  # who was cut off or stood in for
+REASON: Final = "app.reason"  # an error code, or the reason an agent was cut off
+AGENT: Final = "app.agent"  # the agent that was cut off or replaced
 DELAY: Final = "app.delay_s"  # seconds until the next attempt
 
 
 # --- metrics ---
 HTTP_BUCKETS: Final = (
     *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0),
-    *(20.0, 40.0, 80.0, 160.0),  # beyond the convention's: streams last
+    *(20.0, 40.0, 80.0, 160.0),  # added to the convention's bounds, since streams take longer
 )
-CALL_BUCKETS: Final = doubling(0.01, 81.92)
-AGENT_BUCKETS: Final = doubling(0.1, 409.6)
-WORKFLOW_BUCKETS: Final = (
-    *(1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0),
-)
-LAG_BUCKETS: Final = doubling(0.001, 8.192)
+CALL_BUCKETS: Final = exponential_buckets(0.01, 81.92)
+AGENT_BUCKETS: Final = exponential_buckets(0.1, 409.6)
+WORKFLOW_BUCKETS: Final = (1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0)
+LAG_BUCKETS: Final = exponential_buckets(0.001, 8.192)
 STORE_BUCKETS: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
 TOKEN_BUCKETS: Final = tuple(float(4**k) for k in range(14))  # 1 to 67108864
 CALL_LABELS: Final = ("operation", "provider", "request_model", "response_model")
 
 
-REQUEST_DURATION: Final = seconds(
+REQUEST_DURATION: Final = duration_histogram(
     "http_server_request_duration_seconds",
     "Time from the request's arrival to the last byte sent.",
     ("method", "route", "status_code", "error_type"),
     HTTP_BUCKETS,
 )
 ACTIVE_REQUESTS: Final = gauge(
-    "http_server_active_requests", "Requests whose last byte is not sent yet.", "method"
+    "http_server_active_requests", "Requests in progress, until their last byte is sent.", "method"
 )
-CALL_DURATION: Final = seconds(
+CALL_DURATION: Final = duration_histogram(
     "gen_ai_client_operation_duration_seconds",
     "Time of one call to a model, to its last chunk.",
     (*CALL_LABELS, "error_type"),
     CALL_BUCKETS,
 )
-CALL_FIRST_CHUNK: Final = seconds(
+CALL_FIRST_CHUNK: Final = duration_histogram(
     "gen_ai_client_operation_time_to_first_chunk_seconds",
     "Time from sending a call to its first chunk.",
     CALL_LABELS,
     CALL_BUCKETS,
 )
-CALL_PER_CHUNK: Final = seconds(
+CALL_PER_CHUNK: Final = duration_histogram(
     "gen_ai_client_operation_time_per_output_chunk_seconds",
     "Mean time between the chunks of one call, observed once per call.",
     CALL_LABELS,
@@ -147,34 +145,34 @@ TOKEN_USAGE: Final = Instrument(
     labels=(*CALL_LABELS, "token_type"),
     buckets=TOKEN_BUCKETS,
 )
-AGENT_DURATION: Final = seconds(
+AGENT_DURATION: Final = duration_histogram(
     "gen_ai_invoke_agent_duration_seconds",
-    "Time of one agent, all its attempts together.",
+    "Time of one agent, including all its attempts.",
     ("agent", "model", "error_type"),
     AGENT_BUCKETS,
 )
-WORKFLOW_DURATION: Final = seconds(
+WORKFLOW_DURATION: Final = duration_histogram(
     "gen_ai_invoke_workflow_duration_seconds",
     "Time of one run.",
     ("workflow", "error_type"),
     WORKFLOW_BUCKETS,
 )
-FIRST_OUTPUT: Final = seconds(
+FIRST_OUTPUT: Final = duration_histogram(
     "fanout_time_to_first_output_seconds",
     "Time from the start of a run to the first piece of its answer.",
     ("workflow",),
     CALL_BUCKETS,
 )
 AGENT_OUTCOMES: Final = counter(
-    "fanout_agent_outcomes_total", "Agents asked, by how it ended.", "agent", "outcome"
+    "fanout_agent_outcomes_total", "Agents called, by outcome.", "agent", "outcome"
 )
-RUNS: Final = counter("fanout_runs_total", "Runs ended, by how.", "workflow", "outcome")
+RUNS: Final = counter("fanout_runs_total", "Runs that ended, by outcome.", "workflow", "outcome")
 OUTCOMES_OF_RUNS: Final = ("completed", "failed", "cancelled")
 OUTCOMES_OF_AGENTS: Final = ("answered", "failed", "skipped", "cancelled")
-RETRIES: Final = counter("fanout_retries_total", "Calls asked again.", "agent", "reason")
+RETRIES: Final = counter("fanout_retries_total", "Calls that were retried.", "agent", "reason")
 HEDGES: Final = counter("fanout_hedges_total", "Calls asked twice at once.", "agent", "reason")
 STEP_DOWNS: Final = counter(
-    "fanout_step_downs_total", "Times a lesser model or answer was used.", "agent", "reason"
+    "fanout_step_downs_total", "Times a weaker model or answer was used.", "agent", "reason"
 )
 COST: Final = counter(
     "fanout_cost_usd_total", "Money spent on models, in US dollars.", "agent", "model", unit="usd"
@@ -184,65 +182,69 @@ OPEN_STREAMS: Final = gauge("fanout_open_streams", "Event streams open to client
 DISCONNECTS: Final = counter(
     "fanout_client_disconnects_total", "Streams whose client left before the end."
 )
-RESUMES: Final = counter("fanout_resumes_total", "Streams that re-attached to a run.")
+RESUMES: Final = counter("fanout_resumes_total", "Streams that reconnected to a run.")
 CONTEXT_TRIMS: Final = counter(
-    "fanout_context_trims_total", "Times the oldest messages were left out.", "agent"
+    "fanout_context_trims_total",
+    "Times the oldest messages were dropped to fit the context window.",
+    "agent",
 )
 RECOVERIES: Final = counter(
-    "fanout_recoveries_total", "Runs found unfinished that were given an end.", "outcome"
+    "fanout_recoveries_total", "Unfinished runs that recovery ended.", "outcome"
 )
 
-# --- the store; the journal is what still has to be written to it ---
-STORE_DURATION: Final = seconds(
+# --- the store, and the journal of events that are not written to it yet ---
+STORE_DURATION: Final = duration_histogram(
     "db_client_operation_duration_seconds",
-    "Time of one operation of the store, its waiting for a connection included.",
+    "Time of one store operation, including the wait for a connection.",
     ("system", "operation", "error_type"),
     STORE_BUCKETS,
 )
 STORE_REJECTIONS: Final = counter(
-    "store_rejections_total", "Requests refused because the store was out of reach.", "reason"
+    "store_rejections_total", "Requests rejected because the store was unavailable.", "reason"
 )
-JOURNAL_LAG: Final = seconds(
-    "journal_lag_seconds", "Age of a commit's oldest event when it was durable.", (), CALL_BUCKETS
+JOURNAL_LAG: Final = duration_histogram(
+    "journal_lag_seconds",
+    "Age of a commit's oldest event when the commit was durable.",
+    (),
+    CALL_BUCKETS,
 )
 JOURNAL_FAILURES: Final = counter(
-    "journal_failures_total", "Commits that failed; all but `other` are tried again.", "reason"
+    "journal_failures_total", "Commits that failed; all but `other` are retried.", "reason"
 )
 JOURNAL_PENDING: Final = gauge("journal_pending_events", "Events that are not durable yet.")
 JOURNAL_OLDEST: Final = gauge(
-    "journal_oldest_pending_seconds", "Age of the oldest event not durable yet.", across="livemax"
+    "journal_oldest_pending_seconds",
+    "Age of the oldest event not durable yet.",
+    multiprocess_mode="livemax",
 )
 
-# --- this process; with several workers the sum over them, and the earliest start ---
+# --- this process; with several workers: their sum, and the earliest start ---
 PROCESS_MEMORY: Final = gauge("process_resident_memory_bytes", "Memory in RAM, in bytes.")
 PROCESS_CPU: Final = counter("process_cpu_seconds_total", "User and system CPU time, in seconds.")
 PROCESS_OPEN_FDS: Final = gauge("process_open_fds", "Open file descriptors, sockets included.")
 PROCESS_MAX_FDS: Final = gauge("process_max_fds", "File descriptors that may be open.")
 PROCESS_START: Final = gauge(
     "process_start_time_seconds",
-    "When the process started, in seconds since 1970.",
-    across="livemin",
+    "Start time of the process, in seconds since 1970.",
+    multiprocess_mode="livemin",
 )
-LOOP_LAG: Final = seconds(
+LOOP_LAG: Final = duration_histogram(
     "event_loop_lag_seconds",
-    "How late a timer of the event loop fires, observed four times a second.",
+    "Delay of an event loop timer, observed four times a second.",
     (),
     LAG_BUCKETS,
 )
 
-# --- what leaves the process by OTLP; signal is traces or logs, outcome sent, failed or dropped ---
-EXPORT_DURATION: Final = seconds(
+# --- export by OTLP; signal: traces or logs; outcome: sent, failed or dropped ---
+EXPORT_DURATION: Final = duration_histogram(
     "telemetry_export_duration_seconds",
-    "Time of one batch to the collector, its retries included.",
+    "Time to export one batch to the collector, including retries.",
     ("signal", "outcome"),
     CALL_BUCKETS,
 )
 EXPORT_ITEMS: Final = counter(
-    "telemetry_export_items_total",
-    "Spans or log records, by whether they reached the collector.",
-    "signal",
-    "outcome",
+    "telemetry_export_items_total", "Spans or log records, by outcome.", "signal", "outcome"
 )
 EXPORT_QUEUE: Final = gauge(
-    "telemetry_export_queue_items", "Spans or log records that wait to be sent.", "signal"
+    "telemetry_export_queue_items", "Spans or log records in the export queue.", "signal"
 )

@@ -1,7 +1,7 @@
-"""The tracer provider: its sampler, its resource, its exporter, and an end in time.
+"""Configuration of the tracer provider: sampler, resource, exporter and bounded shutdown.
 
-Sets no OpenTelemetry global. Exports by OTLP only when told to; the standard OTEL_* variables are
-read through the SDK.
+Sets no OpenTelemetry global. Exports by OTLP only when the configuration enables it; the SDK reads
+the standard OTEL_* variables.
 """
 
 import os
@@ -24,47 +24,50 @@ from opentelemetry.trace import Tracer
 from telemetry import semconv
 from telemetry.metrics.registry import Metrics
 from telemetry.non_recording import NonRecordingTracer
-from telemetry.otlp.queue import ExportQueue, is_disabled
+from telemetry.otlp.queue import ExportQueue, is_sdk_disabled
 
-_CONTENT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+_CAPTURE_CONTENT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TelemetryConfig:
-    """What the service decides about telemetry; the rest are the standard OTEL_* variables.
+    """The service's own telemetry settings; the standard OTEL_* variables hold the others.
 
-    `traceparent_hosts` holds `host` or `host:port`, lower case. The label sets may be replaced
-    later through `Telemetry.set_labels`.
+    `traceparent_hosts` contains `host` or `host:port` in lower case. `Telemetry.set_labels` may
+    replace the label sets (workflows, agents, models, providers) later.
     """
 
     service_name: str = "llm-sse-service"
     service_version: str = "0"
     otlp_enabled: bool = False
     otlp_logs_enabled: bool = False
-    captures_content: bool = False  # whether spans hold prompts and answers
+    captures_content: bool = False  # whether spans contain prompts and answers
     trust_traceparent: bool = False
     traceparent_hosts: frozenset[str] = frozenset()
     workflows: frozenset[str] = frozenset()
     agents: frozenset[str] = frozenset()
     models: frozenset[str] = frozenset()
     providers: frozenset[str] = field(default=semconv.KNOWN_PROVIDERS)
-    span_exporter: SpanExporter | None = None  # tests: written to at once, not in batches
+    span_exporter: SpanExporter | None = None  # for tests: exports without batches
 
 
-def should_capture_content(environ: Mapping[str, str]) -> bool:
-    """Return whether the standard opt-in asks for prompts and answers on spans.
+def should_capture_content(env: Mapping[str, str]) -> bool:
+    """Return whether the standard opt-in enables prompts and answers on spans.
 
     Source: https://github.com/open-telemetry/opentelemetry-python-contrib, util-genai
     """
-    return environ.get(_CONTENT, "").strip().lower() in {"true", "span_only", "span_and_event"}
+    return env.get(_CAPTURE_CONTENT, "").strip().lower() in {"true", "span_only", "span_and_event"}
 
 
 class Tracing:
-    """A tracer and the exporter behind it, if there is one. Raises TelemetryError."""
+    """A tracer and its exporter, if one is configured.
+
+    Raises TelemetryError for an invalid OTEL_* variable.
+    """
 
     def __init__(self, config: TelemetryConfig, resource: Resource, metrics: Metrics) -> None:
-        self.outlet: ExportQueue | None = None
-        self.provider = self._provider(config, resource, metrics)
+        self.queue: ExportQueue | None = None
+        self.provider = self._create_provider(config, resource, metrics)
         self.is_exporting = self.provider is not None
         self.tracer: Tracer = (
             NonRecordingTracer()
@@ -72,29 +75,29 @@ class Tracing:
             else self.provider.get_tracer("telemetry", config.service_version)
         )
 
-    def _provider(
+    def _create_provider(
         self, config: TelemetryConfig, resource: Resource, metrics: Metrics
     ) -> TracerProvider | None:
         wanted = config.otlp_enabled or config.span_exporter is not None
-        if not wanted or is_disabled(os.environ):
+        if not wanted or is_sdk_disabled(os.environ):
             return None
-        # The sampler is OTEL_TRACES_SAMPLER's; parentbased_traceidratio with ratio 1 if unset.
-        # No shutdown at exit: ours is bounded in time, the SDK's is not.
+        # OTEL_TRACES_SAMPLER selects the sampler; unset: parentbased_traceidratio with ratio 1.
+        # No SDK shutdown at exit: it has no time limit, `shut_down_within` has one.
         provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         if config.span_exporter is not None:
             provider.add_span_processor(SimpleSpanProcessor(config.span_exporter))
             return provider
-        # Here, not above: 60 ms of imports, which a service that exports nothing saves.
-        from telemetry.otlp.spans import SpanQueue
+        # Imported here: a service that exports nothing saves 60 ms of imports.
+        from telemetry.otlp.spans import SpanBatchProcessor
 
-        queue = SpanQueue(metrics)
-        self.outlet = queue.outlet
-        provider.add_span_processor(queue)
+        processor = SpanBatchProcessor(metrics)
+        self.queue = processor.queue
+        provider.add_span_processor(processor)
         return provider
 
 
-def resource_of(config: TelemetryConfig) -> Resource:
-    """Return what every span and record says of its origin; the environment's word goes first."""
+def create_resource(config: TelemetryConfig) -> Resource:
+    """Return the resource of all spans and log records; OTEL_* variables override our values."""
     ours: dict[str, str | int] = {
         SERVICE_NAME: config.service_name,
         SERVICE_VERSION: config.service_version,
@@ -105,13 +108,16 @@ def resource_of(config: TelemetryConfig) -> Resource:
     return Resource.create({key: value for key, value in ours.items() if key not in theirs})
 
 
-def end_within(timeout_s: float, *ends: Callable[[], object]) -> None:
-    """Call all at once and return when they are done, or after `timeout_s`.
+def shut_down_within(timeout_s: float, *shutdowns: Callable[[], object]) -> None:
+    """Call all `shutdowns` in parallel; return when they have finished, or after `timeout_s`.
 
-    In daemon threads: the SDK's own shutdown was seen to block 13-30 s on a dead collector.
+    Uses daemon threads: the SDK's shutdown was observed to block 13-30 s on a dead collector.
     """
     deadline = time.monotonic() + timeout_s
-    threads = [threading.Thread(target=end, name="otel-shutdown", daemon=True) for end in ends]
+    threads = [
+        threading.Thread(target=shutdown, name="otel-shutdown", daemon=True)
+        for shutdown in shutdowns
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -1,4 +1,4 @@
-"""What a request's headers say about ids and traces, and what the response says back."""
+"""Request ids and W3C trace context in request and response headers."""
 
 import re
 import uuid
@@ -18,15 +18,18 @@ RESPONSE_HEADERS = frozenset({b"x-request-id", b"traceresponse", b"x-trace-id"})
 
 
 @dataclass(frozen=True, slots=True)
-class Inbound:
-    """What of the request's headers concerns us."""
+class InboundContext:
+    """The request id and the parent trace from a request's headers."""
 
     request_id: str
     parent: Context
 
 
-def read_inbound(scope: Any, *, trust: bool) -> Inbound:
-    """Return the request's id, kept or new, and the trace it belongs to if `trust` allows."""
+def read_inbound_context(scope: Any, *, trust: bool) -> InboundContext:
+    """Return the request's id and parent trace.
+
+    A valid `x-request-id` is used, else a new id. `traceparent` is read only with `trust`.
+    """
     request_id = ""
     carrier: dict[str, str] = {}
     for name, value in scope["headers"]:
@@ -35,16 +38,16 @@ def read_inbound(scope: Any, *, trust: bool) -> Inbound:
         elif trust and name in {b"traceparent", b"tracestate"}:
             carrier[name.decode()] = value.decode("latin-1")
     parent = _propagator.extract(carrier, Context()) if carrier else Context()
-    return Inbound(request_id or uuid.uuid4().hex, parent)
+    return InboundContext(request_id or uuid.uuid4().hex, parent)
 
 
-def response_headers(info: RequestInfo) -> list[tuple[bytes, bytes]]:
-    """Return the three headers that every response carries.
+def build_response_headers(info: RequestInfo) -> list[tuple[bytes, bytes]]:
+    """Return the three headers of every response: `x-request-id`, `traceresponse`, `x-trace-id`.
 
     Source: https://w3c.github.io/trace-context/#traceresponse-header
     """
     ids = info.span.get_span_context()
-    # Only the sampled bit: version 00 of the header knows no other.
+    # Only the sampled bit: version 00 of the header defines no other.
     flags = "01" if ids.trace_flags.sampled else "00"
     return [
         (b"x-request-id", info.request_id.encode()),
@@ -53,8 +56,8 @@ def response_headers(info: RequestInfo) -> list[tuple[bytes, bytes]]:
     ]
 
 
-def method_of(scope: Any) -> str:
-    """Return the method, or `_OTHER` for one that no standard knows."""
+def normalize_method(scope: Any) -> str:
+    """Return the HTTP method, or `_OTHER` for one outside the standards; GET for a WebSocket."""
     if scope["type"] == "websocket":
         return "GET"
     method: str = scope["method"]
@@ -62,6 +65,6 @@ def method_of(scope: Any) -> str:
 
 
 def is_probe(scope: Any) -> bool:
-    """Return whether a machine asks how we are, as it does every few seconds."""
+    """Return whether the request is a health check or a scrape, sent every few seconds."""
     path: str = scope["path"]
     return path.startswith("/health") or path == "/metrics"

@@ -1,6 +1,6 @@
-"""The ASGI middleware: what every request and WebSocket goes through.
+"""ASGI middleware that traces and measures every request and WebSocket.
 
-Knows neither routes nor framework: the service puts the URL rule into `RequestInfo.route`.
+Knows neither routes nor the framework: the service sets `RequestInfo.route` to the URL rule.
 """
 
 from asyncio import CancelledError
@@ -15,7 +15,7 @@ ASGIApp = Callable[[Any, Receive, Send], Awaitable[None]]
 
 
 class Middleware:
-    """Wraps an ASGI application; `lifespan` passes untouched."""
+    """Wraps an ASGI application; `lifespan` passes through unchanged."""
 
     def __init__(self, app: ASGIApp, recorder: Recorder, *, trust_traceparent: bool) -> None:
         self._app = app
@@ -23,22 +23,22 @@ class Middleware:
         self._trust_traceparent = trust_traceparent
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        """Serve one connection of the server."""
+        """Serve one HTTP request or WebSocket."""
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
-        kind = ServerRequest if scope["type"] == "http" else WebSocketRequest
-        exchange = kind(self._recorder, scope, receive, send, trust=self._trust_traceparent)
-        token = request_var.set(exchange.info)
+        request_class = ServerRequest if scope["type"] == "http" else WebSocketRequest
+        request = request_class(self._recorder, scope, receive, send, trust=self._trust_traceparent)
+        token = request_var.set(request.info)
         try:
-            await self._app(scope, exchange.receive, exchange.send)
+            await self._app(scope, request.receive, request.send)
         except CancelledError:
-            exchange.cancelled = True
+            request.cancelled = True
             raise
-        except Exception as error:  # the edge: whatever escapes the application ends here
-            exchange.error = type(error).__qualname__
-            if not await exchange.answer_500():
+        except Exception as error:  # the edge: no exception of the application passes it
+            request.error = type(error).__qualname__
+            if not await request.answer_500():
                 raise
         finally:
-            exchange.finish()
+            request.finish()
             request_var.reset(token)

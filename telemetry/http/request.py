@@ -1,6 +1,7 @@
-"""One request and its response: the server span, the HTTP metrics, the access line.
+"""The server span, HTTP metrics and access log line of one request.
 
-A request lasts to its last body byte. Nothing is recorded per send, since a stream has thousands.
+A request lasts until its last body byte is sent. Nothing is recorded per `send`, since a stream
+makes thousands of them.
 """
 
 import json
@@ -15,22 +16,22 @@ from telemetry import semconv
 from telemetry.context import RequestInfo
 from telemetry.http.headers import (
     RESPONSE_HEADERS,
+    build_response_headers,
     is_probe,
-    method_of,
-    read_inbound,
-    response_headers,
+    normalize_method,
+    read_inbound_context,
 )
 from telemetry.non_recording import NonRecordingTracer
 from telemetry.semconv import OTHER
 from telemetry.spans.operation import Recorder
 
-Message = Any
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+ASGIMessage = Any
+Receive = Callable[[], Awaitable[ASGIMessage]]
+Send = Callable[[ASGIMessage], Awaitable[None]]
 
 _access = logging.getLogger("access")
 _unhandled = logging.getLogger("unhandled")
-_quiet_tracer = NonRecordingTracer()
+_non_recording_tracer = NonRecordingTracer()
 _ABNORMAL_CLOSE = 1006  # RFC 6455, 7.4.1: the connection was lost
 
 
@@ -45,11 +46,11 @@ class ServerRequest:
         self._send = send
         self._recorder = recorder
         self._started = perf_counter()
-        self._method = method_of(scope)
-        self._inbound = read_inbound(scope, trust=trust)
-        self.info = self._request_info()
-        self._headers = response_headers(self.info)
-        self._ending = False  # the last byte is on its way
+        self._method = normalize_method(scope)
+        self._inbound = read_inbound_context(scope, trust=trust)
+        self.info = self._start_span()
+        self._headers = build_response_headers(self.info)
+        self._is_complete = False  # the application has passed its last body message
         self._finished = False
         self._status = 0
         self._bytes = 0
@@ -58,7 +59,7 @@ class ServerRequest:
         self.error = ""
         self._count_active(1)
 
-    def _request_info(self) -> RequestInfo:
+    def _start_span(self) -> RequestInfo:
         scope = self._scope
         attributes = {
             semconv.HTTP_METHOD: self._method,
@@ -70,10 +71,10 @@ class ServerRequest:
         if self._method == OTHER:
             attributes[semconv.HTTP_METHOD_ORIGINAL] = scope["method"]
         parent = self._inbound.parent
-        # A probe every few seconds would bury the traces of questions.
-        tracer = _quiet_tracer if is_probe(scope) else self._recorder.tracer
+        # Probes come every few seconds and would outnumber the traces of questions.
+        tracer = _non_recording_tracer if is_probe(scope) else self._recorder.tracer
         span = tracer.start_span(
-            self._span_name(""), context=parent, kind=SpanKind.SERVER, attributes=attributes
+            self._build_span_name(""), context=parent, kind=SpanKind.SERVER, attributes=attributes
         )
         return RequestInfo(
             request_id=self._inbound.request_id,
@@ -82,38 +83,38 @@ class ServerRequest:
             span=span,
         )
 
-    def _span_name(self, route: str) -> str:
+    def _build_span_name(self, route: str) -> str:
         method = "HTTP" if self._method == OTHER else self._method
         return f"{method} {route}" if route else method
 
-    async def receive(self) -> Message:
-        """Pass the server's next message on, noting a client that left before the end."""
+    async def receive(self) -> ASGIMessage:
+        """Return the server's next message; record a client that disconnected before the end."""
         message = await self._receive()
-        if message["type"] == "http.disconnect" and not self._ending:
+        if message["type"] == "http.disconnect" and not self._is_complete:
             self._disconnected = True
         return message
 
-    async def send(self, message: Message) -> None:
-        """Pass the application's message on; the last one ends the request."""
+    async def send(self, message: ASGIMessage) -> None:
+        """Send the application's message; the last body message ends the request."""
         if message["type"] == "http.response.body":
             self._bytes += len(message.get("body", b""))
-            self._ending = not message.get("more_body", False)
+            self._is_complete = not message.get("more_body", False)
             await self._send(message)
-            if self._ending:
+            if self._is_complete:
                 self.finish()
             return
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            message = self._with_headers(message)
+            message = self._add_headers(message)
         await self._send(message)
 
-    def _with_headers(self, message: Message) -> Message:
-        theirs = message.get("headers", ())
-        kept = [pair for pair in theirs if bytes(pair[0]).lower() not in RESPONSE_HEADERS]
-        return {**message, "headers": [*kept, *self._headers]}
+    def _add_headers(self, message: ASGIMessage) -> ASGIMessage:
+        headers = message.get("headers", ())
+        others = [pair for pair in headers if bytes(pair[0]).lower() not in RESPONSE_HEADERS]
+        return {**message, "headers": [*others, *self._headers]}
 
     async def answer_500(self) -> bool:
-        """Answer for an application that failed before it answered; False when it is too late."""
+        """Send a 500 response for an application that failed; False if a response has started."""
         if self._status or self._finished:
             return False
         _unhandled.exception("The application failed before it answered.")
@@ -129,7 +130,7 @@ class ServerRequest:
         return True
 
     def finish(self) -> None:
-        """End the span, observe the metrics, write the access line; only the first call counts."""
+        """End the span, observe the metrics and write the access line; later calls do nothing."""
         if self._finished:
             return
         self._finished = True
@@ -138,7 +139,7 @@ class ServerRequest:
         error = self.error or (str(self._status) if self._status >= 500 else "")
         self._observe(duration_s, error)
         self._end_span(error)
-        self._log(duration_s)
+        self._log_access(duration_s)
 
     def _count_active(self, change: int) -> None:
         self._recorder.metrics.active_requests.child(self._method).inc(change)
@@ -153,7 +154,7 @@ class ServerRequest:
     def _end_span(self, error: str) -> None:
         info, span = self.info, self.info.span
         if span.is_recording():
-            span.update_name(self._span_name(info.route))
+            span.update_name(self._build_span_name(info.route))
             attributes: dict[str, str | int] = {
                 semconv.HTTP_ROUTE: info.route,
                 semconv.HTTP_STATUS: self._status,
@@ -169,12 +170,12 @@ class ServerRequest:
                 span.set_status(StatusCode.ERROR)
         span.end()
 
-    def _log(self, duration_s: float) -> None:
+    def _log_access(self, duration_s: float) -> None:
         path = self._scope["path"]
         level = logging.DEBUG if is_probe(self._scope) else logging.INFO
         if not _access.isEnabledFor(level):
             return
-        facts: dict[str, object] = {
+        extra: dict[str, object] = {
             "method": self._method,
             "path": path,
             "status": self._status,
@@ -182,41 +183,41 @@ class ServerRequest:
             "bytes": self._bytes,
         }
         if self._disconnected:
-            facts["client_disconnected"] = True
-        _access.log(level, "%s %s %s", self._method, path, self._status or "-", extra=facts)
+            extra["client_disconnected"] = True
+        _access.log(level, "%s %s %s", self._method, path, self._status or "-", extra=extra)
 
 
 class WebSocketRequest(ServerRequest):
-    """One WebSocket, as a request that lasts as long as its connection; not in the HTTP metrics."""
+    """One WebSocket: a request that lasts as long as its connection; not in the HTTP metrics."""
 
-    async def receive(self) -> Message:
-        """Pass the server's next message on, noting the end of the connection."""
+    async def receive(self) -> ASGIMessage:
+        """Return the server's next message; record an abnormal end of the connection."""
         message = await self._receive()
         if message["type"] == "websocket.disconnect":
             self._disconnected = message.get("code") == _ABNORMAL_CLOSE
         return message
 
-    async def send(self, message: Message) -> None:
-        """Pass the application's message on, counting what the client gets."""
+    async def send(self, message: ASGIMessage) -> None:
+        """Send the application's message, counting the bytes sent to the client."""
         kind = message["type"]
         if kind == "websocket.send":
             self._bytes += len(message.get("bytes") or message.get("text") or b"")
         elif kind == "websocket.accept":
             self._status = 101
-            message = self._with_headers(message)
+            message = self._add_headers(message)
         elif kind == "websocket.http.response.start":
             self._status = message["status"]
-            message = self._with_headers(message)
+            message = self._add_headers(message)
         elif kind == "websocket.close" and not self._status:
-            self._status = 403  # closed before it was accepted, says the ASGI specification
+            self._status = 403  # ASGI: a close before the accept rejects the handshake with 403
         await self._send(message)
 
     async def answer_500(self) -> bool:
-        """Leave the answer to the server, which closes the connection."""
+        """Return False: the server closes the connection of a failed WebSocket."""
         return False
 
     def _count_active(self, change: int) -> None:
-        """Not counted: a connection of hours would drown the requests."""
+        """Do nothing: connections of hours would distort the metric."""
 
     def _observe(self, duration_s: float, error: str) -> None:
-        """Not observed, for the same reason."""
+        """Do nothing, for the same reason."""

@@ -1,4 +1,4 @@
-"""Closed label sets: what configuration names may be a label's value, anything else is `_OTHER`."""
+"""Label sets that bound the number of series: values outside a set become `_OTHER`."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterable
 from telemetry import semconv
 from telemetry.semconv import OTHER
 
-Guard = Callable[[str], str]
+LabelSet = Callable[[str], str]
 
 _SLUG = re.compile(r"[A-Za-z0-9_.:/<>{}*-]{1,96}")
 _DATED = re.compile(r"-v?\d[\d.-]*(-preview)?")
-_GROWING_LIMIT = 128
+_OPEN_SET_LIMIT = 128
 
 
 class OpenLabelSet:
-    """A label set that code, not input, keeps small; past its limit a new value is `_OTHER`."""
+    """Label values that code sets, not input; above a size limit new ones are `_OTHER`."""
 
     __slots__ = ("_seen",)
 
@@ -24,14 +24,17 @@ class OpenLabelSet:
     def __call__(self, value: str) -> str:
         if value in self._seen:
             return value
-        if len(self._seen) > _GROWING_LIMIT or not _SLUG.fullmatch(value):
+        if len(self._seen) > _OPEN_SET_LIMIT or not _SLUG.fullmatch(value):
             return OTHER
         self._seen.add(value)
         return value
 
 
-class Closed:
-    """A label set that configuration names; anything else is `_OTHER`, nothing stays empty."""
+class ClosedLabelSet:
+    """The label values that the configuration names; others are `_OTHER`, "" stays "".
+
+    With `dated`, a dated model snapshot counts as its model.
+    """
 
     __slots__ = ("_dated", "names")
 
@@ -42,10 +45,10 @@ class Closed:
     def __call__(self, value: str) -> str:
         if value in self.names or not value:
             return value
-        return self._snapshot_of(value) if self._dated else OTHER
+        return self._find_undated(value) if self._dated else OTHER
 
-    def _snapshot_of(self, value: str) -> str:
-        # Providers answer "gpt-4o-mini" as "gpt-4o-mini-2024-07-18".
+    def _find_undated(self, value: str) -> str:
+        # Providers report the model "gpt-4o-mini" as "gpt-4o-mini-2024-07-18".
         for name in self.names:
             if value.startswith(name) and _DATED.fullmatch(value, len(name)):
                 return name
@@ -53,10 +56,10 @@ class Closed:
 
 
 class LabelSets:
-    """The guard of every label name; `replace` follows a configuration that changed."""
+    """The label set of every label name; `replace` applies a changed configuration."""
 
     def __init__(self) -> None:
-        self._guards: dict[str, Guard] = {"method": Closed(semconv.KNOWN_METHODS)}
+        self._sets: dict[str, LabelSet] = {"method": ClosedLabelSet(semconv.KNOWN_METHODS)}
         self.version = 0
         self.replace(providers=semconv.KNOWN_PROVIDERS, workflows=(), agents=(), models=())
 
@@ -68,19 +71,19 @@ class LabelSets:
         models: Iterable[str] | None = None,
         providers: Iterable[str] | None = None,
     ) -> None:
-        """Replace the sets that are given and leave the others."""
+        """Replace the given sets and leave the others unchanged."""
         self.version += 1
         named = {"workflow": workflows, "agent": agents, "model": models, "provider": providers}
         for label, names in named.items():
             if names is not None:
-                self._guards[label] = Closed(names)
+                self._sets[label] = ClosedLabelSet(names)
         if models is not None:
-            self._guards["request_model"] = self._guards["model"]
-            self._guards["response_model"] = Closed(models, dated=True)
+            self._sets["request_model"] = self._sets["model"]
+            self._sets["response_model"] = ClosedLabelSet(models, dated=True)
 
     def admit(self, label: str, value: str) -> str:
-        """Return `value` when `label` may carry it, else `_OTHER`."""
-        guard = self._guards.get(label)
-        if guard is None:
-            guard = self._guards[label] = OpenLabelSet()
-        return guard(value)
+        """Return `value` if the set of `label` contains it, else `_OTHER`."""
+        label_set = self._sets.get(label)
+        if label_set is None:
+            label_set = self._sets[label] = OpenLabelSet()
+        return label_set(value)

@@ -1,6 +1,6 @@
-"""The health of this process: memory, CPU, file descriptors, and how late its event loop is.
+"""Metrics of this process: memory, CPU, file descriptors and event loop lag.
 
-Where there is no /proc, as on macOS, the process figures stay 0.
+Without /proc, as on macOS, the process figures stay 0.
 """
 
 import asyncio
@@ -13,18 +13,19 @@ from prometheus_client import ProcessCollector
 from telemetry import semconv
 from telemetry.metrics.registry import Metrics
 
-_LAG_EVERY_S = 0.25
-_PROCESS_EVERY = 20  # of these; listing 10,000 descriptors takes 3 ms
+_LAG_INTERVAL_S = 0.25
+_LAGS_PER_SAMPLE = 20  # listing 10,000 file descriptors takes 3 ms
 
 
 class ProcessHealth:
-    """Reads the process's figures; prometheus-client's own would know one worker of several.
+    """Samples the process's figures into metrics that also work with several workers.
 
-    `shows` put further figures on the page that are too many to write down as they change.
+    prometheus-client's own process metrics cover only the worker that answers the scrape.
+    `callbacks` run at each sample: they set gauges that change too often to be set at every change.
     """
 
-    def __init__(self, metrics: Metrics, shows: Sequence[Callable[[], None]]) -> None:
-        self._shows = shows
+    def __init__(self, metrics: Metrics, callbacks: Sequence[Callable[[], None]]) -> None:
+        self._callbacks = callbacks
         self._loop_lag = metrics.loop_lag
         self._cpu = metrics.process_cpu
         self._gauges = {
@@ -35,12 +36,12 @@ class ProcessHealth:
         }
         self._collector = ProcessCollector(registry=None)
         self._cpu_s = 0.0
-        self._lock = threading.Lock()  # a scrape and the watch may sample at once
+        self._lock = threading.Lock()  # a scrape and `watch` may sample at the same time
 
     def sample(self) -> None:
-        """Read the figures now; one that cannot be read keeps its last value."""
-        for show in self._shows:
-            show()
+        """Read the figures now; a figure that cannot be read retains its last value."""
+        for callback in self._callbacks:
+            callback()
         with self._lock:
             for family in self._collector.collect():
                 for sample in family.samples:
@@ -51,10 +52,10 @@ class ProcessHealth:
                         gauge.set(sample.value)
 
     async def watch(self) -> None:
-        """Follow the process and the running event loop until cancelled."""
+        """Sample the process and measure the running event loop's lag, until cancelled."""
         while True:
             await asyncio.to_thread(self.sample)
-            for _ in range(_PROCESS_EVERY):
-                began = perf_counter()
-                await asyncio.sleep(_LAG_EVERY_S)
-                self._loop_lag.observe(max(0.0, perf_counter() - began - _LAG_EVERY_S))
+            for _ in range(_LAGS_PER_SAMPLE):
+                started = perf_counter()
+                await asyncio.sleep(_LAG_INTERVAL_S)
+                self._loop_lag.observe(max(0.0, perf_counter() - started - _LAG_INTERVAL_S))

@@ -1,8 +1,8 @@
-"""Spans as OTLP messages: what `opentelemetry-exporter-otlp-proto-common` makes, for a fifth of it.
+"""Encoding of spans as OTLP protobuf messages, five times as fast as the library's.
 
-Encoding holds the GIL and was the dearest part of a trace, 42 µs a span. A protobuf message that is
-filled in place costs 8 µs; the library gives each one's constructor keywords. A test holds the
-two to the same result.
+Encoding holds the GIL and was the most expensive part of a trace: 42 µs a span with
+`opentelemetry-exporter-otlp-proto-common`, which passes keyword arguments to message constructors.
+Filling messages in place takes 8 µs. A test compares the results of both encoders.
 
 Source: https://github.com/open-telemetry/opentelemetry-proto, trace/v1/trace.proto
 """
@@ -13,37 +13,37 @@ from typing import Any, Final
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans
-from opentelemetry.proto.trace.v1.trace_pb2 import Span as Message
+from opentelemetry.proto.trace.v1.trace_pb2 import Span as SpanMessage
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status
 
 _KINDS: Final = {kind: kind.value + 1 for kind in SpanKind}
-_KNOWS_WHETHER_REMOTE: Final = 0x100
-_IS_REMOTE: Final = 0x200
+_HAS_IS_REMOTE: Final = 0x100  # SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK
+_IS_REMOTE: Final = 0x200  # SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK
 
 
 def encode(spans: Sequence[ReadableSpan]) -> ExportTraceServiceRequest:
-    """Return one request for all `spans`, grouped by resource and scope."""
+    """Return one export request for all `spans`, grouped by resource and scope."""
     request = ExportTraceServiceRequest()
     resources: dict[int, ResourceSpans] = {}
     scopes: dict[tuple[int, int], ScopeSpans] = {}
     for span in spans:
         resource, scope = span.resource, span.instrumentation_scope
-        place = id(resource), id(scope)  # they live as long as the spans
-        message = scopes.get(place)
+        key = id(resource), id(scope)  # unique, since the spans reference both
+        message = scopes.get(key)
         if message is None:
-            parent = resources.get(place[0])
+            parent = resources.get(key[0])
             if parent is None:
-                parent = resources[place[0]] = _start(request, resource)
-            message = scopes[place] = parent.scope_spans.add()
+                parent = resources[key[0]] = _add_resource(request, resource)
+            message = scopes[key] = parent.scope_spans.add()
             _put_scope(message, scope)
         _put_span(message.spans.add(), span)
     return request
 
 
-def _start(request: ExportTraceServiceRequest, resource: Resource) -> ResourceSpans:
+def _add_resource(request: ExportTraceServiceRequest, resource: Resource) -> ResourceSpans:
     message: ResourceSpans = request.resource_spans.add()
     message.resource.SetInParent()
     _put_attributes(message.resource.attributes, resource.attributes)
@@ -62,18 +62,18 @@ def _put_scope(message: ScopeSpans, scope: InstrumentationScope | None) -> None:
         _put_attributes(message.scope.attributes, scope.attributes)
 
 
-def _put_span(message: Message, span: ReadableSpan) -> None:
+def _put_span(message: SpanMessage, span: ReadableSpan) -> None:
     context, parent = span.context, span.parent
     if context is not None:
         message.trace_id = context.trace_id.to_bytes(16, "big")
         message.span_id = context.span_id.to_bytes(8, "big")
         if context.trace_state:
             message.trace_state = context.trace_state.to_header()
-    message.flags = _flags(parent)
+    message.flags = _encode_flags(parent)
     if parent:
         message.parent_span_id = parent.span_id.to_bytes(8, "big")
     message.name = span.name
-    message.kind = _KINDS[span.kind]  # type: ignore[assignment]  # the generated enum's own type
+    message.kind = _KINDS[span.kind]  # type: ignore[assignment]  # the generated enum type
     message.start_time_unix_nano = span.start_time or 0
     message.end_time_unix_nano = span.end_time or 0
     if span.attributes:
@@ -88,13 +88,13 @@ def _put_span(message: Message, span: ReadableSpan) -> None:
     _put_status(message, span.status)
 
 
-def _put_status(message: Message, status: Status) -> None:
+def _put_status(message: SpanMessage, status: Status) -> None:
     message.status.code = status.status_code.value  # type: ignore[assignment]  # likewise
     if status.description:
         message.status.message = status.description
 
 
-def _put_event(message: Message.Event, event: Event) -> None:
+def _put_event(message: SpanMessage.Event, event: Event) -> None:
     message.name = event.name
     message.time_unix_nano = event.timestamp
     if event.attributes:
@@ -102,27 +102,27 @@ def _put_event(message: Message.Event, event: Event) -> None:
     message.dropped_attributes_count = event.dropped_attributes
 
 
-def _put_link(message: Message.Link, link: Link) -> None:
+def _put_link(message: SpanMessage.Link, link: Link) -> None:
     message.trace_id = link.context.trace_id.to_bytes(16, "big")
     message.span_id = link.context.span_id.to_bytes(8, "big")
-    message.flags = _flags(link.context)
+    message.flags = _encode_flags(link.context)
     if link.attributes:
         _put_attributes(message.attributes, link.attributes)
     message.dropped_attributes_count = link.dropped_attributes
 
 
-def _flags(context: SpanContext | None) -> int:
+def _encode_flags(context: SpanContext | None) -> int:
     remote = context is not None and context.is_remote
-    return _KNOWS_WHETHER_REMOTE | _IS_REMOTE if remote else _KNOWS_WHETHER_REMOTE
+    return _HAS_IS_REMOTE | _IS_REMOTE if remote else _HAS_IS_REMOTE
 
 
 def _put_attributes(target: Any, attributes: Mapping[str, Any]) -> None:
-    # The SDK's own mapping takes its lock for each item, but only once for a copy.
+    # The SDK's mapping acquires its lock for each item, but only once for a copy.
     items = attributes.copy() if isinstance(attributes, MappingProxyType) else attributes
     for key, value in items.items():
         pair = target.add()
         pair.key = key
-        if isinstance(value, str):  # most are
+        if isinstance(value, str):  # the most frequent type
             pair.value.string_value = value
         else:
             _put_value(pair.value, value)
@@ -132,7 +132,7 @@ def _put_value(target: Any, value: object) -> None:
     match value:
         case str():
             target.string_value = value
-        case bool():  # before int, which it is too
+        case bool():  # before int: bool is a subclass of int
             target.bool_value = value
         case int():
             target.int_value = value

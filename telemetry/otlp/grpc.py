@@ -1,4 +1,4 @@
-"""The library's gRPC exporter with our encoding."""
+"""The library's gRPC span exporter with our encoder."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from telemetry.otlp.encoding import encode
 
 
 class GrpcSpanExporter(OTLPSpanExporter):
-    """Sends spans by OTLP over gRPC, as the standard variables say."""
+    """Exports spans by OTLP over gRPC; the standard OTEL_* variables configure it."""
 
     def _translate_data(self, data: Sequence[ReadableSpan]) -> ExportTraceServiceRequest:
         return encode(data)

@@ -1,4 +1,4 @@
-"""The library's HTTP exporter with our encoding."""
+"""The library's HTTP span exporter with our encoder."""
 
 from collections.abc import Sequence
 
@@ -10,9 +10,9 @@ from telemetry.otlp.encoding import encode
 
 
 class HttpSpanExporter(OTLPSpanExporter):
-    """Sends spans by OTLP over HTTP, as the standard variables say."""
+    """Exports spans by OTLP over HTTP; the standard OTEL_* variables configure it."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send one batch; the library's client retries what a moment later may work."""
-        sent = self._client.export(encode(spans).SerializeToString())
-        return SpanExportResult.SUCCESS if sent.success else SpanExportResult.FAILURE
+        """Export one batch; the library's client retries transient failures."""
+        result = self._client.export(encode(spans).SerializeToString())
+        return SpanExportResult.SUCCESS if result.success else SpanExportResult.FAILURE

@@ -1,4 +1,4 @@
-"""Log records by OTLP, for those who collect logs where they collect traces. Off by default."""
+"""Export of log records by OTLP, as an addition to stderr. Off by default."""
 
 import logging
 import time
@@ -17,9 +17,9 @@ from opentelemetry.util.types import AnyValue
 
 from telemetry import semconv
 from telemetry.context import current_request
-from telemetry.logs import fields_of, redact
+from telemetry.logs import collect_fields, redact
 from telemetry.metrics.registry import Metrics
-from telemetry.otlp.queue import ExportQueue, protocol_of, queue_sizes
+from telemetry.otlp.queue import ExportQueue, read_protocol, read_queue_sizes
 
 _SEVERITY = (
     (logging.CRITICAL, SeverityNumber.FATAL),
@@ -28,24 +28,25 @@ _SEVERITY = (
     (logging.INFO, SeverityNumber.INFO),
     (logging.NOTSET, SeverityNumber.DEBUG),
 )
-# What a record says elsewhere than in its attributes.
-_ELSEWHERE = frozenset({"time", "level", "logger", "message", "trace_id", "span_id"})
+# Fields that OTLP stores in the record itself, not in its attributes.
+_NOT_ATTRIBUTES = frozenset({"time", "level", "logger", "message", "trace_id", "span_id"})
 
 
 class LogExport:
-    """Sends what the root logger gets, from its making until it is closed."""
+    """Exports the root logger's records, from construction until `shutdown`."""
 
     def __init__(self, resource: Resource, metrics: Metrics) -> None:
-        waiting, batch = queue_sizes("OTEL_BLRP")
-        self.outlet = ExportQueue("logs", waiting, metrics)
-        exporter = _CountedLogExporter(_exporter(), self.outlet)
+        queue_items, batch_items = read_queue_sizes("OTEL_BLRP")
+        self.queue = ExportQueue("logs", queue_items, metrics)
+        exporter = _CountedLogExporter(_create_exporter(), self.queue)
         self._provider = LoggerProvider(resource=resource, shutdown_on_exit=False)
-        self._provider.add_log_record_processor(_Queue(exporter, self.outlet, waiting, batch))
+        processor = _LogBatchProcessor(exporter, self.queue, queue_items, batch_items)
+        self._provider.add_log_record_processor(processor)
         self._handler = _ExportHandler(self._provider)
         logging.getLogger().addHandler(self._handler)
 
     def shutdown(self) -> None:
-        """Send what waits, for as long as that takes."""
+        """Export the queued records, without a time limit."""
         logging.getLogger().removeHandler(self._handler)
         self._provider.shutdown()
 
@@ -56,19 +57,22 @@ class _ExportHandler(logging.Handler):
         self._provider = provider
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Pass a record on, without secrets; the SDK's own would go in circles."""
+        """Export a record without secrets.
+
+        OpenTelemetry's own records are ignored: exporting them would create new ones.
+        """
         if record.name.startswith("opentelemetry"):
             return
         try:
-            self._provider.get_logger(record.name).emit(_translated(record))
-        except Exception:  # noqa: BLE001  logging's own contract: a log line never fails its caller
+            self._provider.get_logger(record.name).emit(_to_otlp_record(record))
+        except Exception:  # noqa: BLE001  contract of logging: a log line never fails its caller
             self.handleError(record)
 
 
-def _translated(record: logging.LogRecord) -> LogRecord:
+def _to_otlp_record(record: logging.LogRecord) -> LogRecord:
     request = current_request()
-    fields = fields_of(record)
-    attributes = {key: _value(fields[key]) for key in fields.keys() - _ELSEWHERE}
+    fields = collect_fields(record)
+    attributes = {key: _to_attribute_value(fields[key]) for key in fields.keys() - _NOT_ATTRIBUTES}
     if record.exc_info and record.exc_info[1] is not None:
         error = record.exc_info[1]
         text = logging.Formatter().formatException(record.exc_info)
@@ -86,13 +90,13 @@ def _translated(record: logging.LogRecord) -> LogRecord:
     )
 
 
-def _value(value: object) -> AnyValue:
+def _to_attribute_value(value: object) -> AnyValue:
     return value if isinstance(value, bool | int | float) else redact(str(value))
 
 
-def _exporter() -> LogRecordExporter:
-    # Here, not above, for the imports: gRPC alone takes 15 MB.
-    if protocol_of("logs") == "grpc":
+def _create_exporter() -> LogRecordExporter:
+    # Imported here: only the selected protocol's library is needed; gRPC takes 15 MB.
+    if read_protocol("logs") == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
 
         return OTLPLogExporter()
@@ -102,31 +106,31 @@ def _exporter() -> LogRecordExporter:
 
 
 class _CountedLogExporter(LogRecordExporter):
-    """Tells the outlet what became of each batch."""
+    """Reports the result of each batch to the queue."""
 
-    def __init__(self, exporter: LogRecordExporter, outlet: ExportQueue) -> None:
+    def __init__(self, exporter: LogRecordExporter, queue: ExportQueue) -> None:
         self._exporter = exporter
-        self._outlet = outlet
+        self._queue = queue
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
-        return self._outlet.send(self._exporter.export, batch, LogRecordExportResult.SUCCESS)
+        return self._queue.send(self._exporter.export, batch, LogRecordExportResult.SUCCESS)
 
     def shutdown(self) -> None:
-        self._exporter.shutdown()  # type: ignore[no-untyped-call]  # the library's gap
+        self._exporter.shutdown()  # type: ignore[no-untyped-call]  # untyped in the library
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         return self._exporter.force_flush(timeout_millis)
 
 
-class _Queue(BatchLogRecordProcessor):
-    """The SDK's queue, which gets only what fits."""
+class _LogBatchProcessor(BatchLogRecordProcessor):
+    """Passes a record to the SDK's batch queue only while there is capacity."""
 
     def __init__(
-        self, exporter: LogRecordExporter, outlet: ExportQueue, waiting: int, batch: int
+        self, exporter: LogRecordExporter, queue: ExportQueue, queue_items: int, batch_items: int
     ) -> None:
-        super().__init__(exporter, max_queue_size=waiting, max_export_batch_size=batch)
-        self._outlet = outlet
+        super().__init__(exporter, max_queue_size=queue_items, max_export_batch_size=batch_items)
+        self._queue = queue
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
-        if self._outlet.admit():
+        if self._queue.admit():
             super().on_emit(log_record)

@@ -1,4 +1,4 @@
-"""Prompts and answers as span attributes, for those who opted in; never on by default.
+"""Prompts and answers as span attributes, recorded only after the standard opt-in.
 
 Source: https://github.com/open-telemetry/semantic-conventions-genai, gen-ai-input-messages.json
 """
@@ -10,12 +10,15 @@ from telemetry import semconv
 from telemetry.logs import redact
 
 
-def content_attributes(
-    asked: Iterable[tuple[str, str]], answer: str, finish_reason: str
+def build_content_attributes(
+    messages: Iterable[tuple[str, str]], answer: str, finish_reason: str
 ) -> dict[str, str]:
-    """Return one call's content; `asked` holds pairs of role and text. Keys are taken out."""
-    inputs = [{"role": role, "parts": [_part(text)]} for role, text in asked]
-    output = {"role": "assistant", "parts": [_part(answer)], "finish_reason": finish_reason}
+    """Return one call's content as attributes, with API keys redacted.
+
+    `messages` holds pairs of role and text.
+    """
+    inputs = [{"role": role, "parts": [_build_part(text)]} for role, text in messages]
+    output = {"role": "assistant", "parts": [_build_part(answer)], "finish_reason": finish_reason}
     contents = {
         semconv.INPUT_MESSAGES: inputs,
         semconv.OUTPUT_MESSAGES: [output] if answer else [],
@@ -27,5 +30,5 @@ def content_attributes(
     }
 
 
-def _part(text: str) -> dict[str, str]:
+def _build_part(text: str) -> dict[str, str]:
     return {"type": "text", "content": text}

@@ -1,6 +1,6 @@
 """One call to a model: the `chat <model>` CLIENT span and the `gen_ai_client_*` metrics.
 
-Lasts to the last chunk of the stream; one per attempt; nothing is recorded per token.
+Each attempt has its own span, which lasts until the last chunk. Nothing is recorded per token.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,12 +11,12 @@ from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import SpanKind
 
 from telemetry import semconv
-from telemetry.spans.content import content_attributes
+from telemetry.spans.content import build_content_attributes
 from telemetry.spans.operation import Attributes, Recorder, TimedSpan
 
 
 class ChatOperation(TimedSpan):
-    """One attempt at one model."""
+    """One attempt to call a model."""
 
     __slots__ = ("_first_chunk_at", "_model", "_provider")
 
@@ -36,9 +36,9 @@ class ChatOperation(TimedSpan):
 
     @contextmanager
     def activate(self) -> Iterator[None]:
-        """Make the span current while the request is sent; never across a `yield`.
+        """Make the span current while the request is sent, so that the HTTP span is its child.
 
-        The HTTP client's own span then nests under this one.
+        Do not use it around the `yield` of an async generator.
         """
         if not self._recorder.is_exporting:
             yield
@@ -50,7 +50,7 @@ class ChatOperation(TimedSpan):
             detach(token)
 
     def record_first_chunk(self) -> None:
-        """Note that the first chunk is there; only the first call counts."""
+        """Record the arrival of the first chunk; later calls do nothing."""
         if self._first_chunk_at is None and not self._ended:
             self._first_chunk_at = perf_counter()
 
@@ -60,10 +60,10 @@ class ChatOperation(TimedSpan):
         return self._recorder.captures_content and self._span.is_recording()
 
     def record_content(
-        self, asked: Iterable[tuple[str, str]], answer: str, finish_reason: str
+        self, messages: Iterable[tuple[str, str]], answer: str, finish_reason: str
     ) -> None:
-        """Put prompts and answer on the span; `asked` holds pairs of role and text."""
-        self._span.set_attributes(content_attributes(asked, answer, finish_reason))
+        """Add prompts and answer to the span; `messages` holds pairs of role and text."""
+        self._span.set_attributes(build_content_attributes(messages, answer, finish_reason))
 
     def finish(
         self,
@@ -80,52 +80,57 @@ class ChatOperation(TimedSpan):
         reasoning_tokens: int | None = None,
         chunks: int = 0,
     ) -> None:
-        """End the call; only the first call counts. Cancelled on purpose is never an error."""
+        """End the call; later calls do nothing. A cancelled call is not an error."""
         if self._ended:
             return
         self._ended = True
         ended_at = perf_counter()
         error = "" if cancelled else error_type or ""
-        well = not (cancelled or error)
-        self._measure(response_model, error, ended_at, chunks if well else 0)
+        succeeded = not (cancelled or error)
+        self._measure(response_model, error, ended_at, chunks if succeeded else 0)
         self._count_tokens(response_model, input_tokens, output_tokens)
-        ends: Attributes = {
+        final: Attributes = {
             semconv.RESPONSE_ID: response_id,
             semconv.RESPONSE_MODEL: response_model,
             semconv.FINISH_REASONS: [finish_reason] if finish_reason else None,
-            semconv.TIME_TO_FIRST_CHUNK: self._to_first_chunk(),
+            semconv.TIME_TO_FIRST_CHUNK: self._time_to_first_chunk_s(),
             semconv.INPUT_TOKENS: input_tokens,
             semconv.OUTPUT_TOKENS: output_tokens,
             semconv.CACHED_TOKENS: cached_tokens,
             semconv.REASONING_TOKENS: reasoning_tokens,
             semconv.CHUNKS: chunks or None,
         }
-        self._end(error=error, cancelled=cancelled, attributes=ends, message=message)
+        self._end(error=error, cancelled=cancelled, attributes=final, message=message)
 
-    def _to_first_chunk(self) -> float | None:
+    def _time_to_first_chunk_s(self) -> float | None:
         if self._first_chunk_at is None:
             return None
         return self._first_chunk_at - self._started
 
-    def _labels(self, response_model: str) -> tuple[str, str, str, str]:
+    def _build_labels(self, response_model: str) -> tuple[str, str, str, str]:
         return semconv.OPERATION_CHAT, self._provider, self._model, response_model
 
     def _measure(self, response_model: str, error: str, ended_at: float, chunks: int) -> None:
         metrics = self._recorder.metrics
-        labels = self._labels(response_model)
+        labels = self._build_labels(response_model)
         self._observe(metrics.call_duration.child(*labels, error), ended_at - self._started)
-        to_first_chunk = self._to_first_chunk()
+        to_first_chunk = self._time_to_first_chunk_s()
         if to_first_chunk is None or self._first_chunk_at is None:
             return
         self._observe(metrics.call_first_chunk.child(*labels), to_first_chunk)
         if chunks > 1:
-            # The mean, once a call: a stream has thousands of chunks.
+            # The mean, observed once per call, since a stream has thousands of chunks.
             mean = (ended_at - self._first_chunk_at) / (chunks - 1)
             metrics.call_per_chunk.child(*labels).observe(mean)
 
-    def _count_tokens(self, response_model: str, sent: int | None, received: int | None) -> None:
+    def _count_tokens(
+        self, response_model: str, input_tokens: int | None, output_tokens: int | None
+    ) -> None:
         family = self._recorder.metrics.token_usage
-        labels = self._labels(response_model)
-        for token_type, count in ((semconv.TYPE_INPUT, sent), (semconv.TYPE_OUTPUT, received)):
+        labels = self._build_labels(response_model)
+        for token_type, count in (
+            (semconv.TYPE_INPUT, input_tokens),
+            (semconv.TYPE_OUTPUT, output_tokens),
+        ):
             if count is not None:
                 family.child(*labels, token_type).observe(count)

@@ -1,7 +1,7 @@
-"""What every operation shares: a span with an explicit parent, a clock, and one end.
+"""Base class of all operations: a span with an explicit parent, a start time and one end.
 
-The rules of ending: an error has status ERROR with `error.type`; what was stopped on purpose has
-`app.cancelled` and no status. Nothing here is ever the current span.
+An operation that failed ends with status ERROR and `error.type`; one that was stopped on purpose
+ends with `app.cancelled` and no status. This module never makes a span the current one.
 """
 
 from collections.abc import Mapping
@@ -28,13 +28,13 @@ from telemetry.semconv import OTHER
 Attributes = Mapping[str, AttributeValue | None]
 
 STOPPED_ON_PURPOSE = frozenset({"cancelled", "skipped"})
-_WELL_ENDED = frozenset({"completed", "answered"})
+_SUCCESSFUL = frozenset({"completed", "answered"})
 _MESSAGE_CHARS = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Recorder:
-    """Where operations write: one tracer and one set of instruments."""
+    """The tracer and the instruments that operations write to."""
 
     tracer: Tracer
     metrics: Metrics
@@ -42,15 +42,15 @@ class Recorder:
     captures_content: bool
 
 
-def error_of(outcome: str, error_type: str | None) -> str:
-    """Return the `error.type` of an operation that ended with `outcome`; "" when it is no error."""
-    if outcome in STOPPED_ON_PURPOSE or outcome in _WELL_ENDED:
+def resolve_error_type(outcome: str, error_type: str | None) -> str:
+    """Return the `error.type` of an operation with this outcome, or "" if it is not an error."""
+    if outcome in STOPPED_ON_PURPOSE or outcome in _SUCCESSFUL:
         return ""
     return error_type or (OTHER if outcome == "failed" else "")
 
 
 class TimedSpan:
-    """A span with an explicit parent, a clock, and one end."""
+    """A span with an explicit parent, a start time and one end."""
 
     __slots__ = ("_context", "_ended", "_exemplar", "_recorder", "_span", "_started")
 
@@ -66,7 +66,7 @@ class TimedSpan:
         self._started = perf_counter()
         self._ended = False
         self._span = recorder.tracer.start_span(
-            name, context=parent, kind=kind, attributes=present(attributes)
+            name, context=parent, kind=kind, attributes=drop_empty(attributes)
         )
         is_new = self._span is not get_current_span(parent)
         self._context = set_span_in_context(self._span, parent) if is_new else parent
@@ -74,25 +74,25 @@ class TimedSpan:
 
     @property
     def span_context(self) -> SpanContext:
-        """The span's ids, to link to or to write down."""
+        """The span's ids, for links and for storage."""
         return self._span.get_span_context()
 
     @property
     def context(self) -> Context:
-        """Holds the span: the explicit parent of what belongs to this operation."""
+        """The context that contains the span, as explicit parent of child operations."""
         return self._context
 
-    def _event(self, name: str, attributes: Attributes) -> None:
-        """Add a span event; secrets are taken out."""
+    def _add_event(self, name: str, attributes: Attributes) -> None:
+        """Add a span event, with secrets redacted."""
         if not self._span.is_recording():
             return
         cleaned = {
             key: redact(value) if isinstance(value, str) else value
-            for key, value in present(attributes).items()
+            for key, value in drop_empty(attributes).items()
         }
         self._span.add_event(name, cleaned)
 
-    def _since_start(self) -> float:
+    def _elapsed_s(self) -> float:
         return perf_counter() - self._started
 
     def _observe(self, histogram: Histogram, value: float) -> None:
@@ -103,17 +103,17 @@ class TimedSpan:
     ) -> None:
         span = self._span
         if span.is_recording():
-            span.set_attributes(present(attributes))
+            span.set_attributes(drop_empty(attributes))
             if cancelled:
                 span.set_attribute(semconv.CANCELLED, True)
             elif error:
                 span.set_attribute(semconv.ERROR_TYPE, error)
-                # A server's refusal may quote the question.
-                said = redact(message)[:_MESSAGE_CHARS] if self._recorder.captures_content else ""
-                span.set_status(StatusCode.ERROR, said or None)
+                # An upstream's error message may quote the question.
+                shown = redact(message)[:_MESSAGE_CHARS] if self._recorder.captures_content else ""
+                span.set_status(StatusCode.ERROR, shown or None)
         span.end()
 
 
-def present(attributes: Attributes) -> dict[str, AttributeValue]:
-    """Return the attributes that have a value: neither None nor empty text."""
+def drop_empty(attributes: Attributes) -> dict[str, AttributeValue]:
+    """Return the attributes without values that are None or ""."""
     return {key: value for key, value in attributes.items() if value is not None and value != ""}

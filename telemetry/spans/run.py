@@ -1,7 +1,7 @@
-"""A run and its agents: `invoke_workflow <name>` and `invoke_agent <name>`, with their metrics.
+"""Spans and metrics of a run and its agents: `invoke_workflow <name>`, `invoke_agent <name>`.
 
-A run outlives its connection: its span's parent is the request that started it, given
-explicitly. A failed agent does not make its workflow an error.
+A run may last longer than its connection, so its span's parent is passed explicitly: the request
+that started the run. A failed agent does not make its workflow an error.
 """
 
 from opentelemetry.context import Context
@@ -9,11 +9,17 @@ from opentelemetry.context import Context
 from telemetry import semconv
 from telemetry.context import RequestInfo
 from telemetry.spans.model_call import ChatOperation
-from telemetry.spans.operation import STOPPED_ON_PURPOSE, Attributes, Recorder, TimedSpan, error_of
+from telemetry.spans.operation import (
+    STOPPED_ON_PURPOSE,
+    Attributes,
+    Recorder,
+    TimedSpan,
+    resolve_error_type,
+)
 
 
 class Workflow(TimedSpan):
-    """One run: `invoke_workflow <name>`; its parent is the request that started it."""
+    """The span `invoke_workflow <name>` of one run, below the request that started it."""
 
     __slots__ = ("_first_output_seen", "_name", "span_id", "trace_id")
 
@@ -34,26 +40,26 @@ class Workflow(TimedSpan):
         recorder.metrics.inflight_runs.inc()
 
     def start_agent(self, name: str, model: str) -> "AgentOperation":
-        """Start asking one agent."""
+        """Start the operation of one agent."""
         return AgentOperation(self._recorder, self._context, name, model)
 
     def record_first_output(self) -> None:
-        """Note that the first piece of the answer is there; only the first call counts."""
+        """Record that the run produced its first output; later calls do nothing."""
         if self._first_output_seen or self._ended:
             return
         self._first_output_seen = True
         family = self._recorder.metrics.first_output
-        self._observe(family.child(self._name), self._since_start())
-        self._event(semconv.EVENT_FIRST_OUTPUT, {})
+        self._observe(family.child(self._name), self._elapsed_s())
+        self._add_event(semconv.EVENT_FIRST_OUTPUT, {})
 
     def record_step_down(self, agent: str, reason: str) -> None:
-        """Note that a lesser model or answer stands in for `agent`."""
+        """Record that a weaker model or answer replaces `agent`."""
         self._recorder.metrics.step_downs.child(agent, reason).inc()
-        self._event(semconv.EVENT_STEP_DOWN, {semconv.AGENT: agent, semconv.REASON: reason})
+        self._add_event(semconv.EVENT_STEP_DOWN, {semconv.AGENT: agent, semconv.REASON: reason})
 
     def record_straggler_cut(self, agent: str, reason: str) -> None:
-        """Note that `agent` was cut off so that the rest could go on."""
-        self._event(semconv.EVENT_STRAGGLER_CUT, {semconv.AGENT: agent, semconv.REASON: reason})
+        """Record that the slow `agent` was cut off so that the run could continue."""
+        self._add_event(semconv.EVENT_STRAGGLER_CUT, {semconv.AGENT: agent, semconv.REASON: reason})
 
     def finish(
         self,
@@ -65,31 +71,31 @@ class Workflow(TimedSpan):
         output_tokens: int = 0,
         cost_usd: float | None = None,
     ) -> None:
-        """End the run; only the first call counts. `message` says why it failed.
+        """End the run; later calls do nothing. `message` states the reason of a failure.
 
-        `outcome` is completed, cancelled, failed, or another that is an error only with
-        an `error_type`.
+        `outcome` is completed, cancelled or failed; any other is an error only with an
+        `error_type`.
         """
         if self._ended:
             return
         self._ended = True
-        error = error_of(outcome, error_type)
+        error = resolve_error_type(outcome, error_type)
         metrics = self._recorder.metrics
         metrics.inflight_runs.dec()
         metrics.runs.child(self._name, outcome).inc()
-        self._observe(metrics.workflow_duration.child(self._name, error), self._since_start())
-        ends: Attributes = {
+        self._observe(metrics.workflow_duration.child(self._name, error), self._elapsed_s())
+        final: Attributes = {
             semconv.OUTCOME: outcome,
             semconv.INPUT_TOKENS: input_tokens,
             semconv.OUTPUT_TOKENS: output_tokens,
             semconv.COST_USD: cost_usd,
         }
         cancelled = outcome in STOPPED_ON_PURPOSE
-        self._end(error=error, cancelled=cancelled, attributes=ends, message=message)
+        self._end(error=error, cancelled=cancelled, attributes=final, message=message)
 
 
 class AgentOperation(TimedSpan):
-    """One agent of a run, all its attempts together: `invoke_agent <name>`."""
+    """The span `invoke_agent <name>` of one agent, including all its attempts."""
 
     __slots__ = ("_model", "_name")
 
@@ -127,19 +133,19 @@ class AgentOperation(TimedSpan):
         return ChatOperation(self._recorder, self._context, model, provider, attributes)
 
     def record_retry(self, reason: str, delay_s: float) -> None:
-        """Note that the call is asked again after `delay_s` seconds."""
+        """Record that the call is retried after `delay_s` seconds."""
         self._recorder.metrics.retries.child(self._name, reason).inc()
-        self._event(semconv.EVENT_RETRY, {semconv.REASON: reason, semconv.DELAY: delay_s})
+        self._add_event(semconv.EVENT_RETRY, {semconv.REASON: reason, semconv.DELAY: delay_s})
 
     def hedge(self, reason: str) -> None:
-        """Note that a second call races the first."""
+        """Record that a second, parallel call is started."""
         self._recorder.metrics.hedges.child(self._name, reason).inc()
-        self._event(semconv.EVENT_HEDGE, {semconv.REASON: reason})
+        self._add_event(semconv.EVENT_HEDGE, {semconv.REASON: reason})
 
     def record_context_trim(self, dropped: int) -> None:
-        """Note that the oldest `dropped` messages did not fit and were left out."""
+        """Record that the oldest `dropped` messages did not fit the context window."""
         self._recorder.metrics.context_trims.child(self._name).inc()
-        self._event(semconv.EVENT_CONTEXT_TRIMMED, {semconv.DROPPED_MESSAGES: dropped})
+        self._add_event(semconv.EVENT_CONTEXT_TRIMMED, {semconv.DROPPED_MESSAGES: dropped})
 
     def finish(
         self,
@@ -150,24 +156,24 @@ class AgentOperation(TimedSpan):
         cost_usd: float | None = None,
         first_token_s: float | None = None,
     ) -> None:
-        """End the agent: answered, failed, skipped or cancelled; only the first call counts."""
+        """End the agent: answered, failed, skipped or cancelled; later calls do nothing."""
         if self._ended:
             return
         self._ended = True
-        duration_s = self._since_start()
+        duration_s = self._elapsed_s()
         if first_token_s is not None:
-            first_token_s = min(first_token_s, duration_s)  # the event loop's clock is coarser
-        error = error_of(outcome, error_type)
+            first_token_s = min(first_token_s, duration_s)  # from a coarser clock
+        error = resolve_error_type(outcome, error_type)
         metrics = self._recorder.metrics
         metrics.agent_outcomes.child(self._name, outcome).inc()
         if cost_usd and cost_usd > 0:
             metrics.cost.child(self._name, self._model).inc(cost_usd)
         duration = metrics.agent_duration.child(self._name, self._model, error)
         self._observe(duration, duration_s)
-        ends: Attributes = {
+        final: Attributes = {
             semconv.OUTCOME: outcome,
             semconv.COST_USD: cost_usd,
             semconv.TIME_TO_FIRST_CHUNK: first_token_s,
         }
         cancelled = outcome in STOPPED_ON_PURPOSE
-        self._end(error=error, cancelled=cancelled, attributes=ends, message=message)
+        self._end(error=error, cancelled=cancelled, attributes=final, message=message)

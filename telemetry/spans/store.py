@@ -1,6 +1,6 @@
-"""The store as telemetry sees it: its operations, and how far the journal is behind.
+"""Spans and metrics of the store: its operations and the lag of the journal.
 
-An operation is a transaction and what it is for, not a statement: a database's own log has those.
+An operation is one transaction with its purpose, not one statement: the database's log has those.
 """
 
 from asyncio import CancelledError
@@ -34,7 +34,9 @@ RecoveryOutcome = Literal["interrupted", "completed"]
 
 
 class StoreOperation(TimedSpan):
-    """One operation: a CLIENT span named after it, as the convention has it without a target.
+    """The CLIENT span of one store operation, named after the operation.
+
+    The database conventions define this name for an operation without a target.
 
     Source: https://opentelemetry.io/docs/specs/semconv/db/database-spans/#name
     """
@@ -59,7 +61,7 @@ class StoreOperation(TimedSpan):
             self.finish(reason or (type(error).__name__ if error else None))
 
     def finish(self, error_type: str | None = None, *, cancelled: bool = False) -> None:
-        """End the operation; only the first call counts. `cancelled`: no caller waits for it.
+        """End the operation; later calls do nothing. `cancelled`: its caller stopped waiting.
 
         `error_type` is an `UnavailableReason` or the name of an exception class.
         """
@@ -68,12 +70,12 @@ class StoreOperation(TimedSpan):
         self._ended = True
         error = "" if cancelled else error_type or ""
         duration = self._recorder.metrics.store_duration.child(*self._labels, error)
-        self._observe(duration, self._since_start())
+        self._observe(duration, self._elapsed_s())
         self._end(error=error, cancelled=cancelled, attributes={})
 
 
-def expect(metrics: Metrics) -> None:
-    """Put what may be counted on the page at 0, so that the first one shows as an increase."""
+def initialize_series(metrics: Metrics) -> None:
+    """Create the expected series at 0, so that a first event is an increase."""
     for reason in get_args(UnavailableReason):
         metrics.journal_failures.child(reason)
         metrics.store_rejections.child(reason)
@@ -82,31 +84,31 @@ def expect(metrics: Metrics) -> None:
 
 
 class JournalMetrics:
-    """How much of what was said is not durable yet, and since when."""
+    """Metrics of the events that are not durable yet: number, age, commits and failures."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._pending = 0
-        self._since: float | None = None
+        self._oldest_at: float | None = None
 
     def set_pending(self, events: int, oldest_s: float) -> None:
-        """Note what waits: how many events, and the age of the oldest, in seconds.
+        """Set the number of pending events and the age of the oldest in seconds.
 
-        It goes on ageing by itself: a journal that hangs need not say so.
+        The age grows until the next call, so a journal that hangs is visible.
         """
         self._pending = events
-        self._since = monotonic() - oldest_s if events else None
+        self._oldest_at = monotonic() - oldest_s if events else None
 
     def record_commit(self, lag_s: float) -> None:
-        """Observe a commit; `lag_s` is the age of its oldest event by now."""
+        """Record a commit; `lag_s` is the age of its oldest event now."""
         self._metrics.journal_lag.observe(lag_s)
 
     def record_failure(self, reason: str) -> None:
-        """Count a commit that failed; it is tried again unless `reason` is `other`, a bug."""
+        """Record a failed commit; it is retried unless `reason` is `other`, a bug."""
         self._metrics.journal_failures.child(reason).inc()
 
-    def show(self) -> None:
-        """Put what waits on the page."""
-        since = self._since
+    def update_gauges(self) -> None:
+        """Set the gauges to the pending events and their present age."""
+        oldest_at = self._oldest_at
         self._metrics.journal_pending.set(self._pending)
-        self._metrics.journal_oldest.set(0.0 if since is None else monotonic() - since)
+        self._metrics.journal_oldest.set(0.0 if oldest_at is None else monotonic() - oldest_at)

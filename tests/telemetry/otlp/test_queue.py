@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from service.cli.main import main
 from telemetry import Telemetry, TelemetryError, check_otel_variables, should_export_logs
 from telemetry.otlp import logs, queue, spans
-from telemetry.setup import resource_of, should_capture_content
+from telemetry.setup import create_resource, should_capture_content
 from tests._support.telemetry.asgi import answering, call
 from tests._support.telemetry.capture import config, start
 from tests._support.telemetry.metrics_page import samples
@@ -45,7 +45,7 @@ class Gate(SpanExporter):
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
     gate = Gate()
-    monkeypatch.setattr(spans, "_exporter", lambda: gate)
+    monkeypatch.setattr(spans, "_create_exporter", lambda: gate)
     return gate
 
 
@@ -104,8 +104,8 @@ def test_an_outage_is_counted_and_told_once(
     assert items(exported) == {"failed": 6, "sent": 1}
     told = [each.getMessage() for each in caplog.records if each.name == "telemetry"]
     (trouble, cure) = told
-    assert "spans cannot be sent: Transient error: connection refused" in trouble
-    assert cure == "spans are sent again; 6 were lost"
+    assert "spans cannot be exported: Transient error: connection refused" in trouble
+    assert cure == "spans are exported again; 6 were lost"
 
 
 def test_an_exporter_that_raises_has_lost_its_batch(
@@ -128,7 +128,7 @@ def test_what_does_not_fit_into_the_queue_is_dropped(
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "3600000")
     monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "4")
     telemetry = Telemetry(config(otlp_enabled=True))
-    queue = telemetry._tracing.outlet
+    queue = telemetry._tracing.queue
     assert queue is not None
     assert [queue.admit() for _ in range(6)] == [True] * 4 + [False] * 2
     assert items(telemetry) == {"dropped": 2}
@@ -139,13 +139,13 @@ def test_what_is_left_at_the_end_is_counted(
     gate: Gate, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     telemetry = Telemetry(config(otlp_enabled=True))
-    outlet = telemetry._tracing.outlet
-    assert outlet is not None
-    assert outlet.admit()  # what never comes to be exported
+    queue = telemetry._tracing.queue
+    assert queue is not None
+    assert queue.admit()  # what never comes to be exported
     telemetry.shutdown()
     assert items(telemetry) == {"dropped": 1}
-    assert "1 spans could not be sent before the end" in caplog.text
-    assert not outlet.admit()
+    assert "1 spans were not exported before the shutdown" in caplog.text
+    assert not queue.admit()
 
 
 def test_the_queue_is_on_the_page(exported: Telemetry, gate: Gate) -> None:
@@ -206,13 +206,13 @@ def test_the_signals_own_protocol_goes_before_the_common_one(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("GRPC_VERBOSITY", "NONE")
-    assert queue.protocol_of("traces") == protocol
+    assert queue.read_protocol("traces") == protocol
 
 
 def test_a_batch_is_never_larger_than_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert queue.queue_sizes("OTEL_BSP") == (2048, 128)
+    assert queue.read_queue_sizes("OTEL_BSP") == (2048, 128)
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "10")
-    assert queue.queue_sizes("OTEL_BSP") == (10, 10)
+    assert queue.read_queue_sizes("OTEL_BSP") == (10, 10)
 
 
 @pytest.mark.parametrize(
@@ -244,16 +244,18 @@ def test_content_is_opted_into(value: str, wanted: bool) -> None:
 def test_the_environment_has_the_first_word_on_the_resource(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ours = resource_of(config(service_version="1")).attributes
+    ours = create_resource(config(service_version="1")).attributes
     assert ours["service.name"] == "llm-sse-service"
-    assert ours["service.instance.id"] != resource_of(config()).attributes["service.instance.id"]
+    assert (
+        ours["service.instance.id"] != create_resource(config()).attributes["service.instance.id"]
+    )
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.name=mine,deployment.environment=lab")
-    theirs = resource_of(config(service_version="1")).attributes
+    theirs = create_resource(config(service_version="1")).attributes
     assert theirs["service.name"] == "mine"
     assert theirs["service.version"] == "1"
     assert theirs["deployment.environment"] == "lab"
     monkeypatch.setenv("OTEL_SERVICE_NAME", "yours")
-    assert resource_of(config()).attributes["service.name"] == "yours"
+    assert create_resource(config()).attributes["service.name"] == "yours"
 
 
 # --- log records ---
@@ -280,7 +282,7 @@ async def test_log_records_go_out_with_their_ids_and_without_secrets(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     records = Records()
-    monkeypatch.setattr(logs, "_exporter", lambda: records)
+    monkeypatch.setattr(logs, "_create_exporter", lambda: records)
     telemetry = Telemetry(config(otlp_logs_enabled=True))
     root = logging.getLogger()
     level = root.level
@@ -316,7 +318,7 @@ async def test_log_records_go_out_with_their_ids_and_without_secrets(
 def test_a_resource_is_shared_by_both_signals(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Resource] = []
     records = Records()
-    monkeypatch.setattr(logs, "_exporter", lambda: records)
+    monkeypatch.setattr(logs, "_create_exporter", lambda: records)
     real = logs.LogExport.__init__
 
     def spy(self: logs.LogExport, resource: Resource, metrics: object) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 
 from telemetry import semconv
-from telemetry.spans.content import content_attributes
+from telemetry.spans.content import build_content_attributes
 from tests._support.telemetry.capture import capturing, start
 
 ASKED = [("system", "Be brief."), ("user", "Hé?"), ("assistant", "Yes."), ("user", "Why?")]
 
 
 def test_content_has_the_shape_of_the_conventions() -> None:
-    found = content_attributes(ASKED, "Because.", "stop")
+    found = build_content_attributes(ASKED, "Because.", "stop")
     assert {name: json.loads(value) for name, value in found.items()} == {
         semconv.INPUT_MESSAGES: [
             {"role": "system", "parts": [{"type": "text", "content": "Be brief."}]},
@@ -31,7 +31,7 @@ def test_content_has_the_shape_of_the_conventions() -> None:
 
 
 def test_a_key_in_a_prompt_does_not_get_out() -> None:
-    found = content_attributes([("user", "is sk-0123456789abcdef a key?")], "", "")
+    found = build_content_attributes([("user", "is sk-0123456789abcdef a key?")], "", "")
     assert found == {
         semconv.INPUT_MESSAGES: json.dumps(
             [

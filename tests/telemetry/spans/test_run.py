@@ -8,7 +8,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import INVALID_SPAN, SpanKind, StatusCode, get_current_span
 
 from telemetry import ChatOperation, Telemetry, semconv
-from telemetry.spans.operation import error_of
+from telemetry.spans.operation import resolve_error_type
 from tests._support.telemetry.capture import Capture, capturing, start
 from tests._support.telemetry.sample_runs import chat_of, fan_out
 
@@ -125,7 +125,7 @@ async def test_a_failed_agent_does_not_make_its_workflow_an_error(capture: Captu
     ],
 )
 def test_only_a_failure_has_an_error_type(outcome: str, error_type: str | None, error: str) -> None:
-    assert error_of(outcome, error_type) == error
+    assert resolve_error_type(outcome, error_type) == error
 
 
 def test_what_is_cancelled_says_so(capture: Capture) -> None:

@@ -50,18 +50,22 @@ class NoJournal(Journal):
     async def open(self, opening: NewRun) -> KeyConflict | None:
         return None
 
-    def follow(self, run_id: str, owner: str, log: RunLog) -> PendingEvents:
-        return PendingEvents(run_id, owner, log, lambda _: None, lambda: None)
+    def track(self, run_id: str, owner: str, log: RunLog) -> PendingEvents:
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        return PendingEvents(run_id, owner, log, ended)
 
-    def land(self, answer: AgentAnswer) -> None:
+    def on_append(self, pending: PendingEvents) -> None:
+        pass
+
+    def add_answer(self, answer: AgentAnswer) -> None:
         pass
 
     async def end(
-        self, trail: PendingEvents, final: Event, ending: RunEnd, workflow: Workflow
+        self, pending: PendingEvents, final: Event, ending: RunEnd, workflow: Workflow
     ) -> None:
-        trail.saved.set_result(None)
+        pending.end_committed.set_result(None)
 
-    async def keep(self) -> None:
+    async def run(self) -> None:
         await asyncio.Event().wait()
 
 

@@ -80,22 +80,27 @@ class Launcher:
         timeout_s = min(ensemble.timeout_s, ask.timeout_s or ensemble.timeout_s)
         kit = self._kit(order, workflow, timeout_s)
         run = LiveRun(_known(order, workflow), kit, self._grace_s)
-        trail = self._journal.follow(run.id, run.owner, run.log)
-        run.log.append(RunStarted(run.id, run.trace_id, ensemble.name, agents, workflow.span_id))
+        pending = self._journal.track(run.id, run.owner, run.log)
+
+        def append(event: Event) -> None:
+            run.log.append(event)
+            self._journal.on_append(pending)
+
+        append(RunStarted(run.id, run.trace_id, ensemble.name, agents, workflow.span_id))
 
         async def emit(event: Event) -> None:
-            run.log.append(event)
+            append(event)
             answer = answer_of(run.id, run.owner, event)
             if answer:
-                self._journal.land(answer)
+                self._journal.add_answer(answer)
 
         async def conclude(final: RunFinished | RunFailed) -> None:
-            await self._commit_end(run, trail, final, kept)
+            await self._commit_end(run, pending, final, kept)
             self._account(run, final)
 
         strategy = STRATEGIES[ensemble.strategy]
         run.begin(strategy.run(ask, kit, emit), timeout_s, conclude)
-        return run, trail
+        return run, pending
 
     def _kit(self, order: PreparedRun, workflow: Workflow, timeout_s: float) -> Kit:
         tools = self._tools
@@ -112,13 +117,13 @@ class Launcher:
         )
 
     async def _commit_end(
-        self, run: LiveRun, trail: PendingEvents, final: RunFinished | RunFailed, kept: timedelta
+        self, run: LiveRun, pending: PendingEvents, final: RunFinished | RunFailed, kept: timedelta
     ) -> None:
         events = [*run.log.after(0), final]
         for answer in last_answers(run.id, run.owner, final):
-            self._journal.land(answer)
+            self._journal.add_answer(answer)
         ending = ending_of(run.id, run.owner, events, datetime.now(UTC), kept)
-        await self._journal.end(trail, final, ending, run.workflow)
+        await self._journal.end(pending, final, ending, run.workflow)
 
     def _account(self, run: LiveRun, final: RunFinished | RunFailed) -> None:
         outcome = state_of(final)

@@ -7,29 +7,17 @@ reader. A reader takes everything new in one go, so a burst costs it one wake-up
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
-from typing import Protocol
 
 from service.coalescing import CoalescingWindow
 from service.events import Event
-
-
-class Keeper(Protocol):
-    """Sees to it that what a log holds is not lost."""
-
-    def note(self) -> None:
-        """Take notice that there is something new. Called for every event: be quick."""
-
-    def secure(self) -> None:
-        """Make safe what is new, since somebody is about to see it."""
 
 
 class RunLog:
     """An append-only list of events. The first has the sequence number 1."""
 
     def __init__(self, events: Sequence[Event] = ()) -> None:
-        self.keeper: Keeper | None = None
         self._events = list(events)
         self._hung_up = False
         self._readers: set[Reader] = set()
@@ -39,8 +27,6 @@ class RunLog:
         if self.finished:
             raise RuntimeError(f"{event.type} after the end of the run")
         self._events.append(event)
-        if self.keeper is not None:
-            self.keeper.note()
         for reader in self._readers:
             reader.wake(at_once=event.final)
 
@@ -88,13 +74,19 @@ class Reader:
     """
 
     def __init__(
-        self, log: RunLog, after: int, pace: CoalescingWindow, keep_alive_s: float
+        self,
+        log: RunLog,
+        after: int,
+        pace: CoalescingWindow,
+        keep_alive_s: float,
+        flush: Callable[[], None] = lambda: None,
     ) -> None:
         self.seq = after
         self.delivered = after  # the last event that was dealt with before `take` was called again
         self._log = log
         self._pace = pace
         self._keep_alive_s = keep_alive_s
+        self._flush = flush
         self._loop = asyncio.get_running_loop()
         self._last = self._loop.time() - 1  # when something was last taken
         self._waiter: asyncio.Future[None] | None = None
@@ -116,8 +108,7 @@ class Reader:
         self._last = self._loop.time()
         if not events:
             return Silence.END if self._log.over else Silence.KEEP_ALIVE
-        if self._log.keeper is not None:
-            self._log.keeper.secure()
+        self._flush()
         self.seq += len(events)
         return events
 

@@ -102,7 +102,8 @@ class Runs:
     def reading(self, run: Run, after: int = 0) -> Iterator[Reader]:
         """Attach a reader behind event number `after` for as long as the block lasts."""
         telemetry = self._tools.telemetry
-        reader = Reader(run.log, after, self._tools.pace, self._limits.keep_alive_s)
+        keep_alive_s, flush = self._limits.keep_alive_s, self.journal.flush_to_spool
+        reader = Reader(run.log, after, self._tools.pace, keep_alive_s, flush)
         run.attach()
         self._read.add(run)
         telemetry.record_stream_opened()
@@ -215,9 +216,9 @@ class Runs:
             if key and taken.fingerprint not in (None, key.fingerprint):
                 raise _reused()
             return await self.find(taken.run_id, ask.owner)
-        run, trail = self._workshop.begin(order)
+        run, pending = self._workshop.begin(order)
         self._open[run.id] = run
-        trail.saved.add_done_callback(lambda _: self._open.pop(run.id))
+        pending.end_committed.add_done_callback(lambda _: self._open.pop(run.id))
         return run
 
     async def _latest(self, run_id: str, owner: str) -> StoredRun:

@@ -53,7 +53,7 @@ class Worker:
         """End what earlier processes left unfinished, then begin to keep what is new."""
         self._spool.open()
         await self._upkeep.start()
-        work = [self._journal.keep(), self._upkeep.keep()]
+        work = [self._journal.run(), self._upkeep.keep()]
         if self._settings.migrates_on_start:
             work.append(self._migrate_later())
         self._tasks = [asyncio.create_task(each) for each in work]

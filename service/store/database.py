@@ -20,6 +20,7 @@ from service.store.connections.failures import (
 )
 from service.store.connections.urls import Dialect, parse_url
 from service.store.revisions import describe_mismatch, read_applied_revision
+from service.store.waiting import wait_within
 from telemetry import StoreOperation, Telemetry, TelemetryConfig, Workflow
 from telemetry.spans.store import StoreOperationName
 
@@ -93,8 +94,7 @@ class Database:
         task = asyncio.create_task(self._repeat(engine, work))
         self._tasks.add(task)
         task.add_done_callback(self._forget)
-        done, _ = await asyncio.wait({task}, timeout=self._timeout_s)
-        if not done:
+        if not await wait_within(task, self._timeout_s):
             refusal = make_unavailable("slow")
             self._note(engine, refusal)
             raise refusal

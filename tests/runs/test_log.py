@@ -45,30 +45,16 @@ def test_nothing_follows_a_final_event(final: Event) -> None:
     assert log.finished
 
 
-class _Noting:
-    """A keeper that notes how much it was told of, and how much had been told of when it had to
-    make it safe.
-    """
-
-    def __init__(self) -> None:
-        self.noted = 0
-        self.secured: list[int] = []
-
-    def note(self) -> None:
-        self.noted += 1
-
-    def secure(self) -> None:
-        self.secured.append(self.noted)
-
-
-async def test_a_keeper_makes_safe_what_a_reader_is_about_to_see() -> None:
-    log, keeper = RunLog(), _Noting()
-    log.keeper = keeper
+async def test_a_reader_flushes_new_events_to_the_spool_before_it_returns_them() -> None:
+    log = RunLog()
+    flushed: list[int] = []
+    reader = Reader(log, 0, CoalescingWindow(), KEEP_ALIVE_S, lambda: flushed.append(len(log)))
     log.append(_text("a"))
     log.append(_text("b"))
-    assert (keeper.noted, keeper.secured) == (2, [])
-    await _reader(log).take()
-    assert keeper.secured == [2]
+    assert flushed == []
+    await reader.take()
+    assert flushed == [2]
+    reader.close()
 
 
 async def test_a_log_that_was_hung_up_lets_its_readers_go_with_what_there_is() -> None:

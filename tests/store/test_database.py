@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import timedelta
 
 import pytest
@@ -149,6 +150,18 @@ async def test_slow_work_is_given_up_by_its_caller_and_ends(ready_url: str) -> N
     assert caught.value.reason == "slow"
     go_on.set()
     await _idle(database)
+    assert await database.read(_names) == ["a"]
+    await database.close()
+
+
+async def test_the_time_in_which_the_event_loop_is_busy_does_not_count(ready_url: str) -> None:
+    database = Database(ready_url, timeout_s=0.3)
+    await database.write(_names)
+    writing = asyncio.create_task(database.write(_add_worker))
+    for _ in range(2):
+        await asyncio.sleep(0)
+        time.sleep(0.4)  # noqa: ASYNC251  (the loop is to be blocked)
+    await writing
     assert await database.read(_names) == ["a"]
     await database.close()
 

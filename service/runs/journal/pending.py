@@ -1,9 +1,10 @@
-"""How far the log of one run has come into safety."""
+"""The events of one open run that are not committed yet."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from service.events import Event
 from service.runs.journal.codec import encode_events, join_lines
@@ -12,78 +13,47 @@ from service.runs.log import RunLog
 from service.store.records import Segment
 
 
+@dataclass(eq=False, slots=True)
 class PendingEvents:
-    """Gathers what is appended to a run's log until it has been committed. A keeper of the log.
+    """Tracks which events of a run are spooled and committed. Owned by the journal.
 
-    `tell` is called once when there is something new, `secure_all` when somebody is about to see
-    it. `saved` is done when the run's end is in the database.
+    `end_committed` is done when the run's end is in the database. `is_queued` is set while the
+    journal has the run on its list of logs with events that are not spooled.
     """
 
-    __slots__ = (
-        "_first_seq",
-        "_is_noted",
-        "_lines",
-        "_log",
-        "_secure_all",
-        "_secured",
-        "_tell",
-        "owner",
-        "run_id",
-        "saved",
-    )  # one for each open run
-
-    def __init__(
-        self,
-        run_id: str,
-        owner: str,
-        log: RunLog,
-        tell: Callable[[PendingEvents], None],
-        secure_all: Callable[[], None],
-    ) -> None:
-        self.run_id = run_id
-        self.owner = owner
-        self.saved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._log = log
-        self._tell = tell
-        self._secure_all = secure_all
-        self._is_noted = False
-        self._secured = 0
-        self._lines: list[bytes] = []
-        self._first_seq = 1
-
-    def note(self) -> None:
-        if not self._is_noted:
-            self._is_noted = True
-            self._tell(self)
-
-    def secure(self) -> None:
-        if self._is_noted:
-            self._secure_all()
+    run_id: str
+    owner: str
+    log: RunLog
+    end_committed: asyncio.Future[None]
+    is_queued: bool = False
+    spooled_seq: int = 0  # the last event that was encoded for the spool
+    segment_seq: int = 0  # the last event of the last segment
+    lines: list[bytes] = field(default_factory=list)  # the encoded events between the two
 
     def take_new(self) -> Spooled | None:
-        """Return what has been appended since the last time, for the spool."""
-        self._is_noted = False
-        events = self._log.after(self._secured)
+        """Return the events that were appended since the last call, as an entry of the spool."""
+        self.is_queued = False
+        events = self.log.after(self.spooled_seq)
         return self.add(events) if events else None
 
     def add(self, events: Sequence[Event]) -> Spooled:
-        """Take in the events that come next, which need not be in the log yet."""
+        """Encode the next events, which need not be in the log yet."""
         line = encode_events(events)
-        spooled = Spooled(self.run_id, self._secured + 1, line)
-        self._lines.append(line)
-        self._secured += len(events)
-        return spooled
+        entry = Spooled(self.run_id, self.spooled_seq + 1, line)
+        self.lines.append(line)
+        self.spooled_seq += len(events)
+        return entry
 
-    def segment(self) -> Segment | None:
-        """Return what has come in since the last segment."""
-        if not self._lines:
+    def take_segment(self) -> Segment | None:
+        """Return the events that were added since the last segment."""
+        if not self.lines:
             return None
         segment = Segment(
             run_id=self.run_id,
             owner=self.owner,
-            first_seq=self._first_seq,
-            last_seq=self._secured,
-            data=join_lines(self._lines),
+            first_seq=self.segment_seq + 1,
+            last_seq=self.spooled_seq,
+            data=join_lines(self.lines),
         )
-        self._lines, self._first_seq = [], self._secured + 1
+        self.lines, self.segment_seq = [], self.spooled_seq
         return segment

@@ -72,13 +72,13 @@ class Spool:
         else:
             self._sizes[self._current] += len(block)
 
-    def turn(self) -> None:
+    def switch(self) -> None:
         """Write to the other file from here on, if nothing in it is still needed."""
         if self._slots and self._other_is_free:
             self._current = 1 - self._current
             self._other_is_free = False
 
-    def committed(self) -> None:
+    def clear_committed(self) -> None:
         """Empty the file that is not being written: all that was in it is in the database."""
         self._other_is_free = True
         if self._slots:

@@ -21,6 +21,7 @@ from service.store.connections.urls import Address, Dialect
 _READERS = 4
 _POSTGRES_WRITERS = 3
 _CONNECT_TIMEOUT_S = 10.0
+_COMMAND_FACTOR = 2  # of the time limit; a reply may wait for a busy event loop
 _IDLE_FACTOR = 3  # of the time limit; long before a silent process is taken for dead
 _BUSY_SHARE = 0.75  # of the time limit: "locked" is to be heard before "too slow"
 
@@ -116,7 +117,7 @@ def _open_postgresql(address: Address, timeout_s: float) -> Engines:
         connection = await asyncpg.connect(
             dsn=address.dsn,
             timeout=min(timeout_s, _CONNECT_TIMEOUT_S),
-            command_timeout=timeout_s,
+            command_timeout=timeout_s * _COMMAND_FACTOR,
             server_settings={
                 "application_name": "llm-sse-service",
                 # A process that is frozen in the midst of a transaction would keep its rows.

@@ -219,7 +219,7 @@ async def service(
 async def kept(made: Service) -> AsyncIterator[None]:
     """Keep the journal of a process for as long as the block lasts, and then what it has left."""
     made.spool.open()
-    keeping = asyncio.create_task(made.journal.keep())
+    keeping = asyncio.create_task(made.journal.run())
     try:
         yield
         made.memory.writing.reopen()

@@ -11,7 +11,7 @@ from service.errors import StorageUnavailable
 from service.events import RunFinished
 from service.runs.run import LiveRun
 from service.store.journal.batch import Batch
-from tests._support.llm.scripted import model, now
+from tests._support.llm.scripted import SkippingLoop, model, now
 from tests._support.runs.service import LONG, ended, saying, service
 
 # Text for a while: an event each 100 ms.
@@ -34,6 +34,17 @@ async def test_a_question_is_refused_in_time_when_the_database_hangs() -> None:
         with pytest.raises(StorageUnavailable):
             await it.start()
         assert now() <= 4
+
+
+async def test_a_question_is_not_refused_because_the_event_loop_was_busy() -> None:
+    async with service() as it:
+        it.memory.writing.delay_s = 1
+        starting = asyncio.create_task(it.start())
+        await asyncio.sleep(0.5)
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SkippingLoop)
+        loop.skip(10)  # as if something had blocked it for so long
+        assert isinstance(await ended(await starting), RunFinished)
 
 
 @pytest.mark.parametrize("hangs", [True, False])
@@ -132,7 +143,7 @@ async def test_trouble_and_its_end_are_said_once(caplog: pytest.LogCaptureFixtur
             await it.read(run)
     assert [record.message.split(",")[0] for record in caplog.records] == [
         "cannot commit",
-        "the database is back",
+        "the database works again",
     ]
 
 

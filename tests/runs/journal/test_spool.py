@@ -92,26 +92,26 @@ def test_there_is_nothing_where_no_process_ever_was(tmp_path: Path) -> None:
 
 def test_what_is_committed_is_gone(spool: Spool, tmp_path: Path) -> None:
     spool.write([FIRST])
-    spool.turn()
-    spool.committed()
+    spool.switch()
+    spool.clear_committed()
     spool.abandon()
     assert _left(tmp_path) == []
 
 
 def test_what_was_noted_during_a_commit_stays(spool: Spool, tmp_path: Path) -> None:
     spool.write([FIRST])
-    spool.turn()
+    spool.switch()
     spool.write([SECOND])
-    spool.committed()
+    spool.clear_committed()
     spool.abandon()
     assert _left(tmp_path) == [SECOND]
 
 
 def test_nothing_is_gone_before_its_commit_came_about(spool: Spool, tmp_path: Path) -> None:
     spool.write([FIRST])
-    spool.turn()
+    spool.switch()
     spool.write([SECOND])
-    spool.turn()  # the first attempt failed
+    spool.switch()  # the first attempt failed
     spool.write([OTHER])
     spool.abandon()
     assert sorted(_left(tmp_path), key=repr) == sorted([FIRST, SECOND, OTHER], key=repr)
@@ -120,8 +120,8 @@ def test_nothing_is_gone_before_its_commit_came_about(spool: Spool, tmp_path: Pa
 def test_files_do_not_grow_from_commit_to_commit(spool: Spool, tmp_path: Path) -> None:
     for _ in range(10):
         spool.write([FIRST])
-        spool.turn()
-        spool.committed()
+        spool.switch()
+        spool.clear_committed()
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) == 0
 
 
@@ -165,8 +165,8 @@ def test_a_folder_that_cannot_be_written_is_said_once_and_does_no_harm(
         spool.open()
         for _ in range(3):
             spool.write([FIRST])
-            spool.turn()
-            spool.committed()
+            spool.switch()
+            spool.clear_committed()
         spool.close()
     assert len(caplog.records) == 1
     assert "may be missing" in caplog.text
@@ -188,8 +188,8 @@ def test_a_full_disk_is_said_once_and_does_no_harm(
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             full.write([FIRST])
-            full.turn()
-            full.committed()
+            full.switch()
+            full.clear_committed()
     assert len(caplog.records) == 1
     assert "No space left" in caplog.text
 
@@ -201,7 +201,7 @@ def test_after_a_full_disk_the_process_still_counts_as_living(full: Spool, tmp_p
 
 def test_it_goes_on_by_itself_when_there_is_room_again(full: Spool, tmp_path: Path) -> None:
     full.write([FIRST])
-    full.turn()  # to the other file, which is not on the full disk
+    full.switch()  # to the other file, which is not on the full disk
     full.write([SECOND])
     full.abandon()
     (tmp_path / "worker_1.a").unlink()

@@ -1,0 +1,42 @@
+"""The callers that wait until the run they open is in the database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+
+from service.store.records import KeyConflict, NewRun
+
+Caller = asyncio.Future[KeyConflict | None]
+
+
+class WaitingCallers:
+    """Gives each caller the outcome of its commit: None, a conflict, or an error."""
+
+    def __init__(self) -> None:
+        self._callers: dict[str, Caller] = {}  # by run id
+
+    def add(self, run_id: str) -> Caller:
+        """Return the future of a new caller. Cancel it when the caller stops waiting."""
+        caller = self._callers[run_id] = asyncio.get_running_loop().create_future()
+        return caller
+
+    def resolve(
+        self, openings: Iterable[NewRun], conflicts: Mapping[str, KeyConflict]
+    ) -> list[str]:
+        """Answer the callers of committed runs; return the runs whose callers had left before."""
+        left: list[str] = []
+        for opening in openings:
+            caller = self._callers.pop(opening.run_id)
+            if not caller.done():
+                caller.set_result(conflicts.get(opening.run_id))
+            elif opening.run_id not in conflicts:
+                left.append(opening.run_id)
+        return left
+
+    def refuse(self, openings: Iterable[NewRun], error: Exception) -> None:
+        """Let the callers of runs that are not committed raise `error`."""
+        for opening in openings:
+            caller = self._callers.pop(opening.run_id)
+            if not caller.done():
+                caller.set_exception(error)

@@ -14,7 +14,7 @@ from quart import Quart, request
 from service.api import health
 from service.api.chat import chat, websocket
 from service.api.history import conversations, history
-from service.api.http import errors
+from service.api.http import errors, principal
 from service.api.middleware import cors
 from service.api.middleware.lingering_close import LingeringClose
 from service.api.middleware.origins import Origins
@@ -166,6 +166,7 @@ def _quart(settings: Settings, runs: Runs, store: Store, telemetry: Telemetry) -
         if info and request.url_rule:
             info.route = request.url_rule.rule
 
+    principal.install(app)
     errors.install(app, telemetry)
     process.install(app, runs)
     run_pages.install(app, runs, store.runs)

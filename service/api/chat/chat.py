@@ -11,9 +11,10 @@ from pydantic import AfterValidator, Field
 from quart import Quart, Response, request
 
 from service.api.http import sse
-from service.api.http.body import Body, Identifier, Text, Tokens, idempotency_key, owner, read_body
+from service.api.http.body import Body, Identifier, Text, Tokens, idempotency_key, read_body
 from service.api.http.collect import collect_answer
 from service.api.http.first_output import wait_for_first_output
+from service.api.http.principal import Principal, current_principal
 from service.api.http.query import ChoiceParam
 from service.api.http.sse import Encode
 from service.api.openapi.operation import EVENTS, IDEMPOTENCY_KEY, Operation, ResponseSpec, Tag
@@ -54,14 +55,15 @@ class ChatRequest(Body):
     ensemble: Identifier | None = None
     max_tokens: Tokens | None = None
 
-    def to_ask(self) -> RunRequest:
+    def to_request(self, principal: Principal) -> RunRequest:
+        """Return the question of `principal`."""
         return RunRequest(
             messages=tuple(Message(turn.role, turn.content) for turn in self.messages),
             message_id=new_id("msg"),
             conversation_id=self.conversation_id or new_id("conv"),
             ensemble=self.ensemble or "",
             max_tokens=self.max_tokens,
-            owner=owner(),
+            owner=principal.owner,
             continues=self.conversation_id is not None,
         )
 
@@ -97,7 +99,9 @@ def install(app: Quart, runs: Runs) -> None:
     async def chat() -> Response:
         asked_for = _STREAM.read() == "true" or _accepts_events()
         body = await read_body(ChatRequest)
-        run = await runs.start(body.to_ask(), idempotency_key(body, "stream"))
+        run = await runs.start(
+            body.to_request(current_principal()), idempotency_key(body, "stream")
+        )
         if body.stream or asked_for:
             await wait_for_first_output(run)
             return sse.stream(runs, run, as_text())

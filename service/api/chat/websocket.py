@@ -16,6 +16,7 @@ from quart.asgi import ASGIWebsocketConnection
 
 from service.api.chat.chat import ChatRequest
 from service.api.http.body import Body, fitted
+from service.api.http.principal import Principal, current_principal
 from service.api.middleware.origins import Origins
 from service.api.middleware.send_timeout import StalledClientError
 from service.errors import RequestError, ServiceError
@@ -96,7 +97,7 @@ def install(app: Quart, runs: Runs, sockets: Sockets, origins: Origins) -> None:
         await websocket.accept()
         try:
             with sockets.opened() as closing, suppress(StalledClientError):
-                await _Talk(runs).go_on(closing)
+                await _Talk(runs, current_principal()).go_on(closing)
                 await websocket.close(_SERVICE_RESTART, "The service is shutting down.")
         except Exception:  # noqa: BLE001  # Quart would say goodbye as if nothing were
             _log.exception("a socket failed for a reason that is a bug")
@@ -106,8 +107,9 @@ def install(app: Quart, runs: Runs, sockets: Sockets, origins: Origins) -> None:
 class _Talk:
     """What goes on on one socket: one task hears the client, another answers it."""
 
-    def __init__(self, runs: Runs) -> None:
+    def __init__(self, runs: Runs, principal: Principal) -> None:
         self._runs = runs
+        self._principal = principal
         self._asked: deque[ChatRequest] = deque()  # the first is the one being answered
         self._wakes = asyncio.Event()
         self._run: Run | None = None
@@ -168,7 +170,7 @@ class _Talk:
             self._run, self._is_cancelled = None, False
 
     async def _answer(self, asked: ChatRequest) -> None:
-        run = self._run = await self._runs.start(asked.to_ask())
+        run = self._run = await self._runs.start(asked.to_request(self._principal))
         with self._runs.reading(run) as reader:
             if self._is_cancelled:
                 await self._runs.cancel(run)

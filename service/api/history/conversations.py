@@ -13,7 +13,8 @@ from typing_extensions import TypedDict
 from service.api.history.export import file_name, markdown
 from service.api.history.history import Paged, paged, written
 from service.api.history.owned import OwnConversations, StoredMessage, message_json
-from service.api.http.body import Body, Text, owner, read_body
+from service.api.http.body import Body, Text, read_body
+from service.api.http.principal import current_principal
 from service.api.http.query import PAGE, ChoiceParam, page
 from service.api.openapi.operation import Operation, ResponseSpec, Tag
 from service.runs.runs import Runs
@@ -65,7 +66,7 @@ def install(app: Quart, runs: Runs, conversations: Conversations) -> None:
     )
     async def list_conversations() -> Response:
         limit, offset = page()
-        some = await conversations.list_page(owner(), limit, offset)
+        some = await conversations.list_page(current_principal().owner, limit, offset)
         items = [_shown(each) for each in some.items]
         return jsonify({"items": items, **paged(some, limit, offset)})
 
@@ -76,8 +77,9 @@ def install(app: Quart, runs: Runs, conversations: Conversations) -> None:
         answers=(ResponseSpec("The conversation.", WholeConversation),),
     )
     async def show_conversation(conversation_id: str) -> Response:
-        conversation = await own.find(conversation_id)
-        return jsonify(_whole(conversation, await own.turns(conversation_id)))
+        principal = current_principal()
+        conversation = await own.find(principal, conversation_id)
+        return jsonify(_whole(conversation, await own.turns(principal, conversation_id)))
 
     @app.patch("/api/conversations/<conversation_id>")
     @Operation(
@@ -89,9 +91,11 @@ def install(app: Quart, runs: Runs, conversations: Conversations) -> None:
     )
     async def rename_conversation(conversation_id: str) -> Response:
         body = await read_body(Renaming)
-        await own.find(conversation_id)
-        await conversations.rename(owner(), conversation_id, body.title, datetime.now(UTC))
-        return jsonify(_shown(await own.find(conversation_id)))
+        await own.find(current_principal(), conversation_id)
+        await conversations.rename(
+            current_principal().owner, conversation_id, body.title, datetime.now(UTC)
+        )
+        return jsonify(_shown(await own.find(current_principal(), conversation_id)))
 
     @app.delete("/api/conversations/<conversation_id>")
     @Operation(
@@ -100,7 +104,7 @@ def install(app: Quart, runs: Runs, conversations: Conversations) -> None:
         answers=(ResponseSpec("It is gone.", status=204),),
     )
     async def delete_conversation(conversation_id: str) -> Response:
-        await own.delete(conversation_id)
+        await own.delete(current_principal(), conversation_id)
         return _no_content()
 
     @app.get("/api/conversations/<conversation_id>/export")
@@ -114,8 +118,9 @@ def install(app: Quart, runs: Runs, conversations: Conversations) -> None:
         ),
     )
     async def export_conversation(conversation_id: str) -> Response:
-        conversation, form = await own.find(conversation_id), _wanted_form()
-        turns = await own.turns(conversation_id)
+        principal = current_principal()
+        conversation, form = await own.find(principal, conversation_id), _wanted_form()
+        turns = await own.turns(principal, conversation_id)
         if form == "markdown":
             kind = "text/markdown; charset=utf-8"
             response = Response(markdown(conversation, turns), content_type=kind)

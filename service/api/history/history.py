@@ -10,7 +10,7 @@ from typing import Any, Literal, NotRequired
 from quart import Quart, Response, jsonify
 from typing_extensions import TypedDict
 
-from service.api.http.body import owner
+from service.api.http.principal import current_principal
 from service.api.http.query import PAGE, ChoiceParam, RunId, TextParam, may_be_id, page
 from service.api.openapi.operation import Operation, ResponseSpec, Tag
 from service.api.runs.event_json import TokenUsage, report_json, usage_json
@@ -114,15 +114,17 @@ def install(app: Quart, runs: Runs, store: Store) -> None:
         answers=(ResponseSpec("A page.", HistoryPage),),
     )
     async def history() -> Response:
+        owner = current_principal().owner
         limit, offset = page()
-        found = await store.history.list_page(owner(), limit, offset, _BEFORE.given())
+        found = await store.history.list_page(owner, limit, offset, _BEFORE.given())
         items = [await _item(runs, run) for run in found.items]
         return jsonify({"items": items, **paged(found, limit, offset)})
 
     @app.get("/history/<run_id>")
     @Operation("One of them", tag=Tag.HISTORY, answers=(ResponseSpec("It.", WholeItem),))
     async def history_item(run_id: str) -> Response:
-        run = await store.history.get(owner(), run_id) if may_be_id(run_id) else None
+        owner = current_principal().owner
+        run = await store.history.get(owner, run_id) if may_be_id(run_id) else None
         if run is None:
             raise RequestError(404, "run_not_found", "There is no such run.")
         answers = await store.runs.list_agent_answers(run.owner, run.id)
@@ -139,7 +141,8 @@ def install(app: Quart, runs: Runs, store: Store) -> None:
     async def search() -> Response:
         limit, offset = page()
         query, lang = _QUERY.read(), _LANG.read()
-        found = await store.search.find(owner(), query, lang, limit, offset)
+        owner = current_principal().owner
+        found = await store.search.find(owner, query, lang, limit, offset)
         items = [
             {**await _item(runs, hit.run), "rank": hit.rank, "snippet": marked(hit.snippet)}
             for hit in found.items
@@ -168,7 +171,9 @@ async def _item(runs: Runs, run: StoredRun) -> dict[str, Any]:
     return {
         "id": run.id,
         "prompt": run.question,
-        "response": run.answer if run.state != "running" else await answer_so_far(runs, run.id),
+        "response": run.answer
+        if run.state != "running"
+        else await answer_so_far(runs, run.owner, run.id),
         "status": run.state,
         "created_at": written(run.created_at),
         "conversation_id": run.conversation_id,
@@ -185,10 +190,10 @@ async def _item(runs: Runs, run: StoredRun) -> dict[str, Any]:
     }
 
 
-async def answer_so_far(runs: Runs, run_id: str) -> str:
-    """Return what a run of the caller's that goes on has of its answer."""
+async def answer_so_far(runs: Runs, owner: str, run_id: str) -> str:
+    """Return the text that an unfinished run of `owner` has of its answer."""
     try:
-        found = await runs.look(run_id, owner())
+        found = await runs.look(run_id, owner)
     except RequestError:  # deleted a moment ago
         return ""
     return record(found.log.after(0)).answer if isinstance(found, Run) else found.answer

@@ -9,7 +9,7 @@ from typing import Any, Literal, NotRequired
 from typing_extensions import TypedDict
 
 from service.api.history.history import answer_so_far, written
-from service.api.http.body import owner
+from service.api.http.principal import Principal
 from service.api.http.query import may_be_id
 from service.api.openai.schemas import ToolCallShown
 from service.errors import RequestError
@@ -41,35 +41,35 @@ class OwnConversations:
         self.kept = kept
         self._runs = runs
 
-    async def find(self, conversation_id: str) -> Conversation:
+    async def find(self, principal: Principal, conversation_id: str) -> Conversation:
         """Return one of them. Raises RequestError 404, also for somebody else's."""
         if may_be_id(conversation_id):
-            conversation = await self.kept.get(owner(), conversation_id)
+            conversation = await self.kept.get(principal.owner, conversation_id)
             if conversation is not None:
                 return conversation
         raise missing()
 
-    async def turns(self, conversation_id: str) -> Sequence[ConversationTurn]:
+    async def turns(self, principal: Principal, conversation_id: str) -> Sequence[ConversationTurn]:
         """Return what was said; of an answer that is being written, what there is so far."""
         turns: list[ConversationTurn] = []
-        for turn in await self.kept.list_turns(owner(), conversation_id):
+        for turn in await self.kept.list_turns(principal.owner, conversation_id):
             turns.append(turn)
             if turn.state != "running" or turn.run_id is None:
                 continue
-            so_far = await answer_so_far(self._runs, turn.run_id)
+            so_far = await answer_so_far(self._runs, principal.owner, turn.run_id)
             if so_far:
                 turns.append(replace(turn, role="assistant", content=so_far))
         return turns
 
-    async def delete(self, conversation_id: str) -> None:
+    async def delete(self, principal: Principal, conversation_id: str) -> None:
         """Delete one with all that belongs to it; its runs that go on are cancelled first.
 
         Raises RequestError 404.
         """
-        await self.find(conversation_id)
-        running = await self.kept.list_running_run_ids(owner(), conversation_id)
-        await self._runs.stop_all(owner(), running)
-        if not await self.kept.delete(owner(), conversation_id):
+        await self.find(principal, conversation_id)
+        running = await self.kept.list_running_run_ids(principal.owner, conversation_id)
+        await self._runs.stop_all(principal.owner, running)
+        if not await self.kept.delete(principal.owner, conversation_id):
             raise missing()
 
 

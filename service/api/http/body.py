@@ -130,11 +130,6 @@ def position(event_id: str) -> tuple[str, int]:
     return match["run"], int(match["seq"])
 
 
-def owner() -> str:
-    """Return whose runs the request may see. There are no accounts: everybody is one."""
-    return "anonymous"
-
-
 def _refusal(error: ValidationError) -> RequestError:
     faults = error.errors(include_url=False, include_input=False, include_context=False)
     if faults[0]["type"] == "json_invalid":

@@ -15,6 +15,7 @@ from service.api.http import sse
 from service.api.http.body import idempotency_key, read_body
 from service.api.http.collect import collect_answer
 from service.api.http.first_output import wait_for_first_output
+from service.api.http.principal import current_principal
 from service.api.http.sse import Form
 from service.api.openai.chunks import DONE, as_data, completion, framed
 from service.api.openai.request import CompletionRequest
@@ -58,7 +59,9 @@ def install(app: Quart, runs: Runs, catalog: Callable[[], Catalog]) -> None:
     async def complete() -> Response:
         body = await read_body(CompletionRequest)
         check_model(body.model, catalog())
-        run = await runs.start(body.to_ask(), idempotency_key(body, "stream", "stream_options"))
+        run = await runs.start(
+            body.to_request(current_principal()), idempotency_key(body, "stream", "stream_options")
+        )
         if not body.stream:
             return await _whole(runs, run, with_progress=bool(body.include_progress))
         await wait_for_first_output(run)

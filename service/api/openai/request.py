@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from service.api.http.body import Body, Identifier, Said, Tokens, owner
+from service.api.http.body import Body, Identifier, Said, Tokens
+from service.api.http.principal import Principal
 from service.api.openai.tools import Open, ResponseFormat, Tool, ToolCalled, ToolChoice, check_calls
 from service.domain import Message, RequestOptions, Role, RunRequest
 from service.ids import new_id
@@ -171,7 +172,8 @@ class CompletionRequest(Body):
         """Whether a stream ends with what it cost."""
         return bool(self.stream_options and self.stream_options.include_usage)
 
-    def to_ask(self) -> RunRequest:
+    def to_request(self, principal: Principal) -> RunRequest:
+        """Return the question of `principal`."""
         *before, question = (turn.to_message() for turn in self.messages)
         return RunRequest(
             messages=(*before, asked(question)),
@@ -179,7 +181,7 @@ class CompletionRequest(Body):
             conversation_id=self.conversation_id or new_id("conv"),
             ensemble=self.model,
             max_tokens=self.max_completion_tokens or self.max_tokens,
-            owner=owner(),
+            owner=principal.owner,
             continues=self.conversation_id is not None,
             whole_context=True,
             particulars=RequestOptions(options=self._options()),

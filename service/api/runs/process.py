@@ -15,9 +15,9 @@ from service.api.http.body import (
     Text,
     Tokens,
     idempotency_key,
-    owner,
     read_body,
 )
+from service.api.http.principal import Principal, current_principal
 from service.api.openapi.operation import (
     EVENTS,
     IDEMPOTENCY_KEY,
@@ -44,7 +44,8 @@ class ProcessRequest(Body):
     max_tokens: Tokens | None = None
     timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
 
-    def to_ask(self) -> RunRequest:
+    def to_request(self, principal: Principal) -> RunRequest:
+        """Return the question of `principal`."""
         return RunRequest(
             messages=(Message("user", self.message),),
             message_id=self.message_id,
@@ -53,7 +54,7 @@ class ProcessRequest(Body):
             stream_agents=self.stream_agents,
             max_tokens=self.max_tokens,
             timeout_s=self.timeout_s,
-            owner=owner(),
+            owner=principal.owner,
             continues=self.conversation_id is not None,
         )
 
@@ -81,5 +82,5 @@ def install(app: Quart, runs: Runs) -> None:
         if request.headers.get("Last-Event-ID"):
             return await reattach(runs)
         body = await read_body(ProcessRequest)
-        run = await runs.start(body.to_ask(), idempotency_key(body))
+        run = await runs.start(body.to_request(current_principal()), idempotency_key(body))
         return sse.stream(runs, run, encoder(run))

@@ -9,7 +9,8 @@ from quart import Quart, Response, request
 from typing_extensions import TypedDict
 
 from service.api.http import sse
-from service.api.http.body import owner, position
+from service.api.http.body import position
+from service.api.http.principal import current_principal
 from service.api.http.query import Position
 from service.api.openapi.operation import EVENTS, LAST_EVENT_ID, Operation, ResponseSpec, Tag
 from service.api.runs.event_json import RunEvent, TokenUsage, encoder, report_json, usage_json
@@ -84,7 +85,7 @@ def install(app: Quart, runs: Runs, tables: RunStore) -> None:
     @app.get("/api/runs/<run_id>")
     @Operation("What is known of a run", tag=Tag.RUNS, answers=(_SHOWN,))
     async def show_run(run_id: str) -> Response:
-        return await shown(await runs.look(run_id, owner()))
+        return await shown(await runs.look(run_id, current_principal().owner))
 
     @app.get("/api/runs/<run_id>/events")
     @Operation(
@@ -97,12 +98,14 @@ def install(app: Quart, runs: Runs, tables: RunStore) -> None:
     async def run_events(run_id: str) -> Response:
         if request.headers.get("Last-Event-ID"):
             return await reattach(runs, run_id)
-        return _follow(runs, await runs.find(run_id, owner()), _STARTING_AFTER.read())
+        return _follow(
+            runs, await runs.find(run_id, current_principal().owner), _STARTING_AFTER.read()
+        )
 
     @app.post("/api/runs/<run_id>/cancel")
     @Operation("Stop a run", tag=Tag.RUNS, answers=(_SHOWN,))
     async def cancel_run(run_id: str) -> Response:
-        found = await runs.look(run_id, owner())
+        found = await runs.look(run_id, current_principal().owner)
         if isinstance(found, Run):
             await runs.cancel(found)
         return await shown(found)
@@ -116,7 +119,7 @@ def install(app: Quart, runs: Runs, tables: RunStore) -> None:
         errors=(400, 409),
     )
     async def retry_run(run_id: str) -> Response:
-        run = await runs.retry(run_id, owner())
+        run = await runs.retry(run_id, current_principal().owner)
         return sse.stream(runs, run, encoder(run))
 
 
@@ -130,7 +133,7 @@ async def reattach(runs: Runs, run_id: str | None = None) -> Response:
         raise RequestError(
             400, "bad_last_event_id", "Last-Event-ID belongs to another run than the address."
         )
-    run = await runs.find(named, owner())
+    run = await runs.find(named, current_principal().owner)
     if run.log.finished and seq >= len(run.log) and _from_event_source():
         # 204 is how a browser's EventSource is told to stop reconnecting.
         # Source: WHATWG HTML, server-sent-events.html#processing-model-2

@@ -18,10 +18,10 @@ from service.api.http.body import (
     Text,
     Tokens,
     idempotency_key,
-    owner,
     read_body,
 )
 from service.api.http.collect import collect_answer
+from service.api.http.principal import Principal, current_principal
 from service.api.http.sse import Encode
 from service.api.openapi.operation import EVENTS, IDEMPOTENCY_KEY, Operation, ResponseSpec, Tag
 from service.api.sessions import sessions
@@ -46,14 +46,15 @@ class ConversationRequest(Body):
     ensemble: Identifier | None = None
     max_tokens: Tokens | None = None
 
-    def to_ask(self) -> RunRequest:
+    def to_request(self, principal: Principal) -> RunRequest:
+        """Return the question of `principal`."""
         return RunRequest(
             messages=(Message("user", self.message),),
             message_id=new_id("msg"),
             conversation_id=self.session_id or new_id("conv"),
             ensemble=self.ensemble or "",
             max_tokens=self.max_tokens,
-            owner=owner(),
+            owner=principal.owner,
             continues=self.session_id is not None,
             title=self.session_name,
             user_id=self.user_id,
@@ -118,8 +119,10 @@ def install(app: Quart, runs: Runs, conversations: Conversations) -> None:
     )
     async def converse() -> Response:
         body = await read_body(ConversationRequest)
-        user_id = await _user(own, body)
-        run = await runs.start(body.to_ask(), idempotency_key(body, "stream"))
+        principal = current_principal()
+        user_id = await _user(own, principal, body)
+        wanted = body.to_request(principal)
+        run = await runs.start(wanted, idempotency_key(body, "stream"))
         if body.stream:
             return sse.stream(runs, run, named_events(run, user_id))
         answer = (await collect_answer(runs, run)).answer
@@ -152,11 +155,11 @@ def _event(name: Literal["session", "message", "done", "error"], data: Mapping[s
     return f"event: {name}\ndata: {json.dumps(data)}\n\n"  # ASCII: no text can end the line
 
 
-async def _user(own: OwnConversations, body: ConversationRequest) -> str:
-    """Return who is asking. Raises RequestError 404 for a session that is not theirs."""
+async def _user(own: OwnConversations, principal: Principal, body: ConversationRequest) -> str:
+    """Return the user of the session. Raises RequestError 404 for another user's session."""
     if body.session_id is None:
-        return body.user_id or owner()
-    session = await own.find(body.session_id)
+        return body.user_id or principal.owner
+    session = await own.find(principal, body.session_id)
     if body.user_id and session.user_id and body.user_id != session.user_id:
         raise missing()
-    return body.user_id or user_of(session)
+    return body.user_id or user_of(session, principal)

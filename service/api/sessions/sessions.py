@@ -14,7 +14,8 @@ from typing_extensions import TypedDict
 
 from service.api.history.history import written
 from service.api.history.owned import OwnConversations, StoredMessage, message_json
-from service.api.http.body import Body, Label, Text, owner, read_body
+from service.api.http.body import Body, Label, Text, read_body
+from service.api.http.principal import Principal, current_principal
 from service.api.http.query import OFFSET, IntParam, TextParam, refused
 from service.api.openapi.operation import Operation, ResponseSpec, Tag
 from service.errors import RequestError
@@ -99,16 +100,18 @@ def install(app: Quart, own: OwnConversations) -> None:
         answers=(ResponseSpec("The session.", SessionShown),),
     )
     async def create_session() -> Response:
+        principal = current_principal()
         body = await read_body(NewSession) if await request.get_data() else NewSession()
         title = body.session_name or body.name or ""
         now = datetime.now(UTC)
-        made = await own.kept.create(owner(), new_id("conv"), title, body.user_id, now)
-        return jsonify(_shown(made))
+        made = await own.kept.create(principal.owner, new_id("conv"), title, body.user_id, now)
+        return jsonify(_shown(made, principal))
 
     @app.get("/conversation/session/<session_id>")
     @Operation("A session", tag=Tag.SESSIONS, answers=(ResponseSpec("It.", SessionShown),))
     async def show_session(session_id: str) -> Response:
-        return jsonify(_shown(await own.find(session_id)))
+        principal = current_principal()
+        return jsonify(_shown(await own.find(principal, session_id), principal))
 
     @app.patch("/conversation/session/<session_id>")
     @Operation(
@@ -121,10 +124,11 @@ def install(app: Quart, own: OwnConversations) -> None:
         answers=(ResponseSpec("The session.", SessionShown),),
     )
     async def rename_session(session_id: str) -> Response:
+        principal = current_principal()
         name = await _wanted_name()
-        await own.find(session_id)
-        await own.kept.rename(owner(), session_id, name, datetime.now(UTC))
-        return jsonify(_shown(await own.find(session_id)))
+        await own.find(principal, session_id)
+        await own.kept.rename(principal.owner, session_id, name, datetime.now(UTC))
+        return jsonify(_shown(await own.find(principal, session_id), principal))
 
     @app.delete("/conversation/session/<session_id>")
     @Operation(
@@ -133,7 +137,7 @@ def install(app: Quart, own: OwnConversations) -> None:
         answers=(ResponseSpec("It is gone.", SessionDeleted),),
     )
     async def delete_session(session_id: str) -> Response:
-        await own.delete(session_id)
+        await own.delete(current_principal(), session_id)
         return jsonify({"session_id": session_id, "deleted": True})
 
     @app.get("/conversation/session/<session_id>/history")
@@ -141,8 +145,9 @@ def install(app: Quart, own: OwnConversations) -> None:
         "What was said in it", tag=Tag.SESSIONS, answers=(ResponseSpec("It.", SessionHistory),)
     )
     async def session_history(session_id: str) -> Response:
-        await own.find(session_id)
-        messages = [message_json(turn) for turn in await own.turns(session_id)]
+        principal = current_principal()
+        await own.find(principal, session_id)
+        messages = [message_json(turn) for turn in await own.turns(principal, session_id)]
         return jsonify({"session_id": session_id, "messages": messages})
 
     @app.get("/conversation/sessions/user/<path:user_id>")
@@ -153,15 +158,16 @@ def install(app: Quart, own: OwnConversations) -> None:
         answers=(ResponseSpec("Some of them.", SessionList),),
     )
     async def sessions_of_user(user_id: str) -> Response:
+        principal = current_principal()
         limit, offset = _LIMIT.read(), OFFSET.read()
-        users = _labels(user_id)
-        found = await own.kept.list_for_users(owner(), users, limit, offset)
-        return jsonify({"sessions": [_shown(each) for each in found]})
+        users = _labels(user_id, principal)
+        found = await own.kept.list_for_users(principal.owner, users, limit, offset)
+        return jsonify({"sessions": [_shown(each, principal) for each in found]})
 
 
-def user_of(conversation: Conversation) -> str:
+def user_of(conversation: Conversation, principal: Principal) -> str:
     """Return whose session a conversation is: the owner's own unless a user was named."""
-    return conversation.user_id or owner()
+    return conversation.user_id or principal.owner
 
 
 def session_ids(conversation_id: str) -> SessionIds:
@@ -169,10 +175,10 @@ def session_ids(conversation_id: str) -> SessionIds:
     return {"session_id": conversation_id, "thread_id": conversation_id}
 
 
-def _shown(conversation: Conversation) -> SessionShown:
+def _shown(conversation: Conversation, principal: Principal) -> SessionShown:
     return {
         **session_ids(conversation.id),
-        "user_id": user_of(conversation),
+        "user_id": user_of(conversation, principal),
         "session_name": conversation.title,
         "created_at": written(conversation.created_at),
         "updated_at": written(conversation.updated_at),
@@ -188,11 +194,11 @@ async def _wanted_name() -> str:
     return name
 
 
-def _labels(user_id: str) -> list[str | None]:
+def _labels(user_id: str, principal: Principal) -> list[str | None]:
     """Return what marks the sessions of a user; the owner's own are also those without a mark.
 
     Raises RequestError 404 for what cannot be a user's id.
     """
     if not user_id.strip() or "\0" in user_id or len(user_id) > _USER_CHARS:
         raise RequestError(404, "not_found", "There is nothing at this address.")
-    return [user_id, None] if user_id == owner() else [user_id]
+    return [user_id, None] if user_id == principal.owner else [user_id]

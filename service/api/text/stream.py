@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from quart import Quart, Response
 
 from service.api.http import sse
-from service.api.http.body import Body, Identifier, Text, Tokens, idempotency_key, owner, read_body
+from service.api.http.body import Body, Identifier, Text, Tokens, idempotency_key, read_body
 from service.api.http.first_output import wait_for_first_output
+from service.api.http.principal import Principal, current_principal
 from service.api.http.query import ChoiceParam
 from service.api.http.sse import Encode, Form
 from service.api.openai.chunks import DONE, Chunks, as_data, framed
@@ -37,14 +38,15 @@ class StreamRequest(Body):
     ensemble: Identifier | None = None
     max_tokens: Tokens | None = None
 
-    def to_ask(self) -> RunRequest:
+    def to_request(self, principal: Principal) -> RunRequest:
+        """Return the question of `principal`."""
         return RunRequest(
             messages=(Message("user", self.prompt),),
             message_id=new_id("msg"),
             conversation_id=self.conversation_id or new_id("conv"),
             ensemble=self.ensemble or "",
             max_tokens=self.max_tokens,
-            owner=owner(),
+            owner=principal.owner,
             continues=self.conversation_id is not None,
         )
 
@@ -65,7 +67,7 @@ def install(app: Quart, runs: Runs) -> None:
     async def stream() -> Response:
         write = _FORMATS[_FORMAT.read()]
         body = await read_body(StreamRequest)
-        run = await runs.start(body.to_ask(), idempotency_key(body))
+        run = await runs.start(body.to_request(current_principal()), idempotency_key(body))
         await wait_for_first_output(run)
         encode, form = write(run)
         return sse.stream(runs, run, encode, form=form)

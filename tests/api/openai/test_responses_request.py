@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from service.api.http.body import fitted
+from service.api.http.principal import ANONYMOUS
 from service.api.openai.responses.request import ResponseRequest
 from service.domain import Message, RunRequest
 from service.errors import RequestError
@@ -20,7 +21,7 @@ HI = {"role": "user", "content": "Hi"}
 
 def ask(**fields: Any) -> RunRequest:
     body = {"model": "fanout", "input": "Why?", **fields}
-    return fitted(ResponseRequest, json.dumps(body)).to_ask()
+    return fitted(ResponseRequest, json.dumps(body)).to_request(ANONYMOUS)
 
 
 def said(*items: Any) -> list[Any]:

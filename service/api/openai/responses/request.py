@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, Tag, model_validator
 
-from service.api.http.body import Body, Identifier, Said, Text, Tokens, owner
+from service.api.http.body import Body, Identifier, Said, Text, Tokens
+from service.api.http.principal import Principal
 from service.api.openai.request import ONE_OR_SEVERAL, Fraction, asked
 from service.api.openai.responses.items import Item, Reference, to_messages
 from service.api.openai.tools import WORD_OR_OBJECT, Name, check_calls
@@ -169,7 +170,8 @@ class ResponseRequest(Body):
             check_calls(turns)
         return self
 
-    def to_ask(self) -> RunRequest:
+    def to_request(self, principal: Principal) -> RunRequest:
+        """Return the question of `principal`."""
         *before, question = self._turns()
         return RunRequest(
             messages=(*before, asked(question)),
@@ -177,7 +179,7 @@ class ResponseRequest(Body):
             conversation_id=self._conversation_id or new_id("conv"),
             ensemble=self.model,
             max_tokens=self.max_output_tokens,
-            owner=owner(),
+            owner=principal.owner,
             continues=self._conversation_id is not None,
             whole_context=True,
             appends=True,

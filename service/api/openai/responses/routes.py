@@ -12,9 +12,10 @@ from typing import Any
 from quart import Quart, Response, request
 
 from service.api.http import sse
-from service.api.http.body import idempotency_key, owner, read_body
+from service.api.http.body import idempotency_key, read_body
 from service.api.http.collect import collect_answer
 from service.api.http.first_output import wait_for_first_output
+from service.api.http.principal import current_principal
 from service.api.http.query import ChoiceParam, Position
 from service.api.openai.chat_completions import FORM, check_model
 from service.api.openai.responses.previous import following, resolved, run_id_of
@@ -85,7 +86,8 @@ def install(app: Quart, runs: Runs, tables: RunStore, catalog: Callable[[], Cata
         body = await read_body(ResponseRequest)
         check_model(body.model, catalog())
         key = idempotency_key(body, "stream", "stream_options")
-        ask = (await resolved(body, owner(), tables)).to_ask()
+        principal = current_principal()
+        ask = (await resolved(body, principal.owner, tables)).to_request(principal)
         if body.previous_response_id:
             ask = await following(ask, body.previous_response_id, runs, tables)
         try:
@@ -114,7 +116,7 @@ def install(app: Quart, runs: Runs, tables: RunStore, catalog: Callable[[], Cata
         found = await _find(runs, response_id)
         if stream == "false":
             return await shown(found)
-        run = await runs.find(found.id, owner())  # 410 when its events are gone
+        run = await runs.find(found.id, current_principal().owner)  # 410 when its events are gone
         after = _position(run, position)
         runs.note_resumed(run)
         return sse.stream(runs, run, ResponseEvents(run, after), form=FORM)
@@ -133,7 +135,7 @@ async def _find(runs: Runs, response_id: str) -> Run | StoredRun:
     run_id = run_id_of(response_id)
     try:
         if run_id is not None:
-            return await runs.look(run_id, owner())
+            return await runs.look(run_id, current_principal().owner)
     except RequestError as error:
         if error.status != 404:
             raise

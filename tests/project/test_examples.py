@@ -1,9 +1,9 @@
-"""Every example in README.md and docs/ runs, against a service as `make run` starts it.
+"""Every example in the documentation runs, against a service with the defaults of `make run`.
 
-A fence that is run says ```sh, ```python or ```js; one that cannot be is behind a comment,
-`<!-- not run: why -->`. What is shown of an answer, ```json or a stream's `data:` lines, is behind
-`<!-- shape: Name -->` and has the shape of that name in `/openapi.json`; with `, in part` some
-fields may be left out.
+Fences with the language sh, python or js are run, except those after a comment
+`<!-- not run: reason -->`. A response (json, or the `data:` lines of a stream) follows a comment
+`<!-- shape: Name -->` and must match the component of that name in `/openapi.json`; with
+`, in part` some fields may be left out.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ _FENCE = re.compile(
     r"(?:^<!-- (?P<mark>[^\n]+) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S
 )
 _RUN = {"sh", "python", "js"}
-_SHOWN = {"json", ""}  # no language: a drawing, or the lines of a stream
+_NOT_RUN = {"json", "", "toml", "mermaid"}  # no language: a drawing, or the lines of a stream
 _SHORTENED = re.compile(r"^…\n", re.M)
 _A_RUN = re.compile(r"<run_id>|run_01a1…")
 _A_CONVERSATION = "<conversation_id>"
-_LAST_EVENT = 45  # behind those that an example has read already
-_PATIENCE_S = 100.0
+_LAST_EVENT = 45  # later than the positions in the examples
+_TIMEOUT_S = 100.0
 
 
 @dataclass(frozen=True)
 class Fence:
-    """A block of code on a page, and the comment before it."""
+    """A fenced block on a page, and the comment before it."""
 
     where: str
     mark: str
@@ -58,69 +58,69 @@ class Fence:
         return self.language in _RUN and not self.mark.startswith("not run: ")
 
 
-def _fences() -> Iterator[Fence]:
+def _find_fences() -> Iterator[Fence]:
     for page in PAGES:
         text = page.read_text("utf-8")
         for match in _FENCE.finditer(text):
             line = text.count("\n", 0, match.start("language")) + 1
-            where = f"{page.name}:{line}"
+            where = f"{page.relative_to(ROOT)}:{line}"
             yield Fence(where, match["mark"] or "", match["language"], match["text"])
 
 
-FENCES = list(_fences())
+FENCES = list(_find_fences())
 EXAMPLES = [fence for fence in FENCES if fence.is_run]
 SHAPES = [fence for fence in FENCES if fence.mark.startswith("shape: ")]
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    """A service on its defaults: the mock, `ensembles.toml`, a database in its folder."""
-    folder = tmp_path_factory.mktemp("as-made")
+    """A service with default settings: the mock, `ensembles.toml`, a database in its folder."""
+    folder = tmp_path_factory.mktemp("service")
     ensembles = str(ROOT / "ensembles.toml")
     with announced(folder, "serve", "--port", "0", ENSEMBLES_FILE=ensembles) as process:
         yield process
 
 
-Ran = Mapping[str, "Future[subprocess.CompletedProcess[str]]"]
+Results = Mapping[str, "Future[subprocess.CompletedProcess[str]]"]
 
 
 @pytest.fixture(scope="module")
-def ran(service: Process, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
-    """What became of each example; all of them run at once, since they mostly wait."""
+def results(service: Process, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Results]:
+    """The result of each example; all of them run at once, because they mostly wait."""
     for program in ("bash", "curl", "jq"):
         if not shutil.which(program):
             miss(f"no {program}: install the system's package")
     folder = tmp_path_factory.mktemp("examples")
     with ThreadPoolExecutor(len(EXAMPLES)) as threads:
         yield {
-            fence.where: threads.submit(_perform, fence, service.url, folder / str(number))
+            fence.where: threads.submit(_run_example, fence, service.url, folder / str(number))
             for number, fence in enumerate(EXAMPLES)
         }
 
 
-def _perform(fence: Fence, url: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def _run_example(fence: Fence, url: str, folder: Path) -> subprocess.CompletedProcess[str]:
     folder.mkdir()
     text = fence.text
     if _A_RUN.search(text) or _A_CONVERSATION in text:
-        run_id, conversation_id = _stopped_run(url)
+        run_id, conversation_id = _create_cancelled_run(url)
         text = _A_RUN.sub(run_id, text).replace(_A_CONVERSATION, conversation_id)
     text = text.replace(SERVED_AT, url)
     return subprocess.run(
-        _command(fence.language, text, folder),
+        _build_command(fence.language, text, folder),
         cwd=folder,
         env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=_PATIENCE_S,
+        timeout=_TIMEOUT_S,
         check=False,
     )
 
 
-def _stopped_run(url: str) -> tuple[str, str]:
-    """Return a run that was stopped in its middle, and its conversation."""
+def _create_cancelled_run(url: str) -> tuple[str, str]:
+    """Return the ids of a run that was cancelled midway, and of its conversation."""
     body = {"message": "Explain tides", "message_id": "m"}
-    with httpx.stream("POST", f"{url}/api/process", json=body, timeout=_PATIENCE_S) as answer:
+    with httpx.stream("POST", f"{url}/api/process", json=body, timeout=_TIMEOUT_S) as answer:
         run_id = answer.headers["X-Run-Id"]
         for line in answer.iter_lines():
             if line == f"id: {run_id}-{_LAST_EVENT}":
@@ -128,9 +128,9 @@ def _stopped_run(url: str) -> tuple[str, str]:
         return run_id, answer.headers["X-Conversation-Id"]
 
 
-def _command(language: str, text: str, folder: Path) -> list[str]:
+def _build_command(language: str, text: str, folder: Path) -> list[str]:
     if language == "sh":
-        # An answer that is an error is a failure of the example.
+        # An error response must fail the example.
         curl = folder / "curl"
         curl.write_text(f'#!/bin/sh\nexec {shutil.which("curl")} --fail-with-body "$@"\n')
         curl.chmod(0o755)
@@ -143,59 +143,60 @@ def _command(language: str, text: str, folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("fence", EXAMPLES, ids=lambda fence: fence.where)
-def test_an_example_runs(fence: Fence, ran: Ran) -> None:
-    done = ran[fence.where].result()
+def test_an_example_runs(fence: Fence, results: Results) -> None:
+    done = results[fence.where].result()
     assert done.returncode == 0, f"{fence.text}\n{done.stdout}\n{done.stderr}"
     assert done.stdout.strip()
 
 
 @pytest.mark.parametrize("fence", FENCES, ids=lambda fence: fence.where)
-def test_a_fence_says_what_it_is(fence: Fence) -> None:
-    known = _RUN | _SHOWN | {"toml", "mermaid"}
-    assert fence.language in known
+def test_a_fence_has_a_language_or_a_reason_not_to_run(fence: Fence) -> None:
+    assert fence.language in _RUN | _NOT_RUN
     if fence.language == "json":
         assert fence.mark.startswith("shape: ")
     if fence.language == "":
         looks_like_commands = re.search(r"^(\w+=\S+ )*(curl|make|python) ", fence.text, re.M)
-        assert not looks_like_commands, "say ```sh"
+        assert not looks_like_commands, "add the language: ```sh"
         assert fence.mark or "data: " not in fence.text
 
 
 @pytest.mark.parametrize("fence", SHAPES, ids=lambda fence: fence.where)
-def test_what_is_shown_of_an_answer_has_its_shape(fence: Fence, service: Process) -> None:
+def test_a_response_in_the_documentation_matches_its_component(
+    fence: Fence, service: Process
+) -> None:
     name, _, part = fence.mark.removeprefix("shape: ").partition(", ")
     document = httpx.get(f"{service.url}/openapi.json").json()
     schemas = {
-        each: _strict(schema, whole=part != "in part")
+        each: _forbid_other_fields(schema, is_complete=part != "in part")
         for each, schema in document["components"]["schemas"].items()
     }
     schema = {"$ref": f"#/components/schemas/{name}", "components": {"schemas": schemas}}
-    for shown in _json_of(fence):
-        errors = [error.message for error in OAS31Validator(schema).iter_errors(shown)]
+    for response in _parse_json(fence):
+        errors = [error.message for error in OAS31Validator(schema).iter_errors(response)]
         assert not errors
 
 
 @pytest.mark.parametrize(
     "fence", [each for each in FENCES if each.language == "toml"], ids=lambda fence: fence.where
 )
-def test_settings_that_are_shown_are_toml(fence: Fence) -> None:
+def test_a_toml_example_can_be_parsed(fence: Fence) -> None:
     assert tomllib.loads(fence.text)
 
 
-def test_there_are_examples_of_every_kind() -> None:
+def test_examples_of_every_language_are_found() -> None:
     assert {fence.language for fence in EXAMPLES} == _RUN
     assert SHAPES
 
 
-def _strict(schema: Mapping[str, Any], *, whole: bool) -> dict[str, Any]:
-    """Return a shape that takes no other fields than those it names."""
+def _forbid_other_fields(schema: Mapping[str, Any], *, is_complete: bool) -> dict[str, Any]:
+    """Return a schema that accepts no other fields than those it names."""
     if "properties" not in schema:
         return dict(schema)
-    required = schema.get("required", []) if whole else []
+    required = schema.get("required", []) if is_complete else []
     return {**schema, "additionalProperties": False, "required": required}
 
 
-def _json_of(fence: Fence) -> list[Any]:
+def _parse_json(fence: Fence) -> list[Any]:
     if fence.language == "json":
         return [json.loads(fence.text)]
     lines = _SHORTENED.sub("", fence.text).splitlines()

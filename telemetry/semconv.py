@@ -87,7 +87,6 @@ DROPPED_MESSAGES: Final = "app.dropped_messages"
 
 # --- span events; never one per token ---
 EVENT_RETRY: Final = "app.retry"
-EVENT_HEDGE: Final = "app.hedge"
 EVENT_STEP_DOWN: Final = "app.step_down"
 EVENT_STRAGGLER_CUT: Final = "app.straggler_cut"
 EVENT_FIRST_OUTPUT: Final = "app.first_output"
@@ -170,7 +169,6 @@ RUNS: Final = counter("fanout_runs_total", "Runs that ended, by outcome.", "work
 OUTCOMES_OF_RUNS: Final = ("completed", "failed", "cancelled")
 OUTCOMES_OF_AGENTS: Final = ("answered", "failed", "skipped", "cancelled")
 RETRIES: Final = counter("fanout_retries_total", "Calls that were retried.", "agent", "reason")
-HEDGES: Final = counter("fanout_hedges_total", "Calls asked twice at once.", "agent", "reason")
 STEP_DOWNS: Final = counter(
     "fanout_step_downs_total", "Times a weaker model or answer was used.", "agent", "reason"
 )

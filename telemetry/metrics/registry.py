@@ -106,7 +106,6 @@ class Metrics:
         self.agent_outcomes = self._counter(semconv.AGENT_OUTCOMES)
         self.runs = self._counter(semconv.RUNS)
         self.retries = self._counter(semconv.RETRIES)
-        self.hedges = self._counter(semconv.HEDGES)
         self.step_downs = self._counter(semconv.STEP_DOWNS)
         self.cost = self._counter(semconv.COST)
         self.inflight_runs = self._gauge(semconv.INFLIGHT_RUNS).child()

@@ -137,11 +137,6 @@ class AgentOperation(TimedSpan):
         self._recorder.metrics.retries.child(self._name, reason).inc()
         self._add_event(semconv.EVENT_RETRY, {semconv.REASON: reason, semconv.DELAY: delay_s})
 
-    def hedge(self, reason: str) -> None:
-        """Record that a second, parallel call is started."""
-        self._recorder.metrics.hedges.child(self._name, reason).inc()
-        self._add_event(semconv.EVENT_HEDGE, {semconv.REASON: reason})
-
     def record_context_trim(self, dropped: int) -> None:
         """Record that the oldest `dropped` messages did not fit the context window."""
         self._recorder.metrics.context_trims.child(self._name).inc()

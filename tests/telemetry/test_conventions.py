@@ -82,7 +82,6 @@ async def a_run(telemetry: Telemetry, parent: RequestInfo | None, outcome: str) 
                 response_id="",
             )
             agent.record_retry("upstream_busy", 0.5)
-            agent.hedge("slow")
             agent.record_context_trim(4)
             agent.finish(end, error_type="made-up" if end == "failed" else None, cost_usd=0.1)
     for error in (None, "locked"):
@@ -349,7 +348,7 @@ LABELS = {
 }
 UNITS = {"seconds", "bytes", "usd"}
 THINGS = {
-    *("requests", "runs", "streams", "items", "fds", "outcomes", "retries", "hedges"),
+    *("requests", "runs", "streams", "items", "fds", "outcomes", "retries"),
     *("downs", "disconnects", "resumes", "events", "failures", "rejections"),
     *("recoveries", "trims"),
 }

@@ -181,17 +181,45 @@ class AgentReport:
     reused: bool = False
 
 
+DegradedBy = Literal["agents", "combiner"]
+"""Why an answer is degraded: agents are missing in it, or a substitute wrote it."""
+
+
+@dataclass(frozen=True, slots=True)
+class MissingAgent:
+    """An agent that failed or was skipped; `code` states why."""
+
+    agent: str
+    code: str
+
+
+def degraded_by(missing: Sequence[MissingAgent], is_substitute: bool) -> tuple[DegradedBy, ...]:
+    """Return why an answer is degraded: in it agents are missing, a substitute wrote it, or both.
+
+    Returns an empty tuple for a complete answer.
+    """
+    reasons: dict[DegradedBy, bool] = {"agents": bool(missing), "combiner": is_substitute}
+    return tuple(reason for reason, holds in reasons.items() if holds)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a strategy returns once the whole answer has been emitted.
+    """The result of a strategy once the complete answer has been emitted.
 
-    `source` is the name the text was sent under, `answered_by` the agent that wrote it;
-    `degraded` says that a lesser agent or model had to stand in.
+    `source` is the name under which the text was sent, `answered_by` the agent that wrote it.
+    `missing` are the agents without a complete answer, also where their partial text was used.
+    `is_substitute`: a fallback model or another agent than the intended one wrote the answer.
     """
 
     source: str
     answered_by: str
     usage: Usage
     cost: float | None
-    degraded: bool = False
+    missing: tuple[MissingAgent, ...] = ()
+    is_substitute: bool = False
     combiner: AgentReport | None = None
+
+    @property
+    def degraded_by(self) -> tuple[DegradedBy, ...]:
+        """The reasons why the answer is degraded; empty for a complete answer."""
+        return degraded_by(self.missing, self.is_substitute)

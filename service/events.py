@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 import msgspec
+from msgspec.structs import force_setattr
 
-from service.domain import AgentReport, ToolCall, Usage
+from service.domain import AgentReport, DegradedBy, MissingAgent, ToolCall, Usage
 
 
 class _Fact(msgspec.Struct, frozen=True, gc=False, tag_field="type"):
@@ -112,6 +113,10 @@ class AnswerToolCall(_Fact, frozen=True, tag="answer.tool_call"):
 
 
 class RunFinished(_End, frozen=True, tag="run.finished"):
+    """The run has an answer. `degraded` events without `degraded_by` come from an older version,
+    in which only the combiner could degrade an answer.
+    """
+
     type: ClassVar[str] = "run.finished"
 
     agent: str
@@ -121,6 +126,12 @@ class RunFinished(_End, frozen=True, tag="run.finished"):
     answered_by: str
     degraded: bool = False
     combiner: AgentReport | None = None
+    missing: tuple[MissingAgent, ...] = ()
+    degraded_by: tuple[DegradedBy, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.degraded and not self.degraded_by:
+            force_setattr(self, "degraded_by", ("combiner",))
 
 
 class RunFailed(_End, frozen=True, tag="run.failed"):

@@ -84,6 +84,8 @@ ATTEMPT: Final = "app.attempt"  # 1 for the first
 CHUNKS: Final = "app.chunks"
 REQUEST_ID: Final = "app.request_id"
 DROPPED_MESSAGES: Final = "app.dropped_messages"
+DEGRADED_BY: Final = "app.degraded_by"  # of a degraded answer: agents, combiner, or both
+MISSING_AGENTS: Final = "app.missing_agents"  # those that failed or were skipped
 
 # --- span events; never one per token ---
 EVENT_RETRY: Final = "app.retry"
@@ -166,6 +168,13 @@ AGENT_OUTCOMES: Final = counter(
     "fanout_agent_outcomes_total", "Agents called, by outcome.", "agent", "outcome"
 )
 RUNS: Final = counter("fanout_runs_total", "Runs that ended, by outcome.", "workflow", "outcome")
+DEGRADED_RUNS: Final = counter(
+    "fanout_degraded_runs_total",
+    "Runs completed with a degraded answer, once for each reason.",
+    "workflow",
+    "reason",
+)
+REASONS_OF_DEGRADATION: Final = ("agents", "combiner")
 OUTCOMES_OF_RUNS: Final = ("completed", "failed", "cancelled")
 OUTCOMES_OF_AGENTS: Final = ("answered", "failed", "skipped", "cancelled")
 RETRIES: Final = counter("fanout_retries_total", "Calls that were retried.", "agent", "reason")

@@ -128,6 +128,9 @@ class Launcher:
     def _account(self, run: LiveRun, final: RunFinished | RunFailed) -> None:
         outcome = state_of(final)
         failure = final if isinstance(final, RunFailed) else None
+        answer = final if isinstance(final, RunFinished) else None
+        missing = [each.agent for each in answer.missing] if answer else []
+        degraded_by = answer.degraded_by if answer else ()
         error_type = failure.code if failure and outcome == "failed" else None
         run.workflow.finish(
             outcome,
@@ -136,10 +139,14 @@ class Launcher:
             input_tokens=final.usage.input_tokens,
             output_tokens=final.usage.output_tokens,
             cost_usd=final.cost,
+            degraded_by=degraded_by,
+            missing=missing,
         )
         fields = {"outcome": outcome, "ensemble": run.ensemble_name, "elapsed_ms": final.elapsed_ms}
         if failure:
             fields["error_type"] = failure.code
+        if degraded_by:
+            fields |= {"degraded_by": ",".join(degraded_by), "missing": ",".join(missing)}
         _log.info("run %s", outcome, extra=fields)
 
 

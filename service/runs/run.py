@@ -183,8 +183,10 @@ class LiveRun(Run):
                 cost=answer.cost,
                 elapsed_ms=self.elapsed_ms,
                 answered_by=answer.answered_by,
-                degraded=answer.degraded,
+                degraded=bool(answer.degraded_by),
                 combiner=answer.combiner,
+                missing=answer.missing,
+                degraded_by=answer.degraded_by,
             )
         code, message, source = self._reason(error)
         return RunFailed(

@@ -14,14 +14,21 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.store.database import Database
 from service.store.paging import Slice, count_rows, fetch_newest_first
 from service.store.records import Conversation, ConversationTurn, Page
-from service.store.rows import particulars, role_of, tool_calls
+from service.store.rows import (
+    DEGRADATION_COLUMNS,
+    degraded_by,
+    missing_agents,
+    particulars,
+    role_of,
+    tool_calls,
+)
 from service.store.schema import conversations, messages, runs
 from service.store.scope import Scope
 from service.store.search.fts5 import enable_secure_delete, purge_deleted_text
 
 _TURN_COLUMNS = (
     runs.c.id, runs.c.state, runs.c.question, runs.c.answer, runs.c.error, runs.c.created_at,
-    runs.c.ended_at, runs.c.whole, runs.c.tool_calls, runs.c.particulars,
+    runs.c.ended_at, runs.c.whole, runs.c.tool_calls, runs.c.particulars, *DEGRADATION_COLUMNS,
 )  # fmt: skip
 
 
@@ -207,6 +214,8 @@ def _make_turns(row: Row[Any]) -> Iterator[ConversationTurn]:
             state=row.state,
             error=row.error,
             tool_calls=tool_calls(row.tool_calls),
+            missing=missing_agents(row),
+            degraded_by=degraded_by(row),
         )
 
 

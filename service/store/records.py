@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Generic, TypeVar
 
-from service.domain import AgentReport, Message, RequestOptions, RunRequest, ToolCall, Usage
+from service.domain import (
+    AgentReport,
+    DegradedBy,
+    Message,
+    MissingAgent,
+    RequestOptions,
+    RunRequest,
+    ToolCall,
+    Usage,
+)
 
 # --- what is written ---
 
@@ -82,7 +91,8 @@ class RunEnd:
     ended_at: datetime
     last_seq: int
     events_expire_at: datetime
-    degraded: bool = False
+    missing: Sequence[MissingAgent] = ()
+    degraded_by: Sequence[DegradedBy] = ()
     answered_by: str | None = None
     code: str | None = None
     error: str | None = None
@@ -126,7 +136,6 @@ class StoredRun:
     elapsed_ms: float | None
     usage: Usage
     cost_usd: float | None
-    degraded: bool
     answered_by: str | None
     code: str | None
     error: str | None
@@ -137,6 +146,8 @@ class StoredRun:
     whole: str | None = None
     particulars: RequestOptions = field(default_factory=RequestOptions)
     tool_calls: Sequence[ToolCall] = ()
+    missing: Sequence[MissingAgent] = ()
+    degraded_by: Sequence[DegradedBy] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +193,8 @@ class ConversationTurn:
     state: str | None = None
     error: str | None = None
     tool_calls: Sequence[ToolCall] = ()
+    missing: Sequence[MissingAgent] = ()
+    degraded_by: Sequence[DegradedBy] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

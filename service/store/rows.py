@@ -9,15 +9,23 @@ from typing import Any
 import msgspec
 from sqlalchemy import Row
 
-from service.domain import AgentReport, RequestOptions, Role, ToolCall, Usage
+from service.domain import (
+    AgentReport,
+    DegradedBy,
+    MissingAgent,
+    RequestOptions,
+    Role,
+    ToolCall,
+    Usage,
+)
 from service.store.records import AgentAnswer, NewRun, RunEnd, StoredRun
 from service.store.schema import agent_answers, replace_unstorable, runs
 
 _PLAIN = (
     "id", "owner", "conversation_id", "message_id", "state", "question", "answer", "ensemble",
     "config_hash", "trace_id", "worker_id", "stream_agents", "max_tokens", "timeout_s",
-    "created_at", "ended_at", "elapsed_ms", "cost_usd", "degraded", "answered_by", "code", "error",
-    "retry_of", "superseded_by", "last_seq", "events_expired", "whole",
+    "created_at", "ended_at", "elapsed_ms", "cost_usd", "answered_by", "code", "error", "retry_of",
+    "superseded_by", "last_seq", "events_expired", "whole",
 )  # fmt: skip
 _USAGE = {
     "input_tokens": "input_tokens",
@@ -27,7 +35,11 @@ _USAGE = {
     "usage_estimated": "estimated",
 }
 # What `stored_run` needs of a row.
-RUN_COLUMNS = tuple(runs.c[name] for name in (*_PLAIN, *_USAGE, "particulars", "tool_calls"))
+DEGRADATION_COLUMNS = (runs.c.degraded, runs.c.degraded_by, runs.c.missing)
+RUN_COLUMNS = (
+    *(runs.c[name] for name in (*_PLAIN, *_USAGE, "particulars", "tool_calls")),
+    *DEGRADATION_COLUMNS,
+)
 ANSWER_COLUMNS = tuple(agent_answers.columns)
 _NONE = RequestOptions()
 _REPORT = tuple(field.name for field in fields(AgentReport))
@@ -41,7 +53,24 @@ def stored_run(row: Row[Any]) -> StoredRun:
         usage=usage,
         particulars=particulars(row.particulars),
         tool_calls=tool_calls(row.tool_calls),
+        missing=missing_agents(row),
+        degraded_by=degraded_by(row),
     )
+
+
+def missing_agents(row: Row[Any]) -> Sequence[MissingAgent]:
+    """Return the missing agents of a row that has DEGRADATION_COLUMNS."""
+    return msgspec.json.decode(row.missing, type=tuple[MissingAgent, ...]) if row.missing else ()
+
+
+def degraded_by(row: Row[Any]) -> Sequence[DegradedBy]:
+    """Return why the answer of a row with DEGRADATION_COLUMNS is degraded.
+
+    Before migration 0005 a row had no reasons, and only the combiner could degrade an answer.
+    """
+    if row.degraded_by:
+        return msgspec.json.decode(row.degraded_by, type=tuple[DegradedBy, ...])
+    return ("combiner",) if row.degraded else ()
 
 
 def tool_calls(column: str | None) -> Sequence[ToolCall]:
@@ -62,6 +91,10 @@ def particulars(column: str | None) -> RequestOptions:
 
 def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
+
+
+def _json_or_none(values: Sequence[Any]) -> str | None:
+    return _json(values) if values else None
 
 
 def run_row(opening: NewRun) -> Mapping[str, Any]:
@@ -105,11 +138,13 @@ def ending_row(ending: RunEnd) -> Mapping[str, Any]:
         "ended_at": ending.ended_at,
         "last_seq": ending.last_seq,
         "events_expire_at": ending.events_expire_at,
-        "degraded": ending.degraded,
+        "degraded": bool(ending.degraded_by),
+        "degraded_by": _json_or_none(ending.degraded_by),
+        "missing": _json_or_none(ending.missing),
         "answered_by": ending.answered_by,
         "code": ending.code,
         "error": ending.error,
-        "tool_calls": _json(ending.tool_calls) if ending.tool_calls else None,
+        "tool_calls": _json_or_none(ending.tool_calls),
         **_usage_row(ending.usage),
     }
 

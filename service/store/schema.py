@@ -1,8 +1,7 @@
 """The tables. One schema for SQLite and PostgreSQL; the migrations make it, this describes it.
 
-Every row that belongs to a user names its `owner`; `store/scope.py` is where queries are narrowed
-to one. `configs` and `workers` belong to the service itself. What the database keeps right by
-itself, the search index and the counts, is in the migrations alone.
+A row of a user's data names its `owner`; `store/scope.py` restricts queries to one. `configs` and
+`workers` belong to the service. The search index and the counts are in the migrations alone.
 """
 
 from __future__ import annotations
@@ -155,6 +154,8 @@ runs = Table(
     Column("usage_estimated", Boolean, nullable=False),
     Column("cost_usd", Float),
     Column("degraded", Boolean, nullable=False),
+    Column("degraded_by", CleanText),  # a JSON array of `DegradedBy`
+    Column("missing", CleanText),  # a JSON array of `MissingAgent`
     Column("answered_by", CleanText),
     Column("code", CleanText),
     Column("error", CleanText),  # the sentence

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from functools import partial
+from typing import NamedTuple
 
-from service.domain import RunRequest, ToolCall
+from service.domain import MissingAgent, RunRequest, ToolCall
 from service.ensembles.catalog import Agent
 from service.errors import RunError, UpstreamError
 from service.events import AgentDelta, AgentFailed, AgentFinished, AgentSkipped, AgentStarted
@@ -14,12 +15,22 @@ from service.strategies.agent_call import AgentCall
 from service.strategies.base import AgentResult, Emit, Kit, ReusedAnswer
 
 
-async def ask_all(ask: RunRequest, kit: Kit, emit: Emit) -> list[AgentResult]:
-    """Return what the ensemble's agents said, in the ensemble's order: answers, and partial
-    texts of stragglers that were cut off. Whose answer has landed is not asked.
+class FanoutResult(NamedTuple):
+    """The results of an ensemble's agents, in the ensemble's order.
 
-    One agent's failure is reported and survived. Raises RunError when fewer than `min_answers`
-    came, with every agent's reason.
+    `usable` are answers and the partial texts of skipped stragglers; `missing` are all agents
+    that failed or were skipped.
+    """
+
+    usable: list[AgentResult]
+    missing: tuple[MissingAgent, ...]
+
+
+async def ask_all(ask: RunRequest, kit: Kit, emit: Emit) -> FanoutResult:
+    """Call all agents of the ensemble; those with a reused answer are not called.
+
+    An agent's failure does not end the run. Raises RunError, with every agent's reason, when
+    fewer than `min_answers` agents answered.
     """
     everyone = [
         _landed(agent, kit) or AgentCall(kit, agent, ask, ask.messages, emit)
@@ -42,7 +53,10 @@ async def ask_all(ask: RunRequest, kit: Kit, emit: Emit) -> list[AgentResult]:
     kit.check_cost()
     if sum(asking.answered for asking in everyone) < kit.ensemble.min_answers:
         raise _too_few(kit, everyone)
-    return [each for each in everyone if each.answered or (each.skipped and each.text.strip())]
+    return FanoutResult(
+        [each for each in everyone if each.answered or (each.skipped and each.text.strip())],
+        tuple(_missing(each, kit) for each in everyone if not each.answered),
+    )
 
 
 def _landed(agent: Agent, kit: Kit) -> ReusedAnswer | None:
@@ -91,13 +105,23 @@ async def _until_enough(
     return pending
 
 
-async def _report_skipped(asking: AgentResult, kit: Kit, emit: Emit) -> None:
-    name, report = asking.agent.name, asking.report()
+def _missing(asking: AgentResult, kit: Kit) -> MissingAgent:
+    error = None if asking.skipped else asking.error
+    return MissingAgent(asking.agent.name, error.code if error else _skip_code(kit))
+
+
+def _skip_code(kit: Kit) -> str:
+    code = "straggler"
     if kit.over_cost:
         code = "cost_cap"
+    return code
+
+
+async def _report_skipped(asking: AgentResult, kit: Kit, emit: Emit) -> None:
+    name, report, code = asking.agent.name, asking.report(), _skip_code(kit)
+    if kit.over_cost:
         why = f"{name} was cut off: the run reached its cost limit."
     else:
-        code = "straggler"
         used = "its text so far is used" if report.text.strip() else "it had said nothing yet"
         why = f"{name} took too long and was cut off; {used}."
     kit.workflow.record_straggler_cut(name, code)

@@ -39,7 +39,7 @@ async def solo(ask: RunRequest, kit: Kit, emit: Emit) -> Answer:
         answered_by=agent.name,
         usage=kit.usage,
         cost=kit.cost,
-        degraded=asking.stepped_down,
+        is_substitute=asking.stepped_down,
     )
 
 

@@ -21,7 +21,7 @@ async def synthesize(ask: RunRequest, kit: Kit, emit: Emit) -> Answer:
     """
     combiner = kit.ensemble.combiner
     assert combiner is not None  # noqa: S101  (check() below)
-    answers = await ask_all(ask.without_option("stop"), kit, emit)
+    answers, missing = await ask_all(ask.without_option("stop"), kit, emit)
     await emit(CombineStarted(combiner.name, tuple(each.agent.name for each in answers)))
 
     async def forward(piece: str | ToolCall) -> None:
@@ -46,7 +46,8 @@ async def synthesize(ask: RunRequest, kit: Kit, emit: Emit) -> Answer:
         answered_by=answered_by,
         usage=kit.usage,
         cost=kit.cost,
-        degraded=asking.stepped_down or answered_by != combiner.name,
+        missing=missing,
+        is_substitute=asking.stepped_down or answered_by != combiner.name,
         combiner=asking.report(),
     )
 

@@ -105,6 +105,7 @@ class Metrics:
         self.first_output = self._histogram(semconv.FIRST_OUTPUT)
         self.agent_outcomes = self._counter(semconv.AGENT_OUTCOMES)
         self.runs = self._counter(semconv.RUNS)
+        self.degraded_runs = self._counter(semconv.DEGRADED_RUNS)
         self.retries = self._counter(semconv.RETRIES)
         self.step_downs = self._counter(semconv.STEP_DOWNS)
         self.cost = self._counter(semconv.COST)
@@ -135,6 +136,8 @@ class Metrics:
         for name in workflows:
             for outcome in semconv.OUTCOMES_OF_RUNS:
                 self.runs.child(name, outcome)
+            for reason in semconv.REASONS_OF_DEGRADATION:
+                self.degraded_runs.child(name, reason)
         for name in agents:
             for outcome in semconv.OUTCOMES_OF_AGENTS:
                 self.agent_outcomes.child(name, outcome)

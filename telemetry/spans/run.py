@@ -4,6 +4,8 @@ A run may last longer than its connection, so its span's parent is passed explic
 that started the run. A failed agent does not make its workflow an error.
 """
 
+from collections.abc import Sequence
+
 from opentelemetry.context import Context
 
 from telemetry import semconv
@@ -70,6 +72,8 @@ class Workflow(TimedSpan):
         input_tokens: int = 0,
         output_tokens: int = 0,
         cost_usd: float | None = None,
+        degraded_by: Sequence[str] = (),
+        missing: Sequence[str] = (),
     ) -> None:
         """End the run; later calls do nothing. `message` states the reason of a failure.
 
@@ -83,12 +87,16 @@ class Workflow(TimedSpan):
         metrics = self._recorder.metrics
         metrics.inflight_runs.dec()
         metrics.runs.child(self._name, outcome).inc()
+        for reason in degraded_by:
+            metrics.degraded_runs.child(self._name, reason).inc()
         self._observe(metrics.workflow_duration.child(self._name, error), self._elapsed_s())
         final: Attributes = {
             semconv.OUTCOME: outcome,
             semconv.INPUT_TOKENS: input_tokens,
             semconv.OUTPUT_TOKENS: output_tokens,
             semconv.COST_USD: cost_usd,
+            semconv.DEGRADED_BY: degraded_by or None,
+            semconv.MISSING_AGENTS: missing or None,
         }
         cancelled = outcome in STOPPED_ON_PURPOSE
         self._end(error=error, cancelled=cancelled, attributes=final, message=message)

@@ -18,7 +18,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.domain import Message
+from service.domain import Message, MissingAgent
 from service.errors import StorageUnavailable
 from service.settings import SettingsError
 from service.store.database import Database
@@ -71,14 +71,30 @@ async def test_what_is_stored_survives_down_to_the_first_migration_and_up(
     assert stored.answer == "An answer."
 
 
-async def _store_something(url: str) -> str:
+async def test_a_run_degraded_before_its_reasons_were_stored_was_degraded_by_its_combiner(
+    database_url: str,
+) -> None:
+    await migrate(database_url)
+    run_id = await _store_something(
+        database_url, missing=[MissingAgent("a", "straggler")], degraded_by=["agents"]
+    )
+    await migrate(database_url, "0004")
+    await migrate(database_url)
+    database = Database(database_url)
+    stored = await RunStore(database).get(ME, run_id)
+    await database.close()
+    assert stored is not None
+    assert (stored.missing, stored.degraded_by) == ((), ("combiner",))
+
+
+async def _store_something(url: str, **end: Any) -> str:
     database = Database(url)
     run = opening(key=key(), initial_messages=(Message("user", "a"),))
     batch = Batch(
         openings=[run],
         segments=[segment(run, 1, 2)],
         answers=[agent_answer(run)],
-        endings=[ending(run)],
+        endings=[ending(run, **end)],
     )
     await JournalWriter(database).write(batch)
     await database.close()

@@ -131,7 +131,7 @@ async def test_fallbacks_are_tried_in_their_order() -> None:
 async def test_an_answer_of_a_fallback_is_degraded_and_names_its_model() -> None:
     spare = model("spare")
     told = await _solo(model(fault="status", status=404), fallbacks=[spare])
-    assert told.good.degraded
+    assert told.good.degraded_by == ("combiner",)
     assert told.one(AgentFinished).report.model == spare
 
 
@@ -151,7 +151,7 @@ async def test_a_model_that_says_nothing_in_time_is_replaced_by_its_fallback() -
     told = await _solo(
         model("first", fault="hang"), first_token_timeout_s=3, fallbacks=[model("spare")]
     )
-    assert told.good.degraded
+    assert told.good.degraded_by == ("combiner",)
 
 
 async def test_when_every_model_fails_the_last_reason_is_told() -> None:

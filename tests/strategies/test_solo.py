@@ -20,7 +20,7 @@ async def test_the_agents_text_is_the_answer_as_it_comes() -> None:
 async def test_the_answer_is_told_under_the_agents_name() -> None:
     told = await play({"a": {"model": model()}}, None)
     assert {event.agent for event in told.of(AnswerDelta)} == {"a"}
-    assert (told.good.source, told.good.answered_by, told.good.degraded) == ("a", "a", False)
+    assert (told.good.source, told.good.answered_by, told.good.degraded_by) == ("a", "a", ())
 
 
 async def test_the_agents_failure_is_the_runs_with_its_code_and_its_name() -> None:

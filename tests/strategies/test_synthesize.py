@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.domain import RequestOptions, RunRequest
+from service.domain import MissingAgent, RequestOptions, RunRequest
 from service.events import (
     AgentDelta,
     AgentFailed,
@@ -85,7 +85,7 @@ async def test_the_answer_is_told_under_the_combiners_name() -> None:
     told = await play({"a": _agent()}, COMBINER)
     assert {event.agent for event in told.of(AnswerDelta)} == {"combine"}
     assert (told.good.source, told.good.answered_by) == ("combine", "combine")
-    assert not told.good.degraded
+    assert told.good.degraded_by == ()
 
 
 async def test_agents_texts_are_told_only_when_asked_for() -> None:
@@ -243,7 +243,7 @@ async def test_a_combiner_that_fails_before_its_first_token_is_replaced_by_an_an
     told = await play({"a": _agent("a"), "b": _agent("b")}, combiner)
     assert told.answer == told.of(AgentFinished)[0].report.text
     assert (told.good.source, told.good.answered_by) == ("combine", "a")
-    assert told.good.degraded
+    assert (told.good.degraded_by, told.good.missing) == (("combiner",), ())
 
 
 async def test_a_combiners_failure_is_told_before_another_answer_stands_in() -> None:
@@ -274,7 +274,44 @@ async def test_a_fallback_of_the_combiner_is_tried_before_an_answer_stands_in() 
     combiner = {**_agent("combine", fault="refuse"), "fallbacks": [model("spare")]}
     told = await play({"a": _agent("a")}, combiner)
     assert told.server.asked_models()[-1] == "spare"
-    assert (told.good.answered_by, told.good.degraded) == ("combine", True)
+    assert (told.good.answered_by, told.good.degraded_by) == ("combine", ("combiner",))
+
+
+# --- degraded answers ---
+
+STATUS = {"fault": "status", "status": 500}
+
+
+@pytest.mark.parametrize(
+    ("bad", "code"),
+    [
+        (STATUS, "upstream_failed"),
+        ({"fault": "stall"}, "straggler"),  # its partial text is used
+        ({"fault": "hang"}, "straggler"),
+    ],
+)
+@pytest.mark.parametrize("combiner", [{}, STATUS])
+async def test_a_failed_or_skipped_agent_is_missing_in_the_answer(
+    bad: dict[str, Any], code: str, combiner: dict[str, Any]
+) -> None:
+    agents = {"bad": _agent("bad", **bad), "good": _agent("good")}
+    outcome = await play(agents, _agent("combine", **combiner), straggler_grace_s=1)
+    assert outcome.good.missing == (MissingAgent("bad", code),)
+    assert outcome.good.degraded_by == (("agents", "combiner") if combiner else ("agents",))
+
+
+async def test_missing_agents_are_in_the_ensembles_order() -> None:
+    slow, bad = _agent("slow", fault="hang"), _agent("bad", **STATUS)
+    outcome = await play(
+        {"slow": slow, "bad": bad, "good": _agent()}, COMBINER, straggler_grace_s=1
+    )
+    assert [each.agent for each in outcome.good.missing] == ["slow", "bad"]
+
+
+async def test_an_agent_whose_fallback_model_answered_is_not_missing() -> None:
+    agents = {"a": {**_agent("a", **STATUS), "fallbacks": [model("spare")]}, "b": _agent("b")}
+    answer = (await play(agents, COMBINER)).good
+    assert (answer.missing, answer.degraded_by) == ((), ())
 
 
 # --- money ---
@@ -390,4 +427,4 @@ async def test_an_answer_that_stands_in_stops_there_too() -> None:
     stop = words[10:14]
     cut = await play({"a": _agent("a", tokens=9)}, broken, ask=_with(stop=["§", stop]))
     assert cut.answer == words[: words.index(stop)]
-    assert cut.good.degraded
+    assert cut.good.degraded_by == ("combiner",)

@@ -89,7 +89,12 @@ async def a_run(telemetry: Telemetry, parent: RequestInfo | None, outcome: str) 
     workflow.record_first_output()
     workflow.record_step_down("llm-2", "timeout")
     workflow.record_straggler_cut("llm-1", "straggler")
-    workflow.finish(outcome, error_type="too_few_answers" if outcome == "failed" else None)
+    workflow.finish(
+        outcome,
+        error_type="too_few_answers" if outcome == "failed" else None,
+        degraded_by=("agents", "combiner") if outcome == "completed" else (),
+        missing=("llm-1",) if outcome == "completed" else (),
+    )
 
 
 def running(telemetry: Telemetry, outcome: str) -> ASGIApp:

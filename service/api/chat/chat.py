@@ -13,6 +13,7 @@ from quart import Quart, Response, request
 from service.api.http import sse
 from service.api.http.body import Body, Identifier, Text, Tokens, idempotency_key, read_body
 from service.api.http.collect import collect_answer
+from service.api.http.degraded import DegradedFields, degraded_fields
 from service.api.http.first_output import wait_for_first_output
 from service.api.http.principal import Principal, current_principal
 from service.api.http.query import ChoiceParam
@@ -68,8 +69,8 @@ class ChatRequest(Body):
         )
 
 
-class ChatAnswer(Body):
-    """The answer in one piece."""
+class ChatAnswer(DegradedFields):
+    """The complete answer."""
 
     response: str
 
@@ -106,7 +107,7 @@ def install(app: Quart, runs: Runs) -> None:
             await wait_for_first_output(run)
             return sse.stream(runs, run, as_text())
         whole = await collect_answer(runs, run)
-        return sse.run_json(run, {"response": whole.answer})
+        return sse.run_json(run, {"response": whole.answer, **degraded_fields(whole)})
 
     @app.get("/chat")
     @Operation(

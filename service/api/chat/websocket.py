@@ -8,7 +8,7 @@ import logging
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ConfigDict
 from quart import Quart, websocket
@@ -16,6 +16,7 @@ from quart.asgi import ASGIWebsocketConnection
 
 from service.api.chat.chat import ChatRequest
 from service.api.http.body import Body, fitted
+from service.api.http.degraded import degraded_fields
 from service.api.http.principal import Principal, current_principal
 from service.api.middleware.origins import Origins
 from service.api.middleware.send_timeout import StalledClientError
@@ -183,11 +184,11 @@ class _Talk:
         if isinstance(event, AnswerDelta) and event.text:
             await self._send(token=event.text)
         elif isinstance(event, RunFinished):
-            await self._send(done="true")
+            await self._send(done="true", **degraded_fields(event))
         elif isinstance(event, RunFailed):
             await self._send(error=event.message)
 
-    async def _send(self, **message: str) -> None:
+    async def _send(self, **message: Any) -> None:
         async with self._sends:
             await websocket.send(json.dumps(message))
 

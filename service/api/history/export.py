@@ -39,7 +39,15 @@ def _section(turn: ConversationTurn) -> str:
         parts.append(_quoted(turn.content))
     if turn.role == "assistant" and turn.state not in (None, "completed"):
         parts.append(_plain(f"({turn.state}: {turn.error})" if turn.error else f"({turn.state})"))
+    if turn.degraded_by:
+        parts.append(_plain(f"({_degradation(turn)})"))
     return "\n\n".join(parts)
+
+
+def _degradation(turn: ConversationTurn) -> str:
+    missing = ", ".join(f"{each.agent} ({each.code})" for each in turn.missing)
+    sentences = {"agents": f"without {missing}", "combiner": "written by a substitute"}
+    return "degraded: " + "; ".join(sentences[reason] for reason in turn.degraded_by)
 
 
 def _quoted(text: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Literal, NotRequired
 from quart import Quart, Response, jsonify
 from typing_extensions import TypedDict
 
+from service.api.http.degraded import DegradedFields, degraded_fields
 from service.api.http.principal import current_principal
 from service.api.http.query import PAGE, ChoiceParam, RunId, TextParam, may_be_id, page
 from service.api.openapi.operation import Operation, ResponseSpec, Tag
@@ -29,7 +30,7 @@ _LANG = ChoiceParam("lang", "The language of the words.", tuple(LANGUAGES), "en"
 _MARKED = re.compile(f"{MARK}([^{MARK}{UNMARK}]*){UNMARK}")
 
 
-class HistoryItem(TypedDict):
+class HistoryItem(DegradedFields):
     """A question and its answer; usage and cost once the run has ended."""
 
     id: str
@@ -46,7 +47,6 @@ class HistoryItem(TypedDict):
     elapsed_ms: float | None
     code: NotRequired[str]
     error: NotRequired[str]
-    degraded: NotRequired[bool]
     answered_by: NotRequired[str]
     retry_of: NotRequired[str]
     superseded_by: NotRequired[str]
@@ -184,7 +184,8 @@ async def _item(runs: Runs, run: StoredRun) -> dict[str, Any]:
         "cost": run.cost_usd,
         "elapsed_ms": run.elapsed_ms,
         **({"code": run.code, "error": run.error} if run.code else {}),
-        **({"degraded": True, "answered_by": run.answered_by} if run.degraded else {}),
+        **degraded_fields(run),
+        **({"answered_by": run.answered_by} if run.degraded_by else {}),
         **({"retry_of": run.retry_of} if run.retry_of else {}),
         **({"superseded_by": run.superseded_by} if run.superseded_by else {}),
     }

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal, NotRequired
 
-from typing_extensions import TypedDict
-
 from service.api.history.history import answer_so_far, written
+from service.api.http.degraded import DegradedFields, degraded_fields
 from service.api.http.principal import Principal
 from service.api.http.query import may_be_id
 from service.api.openai.schemas import ToolCallShown
@@ -19,7 +18,7 @@ from service.store.conversations import Conversations
 from service.store.records import Conversation, ConversationTurn
 
 
-class StoredMessage(TypedDict):
+class StoredMessage(DegradedFields):
     """What somebody said; `run_id` and `status` when a run did it, `error` when it failed.
 
     A model that called the caller's tools said so in `tool_calls`.
@@ -81,6 +80,7 @@ def message_json(turn: ConversationTurn) -> dict[str, Any]:
         "created_at": written(turn.created_at),
         **({"run_id": turn.run_id, "status": turn.state} if turn.run_id else {}),
         **({"error": turn.error} if turn.error else {}),
+        **degraded_fields(turn),
         **(
             {"tool_calls": [tool_call(each) for each in turn.tool_calls]} if turn.tool_calls else {}
         ),

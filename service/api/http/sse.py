@@ -8,8 +8,10 @@ from typing import Any
 
 from quart import Response, jsonify
 
+from service.api.http.degraded import HEADER
 from service.events import Event
 from service.runs.log import Silence
+from service.runs.projections.summary import record
 from service.runs.run import Run
 from service.runs.runs import Runs
 from service.store.records import StoredRun
@@ -42,7 +44,7 @@ def stream(
     """Return the response that follows `run` from behind event `after` to its end."""
     response = Response(
         _body(runs, run, encode, after, form),
-        headers={**HEADERS, **run_headers(run)},
+        headers={**HEADERS, **run_headers(run), **_degraded_header(run)},
         content_type=form.content_type,
     )
     response.timeout = None  # Quart would cut the body after 60 s
@@ -57,8 +59,14 @@ def run_headers(run: Run | StoredRun) -> dict[str, str]:
 def run_json(run: Run | StoredRun, shown: Mapping[str, Any]) -> Response:
     """Return a JSON response that belongs to a run."""
     response = jsonify(shown)
-    response.headers.update(run_headers(run))
+    response.headers.update({**run_headers(run), **_degraded_header(run)})
     return response
+
+
+def _degraded_header(run: Run | StoredRun) -> dict[str, str]:
+    """Return the header of an answer that is already known to be degraded."""
+    known = record(run.log.after(0)) if isinstance(run, Run) else run
+    return {HEADER: "true"} if known.degraded_by else {}
 
 
 async def _body(

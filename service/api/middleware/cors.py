@@ -9,7 +9,9 @@ from quart import Quart, Response, request
 
 from service.api.middleware.origins import Origins
 
-_READABLE = "X-Run-Id, X-Conversation-Id, X-Request-ID, X-Trace-Id, traceresponse, Retry-After"
+_READABLE = (
+    "X-Run-Id, X-Conversation-Id, X-Degraded, X-Request-ID, X-Trace-Id, traceresponse, Retry-After"
+)
 _PREFLIGHT_KEPT_S = 600
 
 

@@ -6,9 +6,10 @@ Source: https://platform.openai.com/docs/api-reference/chat and …/chat-streami
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from service.api.http.degraded import degraded_fields
 from service.api.http.sse import Encode
 from service.api.runs.event_json import fields_of
 from service.domain import ToolCall, Usage
@@ -66,13 +67,14 @@ class Chunks:
         """Return a chunk without text that says in a field of its own what happened."""
         return self._chunk({})[:-1] + f', "progress": {json.dumps(fields_of(seq, event))}}}'
 
-    def end(self, finish_reason: str) -> str:
-        """Return the last chunk of the answer, which says why the text ends here."""
-        return self._chunk({}, finish_reason)
+    def end(self, finish_reason: str, degraded: Mapping[str, Any]) -> str:
+        """Return the last chunk of the answer, with why the text ends and the fields `degraded`."""
+        chunk = self._chunk({}, finish_reason)
+        return f"{chunk[:-1]}, {json.dumps(degraded)[1:]}" if degraded else chunk
 
-    def total(self, usage: Usage) -> str:
-        """Return the chunk with what the run has used, all agents together."""
-        return json.dumps({**self._head, "choices": [], "usage": usage_object(usage)})
+    def total(self, usage: Usage, degraded: Mapping[str, Any]) -> str:
+        """Return the chunk with the usage of all agents and the fields `degraded`."""
+        return json.dumps({**self._head, "choices": [], "usage": usage_object(usage), **degraded})
 
     def _chunk(self, delta: dict[str, Any], finish_reason: str | None = None) -> str:
         ending = f', "finish_reason": {json.dumps(finish_reason)}}}]{self._none_yet}}}'
@@ -99,8 +101,9 @@ def framed(
                 return frame(chunks.call(event.call))
             case RunFinished():
                 reason = finish_reason(record(run.log.after(0)), event.answered_by)
-                total = frame(chunks.total(event.usage)) if usage else ""
-                return written + frame(chunks.end(reason)) + total + closing
+                degraded = degraded_fields(event)
+                total = frame(chunks.total(event.usage, degraded)) if usage else ""
+                return written + frame(chunks.end(reason, degraded)) + total + closing
             case RunFailed():
                 return written + frame(json.dumps(error_object(event.message, event.code)))
             case _:
@@ -127,7 +130,8 @@ def completion(run: Run, answer: RunRecord) -> dict[str, Any]:
         "finish_reason": finish_reason(answer, answer.answered_by),
     }
     shown = head(run, "chat.completion")
-    return {**shown, "choices": [choice], "usage": usage_object(answer.usage)}
+    usage = usage_object(answer.usage)
+    return {**shown, "choices": [choice], "usage": usage, **degraded_fields(answer)}
 
 
 def head(run: Run, kind: str) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
+from service.api.http.degraded import DegradedFields
+
 FinishReason = Literal["stop", "length", "content_filter", "tool_calls"]
 
 
@@ -55,7 +57,7 @@ class ChunkChoice(TypedDict):
     finish_reason: FinishReason | None
 
 
-class ChunkShown(TypedDict):
+class ChunkShown(DegradedFields):
     """A `chat.completion.chunk`. `progress` is there when it was asked for."""
 
     id: str
@@ -86,7 +88,7 @@ class ChoiceShown(TypedDict):
     finish_reason: FinishReason
 
 
-class CompletionShown(TypedDict):
+class CompletionShown(DegradedFields):
     """A `chat.completion`. `progress` is there when it was asked for."""
 
     id: str

@@ -87,6 +87,7 @@ _HEADERS: Mapping[str, str] = {
     "traceresponse": "The trace as W3C's trace context has it.",
     "X-Run-Id": "The id of the run, for `/api/runs/{run_id}`.",
     "X-Conversation-Id": "The id of the conversation.",
+    "X-Degraded": "`true` when the answer is known to be degraded before the body is sent.",
     "Retry-After": "Seconds to wait.",
 }
 

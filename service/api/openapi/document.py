@@ -40,7 +40,7 @@ from service.api.openapi.schemas import Schemas
 from service.version import VERSION
 
 _VARIABLE = re.compile(r"<(?:\w+(?:\([^)]*\))?:)?(\w+)>")
-_RUN_HEADERS = ("X-Run-Id", "X-Conversation-Id")
+_RUN_HEADERS = ("X-Run-Id", "X-Conversation-Id", "X-Degraded")
 _EVERY_HEADER = ("X-Request-ID", "X-Trace-Id", "traceresponse")
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
+from service.api.http.degraded import DegradedFields, degraded_fields
 from service.api.http.sse import Encode
 from service.domain import AgentReport, Usage
 from service.events import (
@@ -48,7 +49,7 @@ class ToolCallPiece(TypedDict):
     arguments: str
 
 
-class RunEvent(TypedDict):
+class RunEvent(DegradedFields):
     """What happened in a run. `type` says which of the fields that may be absent are there.
 
     The first is `run.started`; the last, with `final`, is `run.finished` or `run.failed`. The
@@ -92,7 +93,6 @@ class RunEvent(TypedDict):
     first_token_ms: NotRequired[float | None]
     reused: NotRequired[bool]
     partial: NotRequired[bool]
-    degraded: NotRequired[bool]
     answered_by: NotRequired[str]
 
 
@@ -213,7 +213,7 @@ def _completed(event: RunFinished) -> dict[str, Any]:
         "elapsed_ms": event.elapsed_ms,
     }
     if event.degraded:
-        fields |= {"degraded": True, "answered_by": event.answered_by}
+        fields |= {**degraded_fields(event), "answered_by": event.answered_by}
     return fields
 
 

@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 
 from service.api.http import sse
 from service.api.http.body import position
+from service.api.http.degraded import DegradedFields, degraded_fields
 from service.api.http.principal import current_principal
 from service.api.http.query import Position
 from service.api.openapi.operation import EVENTS, LAST_EVENT_ID, Operation, ResponseSpec, Tag
@@ -40,7 +41,7 @@ class AgentShown(TypedDict):
     partial: NotRequired[bool]
 
 
-class RunShown(TypedDict):
+class RunShown(DegradedFields):
     """What is known of a run; usage and cost are its totals once it has ended."""
 
     run_id: str
@@ -58,7 +59,6 @@ class RunShown(TypedDict):
     usage: TokenUsage
     cost: float | None
     answer: str
-    degraded: NotRequired[bool]
     answered_by: NotRequired[str]
     code: NotRequired[str]
     message: NotRequired[str]
@@ -171,7 +171,8 @@ def _live(run: Run) -> dict[str, Any]:
         "usage": usage_json(now.usage),
         "cost": now.cost,
         "answer": now.answer,
-        **({"degraded": True, "answered_by": now.answered_by} if now.degraded else {}),
+        **degraded_fields(now),
+        **({"answered_by": now.answered_by} if now.degraded_by and now.answered_by else {}),
         **({"code": now.code, "message": now.message} if now.code else {}),
     }
 
@@ -189,7 +190,8 @@ def _kept(run: StoredRun, answers: Sequence[AgentAnswer]) -> dict[str, Any]:
         "usage": usage_json(run.usage),
         "cost": run.cost_usd,
         "answer": run.answer,
-        **({"degraded": True, "answered_by": run.answered_by} if run.degraded else {}),
+        **degraded_fields(run),
+        **({"answered_by": run.answered_by} if run.degraded_by else {}),
         **({"code": run.code, "message": run.error} if run.code else {}),
     }
 

@@ -21,6 +21,7 @@ from service.api.http.body import (
     read_body,
 )
 from service.api.http.collect import collect_answer
+from service.api.http.degraded import DegradedFields, degraded_fields
 from service.api.http.principal import Principal, current_principal
 from service.api.http.sse import Encode
 from service.api.openapi.operation import EVENTS, IDEMPOTENCY_KEY, Operation, ResponseSpec, Tag
@@ -61,7 +62,7 @@ class ConversationRequest(Body):
         )
 
 
-class SessionAnswer(SessionIds):
+class SessionAnswer(SessionIds, DegradedFields):
     """A question and its whole answer."""
 
     user_id: str
@@ -81,7 +82,7 @@ class Chunk(TypedDict):
     chunk: str
 
 
-class SessionDone(SessionIds):
+class SessionDone(SessionIds, DegradedFields):
     """The last event, `done`."""
 
     full_response: str
@@ -125,9 +126,10 @@ def install(app: Quart, runs: Runs, conversations: Conversations) -> None:
         run = await runs.start(wanted, idempotency_key(body, "stream"))
         if body.stream:
             return sse.stream(runs, run, named_events(run, user_id))
-        answer = (await collect_answer(runs, run)).answer
-        whole = {"user_id": user_id, "message": body.message, "response": answer}
-        return sse.run_json(run, {**session_ids(run.conversation_id), **whole})
+        answer = await collect_answer(runs, run)
+        shown = {"user_id": user_id, "message": body.message, "response": answer.answer}
+        ids = session_ids(run.conversation_id)
+        return sse.run_json(run, {**ids, **shown, **degraded_fields(answer)})
 
 
 def named_events(run: Run, user_id: str) -> Encode:
@@ -142,7 +144,8 @@ def named_events(run: Run, user_id: str) -> Encode:
                 return _event("session", {**session, "user_id": user_id})
             case RunFinished():
                 answer = record(run.log.after(0)).answer
-                return _event("done", {"full_response": answer, **session})
+                fields = {"full_response": answer, **session, **degraded_fields(event)}
+                return _event("done", fields)
             case RunFailed():
                 return _event("error", {"error": event.message, "code": event.code})
             case _:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from service.domain import AgentReport, ToolCall, Usage, add_costs
+from service.domain import (
+    AgentReport,
+    DegradedBy,
+    MissingAgent,
+    ToolCall,
+    Usage,
+    add_costs,
+    degraded_by,
+)
 from service.events import (
     AgentFailed,
     AgentFinished,
@@ -47,7 +55,9 @@ class RunRecord:
     usage: Usage = field(default_factory=Usage)
     cost: float | None = None
     elapsed_ms: float | None = None
-    degraded: bool = False
+    combiner: str | None = None
+    missing: tuple[MissingAgent, ...] = ()
+    degraded_by: tuple[DegradedBy, ...] = ()
     answered_by: str | None = None
     code: str | None = None
     message: str | None = None
@@ -63,6 +73,8 @@ def record(events: Iterable[Event]) -> RunRecord:
     calls: dict[int, ToolCall] = {}
     for event in events:
         if isinstance(event, AnswerDelta):
+            if not answer:
+                _note_degradation(run)
             answer.append(event.text)
         elif isinstance(event, AnswerToolCall):
             calls[event.call.index] = calls.get(event.call.index, _NO_CALL) + event.call
@@ -87,8 +99,10 @@ def _agent(run: RunRecord, event: Event) -> None:
         return
     agent = run.agents.setdefault(event.agent, AgentRecord(event.agent))
     match event:
-        case AgentStarted() | CombineStarted():
+        case AgentStarted():
             agent.state = "running"
+        case CombineStarted():
+            agent.state, run.combiner = "running", event.agent
         case AgentFinished(report=report):
             agent.state, agent.report = "answered", report
         case AgentRetrying():
@@ -98,11 +112,24 @@ def _agent(run: RunRecord, event: Event) -> None:
             agent.code, agent.message, agent.report = event.code, event.message, event.report
 
 
+def _note_degradation(run: RunRecord) -> None:
+    """Note what the events before the first answer text tell; the final event tells all of it."""
+    run.missing = tuple(
+        MissingAgent(agent.name, agent.code or "")
+        for agent in run.agents.values()
+        if agent.state in ("failed", "skipped") and agent.name != run.combiner
+    )
+    combiner = run.agents.get(run.combiner or "")
+    is_substitute = combiner is not None and combiner.state == "failed"
+    run.degraded_by = degraded_by(run.missing, is_substitute)
+
+
 def _end(run: RunRecord, event: RunFinished | RunFailed) -> None:
     run.usage, run.cost, run.elapsed_ms = event.usage, event.cost, event.elapsed_ms
     if isinstance(event, RunFinished):
         run.state = "completed"
-        run.degraded, run.answered_by = event.degraded, event.answered_by
+        run.missing, run.degraded_by = event.missing, event.degraded_by
+        run.answered_by = event.answered_by
         if event.combiner:
             combiner = run.agents.setdefault(
                 event.combiner.agent, AgentRecord(event.combiner.agent)
@@ -111,6 +138,7 @@ def _end(run: RunRecord, event: RunFinished | RunFailed) -> None:
             if combiner.state == "running":
                 combiner.state = "answered"
         return
+    run.missing, run.degraded_by = (), ()
     run.state = state_of(event)
     run.code, run.message = event.code, event.message
     for report in event.unfinished:

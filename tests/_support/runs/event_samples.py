@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.domain import AgentReport, ToolCall, Usage
+from service.domain import AgentReport, MissingAgent, ToolCall, Usage
 from service.events import (
     AgentDelta,
     AgentFailed,
@@ -39,6 +39,15 @@ SAMPLES: list[Event] = [
     CombineStarted("c", ("a",)),
     AnswerDelta("c", "text"),
     AnswerToolCall("c", ToolCall(0, "call_1", "weather", '{"city": "Oslo"}')),
-    RunFinished("c", Usage(1, 2), None, 3.0, "c"),
+    RunFinished(
+        "c",
+        Usage(1, 2),
+        None,
+        3.0,
+        "a",
+        degraded=True,
+        missing=(MissingAgent("a", "code"),),
+        degraded_by=("agents", "combiner"),
+    ),
     RunFailed("c", "code", "Why.", False, Usage(1, 2), None, 3.0),
 ]

@@ -348,6 +348,8 @@ def _open(tables: Tables, opening: NewRun) -> None:
         "usage": Usage(),
         "particulars": ask.particulars,
         "tool_calls": (),
+        "missing": (),
+        "degraded_by": (),
     }
     conversation = ask.owner, ask.conversation_id
     tables.conversations.setdefault(conversation, opening.created_at)

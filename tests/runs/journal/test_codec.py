@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import json
+
 import msgspec
 import pytest
 
-from service.domain import AgentReport, Usage
+from service.domain import AgentReport, MissingAgent, Usage
 from service.events import AgentFinished, AnswerDelta, Event, RunFailed, RunFinished
 from service.runs.journal.codec import decode_events, encode_events, join_lines
 from tests._support.runs.event_samples import REPORT, SAMPLES
 
+OLD_END = {  # before `missing` and `degraded_by` were added
+    "type": "run.finished",
+    "agent": "c",
+    "usage": {"input_tokens": 1, "output_tokens": 2},
+    "cost": None,
+    "elapsed_ms": 3.0,
+    "answered_by": "a",
+    "combiner": None,
+}
 AWKWARD = ["", "\n", "\r\n", "\0", "\u2028", "\x85", '"', "\\", "]\n[", "é", "\U0001f600", " "]
 
 
@@ -34,10 +45,30 @@ def test_an_event_comes_back_with_everything_that_may_be_in_it() -> None:
     )
     events: list[Event] = [
         AgentFinished("a", report),
-        RunFinished("c", Usage(), 0.1, 3.0, "c", degraded=True, combiner=report),
+        RunFinished(
+            "c",
+            Usage(),
+            0.1,
+            3.0,
+            "c",
+            degraded=True,
+            combiner=report,
+            missing=(MissingAgent("a", "straggler"),),
+            degraded_by=("agents",),
+        ),
         RunFailed("c", "code", "Why.", True, Usage(), None, None, unfinished=(report, REPORT)),
     ]
     assert decode_events(encode_events(events)) == events
+
+
+@pytest.mark.parametrize(("degraded", "reasons"), [(True, ("combiner",)), (False, ())])
+def test_an_end_without_reasons_was_degraded_by_its_combiner(
+    degraded: bool, reasons: tuple[str, ...]
+) -> None:
+    line = json.dumps([{**OLD_END, "degraded": degraded}]).encode()
+    (event,) = decode_events(line)
+    assert isinstance(event, RunFinished)
+    assert (event.degraded, event.degraded_by, event.missing) == (degraded, reasons, ())
 
 
 @pytest.mark.parametrize("text", AWKWARD)

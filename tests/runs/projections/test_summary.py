@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from msgspec.structs import replace as changed
 
-from service.domain import AgentReport, Usage
+from service.domain import AgentReport, MissingAgent, Usage
 from service.events import (
     AgentFailed,
     AgentFinished,
@@ -95,7 +96,41 @@ def test_a_finished_run_is_completed_with_its_account() -> None:
 def test_a_combiner_that_was_replaced_stays_failed() -> None:
     failed = AgentFailed("c", "code", "Why.", replace(REPORT, agent="c"))
     run = record([*COMBINING, failed, changed(FINISHED, degraded=True, answered_by="a")])
-    assert (_states(run)["c"], run.degraded, run.answered_by) == ("failed", True, "a")
+    assert (_states(run)["c"], run.degraded_by, run.answered_by) == ("failed", ("combiner",), "a")
+
+
+BAD_A = AgentFailed("a", "upstream_failed", "Why.", REPORT)
+SKIPPED_B = AgentSkipped("b", "straggler", "Late.", replace(REPORT, agent="b"))
+FAILED_C = AgentFailed("c", "upstream_failed", "Why.", replace(REPORT, agent="c"))
+
+
+@pytest.mark.parametrize(
+    ("before", "missing", "reasons"),
+    [
+        ([BAD_A], {"a": "upstream_failed"}, ("agents",)),
+        ([SKIPPED_B], {"b": "straggler"}, ("agents",)),
+        ([CombineStarted("c", ("a",)), FAILED_C], {}, ("combiner",)),
+        (
+            [BAD_A, SKIPPED_B, CombineStarted("c", ()), FAILED_C],
+            {"a": "upstream_failed", "b": "straggler"},
+            ("agents", "combiner"),
+        ),
+    ],
+)
+def test_a_degraded_answer_is_known_from_its_first_text(
+    before: list[Event], missing: dict[str, str], reasons: tuple[str, ...]
+) -> None:
+    assert record([*BOTH, *before]).degraded_by == ()
+    run = record([*BOTH, *before, AnswerDelta("c", "Hel"), AnswerDelta("c", "lo")])
+    assert ({each.agent: each.code for each in run.missing}, run.degraded_by) == (missing, reasons)
+    assert record([*BOTH, *before, AnswerDelta("c", "Hel"), _failed("code")]).degraded_by == ()
+
+
+def test_the_final_event_states_why_an_answer_is_degraded() -> None:
+    missing = (MissingAgent("b", "straggler"),)
+    final = changed(FINISHED, degraded=True, missing=missing, degraded_by=("agents", "combiner"))
+    run = record([*COMBINING, final])
+    assert (run.missing, run.degraded_by) == (missing, ("agents", "combiner"))
 
 
 def test_a_failed_run_has_its_reason_and_what_it_had() -> None:

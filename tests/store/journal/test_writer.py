@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from service.domain import Message, Usage
+from service.domain import Message, MissingAgent, Usage
 from service.store.journal.batch import Batch
 from service.store.records import KeyConflict
 from tests._support.runs.store_records import (
@@ -151,16 +151,17 @@ async def test_an_ending_says_everything(parts: Parts) -> None:
         answer="Half of",
         usage=Usage(1, 2, 3, 4, estimated=True),
         cost_usd=None,
-        degraded=True,
+        missing=(MissingAgent("llm-1", "upstream_failed"),),
+        degraded_by=("agents", "combiner"),
         answered_by="llm-2",
         code="upstream_timeout",
         error="It took too long.",
     )
     await parts.journal.write(Batch(endings=[told]))
     stored = await parts.runs.get(ME, run.run_id)
-    for name in ("state", "answer", "usage", "cost_usd", "degraded", "answered_by", "code"):
+    for name in ("state", "answer", "usage", "cost_usd", "answered_by", "code"):
         assert getattr(stored, name) == getattr(told, name)
-    for name in ("error", "elapsed_ms", "ended_at", "last_seq"):
+    for name in ("error", "elapsed_ms", "ended_at", "last_seq", "missing", "degraded_by"):
         assert getattr(stored, name) == getattr(told, name)
 
 

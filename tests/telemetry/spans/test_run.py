@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from itertools import product
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
@@ -132,6 +133,21 @@ def test_what_is_cancelled_says_so(capture: Capture) -> None:
     workflow = start(capture.telemetry)
     workflow.finish("cancelled")
     assert (capture.span("invoke_workflow fanout").attributes or {})["app.cancelled"] is True
+
+
+def test_a_degraded_answer_is_counted_once_for_each_reason(capture: Capture) -> None:
+    capture.telemetry.set_labels(workflows=["fanout", "other"])
+    page = capture.page()
+    for workflow, reason in product(("fanout", "other"), ("agents", "combiner")):
+        assert f'fanout_degraded_runs_total{{reason="{reason}",workflow="{workflow}"}} 0.0' in page
+    start(capture.telemetry).finish("completed", degraded_by=("agents", "combiner"), missing=["b"])
+    start(capture.telemetry).finish("completed", degraded_by=("agents",), missing=["a", "b"])
+    page = capture.page()
+    assert 'fanout_degraded_runs_total{reason="agents",workflow="fanout"} 2.0' in page
+    assert 'fanout_degraded_runs_total{reason="combiner",workflow="fanout"} 1.0' in page
+    attributes = capture.spans[0].attributes or {}
+    assert attributes["app.degraded_by"] == ("agents", "combiner")
+    assert attributes["app.missing_agents"] == ("b",)
 
 
 def test_an_operation_ends_once(capture: Capture) -> None:

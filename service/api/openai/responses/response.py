@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from service.api.http.degraded import degraded_fields
 from service.api.openai.chunks import finish_reason
 from service.api.openai.responses.output import Output, Told
 from service.domain import Usage
@@ -105,6 +106,8 @@ def kept_object(run: StoredRun, answers: Iterable[AgentAnswer]) -> dict[str, Any
             usage=run.usage,
             elapsed_ms=run.elapsed_ms,
             answered_by=run.answered_by,
+            missing=tuple(run.missing),
+            degraded_by=tuple(run.degraded_by),
             code=run.code,
             message=run.error,
         )
@@ -128,11 +131,12 @@ def _ended(end: RunRecord) -> dict[str, Any]:
     if end.state in _STATUSES:
         error = {"code": end.code, "message": end.message}
         return {"status": _STATUSES[end.state], "error": error, "usage": usage}
+    end_fields = {"usage": usage, "degraded": degraded_fields(end)}
     reason = _REASONS.get(finish_reason(end, end.answered_by))
     if reason:
         details = {"reason": reason}
-        return {"status": "incomplete", "incomplete_details": details, "usage": usage}
-    return {"status": "completed", "elapsed_ms": end.elapsed_ms, "usage": usage}
+        return {"status": "incomplete", "incomplete_details": details, **end_fields}
+    return {"status": "completed", "elapsed_ms": end.elapsed_ms, **end_fields}
 
 
 def _object(
@@ -160,6 +164,7 @@ def _object(
         "tools": [{**_TOOL, **tool} for tool in echo.get("tools", [])],
         "store": True,
         "usage": standing.get("usage"),
+        **standing.get("degraded", {}),
     }
 
 

@@ -9,6 +9,8 @@ from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
+from service.api.http.degraded import DegradedFields
+
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
 
 
@@ -72,7 +74,7 @@ class ConversationReference(TypedDict):
     id: str
 
 
-class ResponseShown(TypedDict):
+class ResponseShown(DegradedFields):
     """A `response`. The other fields are those of the request, or what holds without them."""
 
     id: str

@@ -15,13 +15,13 @@ CHARS_PER_TOKEN = 4  # the usual rule of thumb; only ever used for usage marked 
 class Message:
     """One turn of a conversation.
 
-    `content` is its text. `whole` is all of it, as JSON of OpenAI's chat message, where it is more
-    than role and text: images, tool calls and their results.
+    `content` is its text. `raw` is the complete message where it is more than role and text, such
+    as images, tool calls and their results: JSON that only `service.messages` reads and writes.
     """
 
     role: Role
     content: str
-    whole: str | None = None
+    raw: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,53 +1,44 @@
-"""Parts of a message that are no text: images, sounds, files.
+"""Content parts of messages (images, audio, files) and the agents that accept them.
 
-They are passed on as OpenAI's chat messages have them, to the agents that take them.
+Parts are passed on in OpenAI's format to the agents that accept their type.
 Source: https://platform.openai.com/docs/api-reference/chat/create
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
 from typing import Any
-
-import msgspec
 
 from service.domain import Message
 from service.ensembles.catalog import Agent
+from service.messages import content_parts, replace_content_parts
 
 
-def kinds_of(messages: Iterable[Message]) -> set[str]:
-    """Return the types of the parts in `messages` that are no text."""
-    return {str(part["type"]) for each in messages for part in _parts(each)} - {"text"}
+def part_types(messages: Iterable[Message]) -> set[str]:
+    """Return the types of the parts in `messages` that are not text."""
+    return {str(part["type"]) for each in messages for part in content_parts(each)} - {"text"}
 
 
-def takes(agent: Agent, kinds: Collection[str]) -> bool:
-    """Return whether `agent` is to be given parts of these types. Unless told, all are."""
-    return agent.content_parts is None or set(kinds) <= set(agent.content_parts)
+def accepts(agent: Agent, types: Collection[str]) -> bool:
+    """Return whether `agent` accepts parts of all `types`; without a setting it accepts any."""
+    return agent.content_parts is None or set(types) <= set(agent.content_parts)
 
 
-def taken_by(agent: Agent, messages: Sequence[Message]) -> Sequence[Message]:
-    """Return what `agent` is told: its prompt, and `messages` as far as it takes their parts."""
+def adapt_messages(agent: Agent, messages: Sequence[Message]) -> Sequence[Message]:
+    """Return the messages for `agent`: its prompt, then `messages` with the parts it accepts.
+
+    A note in words replaces each part that it does not accept.
+    """
     if agent.content_parts is not None:
-        messages = [_taken(each, agent.content_parts) for each in messages]
+        messages = [_replace_parts(each, agent.content_parts) for each in messages]
     return [Message("system", agent.prompt), *messages] if agent.prompt else messages
 
 
-def _taken(message: Message, kinds: Sequence[str]) -> Message:
-    parts = _parts(message)
-    kept = [each if each["type"] in ("text", *kinds) else _left_out(each) for each in parts]
-    if kept == parts:
-        return message
-    whole = {**msgspec.json.decode(message.whole or "{}"), "content": kept}
-    return replace(message, whole=msgspec.json.encode(whole).decode())
+def _replace_parts(message: Message, types: Sequence[str]) -> Message:
+    parts = content_parts(message)
+    kept = [each if each["type"] in ("text", *types) else _note(each) for each in parts]
+    return message if kept == parts else replace_content_parts(message, kept)
 
 
-def _left_out(part: dict[str, Any]) -> dict[str, Any]:
+def _note(part: dict[str, Any]) -> dict[str, Any]:
     return {"type": "text", "text": f"[{part['type']} left out: you take none]"}
-
-
-def _parts(message: Message) -> list[dict[str, Any]]:
-    if message.whole is None:
-        return []
-    content = msgspec.json.decode(message.whole).get("content")
-    return content if isinstance(content, list) else []

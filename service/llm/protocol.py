@@ -14,7 +14,13 @@ import msgspec
 from service.domain import Message, ToolCall, Usage
 from service.errors import BadStream
 from service.llm.failures import make_stream_error
-from service.llm.surrogates import SurrogateJoiner, has_surrogate_escapes, loads
+from service.llm.surrogates import (
+    SurrogateJoiner,
+    has_surrogate_escapes,
+    loads,
+    replace_lone_surrogates,
+)
+from service.messages import encode_chat_message
 
 MAX_ANSWER_CHARS: Final = 4_194_304
 
@@ -54,7 +60,7 @@ class Call:
         limit = "max_completion_tokens" if self.provider == "openai" else "max_tokens"
         fields: dict[str, Any] = {
             "model": self.model,
-            "messages": [_message(each) for each in self.messages],
+            "messages": [encode_chat_message(each) for each in self.messages],
             limit: self.max_tokens,
             "stream": self.stream,
         }
@@ -65,25 +71,6 @@ class Call:
         if self.top_p is not None:
             fields["top_p"] = self.top_p
         return msgspec.json.encode({**fields, **self.extra_body, **self.options})
-
-
-def _message(message: Message) -> Any:
-    if message.whole:
-        return msgspec.Raw(message.whole.encode())
-    return {"role": message.role, "content": message.content}
-
-
-def as_message(text: str, calls: Sequence[ToolCall]) -> str:
-    """Return a turn of the assistant that calls tools, as JSON of OpenAI's chat message."""
-    called = [tool_call(each) for each in calls]
-    message = {"role": "assistant", "content": text or None, "tool_calls": called}
-    return msgspec.json.encode(message).decode()
-
-
-def tool_call(call: ToolCall) -> dict[str, Any]:
-    """Return a tool call as OpenAI's chat messages have it."""
-    function = {"name": call.name, "arguments": call.arguments}
-    return {"id": call.id, "type": "function", "function": function}
 
 
 class _CachedTokens(msgspec.Struct, gc=False):
@@ -165,6 +152,7 @@ class Reply:
     response_id: str = ""
     response_model: str = ""
     joiner: SurrogateJoiner = field(default_factory=SurrogateJoiner)
+    call_joiners: dict[int, SurrogateJoiner] = field(default_factory=dict)  # by a call's index
     done: bool = False
 
     @property
@@ -203,6 +191,9 @@ class Reply:
         if choice.finish_reason:
             self.finish_reason = choice.finish_reason
             self._say(self.joiner.end(), who)
+            for index, joiner in self.call_joiners.items():
+                if rest := joiner.end():
+                    self._add_call(ToolCall(index, arguments=rest), who)
 
     def _take_text(self, said: _Text, who: str) -> None:
         if said.tool_calls:
@@ -222,14 +213,19 @@ class Reply:
         self.signs_of_life += 1
         for place, each in enumerate(calls):
             function = each.function or _Function()
+            index = place if each.index is None else each.index
+            joiner = self.call_joiners.setdefault(index, SurrogateJoiner())
             call = ToolCall(
-                index=place if each.index is None else each.index,
-                id=each.id or "",
-                name=function.name or "",
-                arguments=(function.arguments or "").replace("\0", "\ufffd"),
+                index=index,
+                id=replace_lone_surrogates(each.id or ""),
+                name=replace_lone_surrogates(function.name or ""),
+                arguments=joiner.join(function.arguments or ""),
             )
-            self.calls.append(call)
-            self._count(len(call.name) + len(call.arguments), who)
+            self._add_call(call, who)
+
+    def _add_call(self, call: ToolCall, who: str) -> None:
+        self.calls.append(call)
+        self._count(len(call.name) + len(call.arguments), who)
 
     def _count(self, chars: int, who: str) -> None:
         self.chars += chars

@@ -28,6 +28,12 @@ def loads(data: bytes) -> Any:
         raise ValueError("nested too deeply") from error
 
 
+def replace_lone_surrogates(text: str) -> str:
+    """Return a complete text with U+FFFD for each lone half of a surrogate pair, and for NUL."""
+    joiner = SurrogateJoiner()
+    return joiner.join(text) + joiner.end()
+
+
 class SurrogateJoiner:
     """Makes whole characters of the halves in consecutive pieces of one text.
 

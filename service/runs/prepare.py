@@ -7,16 +7,16 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from service.domain import AgentReport, Message, RunRequest
+from service.domain import AgentReport, RunRequest
 from service.ensembles.catalog import Catalog, Ensemble
 from service.errors import FieldError, RequestError
 from service.ids import new_id
-from service.llm.content_parts import kinds_of, takes
+from service.llm.content_parts import accepts, part_types
+from service.messages import restore_question
 from service.runs.history.conversation import in_context
 from service.runs.launcher import PreparedRun
 from service.runs.settings import IdempotencyKey, Limits
 from service.store.records import NewKey, NewRun, StoredRun
-from service.store.rows import role_of
 from service.store.runs import RunStore
 from service.strategies import STRATEGIES
 from telemetry import current_request
@@ -94,7 +94,7 @@ class Intake:
 def ask_of(run: StoredRun) -> RunRequest:
     """Return the question of a stored run, to be asked again."""
     return RunRequest(
-        messages=(Message(role_of(run.whole), run.question, run.whole),),
+        messages=(restore_question(run.question, run.raw),),
         message_id=run.message_id,
         conversation_id=run.conversation_id,
         ensemble=run.ensemble,
@@ -117,9 +117,9 @@ def _ensemble(ask: RunRequest, catalog: Catalog) -> Ensemble:
     for option in ask.particulars.options:
         if honours is not None and option not in honours:
             raise _cannot(option, f"ensemble {ensemble.name} makes one answer of several")
-    kinds = kinds_of(ask.messages)
-    if kinds and not any(takes(agent, kinds) for agent in ensemble.agents):
-        raise _cannot("messages", f"no agent of {ensemble.name} takes {', '.join(sorted(kinds))}")
+    types = part_types(ask.messages)
+    if types and not any(accepts(agent, types) for agent in ensemble.agents):
+        raise _cannot("messages", f"no agent of {ensemble.name} takes {', '.join(sorted(types))}")
     return ensemble
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Row, Select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.messages import restore_question
 from service.store.database import Database
 from service.store.paging import Slice, count_rows, fetch_newest_first
 from service.store.records import Conversation, ConversationTurn, Page
@@ -19,7 +20,6 @@ from service.store.rows import (
     degraded_by,
     missing_agents,
     particulars,
-    role_of,
     tool_calls,
 )
 from service.store.schema import conversations, messages, runs
@@ -199,7 +199,7 @@ def _make_turns(row: Row[Any]) -> Iterator[ConversationTurn]:
     for each in particulars(row.particulars).preceding:
         yield ConversationTurn(role=each.role, content=each.content, created_at=row.created_at)
     yield ConversationTurn(
-        role=role_of(row.whole),
+        role=restore_question(row.question, row.whole).role,
         content=row.question,
         created_at=row.created_at,
         run_id=row.id,

@@ -143,7 +143,7 @@ class StoredRun:
     superseded_by: str | None
     last_seq: int
     events_expired: bool
-    whole: str | None = None
+    raw: str | None = None
     particulars: RequestOptions = field(default_factory=RequestOptions)
     tool_calls: Sequence[ToolCall] = ()
     missing: Sequence[MissingAgent] = ()

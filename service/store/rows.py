@@ -12,12 +12,14 @@ from sqlalchemy import Row
 from service.domain import (
     AgentReport,
     DegradedBy,
+    Message,
     MissingAgent,
     RequestOptions,
     Role,
     ToolCall,
     Usage,
 )
+from service.messages import encode_question
 from service.store.records import AgentAnswer, NewRun, RunEnd, StoredRun
 from service.store.schema import agent_answers, replace_unstorable, runs
 
@@ -25,7 +27,7 @@ _PLAIN = (
     "id", "owner", "conversation_id", "message_id", "state", "question", "answer", "ensemble",
     "config_hash", "trace_id", "worker_id", "stream_agents", "max_tokens", "timeout_s",
     "created_at", "ended_at", "elapsed_ms", "cost_usd", "answered_by", "code", "error", "retry_of",
-    "superseded_by", "last_seq", "events_expired", "whole",
+    "superseded_by", "last_seq", "events_expired",
 )  # fmt: skip
 _USAGE = {
     "input_tokens": "input_tokens",
@@ -34,10 +36,10 @@ _USAGE = {
     "reasoning_tokens": "reasoning_tokens",
     "usage_estimated": "estimated",
 }
-# What `stored_run` needs of a row.
+# The columns that `stored_run` reads.
 DEGRADATION_COLUMNS = (runs.c.degraded, runs.c.degraded_by, runs.c.missing)
 RUN_COLUMNS = (
-    *(runs.c[name] for name in (*_PLAIN, *_USAGE, "particulars", "tool_calls")),
+    *(runs.c[name] for name in (*_PLAIN, *_USAGE, "whole", "particulars", "tool_calls")),
     *DEGRADATION_COLUMNS,
 )
 ANSWER_COLUMNS = tuple(agent_answers.columns)
@@ -51,6 +53,7 @@ def stored_run(row: Row[Any]) -> StoredRun:
     return StoredRun(
         **{name: getattr(row, name) for name in _PLAIN},
         usage=usage,
+        raw=row.whole,
         particulars=particulars(row.particulars),
         tool_calls=tool_calls(row.tool_calls),
         missing=missing_agents(row),
@@ -78,15 +81,51 @@ def tool_calls(column: str | None) -> Sequence[ToolCall]:
     return msgspec.json.decode(column, type=tuple[ToolCall, ...]) if column else ()
 
 
-def role_of(whole: str | None) -> Role:
-    """Return whose message a question is: a tool's result is one too."""
-    role: Role = msgspec.json.decode(whole)["role"] if whole else "user"
-    return role
+class _StoredMessage(msgspec.Struct):
+    role: Role
+    content: str
+    whole: str | None = None  # `Message.raw`
+
+
+class _StoredOptions(msgspec.Struct):
+    """JSON of the column `particulars`. Its keys are stored data and keep their names."""
+
+    options: dict[str, Any] = {}
+    instructions: str = ""
+    echo: dict[str, Any] = {}
+    background: bool = False
+    preceding: tuple[_StoredMessage, ...] = ()
+    follows: str = ""
 
 
 def particulars(column: str | None) -> RequestOptions:
-    """Return what a row says of its question beside the words."""
-    return msgspec.json.decode(column, type=RequestOptions) if column else _NONE
+    """Return the options of the request that a row stores."""
+    if not column:
+        return _NONE
+    stored = msgspec.json.decode(column, type=_StoredOptions)
+    return RequestOptions(
+        options=stored.options,
+        instructions=stored.instructions,
+        echo=stored.echo,
+        background=stored.background,
+        preceding=tuple(Message(each.role, each.content, each.whole) for each in stored.preceding),
+        follows=stored.follows,
+    )
+
+
+def _options_json(options: RequestOptions) -> str | None:
+    if options == _NONE:
+        return None
+    preceding = (_StoredMessage(each.role, each.content, each.raw) for each in options.preceding)
+    stored = _StoredOptions(
+        options=dict(options.options),
+        instructions=options.instructions,
+        echo=dict(options.echo),
+        background=options.background,
+        preceding=tuple(preceding),
+        follows=options.follows,
+    )
+    return _json(stored)
 
 
 def _json(value: Any) -> str:
@@ -107,8 +146,8 @@ def run_row(opening: NewRun) -> Mapping[str, Any]:
         "message_id": ask.message_id,
         "state": "running",
         "question": ask.question,
-        "whole": ask.messages[-1].whole,
-        "particulars": None if ask.particulars == _NONE else _json(ask.particulars),
+        "whole": encode_question(ask.messages[-1]),
+        "particulars": _options_json(ask.particulars),
         "answer": "",
         "ensemble": opening.ensemble,
         "config_hash": opening.config_hash,

@@ -107,7 +107,7 @@ messages = Table(
     Column("role", CleanText, nullable=False),
     Column("content", CleanText, nullable=False),
     Column("created_at", UTCTime, nullable=False),
-    Column("whole", CleanText),  # `Message.whole`
+    Column("whole", CleanText),  # `Message.raw`
     ForeignKeyConstraint(
         ["owner", "conversation_id"],
         ["conversations.owner", "conversations.id"],
@@ -164,7 +164,7 @@ runs = Table(
     Column("last_seq", Integer, nullable=False),  # of its events, once it has ended
     Column("events_expire_at", UTCTime),
     Column("events_expired", Boolean, nullable=False),
-    Column("whole", CleanText),  # of the question: `Message.whole`
+    Column("whole", CleanText),  # of the question: `Message.raw`
     Column("particulars", CleanText),  # JSON of `RequestOptions`; none: there are none
     Column("tool_calls", CleanText),  # of the answer: a JSON array of `ToolCall`
     ForeignKeyConstraint(

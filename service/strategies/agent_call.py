@@ -11,7 +11,7 @@ from service.domain import AgentReport, Message, RunRequest, ToolCall, Usage, ad
 from service.ensembles.catalog import Agent
 from service.errors import UpstreamError
 from service.events import AgentRetrying
-from service.llm.content_parts import taken_by
+from service.llm.content_parts import adapt_messages
 from service.llm.protocol import Call, Reply
 from service.llm.resilience import retry_delay_s
 from service.llm.response import OnPiece
@@ -39,7 +39,7 @@ class AgentCall:
         self._kit = kit
         self._ask = ask
         self._emit = emit
-        self._messages = taken_by(agent, messages)
+        self._messages = adapt_messages(agent, messages)
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
         self._deadline = self._started + agent.timeout_s

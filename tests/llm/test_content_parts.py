@@ -7,7 +7,7 @@ from typing import Any
 
 from service.domain import Message
 from service.ensembles.catalog import Agent
-from service.llm.content_parts import kinds_of, taken_by, takes
+from service.llm.content_parts import accepts, adapt_messages, part_types
 from tests._support.llm.scripted import a_catalog, an_ensemble_file, model
 
 TEXT = {"type": "text", "text": "What is this?"}
@@ -26,15 +26,15 @@ def _agent(**keys: Any) -> Agent:
 
 
 def _content(agent: Agent, message: Message) -> Any:
-    (told,) = taken_by(agent, [message])
-    assert told.whole is not None
-    assert json.loads(told.whole)["name"] == "ann"
-    return json.loads(told.whole)["content"]
+    (told,) = adapt_messages(agent, [message])
+    assert told.raw is not None
+    assert json.loads(told.raw)["name"] == "ann"
+    return json.loads(told.raw)["content"]
 
 
 def test_an_agent_gets_every_part_unless_told() -> None:
     message = _message(TEXT, PICTURE, SOUND)
-    assert taken_by(_agent(), [message]) == [message]
+    assert adapt_messages(_agent(), [message]) == [message]
 
 
 def test_what_an_agent_does_not_take_is_named_in_words() -> None:
@@ -46,22 +46,22 @@ def test_what_an_agent_does_not_take_is_named_in_words() -> None:
 
 def test_a_message_of_parts_that_are_all_taken_stays_as_it_is() -> None:
     message = _message(TEXT, PICTURE)
-    assert taken_by(_agent(content_parts=["image_url"]), [message]) == [message]
+    assert adapt_messages(_agent(content_parts=["image_url"]), [message]) == [message]
 
 
 def test_words_alone_are_for_everybody() -> None:
     message = Message("user", "Hi")
-    assert taken_by(_agent(content_parts=[]), [message]) == [message]
-    assert takes(_agent(content_parts=[]), kinds_of([message]))
+    assert adapt_messages(_agent(content_parts=[]), [message]) == [message]
+    assert accepts(_agent(content_parts=[]), part_types([message]))
 
 
 def test_the_kinds_are_those_beside_text() -> None:
-    assert kinds_of([Message("user", "Hi"), _message(TEXT, PICTURE), _message(SOUND)]) == {
+    assert part_types([Message("user", "Hi"), _message(TEXT, PICTURE), _message(SOUND)]) == {
         "image_url",
         "input_audio",
     }
 
 
 def test_the_prompt_comes_first() -> None:
-    first, *_ = taken_by(_agent(prompt="Be brief."), [_message(TEXT)])
+    first, *_ = adapt_messages(_agent(prompt="Be brief."), [_message(TEXT)])
     assert first == Message("system", "Be brief.")

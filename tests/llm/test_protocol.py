@@ -77,6 +77,23 @@ def test_calls_of_a_whole_answer_are_numbered_by_their_place() -> None:
     assert reply.text == "Let me see."
 
 
+def test_halves_of_a_character_in_two_pieces_of_arguments_are_joined() -> None:
+    reply = _reply(
+        _delta(tool_calls=[_called(0, '"\ud83d', id="1", name="f"), _called(1, "\ud83d")]),
+        _delta(tool_calls=[_called(0, '\ude00"'), _called(1, "\ude4f")]),
+    )
+    arguments = ["".join(each.arguments for each in reply.calls if each.index == n) for n in (0, 1)]
+    assert arguments == ['"😀"', "🙏"]
+
+
+def test_a_half_character_that_a_call_ends_with_is_replaced() -> None:
+    reply = _reply(
+        _delta(tool_calls=[_called(0, "x\ud83d", id="\ude00", name="\ud83df")]),
+        {"choices": [{"delta": {}, "finish_reason": "tool_calls"}]},
+    )
+    assert reply.calls == [ToolCall(0, "\ufffd", "\ufffdf", "x"), ToolCall(0, arguments="\ufffd")]
+
+
 def test_calls_count_towards_what_an_answer_may_be_at_most() -> None:
     with pytest.raises(BadStream):
         _reply(_delta(tool_calls=[_called(0, "x" * (MAX_ANSWER_CHARS + 1))]))

@@ -12,7 +12,7 @@ from service.api.http.principal import Principal
 from service.api.http.query import may_be_id
 from service.api.openai.schemas import ToolCallShown
 from service.errors import RequestError
-from service.llm.protocol import tool_call
+from service.messages import format_tool_call
 from service.runs.runs import Runs
 from service.store.conversations import Conversations
 from service.store.records import Conversation, ConversationTurn
@@ -82,7 +82,9 @@ def message_json(turn: ConversationTurn) -> dict[str, Any]:
         **({"error": turn.error} if turn.error else {}),
         **degraded_fields(turn),
         **(
-            {"tool_calls": [tool_call(each) for each in turn.tool_calls]} if turn.tool_calls else {}
+            {"tool_calls": [format_tool_call(each) for each in turn.tool_calls]}
+            if turn.tool_calls
+            else {}
         ),
     }
 

@@ -22,7 +22,7 @@ from service.events import (
     RunFinished,
     RunStarted,
 )
-from service.llm.protocol import tool_call
+from service.messages import format_tool_call
 from service.runs.projections.summary import RunRecord, record
 from service.runs.run import Run
 
@@ -53,11 +53,11 @@ class Chunks:
 
     def call(self, piece: ToolCall) -> str:
         """Return the chunk of a piece of a tool call; the first of a call names it."""
-        whole = tool_call(piece)
+        call = format_tool_call(piece)
         if piece.index in self._called:
-            whole = {"function": {"arguments": piece.arguments}}
+            call = {"function": {"arguments": piece.arguments}}
         self._called.add(piece.index)
-        return self._chunk({"tool_calls": [{"index": piece.index, **whole}]})
+        return self._chunk({"tool_calls": [{"index": piece.index, **call}]})
 
     def silence(self) -> str:
         """Return a chunk without text, for a client that takes nothing but chunks."""
@@ -122,7 +122,7 @@ def completion(run: Run, answer: RunRecord) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": answer.answer, "refusal": None}
     if answer.tool_calls:
         message["content"] = answer.answer or None
-        message["tool_calls"] = [tool_call(each) for each in answer.tool_calls]
+        message["tool_calls"] = [format_tool_call(each) for each in answer.tool_calls]
     choice = {
         "index": 0,
         "message": message,

@@ -7,17 +7,17 @@ Source: https://platform.openai.com/docs/api-reference/chat/create
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
-import msgspec
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from service.api.http.body import Body, Identifier, Said, Tokens
 from service.api.http.principal import Principal
-from service.api.openai.tools import Open, ResponseFormat, Tool, ToolCalled, ToolChoice, check_calls
-from service.domain import Message, RequestOptions, Role, RunRequest
+from service.api.openai.tools import Open, ResponseFormat, Tool, ToolCalled, ToolChoice
+from service.domain import Message, RequestOptions, RunRequest
 from service.ids import new_id
+from service.messages import parse_chat_message
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
@@ -81,13 +81,7 @@ class CompletionTurn(Body):
 
     def to_message(self) -> Message:
         """Return it as a turn; all of it where it is more than its text."""
-        role: Role = "system" if self.role == "developer" else self.role
-        text = _text(self.content) or self.refusal or ""
-        sent = self.model_dump(mode="json", exclude_none=True, exclude=_BY_SDKS)
-        is_plain = role in ("system", "user", "assistant") and sent.keys() <= {"role", "content"}
-        if is_plain and all(part.type == "text" for part in _parts(self.content)):
-            return Message(role, text)
-        return Message(role, text, msgspec.json.encode({**sent, "role": role}).decode())
+        return parse_chat_message(self.model_dump(mode="json", exclude_none=True, exclude=_BY_SDKS))
 
 
 # The parts that a message may have beside text.
@@ -159,13 +153,14 @@ class CompletionRequest(Body):
             raise ValueError("stream_options is only allowed when stream is true")
         if self.max_tokens and self.max_completion_tokens:
             raise ValueError("max_tokens and max_completion_tokens exclude each other")
-        turns = [turn.to_message() for turn in self.messages]
-        if self.conversation_id is None:
-            check_calls(turns)
-        last = turns[-1]
-        if not (last.content.strip() or last.whole):
+        if is_blank(self.turns[-1]):
             raise ValueError("the last message must not be blank")
         return self
+
+    @cached_property
+    def turns(self) -> tuple[Message, ...]:
+        """The messages of the conversation; the last is the question."""
+        return tuple(turn.to_message() for turn in self.messages)
 
     @property
     def wants_usage(self) -> bool:
@@ -174,9 +169,8 @@ class CompletionRequest(Body):
 
     def to_request(self, principal: Principal) -> RunRequest:
         """Return the question of `principal`."""
-        *before, question = (turn.to_message() for turn in self.messages)
         return RunRequest(
-            messages=(*before, asked(question)),
+            messages=self.turns,
             message_id=new_id("msg"),
             conversation_id=self.conversation_id or new_id("conv"),
             ensemble=self.model,
@@ -200,20 +194,10 @@ _OPTIONS = {
 }  # fmt: skip
 
 
-def asked(question: Message) -> Message:
-    """Return the last of a caller's messages as the question that is kept."""
-    if question.role == "user" or question.whole:
-        return question
-    # Whose words they are must come back when it is asked again.
-    whole = {"role": question.role, "content": question.content}
-    return replace(question, whole=msgspec.json.encode(whole).decode())
+def is_blank(message: Message) -> bool:
+    """Return whether a message is nothing but white space."""
+    return not (message.raw or message.content.strip())
 
 
 def _parts(content: str | list[Part] | None) -> list[Part]:
     return content if isinstance(content, list) else []
-
-
-def _text(content: str | list[Part] | None) -> str:
-    if isinstance(content, str):
-        return content
-    return "\n\n".join(part.text or part.refusal or "" for part in _parts(content) if part.text)

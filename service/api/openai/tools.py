@@ -6,14 +6,11 @@ Source: https://platform.openai.com/docs/guides/function-calling and …/structu
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Discriminator, StringConstraints, Tag, model_validator
 
 from service.api.http.body import Body, Said
-from service.domain import Message
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,128}$")]
 
@@ -96,22 +93,3 @@ class ResponseFormat(Body):
         if (self.json_schema is not None) != (self.type == "json_schema"):
             raise ValueError("the type json_schema, and no other, has a json_schema")
         return self
-
-
-def check_calls(messages: Sequence[Message]) -> None:
-    """Require that each call of a tool is answered next, and each answer was called for.
-
-    A model's server refuses anything else. Raises ValueError.
-    """
-    waiting: set[str] = set()
-    for message in messages:
-        whole = json.loads(message.whole) if message.whole else {}
-        if message.role == "tool":
-            if whole["tool_call_id"] not in waiting:
-                raise ValueError("a message of the role tool must answer a call before it")
-            waiting.discard(whole["tool_call_id"])
-        elif waiting:
-            raise ValueError(f"the tool call {min(waiting)[:64]} has no answer")
-        waiting |= {call["id"] for call in whole.get("tool_calls", [])}
-    if waiting:
-        raise ValueError(f"the tool call {min(waiting)[:64]} has no answer")

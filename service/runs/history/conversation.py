@@ -7,10 +7,9 @@ from dataclasses import replace
 from itertools import takewhile
 
 from service.domain import Message, RunRequest
-from service.llm.protocol import as_message
-from service.runs.history.tool_turns import paired
+from service.errors import FieldError, RequestError
+from service.messages import build_answer, drop_unmatched_calls, restore_question
 from service.store.records import StoredRun
-from service.store.rows import role_of
 from service.store.runs import RunStore
 
 
@@ -60,7 +59,7 @@ async def _answered(
     limit = exchanges
     while True:
         runs = await tables.list_exchanges(ask.owner, ask.conversation_id, limit, before)
-        if len(runs) < limit or not runs or role_of(runs[0].whole) != "tool":
+        if len(runs) < limit or not runs or _question(runs[0]).role != "tool":
             return runs
         limit *= 2
 
@@ -89,8 +88,17 @@ def _asked(
     told = Message("system", ask.particulars.instructions)
     first = [told] if told.content and told not in earlier else []
     said = (*ask.particulars.preceding, question)
-    messages = paired((*first, *earlier, *said), (*brought, *said))
+    messages = _matched((*first, *earlier, *said), (*brought, *said))
     return replace(ask, messages=tuple(messages))
+
+
+def _matched(messages: Sequence[Message], required: Sequence[Message]) -> Sequence[Message]:
+    try:
+        return drop_unmatched_calls(messages, required)
+    except ValueError as error:
+        fault = FieldError("messages", str(error))
+        sentence = f"The request does not fit: {fault.field}: {fault.message}."
+        raise RequestError(400, "bad_request", sentence, [fault]) from error
 
 
 def last_exchanges(messages: Sequence[Message], count: int) -> Sequence[Message]:
@@ -107,11 +115,10 @@ def turns_of(runs: Sequence[StoredRun]) -> list[Message]:
     """Return what was said in `runs`, the questions with what led up to them."""
     turns: list[Message] = []
     for run in runs:
-        question = Message(role_of(run.whole), run.question, run.whole)
-        turns += [*run.particulars.preceding, question, _answer(run)]
+        answer = build_answer(run.answer, run.tool_calls)
+        turns += [*run.particulars.preceding, _question(run), answer]
     return turns
 
 
-def _answer(run: StoredRun) -> Message:
-    whole = as_message(run.answer, run.tool_calls) if run.tool_calls else None
-    return Message("assistant", run.answer, whole)
+def _question(run: StoredRun) -> Message:
+    return restore_question(run.question, run.raw)

@@ -175,7 +175,7 @@ def _brought(opening: NewRun) -> Iterable[Values]:
             "role": message.role,
             "content": message.content,
             "created_at": opening.created_at,
-            "whole": message.whole,
+            "whole": message.raw,
         }
 
 

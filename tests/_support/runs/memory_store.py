@@ -346,6 +346,7 @@ def _open(tables: Tables, opening: NewRun) -> None:
     row = run_row(opening)
     values: dict[str, Any] = {name: row.get(name) for name in _OF_A_RUN} | {
         "usage": Usage(),
+        "raw": row["whole"],
         "particulars": ask.particulars,
         "tool_calls": (),
         "missing": (),

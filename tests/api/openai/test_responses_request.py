@@ -27,7 +27,7 @@ def ask(**fields: Any) -> RunRequest:
 def said(*items: Any) -> list[Any]:
     """Return the turns that items of input are, whole ones as objects."""
     turns = ask(input=list(items)).messages
-    return [json.loads(each.whole) if each.whole else (each.role, each.content) for each in turns]
+    return [json.loads(each.raw) if each.raw else (each.role, each.content) for each in turns]
 
 
 def test_a_text_is_the_users_question() -> None:

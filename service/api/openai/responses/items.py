@@ -14,7 +14,8 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from service.api.http.body import Body, Said, fitted
 from service.api.openai.request import ONE_OR_SEVERAL, CompletionTurn
 from service.api.openai.tools import Name, Open
-from service.domain import Message
+from service.domain import Message, ToolCall
+from service.messages import format_tool_call
 
 ChatMessage = dict[str, Any]
 
@@ -167,9 +168,8 @@ class CallItem(_Sent):
         """Add it to what the assistant said last: one chat message has all calls of an answer."""
         if not turns or turns[-1]["role"] != "assistant":
             turns.append({"role": "assistant"})
-        function = {"name": self.name, "arguments": self.arguments}
-        call = {"id": self.call_id, "type": "function", "function": function}
-        turns[-1].setdefault("tool_calls", []).append(call)
+        call = ToolCall(0, self.call_id, self.name, self.arguments)
+        turns[-1].setdefault("tool_calls", []).append(format_tool_call(call))
 
 
 class ResultItem(_Sent):

@@ -58,7 +58,7 @@ async def resolved(body: ResponseRequest, caller: str, tables: RunStore) -> Resp
             items.append(await _item(each.id, at, caller, tables))
         else:
             items.append(each)
-    return body.model_copy(update={"input": items})
+    return body.replace_items(items)
 
 
 async def _item(item_id: str, at: int, caller: str, tables: RunStore) -> Any:

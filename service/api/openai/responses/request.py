@@ -6,15 +6,16 @@ Source: https://platform.openai.com/docs/api-reference/responses/create
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, Tag, model_validator
 
 from service.api.http.body import Body, Identifier, Said, Text, Tokens
 from service.api.http.principal import Principal
-from service.api.openai.request import ONE_OR_SEVERAL, Fraction, asked
-from service.api.openai.responses.items import Item, Reference, to_messages
-from service.api.openai.tools import WORD_OR_OBJECT, Name, check_calls
+from service.api.openai.request import ONE_OR_SEVERAL, Fraction, is_blank
+from service.api.openai.responses.items import Item, to_messages
+from service.api.openai.tools import WORD_OR_OBJECT, Name
 from service.domain import Message, RequestOptions, RunRequest
 from service.ids import new_id
 
@@ -163,18 +164,27 @@ class ResponseRequest(Body):
             raise ValueError("stream_options is only allowed when stream is true")
         if not self.tools and self.tool_choice not in (None, "none", "auto"):
             raise ValueError("tool_choice calls for a tool, and there are no tools")
-        turns = self._turns()
-        if not turns or not (turns[-1].content.strip() or turns[-1].whole):
+        if not self.turns or is_blank(self.turns[-1]):
             raise ValueError("the last message of the input must not be blank")
-        if not (self.previous_response_id or self.conversation or self._refers):
-            check_calls(turns)
         return self
+
+    @cached_property
+    def turns(self) -> tuple[Message, ...]:
+        """The messages of `input`; the last is the question."""
+        if isinstance(self.input, str):
+            return (Message("user", self.input),)
+        return tuple(to_messages(self.input))
+
+    def replace_items(self, items: list[Item]) -> ResponseRequest:
+        """Return the same request with other items of input."""
+        copy = self.model_copy(update={"input": items})
+        copy.__dict__.pop("turns", None)  # computed from the former items
+        return copy
 
     def to_request(self, principal: Principal) -> RunRequest:
         """Return the question of `principal`."""
-        *before, question = self._turns()
         return RunRequest(
-            messages=(*before, asked(question)),
+            messages=self.turns,
             message_id=new_id("msg"),
             conversation_id=self._conversation_id or new_id("conv"),
             ensemble=self.model,
@@ -192,19 +202,9 @@ class ResponseRequest(Body):
         )
 
     @property
-    def _refers(self) -> bool:
-        """Whether some items are elsewhere."""
-        return any(isinstance(item, Reference) for item in self.input)
-
-    @property
     def _conversation_id(self) -> str | None:
         named = self.conversation
         return named.id if isinstance(named, ConversationId) else named
-
-    def _turns(self) -> list[Message]:
-        if isinstance(self.input, str):
-            return [Message("user", self.input)]
-        return to_messages(self.input)
 
     def _options(self) -> dict[str, Any]:
         """Return what agents are asked for, as chat completions have it."""

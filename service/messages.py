@@ -1,0 +1,154 @@
+"""Messages beyond their text: content parts, tool calls, tool results, refusals and names.
+
+`Message.raw` holds such a message as JSON in the format of OpenAI's chat messages. Only this
+module reads and writes that JSON; every other module calls its functions.
+Source: https://platform.openai.com/docs/api-reference/chat/create
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import takewhile
+from typing import Any
+
+import msgspec
+
+from service.domain import Message, Role, ToolCall
+
+_PLAIN_ROLES = ("system", "user", "assistant")
+
+
+def parse_chat_message(fields: Mapping[str, Any]) -> Message:
+    """Return one of OpenAI's chat messages; `raw` only when it is more than role and text."""
+    role: Role = "system" if fields["role"] == "developer" else fields["role"]
+    content = fields.get("content")
+    parts = content if isinstance(content, list) else []
+    texts = [part["text"] for part in parts if part.get("text")]
+    text = content if isinstance(content, str) else "\n\n".join(texts)
+    is_plain = role in _PLAIN_ROLES and fields.keys() <= {"role", "content"}
+    if is_plain and all(part["type"] == "text" for part in parts):
+        return Message(role, text)
+    return Message(role, text or fields.get("refusal") or "", _encode({**fields, "role": role}))
+
+
+def encode_chat_message(message: Message) -> Any:
+    """Return `message` in OpenAI's format, to be put into the JSON of a request."""
+    if message.raw:
+        return msgspec.Raw(message.raw.encode())
+    return {"role": message.role, "content": message.content}
+
+
+def format_tool_call(call: ToolCall) -> dict[str, Any]:
+    """Return `call` in the format of OpenAI's chat messages."""
+    function = {"name": call.name, "arguments": call.arguments}
+    return {"id": call.id, "type": "function", "function": function}
+
+
+def build_answer(text: str, calls: Sequence[ToolCall] = ()) -> Message:
+    """Return an answer as a message of the assistant."""
+    if not calls:
+        return Message("assistant", text)
+    tool_calls = [format_tool_call(each) for each in calls]
+    fields = {"role": "assistant", "content": text or None, "tool_calls": tool_calls}
+    return Message("assistant", text, _encode(fields))
+
+
+# --- stored questions: columns hold the text and `raw`, and none holds the role ---
+
+
+def encode_question(question: Message) -> str | None:
+    """Return what to store of a question beside its text; None for plain text of a user."""
+    if question.raw or question.role == "user":
+        return question.raw
+    return _encode({"role": question.role, "content": question.content})
+
+
+def restore_question(text: str, raw: str | None) -> Message:
+    """Return the question with this text for which `encode_question` returned `raw`."""
+    role: Role = msgspec.json.decode(raw)["role"] if raw else "user"
+    return Message(role, text, raw)
+
+
+# --- content parts ---
+
+
+def content_parts(message: Message) -> list[dict[str, Any]]:
+    """Return the parts of a message; none when its content is one text."""
+    content = _fields(message).get("content")
+    return content if isinstance(content, list) else []
+
+
+def replace_content_parts(message: Message, parts: Sequence[Mapping[str, Any]]) -> Message:
+    """Return `message` with other parts and everything else as it was, its text included."""
+    return replace(message, raw=_encode({**_fields(message), "content": parts}))
+
+
+# --- tool calls and their results ---
+
+
+def drop_unmatched_calls(
+    messages: Sequence[Message], required: Sequence[Message]
+) -> Sequence[Message]:
+    """Return `messages` without tool calls that have no result and results that have no call.
+
+    Model servers refuse both. An assistant's message keeps its text when its calls are dropped.
+    Raises ValueError when one of `required`, which are some of `messages`, would be dropped.
+    Source: https://platform.openai.com/docs/guides/function-calling
+    """
+    if all(each.raw is None for each in messages):  # nearly always
+        return messages
+    kept = list(_matched(messages))
+    kept_ids = {id(each) for each in kept}  # identity: an equal message may occur earlier
+    for each in required:
+        if id(each) not in kept_ids:
+            raise ValueError(_fault(each, messages))
+    return kept
+
+
+def _matched(messages: Sequence[Message]) -> Iterator[Message]:
+    for at, each in enumerate(messages):
+        if each.role == "tool":  # yielded with its call
+            continue
+        calls = _fields(each).get("tool_calls")
+        if not calls:
+            yield each
+            continue
+        results = _results_after(messages, at)
+        answered = [call for call in calls if call["id"] in results]
+        yield from _with_calls(each, calls, answered)
+        yield from (results[call["id"]] for call in answered)
+
+
+def _results_after(messages: Sequence[Message], at: int) -> Mapping[str, Message]:
+    """Return the tool results that directly follow message number `at`, by the calls' ids."""
+    results = takewhile(lambda each: each.role == "tool", messages[at + 1 :])
+    return {_fields(result)["tool_call_id"]: result for result in results}
+
+
+def _with_calls(
+    message: Message, calls: Sequence[Any], answered: Sequence[Any]
+) -> Iterator[Message]:
+    if answered == calls:
+        yield message
+    elif answered:
+        yield replace(message, raw=_encode({**_fields(message), "tool_calls": answered}))
+    elif message.content:
+        yield Message(message.role, message.content)
+
+
+def _fault(message: Message, messages: Sequence[Message]) -> str:
+    if message.role == "tool":
+        return "a message of the role tool must answer a call before it, and each call once"
+    at = next(at for at, each in enumerate(messages) if each is message)
+    results = _results_after(messages, at)
+    missing = [call["id"] for call in _fields(message)["tool_calls"] if call["id"] not in results]
+    return f"the tool call {missing[0][:64]} has no result directly after it"
+
+
+def _fields(message: Message) -> dict[str, Any]:
+    return msgspec.json.decode(message.raw) if message.raw else {}
+
+
+def _encode(fields: Mapping[str, Any]) -> str:
+    return msgspec.json.encode(fields).decode()

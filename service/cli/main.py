@@ -177,7 +177,7 @@ def _mock(options: argparse.Namespace) -> int:
 
 def _check(_options: argparse.Namespace) -> int:
     settings, variables, catalog = _load({})
-    database = parse_url(settings.database).shown
+    database = parse_url(settings.database).display_name
     print(f"{settings.ensembles_file} is good.\nThe database: {database}")  # noqa: T201
     for ensemble in catalog.ensembles.values():
         mark = " (default)" if ensemble.name == catalog.default else ""
@@ -210,7 +210,7 @@ def _announce(
     print(  # noqa: T201
         f"LLM SSE Service {VERSION} on {url}{many}\n"
         f"Answers come from {answers}\n"
-        f"Conversations are kept in {parse_url(settings.database).shown}\n\n"
+        f"Conversations are kept in {parse_url(settings.database).display_name}\n\n"
         f'  curl -N -X POST {url}/api/process -H "Content-Type: application/json" \\\n'
         f"""    -d '{{"message":"Explain gravity like I am 5", "message_id":"message_123"}}'\n""",
         flush=True,

@@ -1,4 +1,4 @@
-"""Conversations: their lists, their turns, their names, their beginning and their end."""
+"""Queries and changes of conversations: list, read, create, rename, delete."""
 
 from __future__ import annotations
 
@@ -33,33 +33,34 @@ _TURN_COLUMNS = (
 
 
 class Conversations:
-    """Every method raises StorageUnavailable."""
+    """Conversations of an owner. Every method raises StorageUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def get(self, owner: str, conversation_id: str) -> Conversation | None:
+        """Return the conversation, None if the owner has none with this id."""
         rows = await self._rows(
             Scope(owner).select(conversations).where(conversations.c.id == conversation_id)
         )
         return _make_conversation(rows[0]) if rows else None
 
     async def list_page(self, owner: str, limit: int, offset: int) -> Page[Conversation]:
-        """Return some of the conversations, the latest updated first, of all that there are."""
+        """Return a page of all conversations, latest update first."""
         return await self._database.read(partial(_read_page, Scope(owner), limit, offset), "list")
 
     async def list_for_users(
         self, owner: str, user_ids: Sequence[str | None], limit: int, offset: int
     ) -> list[Conversation]:
-        """Return some of the conversations of these users, the latest updated first.
+        """Return a page of the conversations of these users, latest update first.
 
-        None stands for those that no user has.
+        None in `user_ids` selects conversations without a user.
         """
         part = partial(_read_for_users, Scope(owner), user_ids, limit, offset)
         return await self._database.read(part, "list")
 
     async def list_turns(self, owner: str, conversation_id: str) -> list[ConversationTurn]:
-        """Return what was said: what the caller brought along, then questions and answers."""
+        """Return all turns in order: the initial messages, then each question and its answer."""
         return await self._database.read(
             partial(_read_turns, Scope(owner), conversation_id), "read_conversation"
         )
@@ -77,23 +78,23 @@ class Conversations:
     async def create(
         self, owner: str, conversation_id: str, title: str, user_id: str | None, now: datetime
     ) -> Conversation:
-        """Begin a conversation in which nothing is said yet; its id must be new.
+        """Create an empty conversation; its id must be new.
 
-        One without a title gets that of its first question.
+        An empty `title` is replaced by one from the first question.
         """
-        made = Conversation(
+        created = Conversation(
             id=conversation_id, title=title, created_at=now, updated_at=now, user_id=user_id
         )
-        statement = Scope(owner).insert(conversations, **asdict(made))
+        statement = Scope(owner).insert(conversations, **asdict(created))
 
         async def work(connection: AsyncConnection) -> None:
             await connection.execute(statement)
 
         await self._database.write(work, "change_conversation")
-        return made
+        return created
 
     async def rename(self, owner: str, conversation_id: str, title: str, now: datetime) -> bool:
-        """Give the conversation another title; returns whether there is such a conversation."""
+        """Set the title; return False if the conversation does not exist."""
         statement = (
             Scope(owner)
             .update(conversations, title=title, updated_at=now)
@@ -106,24 +107,25 @@ class Conversations:
         return await self._database.write(work, "change_conversation")
 
     async def delete(self, owner: str, conversation_id: str) -> bool:
-        """Delete the conversation with all that belongs to it; returns whether there was one.
+        """Delete the conversation with its runs; return False if it does not exist.
 
-        In SQLite its words are taken out of the file and its log as well, as far as readers allow.
+        In SQLite the text is also erased from the file and the write-ahead log, unless a
+        concurrent reader prevents it.
         """
         scope = Scope(owner)
         statement = scope.delete(conversations).where(conversations.c.id == conversation_id)
-        # Locked first, in the journal's order: who takes the conversation first waits in a circle.
-        its_runs = scope.select(runs, runs.c.id).where(runs.c.conversation_id == conversation_id)
+        # Lock the runs first, as the journal does; the opposite order can deadlock.
+        run_ids = scope.select(runs, runs.c.id).where(runs.c.conversation_id == conversation_id)
 
         async def work(connection: AsyncConnection) -> bool:
             await enable_secure_delete(connection)
-            await connection.execute(its_runs.order_by(runs.c.id).with_for_update())
+            await connection.execute(run_ids.order_by(runs.c.id).with_for_update())
             return (await connection.execute(statement)).rowcount > 0
 
-        is_gone = await self._database.write(work, "change_conversation")
-        if is_gone:
+        is_deleted = await self._database.write(work, "change_conversation")
+        if is_deleted:
             await purge_deleted_text(self._database)
-        return is_gone
+        return is_deleted
 
     async def _rows(self, statement: Any) -> Any:
         async def work(connection: AsyncConnection) -> Any:
@@ -138,9 +140,9 @@ async def _read_page(
     total = await count_rows(connection, scope, "conversations")
     order = [conversations.c.updated_at, conversations.c.id]
     part = Slice(total, limit, offset)
-    # First the ids, which the index alone has, then only what is on the page.
-    passed = await fetch_newest_first(connection, scope.select(conversations, *order), order, part)
-    return Page(await _read_by_ids(scope, [row.id for row in passed], connection), total)
+    # First the ids, from the index alone, then only the rows of the page.
+    found = await fetch_newest_first(connection, scope.select(conversations, *order), order, part)
+    return Page(await _read_by_ids(scope, [row.id for row in found], connection), total)
 
 
 async def _read_for_users(
@@ -155,14 +157,14 @@ async def _read_for_users(
     ]
     keys = union_all(*(part.select() for part in parts)).subquery().select()
     newest = keys.order_by(*(keys.selected_columns[name].desc() for name in ("updated_at", "id")))
-    passed = await connection.execute(newest.limit(limit).offset(offset))
-    return await _read_by_ids(scope, [row.id for row in passed], connection)
+    found = await connection.execute(newest.limit(limit).offset(offset))
+    return await _read_by_ids(scope, [row.id for row in found], connection)
 
 
 def _select_of_user(scope: Scope, user_id: str | None) -> Select[Any]:
-    """Return the way through a user's conversations that the index has, from its end."""
+    """Return a query that reads a user's conversations from the end of the index."""
     columns = [conversations.c.user_id, conversations.c.updated_at, conversations.c.id]
-    # By the user too: PostgreSQL does not see that where it IS NULL the index is in order.
+    # Order by the user too: PostgreSQL does not infer the index order for `user_id IS NULL`.
     order = [column.desc() for column in columns]
     return scope.select(conversations, *columns).where(columns[0] == user_id).order_by(*order)
 
@@ -178,21 +180,21 @@ async def _read_by_ids(
 async def _read_turns(
     scope: Scope, conversation_id: str, connection: AsyncConnection
 ) -> list[ConversationTurn]:
-    brought = await connection.execute(
+    initial = await connection.execute(
         scope.select(messages)
         .where(messages.c.conversation_id == conversation_id)
         .order_by(messages.c.position)
     )
     turns = [
         ConversationTurn(role=row.role, content=row.content, created_at=row.created_at)
-        for row in brought
+        for row in initial
     ]
-    asked = await connection.execute(
+    run_rows = await connection.execute(
         scope.select(runs, *_TURN_COLUMNS)
         .where(runs.c.conversation_id == conversation_id, runs.c.superseded_by.is_(None))
         .order_by(runs.c.id)
     )
-    return [*turns, *(turn for row in asked for turn in _make_turns(row))]
+    return [*turns, *(turn for row in run_rows for turn in _make_turns(row))]
 
 
 def _make_turns(row: Row[Any]) -> Iterator[ConversationTurn]:

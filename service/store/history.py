@@ -1,4 +1,4 @@
-"""All of an owner's runs, newest first."""
+"""Lists of an owner's runs, newest first."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from service.store.scope import Scope
 
 
 class History:
-    """Runs of every state but superseded ones, which `get` finds all the same.
+    """Runs of every state. Lists omit superseded runs; `get` returns them too.
 
     Every method raises StorageUnavailable.
     """
@@ -26,16 +26,17 @@ class History:
     async def list_page(
         self, owner: str, limit: int, offset: int, before: str | None = None
     ) -> Page[StoredRun]:
-        """Return some of the runs, newest first, of all that there are.
+        """Return a page of all runs, newest first.
 
-        Those after `before`, the id of the last run of a page, take no longer the further they
-        are back; an offset does.
+        `before`, the id of the last run of the page before, costs the same for every page; an
+        offset costs more for later pages.
         """
         return await self._database.read(
             partial(_read_page, Scope(owner), limit, offset, before), "list"
         )
 
     async def get(self, owner: str, run_id: str) -> StoredRun | None:
+        """Return the run, None if the owner has none with this id."""
         statement = Scope(owner).select(runs, *RUN_COLUMNS).where(runs.c.id == run_id)
 
         async def work(connection: AsyncConnection) -> StoredRun | None:
@@ -49,7 +50,7 @@ async def _read_page(
     scope: Scope, limit: int, offset: int, before: str | None, connection: AsyncConnection
 ) -> Page[StoredRun]:
     total = await count_rows(connection, scope, "runs")
-    # First the ids, which the index alone has, then only what is on the page.
+    # First the ids, from the index alone, then only the rows of the page.
     ids = scope.select(runs, runs.c.id).where(runs.c.superseded_by.is_(None))
     if before is None:
         part = Slice(total, limit, offset)
@@ -59,6 +60,8 @@ async def _read_page(
         found = [*(await connection.scalars(older.limit(limit).offset(offset)))]
     if not found:
         return Page((), total)
-    rows = await connection.execute(scope.select_keys(RUN_COLUMNS, found))  # the id is the first
+    rows = await connection.execute(
+        scope.select_keys(RUN_COLUMNS, found)
+    )  # `id` is the first column
     by_id = {row.id: stored_run(row) for row in rows}
     return Page([by_id[run_id] for run_id in found], total)

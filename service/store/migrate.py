@@ -1,4 +1,4 @@
-"""Brings a database's tables to this version: what `python -m service migrate` does."""
+"""Migration of a database to this version, for `python -m service migrate`."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from service.store.connections.failures import DRIVER_ERRORS, translate_error
 from service.store.connections.urls import Address, Dialect, parse_url
 from service.store.revisions import FOLDER, describe_mismatch, list_revisions, read_applied_revision
 
-_ADVISORY_LOCK = 7_203_114_557  # any number, as long as nobody else in the database uses it
+_ADVISORY_LOCK = 7_203_114_557  # arbitrary; must be unique in the database
 _TIMEOUTS_S: Mapping[Dialect, float] = {
-    "sqlite": 30.0,  # for another process to end its migration
-    "postgresql": 3_600.0,  # for that, or for an index over a large table
+    "sqlite": 30.0,  # to wait for another process that migrates
+    "postgresql": 3_600.0,  # the same, or to build an index of a large table
 }
 
 
 async def migrate(url: str, down_to: str | None = None) -> list[str]:
-    """Bring the database to this version, or back to `down_to` ("base": no tables at all).
+    """Migrate the database to this version, or back to `down_to` ("base": without tables).
 
-    Returns the migrations that were applied or taken back, in that order; none when there was
-    nothing to do. Another process that does the same is waited for.
-    Raises SettingsError, and StorageUnavailable when the database cannot be used.
+    Return the migrations that were applied or reverted, in order; an empty list if there were
+    none. Waits for another process that migrates the same database.
+    Raises SettingsError, and StorageUnavailable if the database cannot be used.
     """
     if down_to not in (None, "base", *list_revisions()):
         raise SettingsError(
@@ -45,7 +45,7 @@ async def migrate(url: str, down_to: str | None = None) -> list[str]:
     try:
         return await _migrate_on(engines.writing, down_to)
     except DRIVER_ERRORS as error:
-        refusal = _translate_error(error, address)
+        refusal = _explain(error, address)
         if refusal is None:
             raise
         raise refusal from error
@@ -54,13 +54,13 @@ async def migrate(url: str, down_to: str | None = None) -> list[str]:
 
 
 async def check(url: str, timeout_s: float = 4.0) -> str | None:
-    """Return why the database's tables cannot be used as they are, None when they can.
+    """Return why the database's tables cannot be used, None if they can.
 
-    Raises SettingsError, and StorageUnavailable when the database cannot be asked.
+    Raises SettingsError, and StorageUnavailable if the database cannot be reached.
     """
     address = parse_url(url)
     if address.dialect == "sqlite":
-        _check_is_no_folder(address.path)
+        _require_no_folder(address.path)
         if not address.path.exists():
             return describe_mismatch(None)
     engines = open_engines(address, timeout_s)
@@ -68,7 +68,7 @@ async def check(url: str, timeout_s: float = 4.0) -> str | None:
         async with engines.reading.connect() as connection:
             return describe_mismatch(await read_applied_revision(connection))
     except DRIVER_ERRORS as error:
-        refusal = _translate_error(error, address)
+        refusal = _explain(error, address)
         if refusal is None:
             raise
         raise refusal from error
@@ -80,9 +80,8 @@ async def _migrate_on(engine: AsyncEngine, down_to: str | None) -> list[str]:
     async with engine.begin() as connection:
         await _lock_migrations(connection)
         before = await read_applied_revision(connection)
-        sentence = describe_mismatch(before)
         if before is not None and before not in list_revisions():
-            raise StorageUnavailable(str(sentence), reason="schema")
+            raise StorageUnavailable(str(describe_mismatch(before)), reason="schema")
         await connection.run_sync(_run_alembic, down_to)
         after = await read_applied_revision(connection)
     known = list_revisions()
@@ -91,7 +90,7 @@ async def _migrate_on(engine: AsyncEngine, down_to: str | None) -> list[str]:
 
 
 async def _lock_migrations(connection: AsyncConnection) -> None:
-    # On SQLite the transaction itself is the lock.
+    # On SQLite the transaction is the lock.
     if connection.dialect.name == "postgresql":
         await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
 
@@ -106,21 +105,21 @@ def _run_alembic(connection: Connection, down_to: str | None) -> None:
         command.downgrade(config, down_to)
 
 
-def _translate_error(error: BaseException, address: Address) -> ServiceError | SettingsError | None:
-    """Return what to say of a database that cannot be used, None when `error` is a bug."""
+def _explain(error: BaseException, address: Address) -> ServiceError | SettingsError | None:
+    """Return the error for a database that cannot be used, None if `error` is a bug."""
     if address.dialect == "sqlite" and "not a database" in str(error):
         return SettingsError(f"DATABASE_URL: {address.path} is a file, but not a SQLite database.")
     return translate_error(error)
 
 
 def _prepare_folder(path: Path) -> None:
-    with suppress(OSError):  # what is wrong with the folder is said next
+    with suppress(OSError):  # the check below reports the problem
         path.parent.mkdir(parents=True, exist_ok=True)
-    _check_is_no_folder(path)
+    _require_no_folder(path)
     if not path.parent.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
         raise SettingsError(f"DATABASE_URL: {path} cannot be written to.")
 
 
-def _check_is_no_folder(path: Path) -> None:
+def _require_no_folder(path: Path) -> None:
     if path.is_dir():
         raise SettingsError(f"DATABASE_URL: {path} is a folder, not a file.")

@@ -1,4 +1,4 @@
-"""Pages of long lists: how many rows there are without counting them, and a short way to each."""
+"""Pagination of long lists: totals without counting rows, and cheap access to each page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.scope import Scope
 
-# Kept by triggers; there may be several rows, whose sum counts.
+# Triggers maintain this table. An owner may have several rows; the total is their sum.
 _counts = sa.Table(
     "counts",
     sa.MetaData(),
@@ -24,7 +24,7 @@ _counts = sa.Table(
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Rows `offset` and following, `limit` at most, of `total`."""
+    """At most `limit` rows from `offset` on, out of `total`."""
 
     total: int
     limit: int
@@ -32,7 +32,7 @@ class Slice:
 
 
 async def count_rows(connection: AsyncConnection, scope: Scope, column: str) -> int:
-    """Return how many `runs` that are not superseded, or `conversations`, the owner has."""
+    """Return the owner's number of `runs` (without superseded ones) or `conversations`."""
     statement = scope.select(_counts, sa.func.sum(_counts.c[column]))
     return int(await connection.scalar(statement) or 0)
 
@@ -43,9 +43,9 @@ async def fetch_newest_first(
     order: Sequence[ColumnElement[Any]],
     part: Slice,
 ) -> list[Row[Any]]:
-    """Return a part of the statement's rows, those with the highest `order` first.
+    """Return one slice of the statement's rows, in descending `order`.
 
-    Rows that are passed over cost something, too, so it begins from the nearer end.
+    Skipped rows cost time too, so the query starts from the nearer end.
     """
     limit = min(part.limit, part.total - part.offset)
     if limit <= 0:

@@ -1,4 +1,4 @@
-"""What is kept, as plain records: what the journal writes, and what the store gives back."""
+"""Records of the store: those that the journal writes and those that queries return."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from service.domain import (
     Usage,
 )
 
-# --- what is written ---
+# --- written by the journal ---
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewKey:
-    """An Idempotency-Key to bind to a run. `replaces` is the run it may be taken from."""
+    """An Idempotency-Key to bind to a run. `replaces` is a run that may lose the key to it."""
 
     key: str
     fingerprint: bytes
@@ -33,9 +33,10 @@ class NewKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRun:
-    """A run that is about to begin. `brought` are earlier turns that the caller brought along.
+    """A run to create.
 
-    `retry_of` is the run that it takes the place of.
+    `initial_messages` are earlier turns that the request contains; the store saves them when it
+    creates the conversation. `retry_of` is the run that this one supersedes.
     """
 
     run_id: str
@@ -53,7 +54,7 @@ class NewRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """Events `first_seq` to `last_seq` of a run as bytes (`runs/event_lines.py`)."""
+    """Events `first_seq` to `last_seq` of a run as bytes (`runs/journal/codec.py`)."""
 
     run_id: str
     owner: str
@@ -64,7 +65,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentAnswer:
-    """How one agent of a run ended. `state` is answered, failed or skipped."""
+    """The result of one agent of a run. `state` is answered, failed or skipped."""
 
     run_id: str
     owner: str
@@ -79,7 +80,7 @@ class AgentAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnd:
-    """How a run ended. `state` is completed, failed, cancelled or interrupted."""
+    """The end of a run. `state` is completed, failed, cancelled or interrupted."""
 
     run_id: str
     owner: str
@@ -101,21 +102,21 @@ class RunEnd:
 
 @dataclass(frozen=True, slots=True)
 class KeyConflict:
-    """The key of an opening, or the run it was to retry, already has a run: this one.
+    """A conflict of a new run with run `run_id`, which has its key or retries the same run.
 
-    `fingerprint` is that of the request that the key came with, None for a retry.
+    `fingerprint` belongs to the request that first used the key; it is None for a retry.
     """
 
     run_id: str
     fingerprint: bytes | None
 
 
-# --- what is read ---
+# --- returned by queries ---
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRun:
-    """A run as the database has it. Times are UTC; `cost_usd` None: no price is known."""
+    """A run as stored. Times are in UTC; `cost_usd` is None without a known price."""
 
     id: str
     owner: str
@@ -152,7 +153,7 @@ class StoredRun:
 
 @dataclass(frozen=True, slots=True)
 class KnownKey:
-    """What an Idempotency-Key is bound to."""
+    """An Idempotency-Key and the run that it is bound to."""
 
     fingerprint: bytes
     run_id: str
@@ -161,7 +162,7 @@ class KnownKey:
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """What somebody elsewhere wants of a run: that it stops, or that it goes on for now."""
+    """A request of another process to a run: to stop, or to continue because it has a reader."""
 
     run_id: str
     stop: bool
@@ -170,7 +171,7 @@ class Signal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
-    """A conversation in a list."""
+    """A conversation without its turns."""
 
     id: str
     title: str
@@ -181,9 +182,9 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConversationTurn:
-    """One message of a conversation; `run_id` and `state` when a run is behind it.
+    """One message of a conversation; `run_id` and `state` are set if it belongs to a run.
 
-    An unanswered question is a turn without a turn of the assistant behind it.
+    A question without an answer has no assistant turn after it.
     """
 
     role: str
@@ -199,7 +200,7 @@ class ConversationTurn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchHit:
-    """A run that a search found. `rank` is higher for better; `snippet` marks what matched."""
+    """A search result. A higher `rank` is better; `snippet` contains the marked matches."""
 
     run: StoredRun
     rank: float
@@ -211,7 +212,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Item]):
-    """Some of `total` items; `is_capped` when there are more than `total` says."""
+    """A page of `total` items; `is_capped` if there are more than `total`."""
 
     items: Sequence[Item]
     total: int

@@ -1,4 +1,4 @@
-"""Which migrations there are, and whether a database has had them."""
+"""The known migrations, and the comparison of a database with them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _version = sa.table("alembic_version", sa.column("version_num"))
 
 
 def list_revisions() -> list[str]:
-    """Return the ids of all migrations, oldest first: the numbers that their files begin with."""
+    """Return the ids of all migrations, oldest first: the first four digits of their files."""
     return sorted(path.name[:4] for path in (FOLDER / "versions").glob("[0-9]*.py"))
 
 
 async def read_applied_revision(connection: AsyncConnection) -> str | None:
-    """Return the last migration that the database has had, None for a database without tables."""
+    """Return the last migration applied to the database, None for a database without tables."""
     has_table = await connection.run_sync(
         lambda sync: sa.inspect(sync).has_table("alembic_version")
     )
@@ -26,7 +26,7 @@ async def read_applied_revision(connection: AsyncConnection) -> str | None:
 
 
 def describe_mismatch(applied: str | None) -> str | None:
-    """Return why a database with these migrations cannot be used, None when it can."""
+    """Return why a database at revision `applied` cannot be used, None if it can."""
     known = list_revisions()
     if applied == known[-1]:
         return None
@@ -35,6 +35,6 @@ def describe_mismatch(applied: str | None) -> str | None:
     if applied not in known:
         return (
             f"The database was migrated to {applied} by a newer version of the service, "
-            f"which knows more than {known[-1]}; run that version."
+            f"and this version knows migrations up to {known[-1]} only; run the newer version."
         )
     return f"The database is at {applied}, not {known[-1]}; run `python -m service migrate`."

@@ -1,4 +1,4 @@
-"""One run and what belongs to it, as its owner sees it."""
+"""Queries for one run and its conversation, limited to the run's owner."""
 
 from __future__ import annotations
 
@@ -19,18 +19,22 @@ from telemetry.spans.store import StoreOperationName
 
 
 class RunStore:
-    """Every method raises StorageUnavailable."""
+    """Runs, their events and keys. Every method raises StorageUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def get(self, owner: str, run_id: str) -> StoredRun | None:
+        """Return the run, None if the owner has none with this id."""
         statement = Scope(owner).select(runs, *RUN_COLUMNS).where(runs.c.id == run_id)
         rows = await self._rows(statement)
         return stored_run(rows[0]) if rows else None
 
     async def list_segments(self, owner: str, run_id: str, after: int = 0) -> list[Segment]:
-        """Return the pieces with events after `after`, in order; the first may begin before."""
+        """Return the segments with events after `after`, in order.
+
+        The first segment may also contain earlier events.
+        """
         statement = (
             Scope(owner)
             .select(segments)
@@ -40,7 +44,7 @@ class RunStore:
         return [_make_segment(row) for row in await self._rows(statement, "read_events")]
 
     async def list_agent_answers(self, owner: str, run_id: str) -> list[AgentAnswer]:
-        """Return how the run's agents ended, first come first."""
+        """Return the results of the run's agents in order of completion."""
         statement = (
             Scope(owner)
             .select(agent_answers, *ANSWER_COLUMNS)
@@ -50,7 +54,7 @@ class RunStore:
         return [agent_answer(row) for row in await self._rows(statement)]
 
     async def find_key(self, owner: str, key: str, now: datetime) -> KnownKey | None:
-        """Return what an Idempotency-Key is bound to, unless it has expired."""
+        """Return an Idempotency-Key that has not expired, with its run."""
         statement = (
             Scope(owner)
             .select(idempotency_keys)
@@ -64,7 +68,7 @@ class RunStore:
     ) -> list[StoredRun]:
         """Return the conversation's last `limit` answered runs, oldest first.
 
-        Those that are still running or were asked again are not among them; `before` is a run id.
+        Running and superseded runs are excluded; with `before`, a run id, so are later runs.
         """
         statement = (
             Scope(owner)
@@ -84,7 +88,7 @@ class RunStore:
         return [stored_run(row) for row in reversed(rows)]
 
     async def find_latest_run_id(self, owner: str, conversation_id: str) -> str | None:
-        """Return the id of the conversation's newest run, in whatever state it is."""
+        """Return the id of the conversation's newest run, in any state."""
         statement = (
             Scope(owner)
             .select(runs, runs.c.id)
@@ -96,7 +100,7 @@ class RunStore:
         return rows[0].id if rows else None
 
     async def list_initial_messages(self, owner: str, conversation_id: str) -> list[Message]:
-        """Return the turns that the caller brought along when the conversation began."""
+        """Return the earlier turns that the conversation's first request contained."""
         statement = (
             Scope(owner)
             .select(messages, messages.c.role, messages.c.content, messages.c.whole)
@@ -107,15 +111,16 @@ class RunStore:
         return [Message(row.role, row.content, row.whole) for row in rows]
 
     async def request_stop(self, owner: str, run_id: str) -> None:
-        """Ask the worker that has the run to stop it; nothing when it is not running."""
-        await self._tell(owner, run_id, {"stop": True})
+        """Request that the run's worker stops it; no effect if it is not running."""
+        await self._write_signal(owner, run_id, {"stop": True})
 
     async def mark_watched(self, owner: str, run_id: str, until: datetime) -> None:
-        """Tell the worker that has the run that somebody reads it; nothing when it has ended."""
-        await self._tell(owner, run_id, {"watched_until": until})
+        """Signal the run's worker that it has a reader; no effect if it is not running."""
+        await self._write_signal(owner, run_id, {"watched_until": until})
 
-    async def _tell(self, owner: str, run_id: str, news: dict[str, Any]) -> None:
-        await self._database.write(partial(_write_signal, Scope(owner), run_id, news), "signal_run")
+    async def _write_signal(self, owner: str, run_id: str, changes: dict[str, Any]) -> None:
+        work = partial(_upsert_signal, Scope(owner), run_id, changes)
+        await self._database.write(work, "signal_run")
 
     async def _rows(self, statement: Any, operation: StoreOperationName = "read_run") -> Any:
         async def work(connection: AsyncConnection) -> Any:
@@ -134,19 +139,19 @@ def _make_segment(row: Row[Any]) -> Segment:
     )
 
 
-async def _write_signal(
-    scope: Scope, run_id: str, news: dict[str, Any], connection: AsyncConnection
+async def _upsert_signal(
+    scope: Scope, run_id: str, changes: dict[str, Any], connection: AsyncConnection
 ) -> None:
     of_run = scope.select(runs, runs.c.worker_id).where(
         runs.c.id == run_id, runs.c.state == "running"
     )
-    # Locked, so that the run does not end, and forget its signals, before this one is there.
+    # The lock keeps the run from ending, which deletes its signals, before this one is written.
     worker_id = await connection.scalar(of_run.with_for_update(key_share=True))
     if worker_id is None:
         return
-    known = await connection.execute(
-        scope.update(signals, **news).where(signals.c.run_id == run_id)
+    updated = await connection.execute(
+        scope.update(signals, **changes).where(signals.c.run_id == run_id)
     )
-    if not known.rowcount:
-        row = {"stop": False, **news}
+    if not updated.rowcount:
+        row = {"stop": False, **changes}
         await connection.execute(scope.insert(signals, run_id=run_id, worker_id=worker_id, **row))

@@ -1,4 +1,4 @@
-"""The tables. One schema for SQLite and PostgreSQL; the migrations make it, this describes it.
+"""The tables, for SQLite and PostgreSQL alike. The migrations create them.
 
 A row of a user's data names its `owner`; `store/scope.py` restricts queries to one. `configs` and
 `workers` belong to the service. The search index and the counts are in the migrations alone.
@@ -32,7 +32,7 @@ from sqlalchemy import (
 
 
 class UTCTime(TypeDecorator[datetime]):
-    """A moment: aware and in UTC on both sides; SQLite has no time zones of its own."""
+    """An aware datetime in UTC, in Python and in the database; SQLite stores no time zones."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -41,7 +41,7 @@ class UTCTime(TypeDecorator[datetime]):
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError("a time without a zone")
+            raise ValueError("a datetime without a time zone")
         value = value.astimezone(UTC)
         return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
 
@@ -56,14 +56,14 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def replace_unstorable(text: str) -> str:
-    """Return text that any database takes: U+FFFD for NUL and lone surrogates."""
+    """Return text that both databases accept, with U+FFFD for NUL and lone surrogates."""
     if text.isascii() and "\0" not in text:
         return text
     return _SURROGATE.sub("\ufffd", text.replace("\0", "\ufffd"))
 
 
 class CleanText(TypeDecorator[str]):
-    """Text, cleaned; what is looked for is cleaned in the same way, so it is found again."""
+    """Text without characters that a database refuses, in rows and in the values of queries."""
 
     impl = Text
     cache_ok = True
@@ -81,9 +81,9 @@ metadata = MetaData(
     }
 )
 
-_BIG = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows only by INTEGER
+_BIG = BigInteger().with_variant(Integer, "sqlite")  # SQLite generates numbers for INTEGER only
 
-# A conversation's id may be the caller's own, so it is one's own only together with its owner.
+# A caller may choose the id of a conversation, so an id is unique for its owner only.
 conversations = Table(
     "conversations",
     metadata,
@@ -92,12 +92,12 @@ conversations = Table(
     Column("title", CleanText, nullable=False),
     Column("created_at", UTCTime, nullable=False),
     Column("updated_at", UTCTime, nullable=False),
-    Column("user_id", CleanText),  # the caller's own label: whose session it is
+    Column("user_id", CleanText),  # the caller's label for the user of a session
     Index("ix_conversations_recent", "owner", "updated_at", "id"),
     Index("ix_conversations_user", "owner", "user_id", "updated_at", "id"),
 )
 
-# Turns that a caller brought along when a conversation began; those that follow are runs.
+# Earlier turns in the first request of a conversation; all later turns are runs.
 messages = Table(
     "messages",
     metadata,
@@ -115,7 +115,7 @@ messages = Table(
     ),
 )
 
-# An ensemble as it was when a run used it: prompts, models, settings.
+# The state of an ensemble when a run used it: prompts, models, settings.
 configs = Table(
     "configs",
     metadata,
@@ -129,7 +129,7 @@ configs = Table(
 runs = Table(
     "runs",
     metadata,
-    Column("number", _BIG, Identity(always=False), primary_key=True),  # what the search index holds
+    Column("number", _BIG, Identity(always=False), primary_key=True),  # the key in the search index
     Column("id", CleanText, nullable=False, unique=True),  # sorts by time
     Column("owner", CleanText, nullable=False),
     Column("conversation_id", CleanText, nullable=False),
@@ -158,14 +158,14 @@ runs = Table(
     Column("missing", CleanText),  # a JSON array of `MissingAgent`
     Column("answered_by", CleanText),
     Column("code", CleanText),
-    Column("error", CleanText),  # the sentence
+    Column("error", CleanText),  # the message
     Column("retry_of", CleanText),
-    Column("superseded_by", CleanText),  # by the run that was asked again instead
-    Column("last_seq", Integer, nullable=False),  # of its events, once it has ended
+    Column("superseded_by", CleanText),  # the id of the run that retries this one
+    Column("last_seq", Integer, nullable=False),  # of its events; set when it ends
     Column("events_expire_at", UTCTime),
     Column("events_expired", Boolean, nullable=False),
     Column("whole", CleanText),  # of the question: `Message.raw`
-    Column("particulars", CleanText),  # JSON of `RequestOptions`; none: there are none
+    Column("particulars", CleanText),  # `RequestOptions` as JSON; NULL for the defaults
     Column("tool_calls", CleanText),  # of the answer: a JSON array of `ToolCall`
     ForeignKeyConstraint(
         ["owner", "conversation_id"],
@@ -194,7 +194,7 @@ runs = Table(
     ),
 )
 
-# What each agent of a run said, once it has ended. `config_hash` is of the agent alone.
+# The result of each agent of a run. `config_hash` covers the agent alone.
 agent_answers = Table(
     "agent_answers",
     metadata,
@@ -209,7 +209,7 @@ agent_answers = Table(
     Column("created_at", UTCTime, nullable=False),
 )
 
-# A run's events, in the pieces in which they were committed.
+# A run's events; each row holds those of one commit.
 segments = Table(
     "segments",
     metadata,
@@ -230,18 +230,18 @@ idempotency_keys = Table(
     Column("expires_at", UTCTime, nullable=False, index=True),
 )
 
-# What somebody wants of a run that another process works on.
+# Requests to a run that another process executes.
 signals = Table(
     "signals",
     metadata,
     Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
     Column("owner", CleanText, nullable=False),
-    Column("worker_id", CleanText, nullable=False, index=True),  # who is to hear it
+    Column("worker_id", CleanText, nullable=False, index=True),  # the receiver
     Column("stop", Boolean, nullable=False),
-    Column("watched_until", UTCTime),  # somebody is reading it elsewhere
+    Column("watched_until", UTCTime),  # a reader in another process
 )
 
-# The processes that work on runs, and when each was last heard of.
+# The processes that execute runs, with their last heartbeat.
 workers = Table(
     "workers",
     metadata,

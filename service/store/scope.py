@@ -1,4 +1,4 @@
-"""The one place where queries are narrowed to one owner's rows."""
+"""Statements that are limited to the rows of one owner."""
 
 from __future__ import annotations
 
@@ -10,39 +10,43 @@ from sqlalchemy import ColumnElement, Delete, FromClause, Insert, Select, Table,
 
 
 class Scope:
-    """Makes statements that see and change only what belongs to `owner`."""
+    """Builds statements that read and change rows of `owner` only."""
 
     def __init__(self, owner: str) -> None:
         self.owner = owner
 
     def select(self, table: Table, *columns: ColumnElement[Any]) -> Select[Any]:
-        """Return a query of `table`'s rows; of all its columns unless some are named."""
-        return sa.select(*(columns or table.columns)).where(self.of(table))
+        """Return a query of `table`'s rows, by default with all columns."""
+        return sa.select(*(columns or table.columns)).where(self.is_owned(table))
 
     def select_keys(
         self, columns: Sequence[ColumnElement[Any]], values: Collection[Any]
     ) -> Select[Any]:
         """Return a query of the rows whose first column, a unique one, is among `values`.
 
-        The limit has SQLite look them up by that: it thinks that an owner has few rows.
+        The limit makes SQLite use the index of that column; without it, SQLite assumes that an
+        owner has few rows and reads them all.
         """
         rows = sa.select(*columns).where(columns[0].in_(values)).limit(len(values)).subquery()
-        return sa.select(rows).where(self.of(rows))
+        return sa.select(rows).where(self.is_owned(rows))
 
     def insert(self, table: Table, **values: Any) -> Insert:
+        """Return an insert of one row."""
         return sa.insert(table).values(self.row(**values))
 
     def update(self, table: Table, **values: Any) -> Update:
-        return sa.update(table).where(self.of(table)).values(**values)
+        """Return an update of the owner's rows, to be narrowed with `where`."""
+        return sa.update(table).where(self.is_owned(table)).values(**values)
 
     def delete(self, table: Table) -> Delete:
-        return sa.delete(table).where(self.of(table))
+        """Return a deletion of the owner's rows, to be narrowed with `where`."""
+        return sa.delete(table).where(self.is_owned(table))
 
     def row(self, **values: Any) -> Mapping[str, Any]:
-        """Return a new row's values, the owner among them."""
+        """Return the values of a new row, including the owner."""
         return {"owner": self.owner, **values}
 
-    def of(self, table: FromClause) -> ColumnElement[bool]:
-        """Return the condition that a row of `table` (also under an alias) is the owner's."""
+    def is_owned(self, table: FromClause) -> ColumnElement[bool]:
+        """Return the condition that a row of `table` (or of an alias) belongs to the owner."""
         condition: ColumnElement[bool] = table.c.owner == self.owner
         return condition

@@ -1,4 +1,4 @@
-"""The parts of the store, made together."""
+"""The store of the service: one database and the classes that read and write its tables."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from telemetry import Telemetry
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """All that is kept, part by part."""
+    """One object for each kind of access; all share `database`."""
 
     database: Database
     journal: JournalWriter
@@ -28,13 +28,14 @@ class Store:
     search: Search
 
     async def close(self) -> None:
+        """Finish pending work and close the connections."""
         await self.database.close()
 
 
 def open_store(settings: Settings, telemetry: Telemetry) -> Store:
-    """Return the store of the configured database, which is not connected to before it is used.
+    """Return the store of the configured database; it connects on first use.
 
-    Raises SettingsError when the address cannot be read.
+    Raises SettingsError when `DATABASE_URL` is invalid.
     """
     database = Database(settings.database, timeout_s=settings.store_timeout_s, telemetry=telemetry)
     return Store(

@@ -43,12 +43,14 @@ async def _whole(parts: Parts) -> str:
 
 READS: dict[str, Callable[[Parts, str, str], Awaitable[Any]]] = {
     "get": lambda parts, owner, run_id: parts.runs.get(owner, run_id),
-    "segments": lambda parts, owner, run_id: parts.runs.list_segments(owner, run_id),
-    "answers": lambda parts, owner, run_id: parts.runs.list_agent_answers(owner, run_id),
-    "key": lambda parts, owner, run_id: parts.runs.find_key(owner, "key", NOW),
-    "exchanges": lambda parts, owner, run_id: parts.runs.list_exchanges(owner, "c", 5),
-    "initial_messages": lambda parts, owner, run_id: parts.runs.list_initial_messages(owner, "c"),
-    "latest": lambda parts, owner, run_id: parts.runs.find_latest_run_id(owner, "c"),
+    "list_segments": lambda parts, owner, run_id: parts.runs.list_segments(owner, run_id),
+    "list_agent_answers": lambda parts, owner, run_id: parts.runs.list_agent_answers(owner, run_id),
+    "find_key": lambda parts, owner, run_id: parts.runs.find_key(owner, "key", NOW),
+    "list_exchanges": lambda parts, owner, run_id: parts.runs.list_exchanges(owner, "c", 5),
+    "list_initial_messages": lambda parts, owner, run_id: parts.runs.list_initial_messages(
+        owner, "c"
+    ),
+    "find_latest_run_id": lambda parts, owner, run_id: parts.runs.find_latest_run_id(owner, "c"),
 }
 
 
@@ -61,7 +63,7 @@ async def test_only_its_owner_sees_it(parts: Parts, name: str) -> None:
 
 def test_every_way_to_read_is_tested_for_its_owner(parts: Parts) -> None:
     public = {name for name in dir(parts.runs) if not name.startswith("_")}
-    assert public == {*READS, "ask_to_stop", "watch"}
+    assert public == {*READS, "request_stop", "mark_watched"}
 
 
 async def test_segments_begin_with_the_one_that_holds_the_next_event(parts: Parts) -> None:

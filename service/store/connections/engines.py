@@ -1,6 +1,6 @@
-"""The connections: SQLite's or PostgreSQL's, one pool that writes and another that reads.
+"""Connection pools for SQLite and PostgreSQL: one for writing, one for reading.
 
-Two pools, so that readers never take the connection that a writer needs.
+With two pools, readers never take the connection that a writer needs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakSet
 
-import asyncpg  # type: ignore[import-untyped]  # it has none
+import asyncpg  # type: ignore[import-untyped]  # has no type hints
 from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -21,14 +21,14 @@ from service.store.connections.urls import Address, Dialect
 _READERS = 4
 _POSTGRES_WRITERS = 3
 _CONNECT_TIMEOUT_S = 10.0
-_COMMAND_FACTOR = 2  # of the time limit; a reply may wait for a busy event loop
-_IDLE_FACTOR = 3  # of the time limit; long before a silent process is taken for dead
-_BUSY_SHARE = 0.75  # of the time limit: "locked" is to be heard before "too slow"
+_COMMAND_FACTOR = 2  # times the time limit; a reply may wait for a busy event loop
+_IDLE_FACTOR = 3  # times the time limit; much less than the time until a worker counts as stale
+_BUSY_SHARE = 0.75  # of the time limit, so that "locked" is reported before "too slow"
 
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """The two pools of one database. `connections` are asyncpg's, for as long as they live."""
+    """The two pools of one database. `connections` are the open connections of asyncpg."""
 
     dialect: Dialect
     writing: AsyncEngine
@@ -36,7 +36,7 @@ class Engines:
     connections: WeakSet[Any] = field(default_factory=WeakSet)
 
     async def close(self, timeout_s: float) -> None:
-        """Disconnect, politely for as long as `timeout_s`."""
+        """Close all connections; after `timeout_s` terminate those still open."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self.writing.dispose()
@@ -47,9 +47,9 @@ class Engines:
 
 
 def open_engines(address: Address, timeout_s: float) -> Engines:
-    """Return pools that connect when first used; nothing of theirs waits past `timeout_s`."""
-    opened = _open_sqlite if address.dialect == "sqlite" else _open_postgresql
-    return opened(address, timeout_s)
+    """Return pools that connect on first use; each wait of theirs is at most `timeout_s`."""
+    open_ = _open_sqlite if address.dialect == "sqlite" else _open_postgresql
+    return open_(address, timeout_s)
 
 
 # --- SQLite ---
@@ -59,8 +59,8 @@ def _open_sqlite(address: Address, timeout_s: float) -> Engines:
     options: dict[str, Any] = {
         "pool_timeout": timeout_s,
         "max_overflow": 0,
-        "hide_parameters": True,  # an error is logged with its statement, not with what users say
-        # The driver begins no transaction of its own: BEGIN is ours, below.
+        "hide_parameters": True,  # errors are logged with the statement, without user data
+        # The driver starts no transactions; the listeners below send BEGIN.
         "connect_args": {
             "async_creator_fn": connect,
             "timeout": timeout_s * _BUSY_SHARE,
@@ -80,10 +80,10 @@ def _open_sqlite(address: Address, timeout_s: float) -> Engines:
 def _prepare_writer(connection: Any, _record: object) -> None:
     _set_pragmas(
         connection,
-        "journal_mode = WAL",  # readers and the writer do not wait for each other
-        "synchronous = FULL",  # a commit is on the disk when it returns
+        "journal_mode = WAL",  # readers and the writer do not block each other
+        "synchronous = FULL",  # a commit is on disk when it returns
         "foreign_keys = ON",
-        "secure_delete = ON",  # what is deleted is overwritten
+        "secure_delete = ON",  # overwrite deleted data
     )
 
 
@@ -99,7 +99,7 @@ def _set_pragmas(connection: Any, *pragmas: str) -> None:
 
 
 def _begin_immediate(connection: Connection) -> None:
-    # A plain BEGIN takes its lock at the first write, too late to wait for it.
+    # A plain BEGIN takes the lock at the first write, when SQLite no longer waits for it.
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
@@ -120,7 +120,7 @@ def _open_postgresql(address: Address, timeout_s: float) -> Engines:
             command_timeout=timeout_s * _COMMAND_FACTOR,
             server_settings={
                 "application_name": "llm-sse-service",
-                # A process that is frozen in the midst of a transaction would keep its rows.
+                # Release the locks of a process that is suspended during a transaction.
                 "idle_in_transaction_session_timeout": str(int(timeout_s * _IDLE_FACTOR * 1000)),
             },
             **options,
@@ -139,7 +139,7 @@ def _open_postgresql(address: Address, timeout_s: float) -> Engines:
     reading = create_async_engine(
         url,
         pool_size=_READERS,
-        # As SQLite has it: what one reader sees is of one moment, and it cannot write.
+        # As in SQLite, a reader sees one snapshot and cannot write.
         execution_options={"isolation_level": "REPEATABLE READ", "postgresql_readonly": True},
         **options,
     )

@@ -1,9 +1,9 @@
-"""SQLite's connections, each in a thread of its own as aiosqlite has them, but with fewer errands.
+"""SQLite connections of aiosqlite with fewer thread switches.
 
-aiosqlite sends its thread to make a cursor, to execute, to fetch and to close, and each errand
-waits until that thread and the loop's have got hold of the interpreter. Here a statement is one
-errand, and one that returns nothing goes along with the next: a transaction that only writes is
-over with its COMMIT, which then tells what was wrong with any of them.
+aiosqlite runs each connection in its own thread and switches to it to create a cursor, to
+execute, to fetch and to close; each switch waits for the GIL twice. Here a statement is one job
+for the thread, and BEGIN and executemany, which return nothing, are deferred and run with the
+next job. In a transaction that only writes, COMMIT therefore reports the errors of all statements.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _ThreadJob = Callable[[sqlite3.Connection], None]
 
 
 class Cursor:
-    """One statement and all its rows. What SQLAlchemy asks of a cursor, and no more."""
+    """A cursor with the methods that SQLAlchemy uses; it reads all rows at once."""
 
     def __init__(self, connection: SqliteConnection) -> None:
         self.description: Any = None
@@ -34,13 +34,13 @@ class Cursor:
 
     async def execute(self, statement: str, parameters: Sequence[Any] = ()) -> Self:
         if statement.startswith("BEGIN"):
-            self._connection.later(lambda connection: _close_cursor(connection.execute(statement)))
+            self._connection.defer(lambda connection: _close_cursor(connection.execute(statement)))
         else:
-            await self._connection.errand(partial(self._execute, statement, parameters))
+            await self._connection.run_job(partial(self._execute, statement, parameters))
         return self
 
     async def executemany(self, statement: str, rows: Sequence[Sequence[Any]]) -> Self:
-        self._connection.later(
+        self._connection.defer(
             lambda connection: _close_cursor(connection.executemany(statement, rows))
         )
         return self
@@ -49,7 +49,7 @@ class Cursor:
         return self._rows
 
     async def close(self) -> None:
-        """Do nothing: it is closed already."""
+        """Do nothing: every statement closes its own cursor."""
 
     def _execute(
         self, statement: str, parameters: Sequence[Any], connection: sqlite3.Connection
@@ -64,42 +64,42 @@ class Cursor:
 
 
 class SqliteConnection(aiosqlite.Connection):
-    """A connection that gathers what need not be told about."""
+    """A connection that defers jobs without a result."""
 
-    _waiting: Sequence[_ThreadJob] = ()
+    _deferred: Sequence[_ThreadJob] = ()
 
-    def later(self, work: _ThreadJob) -> None:
-        """Run `work` in the connection's thread with the next errand."""
-        self._waiting = [*self._waiting, work]
+    def defer(self, job: _ThreadJob) -> None:
+        """Run `job` in the connection's thread together with the next job."""
+        self._deferred = [*self._deferred, job]
 
-    async def errand(self, work: _ThreadJob) -> None:
-        """Run `work` in the connection's thread, after what was left for later."""
-        waiting, self._waiting = self._waiting, ()
-        await self._execute(_run_jobs, self._conn, [*waiting, work])  # type: ignore[no-untyped-call]  # theirs
+    async def run_job(self, job: _ThreadJob) -> None:
+        """Run the deferred jobs, then `job`, in the connection's thread."""
+        deferred, self._deferred = self._deferred, ()
+        await self._execute(_run_jobs, self._conn, [*deferred, job])  # type: ignore[no-untyped-call]  # theirs
 
     def cursor(self) -> Cursor:  # type: ignore[override]  # theirs is also a context manager
         return Cursor(self)
 
     async def commit(self) -> None:
-        await self.errand(sqlite3.Connection.commit)
+        await self.run_job(sqlite3.Connection.commit)
 
     async def rollback(self) -> None:
-        """Go back to before the transaction, if it has begun."""
-        self._waiting = ()
+        """Roll back the transaction, if it has started."""
+        self._deferred = ()
         if self.in_transaction:
-            await self.errand(sqlite3.Connection.rollback)
+            await self.run_job(sqlite3.Connection.rollback)
 
 
 def connect(path: str, **options: Any) -> SqliteConnection:
     """Return a connection that opens when it is awaited."""
     connection = SqliteConnection(partial(sqlite3.connect, path, **options), iter_chunk_size=64)
-    connection._thread.daemon = True  # noqa: SLF001  (as SQLAlchemy does with those it makes)
+    connection._thread.daemon = True  # noqa: SLF001  (as SQLAlchemy does for its own)
     return connection
 
 
-def _run_jobs(connection: sqlite3.Connection, errands: Sequence[_ThreadJob]) -> None:
-    for errand in errands:
-        errand(connection)
+def _run_jobs(connection: sqlite3.Connection, jobs: Sequence[_ThreadJob]) -> None:
+    for job in jobs:
+        job(connection)
 
 
 def _close_cursor(cursor: sqlite3.Cursor) -> None:

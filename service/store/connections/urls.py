@@ -1,4 +1,4 @@
-"""Where the database is, from `DATABASE_URL`; a password never gets into a message."""
+"""The database's address, parsed from `DATABASE_URL`. Messages never contain the password."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from telemetry import register_secret
 
 Dialect = Literal["sqlite", "postgresql"]
 
-# What libpq understands and asyncpg would pass on to the server, which refuses it.
+# Options of libpq that asyncpg would pass on to the server, which refuses them.
 _LIBPQ_ONLY_OPTIONS = frozenset(
     {
         "channel_binding", "connect_timeout", "gssencmode", "keepalives", "keepalives_count",
@@ -27,15 +27,15 @@ _LIBPQ_ONLY_OPTIONS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """SQLite's file, or PostgreSQL's address as asyncpg reads it (it may hold the password)."""
+    """The file of SQLite, or the DSN of PostgreSQL for asyncpg, with its password."""
 
     dialect: Dialect
     path: Path = Path()
     dsn: str = field(default="", repr=False)
 
     @property
-    def shown(self) -> str:
-        """Where it is, for people: without user and password."""
+    def display_name(self) -> str:
+        """The address for display, without user and password."""
         if self.dialect == "sqlite":
             return str(self.path)
         url = make_url(self.dsn)
@@ -43,13 +43,13 @@ class Address:
 
     @property
     def identity(self) -> str:
-        """A short name of the database, the same whatever the password."""
+        """A short hash that names the database; it does not depend on the password."""
         place = str(self.path) if self.dialect == "sqlite" else make_url(self.dsn).set(password="")
         return hashlib.sha256(str(place).encode()).hexdigest()[:12]
 
 
 def parse_url(text: str) -> Address:
-    """Return the address that a `DATABASE_URL` gives.
+    """Return the address in a `DATABASE_URL`.
 
     Raises SettingsError.
     """
@@ -57,24 +57,26 @@ def parse_url(text: str) -> Address:
         url = make_url(text.strip())
     except (ArgumentError, ValueError):
         url = None
-    # Outside of the handler: the error that has just been caught may quote the password.
+    # Raised outside of the handler, because the caught error may contain the password.
     if url is None:
-        raise SettingsError("DATABASE_URL: cannot be read; a password's special characters are %XX")
+        raise SettingsError(
+            "DATABASE_URL: is not a URL; write special characters of the password as %XX"
+        )
     if url.password:
         register_secret(str(url.password))
-    read = _PARSERS.get(url.drivername)
-    if read is None:
+    parse = _PARSERS.get(url.drivername)
+    if parse is None:
         raise SettingsError(
             "DATABASE_URL: must begin with sqlite:///, postgres:// or postgresql://"
         )
-    return read(url)
+    return parse(url)
 
 
 def _parse_sqlite(url: URL) -> Address:
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
         raise SettingsError(
             "DATABASE_URL: SQLite needs a file, as in sqlite:///data/service.db; "
-            "a database in memory would be another one on each connection"
+            "a database in memory would be a separate one for each connection"
         )
     if url.query or url.host or url.username:
         raise SettingsError(

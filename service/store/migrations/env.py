@@ -1,4 +1,4 @@
-"""Alembic's way in: runs the migrations on the connection that `store/migrate.py` gives it."""
+"""Alembic's environment: runs the migrations on the connection from `store/migrate.py`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from service.store.schema import metadata
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
-    transactional_ddl=True,  # SQLite's is, too, as long as nobody commits in between
+    transactional_ddl=True,  # also in SQLite, if no statement commits in between
 )
 context.run_migrations()

@@ -1,4 +1,4 @@
-"""The lines of a text in which most of what was looked for stands."""
+"""Excerpts of a text around the matches of a search."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Sequence
 
 MARK, UNMARK = "\x02", "\x03"  # around each match
 
-Span = tuple[int, int]  # of characters, the end not included
+Span = tuple[int, int]  # start and end in characters; the end is exclusive
 
 _MAX_WORDS, _MAX_CHARS = 30, 300
 _LEAD_WORDS = 5  # words before the first match
-_MAX_MATCHES = 200  # matches in a text
+_MAX_MATCHES = 200  # considered in a text
 _WORD = re.compile(r"\S+")
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 
 
 def make_excerpt(texts: Sequence[str], matches: Sequence[Sequence[Span]]) -> str:
-    """Return about 30 words of the text with most different matches nearby; the first of equals.
+    """Return about 30 words around the place with the most different matches, the first of equals.
 
-    `matches` are those in each of `texts`, in order. Control characters become blanks; a cut is
-    an ellipsis. Without any match it is the beginning of the first text that is not blank.
+    `matches` holds the spans in each of `texts`, in order. Control characters become spaces, and
+    an ellipsis marks a cut. Without a match, return the start of the first text that is not blank.
     """
     windows = [_find_best_window(text, spans) for text, spans in zip(texts, matches, strict=True)]
     best = max(range(len(texts)), key=lambda place: windows[place][0])
@@ -33,20 +33,20 @@ def make_excerpt(texts: Sequence[str], matches: Sequence[Sequence[Span]]) -> str
 
 
 def _find_best_window(text: str, spans: Sequence[Span]) -> tuple[int, int, int]:
-    """Return how many different matches the best window has, its start and its end."""
+    """Return the number of different matches in the best window, its start and its end."""
     starts = [word.start() for word in _WORD.finditer(text)]
     best = (0, *_make_window(text, starts, 0))
-    some = spans[:_MAX_MATCHES]
-    for begin, _ in some:
+    considered = spans[:_MAX_MATCHES]
+    for begin, _ in considered:
         start, end = _make_window(text, starts, begin)
-        found = {text[a:b].lower() for a, b in some if start <= a and b <= end}
+        found = {text[a:b].lower() for a, b in considered if start <= a and b <= end}
         if len(found) > best[0]:
             best = (len(found), start, end)
     return best
 
 
 def _make_window(text: str, starts: Sequence[int], begin: int) -> Span:
-    """Return the words around `begin`, which a very long word may cut."""
+    """Return the span of the words around `begin`, cut to 300 characters."""
     if not starts:
         return 0, 0
     first = max(0, bisect_right(starts, begin) - 1 - _LEAD_WORDS)
@@ -67,8 +67,8 @@ def _mark(text: str, start: int, end: int, spans: Sequence[Span]) -> str:
         ]
         place = stop
     pieces.append(_replace_control_chars(text[place:end]))
-    said = re.sub(" +", " ", "".join(pieces)).strip()
-    return f"{'… ' if text[:start].strip() else ''}{said}{' …' if text[end:].strip() else ''}"
+    excerpt = re.sub(" +", " ", "".join(pieces)).strip()
+    return f"{'… ' if text[:start].strip() else ''}{excerpt}{' …' if text[end:].strip() else ''}"
 
 
 def _replace_control_chars(text: str) -> str:

@@ -1,5 +1,5 @@
-# ruff: noqa: S608  # statements put together of parts of this file
-"""Searching in SQLite: FTS5. Source: https://www.sqlite.org/fts5.html"""
+# ruff: noqa: S608  # statements composed of constants of this file
+"""Search index of SQLite: FTS5. Source: https://www.sqlite.org/fts5.html"""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from service.store.search.query import to_fts5
 
 _INDEXES = ("run_stems", "run_words")
 _HAS_SECURE_DELETE = sqlite3.sqlite_version_info >= (3, 42)
-_MAX_ROWS_PER_CANDIDATE = 16  # rows for each that is ranked
-_MERGE_PAGES = 300  # in one transaction: some 50 ms
+_MAX_ROWS_PER_CANDIDATE = 16  # rows of all owners for each row that is ranked
+_MERGE_PAGES = 300  # in one transaction, which takes about 50 ms
 
-# FTS5 walks from the newest row back, and stops when it has enough.
+# FTS5 reads from the newest row backwards and stops at the limit.
 _SELECT_CANDIDATES = f"""
     SELECT rowid FROM {{index}} WHERE {{index}} MATCH :match
     ORDER BY rowid DESC LIMIT {MAX_RANKED + 1}
@@ -52,7 +52,7 @@ _SELECT_HIGHLIGHTED = """
 
 
 class Fts5:
-    """The tables `run_stems` and `run_words`, which hold the owner as a word."""
+    """The tables `run_stems` and `run_words`; the owner is an indexed word."""
 
     async def find(
         self, connection: AsyncConnection, request: SearchRequest, limit: int, offset: int
@@ -64,8 +64,8 @@ class Fts5:
             return RankedRuns({}, 0, is_capped=False)
         newest = [*numbers[:MAX_RANKED]]
         values = {
-            # bm25 counts all rows of each word, the owner's too. That is spared where the others'
-            # rows, which are passed over then, cannot be many.
+            # bm25 counts the rows of every word, including the owner's. Omit the owner if only few
+            # rows of other owners can then be read in vain.
             "match": _make_expression(request) if _is_dense(newest) else owned,
             "oldest": newest[-1],
             "numbers": json.dumps(newest),
@@ -77,11 +77,11 @@ class Fts5:
             {row.number: row.score for row in rows}, len(newest), len(numbers) > MAX_RANKED
         )
 
-    async def matches(
+    async def find_spans(
         self, connection: AsyncConnection, request: SearchRequest, runs: Mapping[int, Texts]
     ) -> Mapping[int, Sequence[Sequence[Span]]]:
         statement = _format_statement(_SELECT_HIGHLIGHTED, request)
-        mark = secrets.token_hex(8)  # what no text holds
+        mark = secrets.token_hex(8)  # occurs in no text
         rows = await connection.execute(
             statement.bindparams(sa.bindparam("numbers", expanding=True)),
             {
@@ -98,7 +98,7 @@ class Fts5:
 
 
 async def enable_secure_delete(connection: AsyncConnection) -> None:
-    """Have FTS5 take words out when rows are deleted, instead of noting that they are gone."""
+    """Make FTS5 remove the words of deleted rows, instead of marking the rows as deleted."""
     if connection.dialect.name == "sqlite" and _HAS_SECURE_DELETE:
         for index in _INDEXES:
             await connection.exec_driver_sql(
@@ -107,22 +107,22 @@ async def enable_secure_delete(connection: AsyncConnection) -> None:
 
 
 async def purge_deleted_text(database: Database) -> None:
-    """Take what was deleted out of SQLite's log, and out of the index where it still is.
+    """Erase deleted text from SQLite's write-ahead log and, on older versions, from the index.
 
-    As far as that can be done now; what is left goes with the next.
+    Best effort: the next call erases the rest.
     """
     if database.dialect != "sqlite":
         return
     with suppress(StorageUnavailable):
         for index in () if _HAS_SECURE_DELETE else _INDEXES:
-            pages = -_MERGE_PAGES  # all of the index, from the first step on
+            pages = -_MERGE_PAGES  # negative: start a merge of the complete index
             while await database.write(partial(_merge_step, index, pages)):
                 pages = _MERGE_PAGES
         await database.checkpoint()
 
 
 async def _merge_step(index: str, pages: int, connection: AsyncConnection) -> bool:
-    """Rewrite some of the index without what was deleted; returns whether there may be more."""
+    """Rewrite part of the index without deleted rows; return whether more may be left."""
     changes = sa.text("SELECT total_changes()")
     before = await connection.scalar(changes)
     merge = sa.text(f"INSERT INTO {index} ({index}, rank) VALUES ('merge', :pages)")
@@ -145,12 +145,12 @@ def _is_dense(newest: Sequence[int]) -> bool:
 
 
 def _encode_owner(owner: str) -> str:
-    """Return the owner as the index has it: a word that nothing folds or stems."""
+    """Return the owner as in the index: a word that tokenizers and stemmers leave unchanged."""
     return f"o{owner.encode('utf-8', 'replace').hex()}0"
 
 
 def _parse_spans(pieces: Sequence[str]) -> list[Span]:
-    """Return where matches are; a piece begins with "(" in one, with ")" after one."""
+    """Return the spans of matches: a piece that starts with "(" is one, with ")" follows one."""
     spans, place = [], len(pieces[0])
     for piece in pieces[1:]:
         end = place + len(piece) - 1

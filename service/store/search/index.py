@@ -1,4 +1,4 @@
-"""What both databases' search indexes have in common."""
+"""The interface of the search indexes of both databases, with their common limits."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.store.search.excerpt import Span
 from service.store.search.query import Query
 
-MAX_RANKED = 1_000  # the newest matches, which are ranked; there is no telling of older ones
-MAX_INDEXED_CHARS = 50_000  # of a question and of an answer are in the index
+MAX_RANKED = 1_000  # only the newest matches are ranked and counted
+MAX_INDEXED_CHARS = 50_000  # of each question and each answer
 QUESTION_WEIGHT, ANSWER_WEIGHT = 1.0, 0.3
 
 Texts = tuple[str, str]  # a question and its answer
@@ -20,7 +20,7 @@ Texts = tuple[str, str]  # a question and its answer
 
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
-    """A search: `is_stemmed` for English, else words must be as they are."""
+    """A search: with English stems (`is_stemmed`), or for exact words."""
 
     owner: str
     query: Query
@@ -29,7 +29,7 @@ class SearchRequest:
 
 @dataclass(frozen=True, slots=True)
 class RankedRuns:
-    """The best of `total` runs by their numbers, each with its rank; higher is better."""
+    """A page of `total` matching runs: ranks by run number; a higher rank is better."""
 
     ranks: Mapping[int, float]
     total: int
@@ -37,16 +37,16 @@ class RankedRuns:
 
 
 class SearchIndex(Protocol):
-    """One database's way to search."""
+    """The search index of one database."""
 
     async def find(
         self, connection: AsyncConnection, request: SearchRequest, limit: int, offset: int
     ) -> RankedRuns:
-        """Return a page of the matches, best first and the newest of equals."""
+        """Return a page of the matches, best first, newest first among equals."""
         ...
 
-    async def matches(
+    async def find_spans(
         self, connection: AsyncConnection, request: SearchRequest, runs: Mapping[int, Texts]
     ) -> Mapping[int, Sequence[Sequence[Span]]]:
-        """Return where the runs' texts match, by the runs' numbers."""
+        """Return the matches in the texts of each run, by run number."""
         ...

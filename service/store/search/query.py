@@ -1,8 +1,8 @@
-"""What people type into a search field, as the query languages of both databases have it.
+"""Parser of search queries, and their translation into both databases' query languages.
 
-Words are all looked for, `"a phrase"` as it stands, `-word` must not be there, `or` separates
-alternatives. Nothing else has a meaning: whatever is not a letter or a digit only ends a word,
-and words that are joined by it, as in `well-known` or `a.b`, are a phrase. Nothing here can fail.
+All words must match; `"a phrase"` matches as a whole, `-word` excludes, `or` separates
+alternatives. All other characters that are not letters or digits end a word; words joined by
+them, as in `well-known` or `a.b`, are a phrase. Every text is a valid query.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-MAX_TERMS = 50  # of a query; what comes after is left out
+MAX_TERMS = 50  # of a query; the rest is ignored
 MAX_WORD_CHARS = 500  # of a word; PostgreSQL refuses those of more than 2 KB
 
 Term = tuple[str, ...]  # a word, or the words of a phrase
@@ -27,7 +27,7 @@ ENGLISH_STOP_WORDS = frozenset(
     before after above below to from up down in out on off over under again further then once here
     there when where why how all any both each few more most other some such no nor not only own
     same so than too very s t can will just don should now
-    """.split()  # noqa: SIM905  # a hundred quotes to read past
+    """.split()  # noqa: SIM905  # shorter than a list of quoted words
 )
 
 _PIECE = re.compile(r'(?P<minus>-*)(?:"(?P<quoted>[^"]*)"?|(?P<plain>[^\s"]+))')
@@ -37,7 +37,7 @@ _ACCENTED = re.compile("([a-z])[\u0300-\u036f]+")
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """All of `wanted`, which are some, and none of `unwanted`."""
+    """Matches a text with all of `wanted` (not empty) and none of `unwanted`."""
 
     wanted: tuple[Term, ...]
     unwanted: tuple[Term, ...]
@@ -45,23 +45,23 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One of the alternatives must fit."""
+    """Matches a text that one of the alternatives matches."""
 
     alternatives: tuple[Alternative, ...]
 
     @property
     def positive(self) -> Query:
-        """The same without what must not be there, which no rank comes from."""
+        """The query without unwanted terms, which have no effect on the rank."""
         return Query(tuple(Alternative(each.wanted, ()) for each in self.alternatives))
 
     @property
     def wanted(self) -> tuple[Term, ...]:
-        """All that may be found, once each."""
+        """All wanted terms, without duplicates."""
         return tuple(dict.fromkeys(term for each in self.alternatives for term in each.wanted))
 
 
 def parse_query(text: str, stop_words: frozenset[str] = frozenset()) -> Query | None:
-    """Return what is looked for, None when nothing is: no word, or only unwanted or stop words."""
+    """Return the query in `text`, None if it has only unwanted words, stop words or no words."""
     groups: list[list[re.Match[str]]] = [[]]
     for piece in [*_PIECE.finditer(text)][:MAX_TERMS]:
         if piece[0].lower() == "or":
@@ -69,26 +69,26 @@ def parse_query(text: str, stop_words: frozenset[str] = frozenset()) -> Query | 
         else:
             groups[-1].append(piece)
     alternatives = [_parse_alternative(group, stop_words) for group in groups]
-    useful = tuple(each for each in alternatives if each.wanted)
-    return Query(useful) if useful else None
+    usable = tuple(each for each in alternatives if each.wanted)
+    return Query(usable) if usable else None
 
 
 def normalize(text: str) -> str:
-    """Return `text` in small letters, Latin ones without accents: as it is in the index."""
-    low = text.lower()
-    if low.isascii():
-        return low
-    apart = unicodedata.normalize("NFD", low)
-    return unicodedata.normalize("NFC", _ACCENTED.sub(r"\1", apart))
+    """Return `text` in lower case and Latin letters without accents, as in the index."""
+    lower = text.lower()
+    if lower.isascii():
+        return lower
+    decomposed = unicodedata.normalize("NFD", lower)
+    return unicodedata.normalize("NFC", _ACCENTED.sub(r"\1", decomposed))
 
 
 def to_fts5(query: Query) -> str:
-    """Return an expression for FTS5. Source: https://www.sqlite.org/fts5.html#full_text_query_syntax"""
+    """Return the query as an FTS5 expression. Source: https://www.sqlite.org/fts5.html#full_text_query_syntax"""
     return " OR ".join(f"({_alternative_to_fts5(each)})" for each in query.alternatives)
 
 
 def to_websearch(query: Query) -> str:
-    """Return what PostgreSQL's websearch_to_tsquery is to read: all terms in quotes."""
+    """Return the query for PostgreSQL's websearch_to_tsquery, with all terms in quotes."""
     return " or ".join(
         " ".join(
             [*_quote_terms(each.wanted), *(f"-{term}" for term in _quote_terms(each.unwanted))]
@@ -120,5 +120,5 @@ def _alternative_to_fts5(alternative: Alternative) -> str:
 
 
 def _quote_terms(terms: Iterable[Term]) -> list[str]:
-    # Words hold no quotes, so there is nothing to escape.
+    # Words contain no quotes, so nothing needs escaping.
     return [f'"{" ".join(term)}"' for term in terms]

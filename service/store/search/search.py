@@ -1,4 +1,4 @@
-"""Finding runs by what their questions and answers say."""
+"""Full-text search in questions and answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from service.store.search.index import SearchIndex, SearchRequest
 from service.store.search.query import ENGLISH_STOP_WORDS, parse_query
 from service.store.search.tsvector import Tsvector
 
-# `en` finds other forms of a word and passes over stop words; all others find words as they are.
+# `en` also finds other forms of a word and ignores stop words; all others match exact words.
 LANGUAGES = (
     "simple", "en", "da", "de", "es", "fi", "fr", "hu", "it", "nl", "no", "pt", "ro", "ru", "sv",
     "tr",
@@ -26,7 +26,7 @@ LANGUAGES = (
 
 
 class Search:
-    """Finds runs that have ended and are not superseded, by their first 50,000 characters."""
+    """Search in ended runs that are not superseded, in the first 50,000 characters of each text."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -35,11 +35,11 @@ class Search:
     async def find(
         self, owner: str, query: str, lang: str = "en", limit: int = 10, offset: int = 0
     ) -> Page[SearchHit]:
-        """Return the runs that match, best first and the newest of equals.
+        """Return a page of the matching runs, best first, newest first among equals.
 
-        Only the newest 1,000 that match are ranked and counted. Snippets have their matches
-        between U+0002 and U+0003 and no other control characters.
-        Raises RequestError for a language that is not known, and StorageUnavailable.
+        Only the newest 1,000 matches are ranked and counted. In snippets U+0002 and U+0003
+        enclose each match; there are no other control characters.
+        Raises RequestError for an unknown language, and StorageUnavailable.
         """
         if lang not in LANGUAGES:
             message = f"The language must be one of {', '.join(LANGUAGES)}."
@@ -60,7 +60,7 @@ class Search:
         rows = await connection.execute(statement)
         by_number = {row.number: stored_run(row) for row in rows}
         texts = {number: (run.question, run.answer) for number, run in by_number.items()}
-        matches = await self._index.matches(connection, request, texts)
+        matches = await self._index.find_spans(connection, request, texts)
         hits = [
             SearchHit(
                 run=by_number[number],

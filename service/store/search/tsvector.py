@@ -1,5 +1,5 @@
-# ruff: noqa: S608  # statements put together of parts of this file
-"""Searching in PostgreSQL: full text search. Source: https://www.postgresql.org/docs/16/textsearch.html"""
+# ruff: noqa: S608  # statements composed of constants of this file
+"""Search index of PostgreSQL: full text search. Source: https://www.postgresql.org/docs/16/textsearch.html"""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from service.store.search.index import (
 )
 from service.store.search.query import WORD, Term, normalize, to_websearch
 
-# The index narrows a search to blocks of runs, so that one for common words, which the newest
-# runs have plenty of, does not touch all that ever matched.
+# The index limits a search to blocks of runs, starting with the newest, so that a search for
+# common words does not read every run that matches.
 _BLOCK_BITS = 12
 _MIN_BLOCKS, _MAX_BLOCKS = 2, 64
-_BLOCK_MARGIN = 1.3  # more blocks than expected to be enough
+_BLOCK_MARGIN = 1.3  # times the number of blocks that is expected to suffice
 
 _TSQUERY = "websearch_to_tsquery('{config}', :query)"
-# "+ 0": not by walking the primary key, which takes long where the planner guesses wrong.
+# "+ 0" keeps the planner from scanning the primary key, which is slow when its estimate is wrong.
 _SELECT_CANDIDATES = f"""
     SELECT number, ctid AS place FROM {{index}}
     WHERE keys && CAST(:keys AS text[]) AND vector @@ {_TSQUERY}
     ORDER BY number + 0 DESC LIMIT {MAX_RANKED + 1}
 """
-# The numbers are the weights of words labelled D, C, B (answer) and A (question); 1 has longer
-# texts count less.
+# The weights are for words labelled D, C, B (answer) and A (question); the option 1 lowers the
+# rank of longer texts.
 _SELECT_RANKED = f"""
     SELECT number, ts_rank(
         '{{{{0, 0, {ANSWER_WEIGHT}, {QUESTION_WEIGHT}}}}}', vector, {_TSQUERY}, 1
@@ -51,7 +51,7 @@ _SELECT_STEMS = sa.text("""
 _SELECT_NEWEST_NUMBER = sa.text("SELECT max(number) FROM run_words")
 
 
-RowLocation = tuple[int, int]  # a row's page and its place in there
+RowLocation = tuple[int, int]  # `ctid`: the page of a row and its position there
 
 
 class Tsvector:
@@ -63,7 +63,7 @@ class Tsvector:
         places = await _find_newest_matches(connection, request)
         if not places:
             return RankedRuns({}, 0, is_capped=False)
-        # Rows do not change their places within a transaction that sees one moment.
+        # A transaction with a snapshot sees rows at fixed locations.
         candidates = places[:MAX_RANKED]
         values = {"places": candidates, "limit": limit, "offset": offset}
         positive = replace(request, query=request.query.positive)
@@ -72,7 +72,7 @@ class Tsvector:
             {row.number: row.rank for row in rows}, len(candidates), len(places) > MAX_RANKED
         )
 
-    async def matches(
+    async def find_spans(
         self, connection: AsyncConnection, request: SearchRequest, runs: Mapping[int, Texts]
     ) -> Mapping[int, Sequence[Sequence[Span]]]:
         words = {
@@ -81,8 +81,8 @@ class Tsvector:
         }
         stems = {}
         if request.is_stemmed:
-            said = {word for texts in words.values() for text in texts for word, _ in text}
-            stems = await _look_up_stems(connection, request.query.wanted, said)
+            used = {word for texts in words.values() for text in texts for word, _ in text}
+            stems = await _look_up_stems(connection, request.query.wanted, used)
         terms = [_stem_term(term, stems) for term in request.query.wanted]
         return {
             number: [_find_spans(text, terms, stems) for text in texts]
@@ -93,7 +93,7 @@ class Tsvector:
 async def _find_newest_matches(
     connection: AsyncConnection, request: SearchRequest
 ) -> list[RowLocation]:
-    """Return where the newest runs that match are, one more than are ranked."""
+    """Return the locations of the newest matches, at least one more than are ranked if possible."""
     newest = await connection.scalar(_SELECT_NEWEST_NUMBER)
     last = (newest or 0) >> _BLOCK_BITS
     blocks = _MIN_BLOCKS
@@ -117,17 +117,16 @@ async def _execute(
 
 
 async def _look_up_stems(
-    connection: AsyncConnection, terms: Iterable[Term], said: Iterable[str]
+    connection: AsyncConnection, terms: Iterable[Term], used: Iterable[str]
 ) -> dict[str, str]:
-    """Return the stems of the words in `terms`, and of those said that may share one."""
-    asked = {word for term in terms for word in term}
-    beginnings = {word[:2] for word in asked}
-    words = {*said} - asked
-    alike = {word for word in words if word[:2] in beginnings}
-    if not alike:
+    """Return the stems of the words in `terms`, and of the `used` words that may share one."""
+    wanted = {word for term in terms for word in term}
+    prefixes = {word[:2] for word in wanted}
+    similar = {word for word in {*used} - wanted if word[:2] in prefixes}
+    if not similar:
         return {}
-    # As in the index: words with a digit have no stem.
-    plain = [word for word in asked | alike if word.isalpha()]
+    # As in the index, words with a digit have no stem.
+    plain = [word for word in wanted | similar if word.isalpha()]
     return {row.word: row.stem for row in await connection.execute(_SELECT_STEMS, {"words": plain})}
 
 
@@ -142,9 +141,9 @@ def _stem_term(term: Term, stems: Mapping[str, str]) -> Term:
 def _find_spans(
     words: Sequence[tuple[str, Span]], terms: Iterable[Term], stems: Mapping[str, str]
 ) -> list[Span]:
-    """Return where `terms` are among `words`."""
+    """Return the spans of `terms` among `words`."""
     by_first: dict[str, list[Term]] = {}
-    for term in sorted(terms, key=len, reverse=True):  # of two at one place, the longer
+    for term in sorted(terms, key=len, reverse=True):  # prefer the longer of two at one place
         by_first.setdefault(term[0], []).append(term)
     spans, after = [], 0
     for place, (word, (start, _)) in enumerate(words):

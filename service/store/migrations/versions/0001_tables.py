@@ -1,4 +1,4 @@
-"""The tables: conversations, runs and their events, keys, signals, workers."""
+"""Creates the tables: conversations, runs and their events, keys, signals, workers."""
 
 from __future__ import annotations
 

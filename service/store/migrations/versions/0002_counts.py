@@ -1,7 +1,8 @@
-# ruff: noqa: S608  # statements put together of parts of this file
-"""How many runs and conversations each owner has, kept by triggers: a page's `total` for free.
+# ruff: noqa: S608  # statements composed of constants of this file
+"""Creates the counts of runs and conversations for each owner, which triggers maintain.
 
-Superseded runs are not in the lists, so they do not count.
+They give the `total` of a page without counting rows. Superseded runs do not count, since lists
+omit them.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def downgrade() -> None:
     op.execute("DROP TABLE counts")
 
 
-# --- SQLite: a row an owner, since there is one writer ---
+# --- SQLite: one row for each owner, since there is only one writer ---
 
 _LISTED = "WHEN {row}.superseded_by IS NULL"
 _TRIGGERS = (  # name, event, condition, row, change
@@ -82,7 +83,7 @@ def _sqlite() -> list[str]:
 
 
 def _trigger(name: str, event: str, condition: str, row: str, change: str) -> str:
-    # No upsert: in a trigger, the outer statement's way with conflicts would rule it.
+    # No upsert: in a trigger the conflict clause of the outer statement would override its own.
     return f"""
         CREATE TRIGGER {name} AFTER {event} {condition.format(row=row)} BEGIN
             INSERT INTO counts SELECT {row}.owner, 0, 0
@@ -92,7 +93,7 @@ def _trigger(name: str, event: str, condition: str, row: str, change: str) -> st
     """
 
 
-# --- PostgreSQL: many rows an owner, whose sum counts ---
+# --- PostgreSQL: several rows for each owner; the sum is the count ---
 
 _FUNCTIONS = (
     "count_runs()",
@@ -100,10 +101,11 @@ _FUNCTIONS = (
     "count_conversations()",
     "fold_counts(text)",
 )
-_FOLDED = 0.02  # of the changes: leaves about fifty rows to add up
+_FOLDED = 0.02  # the share of changes that fold; about fifty rows are left to add up
 
-# With one row an owner, all who write would wait for each other, and deadlock with what else they
-# hold. So each adds a row, and now and then one folds those into one that nobody else is folding.
+# With one row for each owner, all writers of an owner would wait for each other, and could deadlock
+# because of their other locks. So each writer adds a row, and some fold the rows that no other
+# transaction has locked into one.
 _POSTGRESQL = (
     """
     CREATE TABLE counts (

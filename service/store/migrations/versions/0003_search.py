@@ -1,11 +1,11 @@
-# ruff: noqa: S608  # statements put together of parts of this file
-"""The search index over questions and answers, kept by triggers.
+# ruff: noqa: S608  # statements composed of constants of this file
+"""Creates the search index over questions and answers, which triggers maintain.
 
-A run is in it once it has ended and as long as it is not superseded: one write of the index for
-each. Words are runs of letters and digits, in small letters, Latin ones without accents; once as
-they are and once as English stems, without stop words being left out of either. Only the first
-50,000 characters of a question and of an answer are in it: PostgreSQL numbers the words that it
-looks for phrases among up to 16,383, and takes 1 MB of them at most.
+It contains runs that have ended and are not superseded, so each run is indexed once. Words are
+sequences of letters and digits, in lower case, Latin letters without accents; one index has the
+words themselves, one their English stems; both include stop words. Only the first 50,000
+characters of each question and answer are indexed: PostgreSQL numbers word positions for phrase
+search up to 16,383 and accepts at most 1 MB of words.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def upgrade() -> None:
     bind = op.get_bind()
     made = _postgresql(_collation(bind)) if bind.dialect.name == "postgresql" else _sqlite()
     for statement in made:
-        # As they are: a colon is no parameter here.
+        # Without parameter parsing, since a colon is no parameter here.
         bind.exec_driver_sql(statement)
 
 
@@ -40,7 +40,7 @@ _INDEXES = {
     "run_words": "unicode61 remove_diacritics 2",
 }
 _IS_SEARCHABLE = "{row}.state <> 'running' AND {row}.superseded_by IS NULL"
-# The owner as one word that no stemmer changes.
+# The owner as one word that stemmers leave unchanged.
 _VALUES = (
     "{row}.number, 'o' || hex({row}.owner) || '0', "
     f"substr({{row}}.question, 1, {_CHARS}), substr({{row}}.answer, 1, {_CHARS})"
@@ -127,7 +127,7 @@ _POSTGRESQL_DROPS = (
 
 
 def _collation(bind: sa.Connection) -> str:
-    """Return the collation that knows what a letter is: the database's own, unless that is C."""
+    """Return a collation that classifies letters: the database's own, unless that is C."""
     own = bind.scalar(
         sa.text("SELECT datctype FROM pg_database WHERE datname = current_database()")
     )
@@ -141,8 +141,8 @@ def _collation(bind: sa.Connection) -> str:
 def _postgresql(collation: str) -> list[str]:
     letters = f'COLLATE "{collation}"'
     return [
-        # Letters with accents are taken apart, the accents of Latin ones left out, and the rest
-        # put together again. ASCII, most of all text, takes a quarter of the time.
+        # Decomposes letters, removes the accents of Latin ones, and composes the rest again. The
+        # branch for ASCII, which most text is, takes a quarter of the time.
         f"""
         CREATE FUNCTION search_text(raw text) RETURNS text
         LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
@@ -172,8 +172,8 @@ def _postgresql(collation: str) -> list[str]:
         ALTER TEXT SEARCH CONFIGURATION search_en
         ALTER MAPPING FOR asciiword, word WITH search_stems
         """,
-        # A word stands before the answer and is taken out again, so that no phrase begins in the
-        # question and ends in the answer.
+        # A word is inserted before the answer and removed again, so that no phrase spans the end of
+        # the question and the start of the answer.
         """
         CREATE FUNCTION search_vector(config regconfig, question text, answer text)
         RETURNS tsvector LANGUAGE sql STABLE PARALLEL SAFE AS $$
@@ -231,8 +231,8 @@ def _postgresql(collation: str) -> list[str]:
 
 
 def _postgresql_index(index: str) -> str:
-    # `keys` narrow a search in the index itself: to the owner, and to some 4,096 of the runs.
-    # Vectors of usual texts stay in their rows, so that to rank one is to read one page.
+    # `keys` limit a search within the index: to the owner, and to a block of 4,096 runs.
+    # Vectors of usual texts stay in their rows, so ranking one reads one page.
     return f"""
         CREATE TABLE {index} (
             number bigint PRIMARY KEY,

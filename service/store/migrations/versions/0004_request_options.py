@@ -1,4 +1,4 @@
-"""What the faces keep beside words: images, tool calls, parameters, and whose session it is."""
+"""Adds columns for data other than text: images, tool calls, options, the user of a session."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ import pytest
 
 from service.settings import KNOWN
 from tests._support.servers.databases import Postgres, Redis, postgres_server, redis_server
+from tests._support.servers.fork_server import end_fork_server
 from tests._support.servers.processes import Process, announced
 
 
@@ -18,6 +19,12 @@ def _no_settings_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.upper() in KNOWN or name.startswith("OTEL_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _fork_server_ends_last() -> Iterator[None]:
+    yield
+    end_fork_server()
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests._support.clients.api import asking, assert_whole, client_of, events_of, until
 from tests._support.llm import ensembles
-from tests._support.servers.processes import PATIENCE_S, Process, announced, environment, run
+from tests._support.servers.processes import PATIENCE_S, Process, environment, run, serving
 from tests._support.servers.services import Start, Told
 
 
@@ -85,7 +85,7 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
 
 def test_the_banner_has_the_url_the_mock_and_a_curl_to_paste(tmp_path: Path) -> None:
     (tmp_path / "ensembles.toml").write_text(ensembles.toml())
-    with announced(tmp_path, "serve", "--port", "0") as service:
+    with serving(run(tmp_path, "serve", "--port", "0")) as service:
         banner = service.out
         assert service.url in banner
         assert "mock" in banner
@@ -115,7 +115,7 @@ async def test_the_env_file_is_read_and_the_environment_weighs_more(
     settings = told(tmp_path)
     told_in_file = "".join(f"{name}={value}\n" for name, value in settings.items())
     (tmp_path / ".env").write_text(f"{told_in_file}MAX_BODY_BYTES=100000\nJWT_SECRET=x\n")
-    with announced(tmp_path, "serve", "--port", "0", MAX_BODY_BYTES="2048") as service:
+    with serving(run(tmp_path, "serve", "--port", "0", MAX_BODY_BYTES="2048")) as service:
         async with client_of(service.url) as api:
             assert (await api.ask())[-1].data["status"] == "Completed"
             too_large = await api.http.post("/api/process", json=asking("x" * 3000))

@@ -1,4 +1,4 @@
-"""One client for every server that speaks OpenAI's chat completions, streaming or whole."""
+"""The client for model servers with OpenAI's chat completions, streamed or not."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from service.errors import (
     UpstreamRefused,
     UpstreamUnreachable,
 )
-from service.llm.protocol import Call, Reply
+from service.llm.protocol import Call
+from service.llm.reply import Reply
 from service.llm.resilience import Deadlines
-from service.llm.response import Incoming, OnPiece, receive
+from service.llm.response import OnPiece, ResponseReader
 from service.llm.transport import TRANSPORT_ERRORS
 from service.version import VERSION
 from telemetry import AgentOperation, ChatOperation
 
 _MAX_MESSAGE_CHARS = 500
-
 
 _HEADERS = {
     "Content-Type": "application/json",
@@ -34,24 +34,24 @@ _HEADERS = {
     "Accept-Encoding": "identity",
     "User-Agent": f"llm-sse-service/{VERSION}",
 }
-# Only for the connection: what comes after has the call's own deadlines.
+# Only for connecting; the call's deadlines apply to everything after that.
 _TIMEOUT = httpx.Timeout(None, connect=10.0).as_dict()
 
 
 class LLMClient:
-    """Asks models. Each call has its deadlines; errors are UpstreamErrors, whatever broke."""
+    """Calls models. Each call has its deadlines; every failure is an UpstreamError."""
 
     def __init__(
-        self, http: httpx.AsyncClient, pace: CoalescingWindow, *, key_needed: bool = True
+        self, http: httpx.AsyncClient, coalescing: CoalescingWindow, *, key_needed: bool = True
     ) -> None:
         self._http = http
-        self._pace = pace
+        self._coalescing = coalescing
         self._key_needed = key_needed
 
     async def chat(
         self, call: Call, reply: Reply, on_piece: OnPiece, operation: AgentOperation, attempt: int
     ) -> None:
-        """Ask once, filling `reply` and passing each piece of it to `on_piece`.
+        """Make one attempt: fill `reply`, and pass each piece of the answer to `on_piece`.
 
         Raises UpstreamError.
         """
@@ -66,7 +66,7 @@ class LLMClient:
         )
         error_type, message, cancelled = ServiceError.code, "", False
         try:
-            await self._within_deadlines(call, reply, on_piece, span)
+            await self._call_model(call, reply, on_piece, span)
             error_type = ""
         except UpstreamError as error:
             _redact_and_shorten(error, call.key)
@@ -78,8 +78,8 @@ class LLMClient:
         finally:
             usage = reply.usage
             if span.captures_content:
-                asked = ((each.role, each.content) for each in call.messages)
-                span.record_content(asked, reply.text, reply.finish_reason)
+                messages = ((each.role, each.content) for each in call.messages)
+                span.record_content(messages, reply.text, reply.finish_reason)
             span.finish(
                 error_type=error_type,
                 message=message,
@@ -94,13 +94,13 @@ class LLMClient:
                 chunks=len(reply.parts),
             )
 
-    async def _within_deadlines(
+    async def _call_model(
         self, call: Call, reply: Reply, on_piece: OnPiece, span: ChatOperation
     ) -> None:
         if self._key_needed and not call.key:
             raise MissingKey(
                 f"No key is set for {call.model}: set {call.key_name}, or USE_LLM_MOCK=true to try "
-                "the service without one. A server that needs no key takes any value."
+                "the service without one. A server that needs no key accepts any value."
             )
         async with Deadlines(
             call.model,
@@ -110,8 +110,8 @@ class LLMClient:
         ) as deadlines:
             response = await self._send(call, span)
             try:
-                to = Incoming(call, reply, on_piece, span, deadlines, self._pace)
-                await receive(response, to)
+                reader = ResponseReader(call, reply, on_piece, span, deadlines, self._coalescing)
+                await reader.read(response)
             except TRANSPORT_ERRORS as error:
                 raise UpstreamBroken(f"The connection to {call.model} was lost.") from error
             finally:
@@ -122,7 +122,7 @@ class LLMClient:
     async def _send(self, call: Call, span: ChatOperation) -> httpx.Response:
         headers = {**_HEADERS, "Authorization": f"Bearer {call.key}"} if call.key else _HEADERS
         try:
-            # Not build_request: it parses and merges the same URL and headers anew for each call.
+            # Not build_request: it parses and merges the same URL and headers for every call.
             request = httpx.Request(
                 "POST",
                 _endpoint(call.base_url),
@@ -134,9 +134,9 @@ class LLMClient:
                 return await self._http.send(request, stream=True)
         except (*TRANSPORT_ERRORS, httpx.InvalidURL) as error:
             raise UpstreamUnreachable(f"{call.model}'s server could not be reached.") from error
-        except ValueError:  # a host or a key that no request can hold; its text may show the key
+        except ValueError:  # an invalid host or key; the text may contain the key
             raise UpstreamRefused(
-                f"{call.model} cannot be asked: check its base_url and {call.key_name}."
+                f"{call.model} cannot be called: check its base_url and {call.key_name}."
             ) from None
 
 
@@ -146,7 +146,7 @@ def _endpoint(base_url: str) -> httpx.URL:
 
 
 def _redact_and_shorten(error: UpstreamError, key: str | None) -> None:
-    """Take the key out of what upstream said, and only then cut it: half a key is a secret too."""
+    """Remove the key from the message, then shorten it: part of a key is a secret too."""
     message = error.message.replace(key, "[redacted]") if key else error.message
     error.message = message[:_MAX_MESSAGE_CHARS]
     error.args = (error.message,)

@@ -1,4 +1,4 @@
-"""Reads one response of a model's server into a Reply, as it comes."""
+"""Reading one response of a model's server into a Reply while it arrives."""
 
 from __future__ import annotations
 
@@ -13,112 +13,111 @@ from service.coalescing import CoalescingWindow
 from service.domain import ToolCall
 from service.errors import BadStream, UpstreamBroken
 from service.llm.failures import make_status_error
-from service.llm.protocol import Call, Reply
+from service.llm.protocol import Call
+from service.llm.reply import Reply
 from service.llm.resilience import Deadlines
 from service.llm.sse_decoder import SSEDecoder
 from service.llm.transport import TRANSPORT_ERRORS, ResponseBody, get_body
 from telemetry import ChatOperation
 
-# Takes a piece of the answer: text, or of a tool call.
+# Receives a piece of the answer: text, or a piece of a tool call.
 OnPiece = Callable[[str | ToolCall], Awaitable[None]]
 
 _MAX_ERROR_BYTES = 65_536
 _MAX_BODY_BYTES = 268_435_456
 _TRAILER_WAIT_S = 0.05
-_SLOW = 1.25  # windows a token: with fewer tokens than that, waiting for more is in vain
+_SLOW = 1.25  # windows per token; if tokens are further apart, none arrives while waiting
 
 
 @dataclass(slots=True)
-class Incoming:
-    """One answer on its way: what was asked, where it goes, and who watches over it."""
+class ResponseReader:
+    """Reads the response to `call` into `reply`.
+
+    Passes each piece of the answer to `on_piece`, and reports tokens to `deadlines` and `span`.
+    """
 
     call: Call
     reply: Reply
     on_piece: OnPiece
     span: ChatOperation
     deadlines: Deadlines
-    pace: CoalescingWindow
+    coalescing: CoalescingWindow
 
+    async def read(self, response: httpx.Response) -> None:
+        """Read `response`, streamed or not.
 
-async def receive(response: httpx.Response, to: Incoming) -> None:
-    """Fill `to.reply` from `response`, streamed or whole.
-
-    Raises UpstreamError for a refusal, an error object, what is not the protocol, and a stream
-    that ends before the answer is complete.
-    """
-    who = to.call.model
-    body = get_body(response)
-    blocks = aiter(body)
-    if response.status_code != 200:
-        said = await _read(blocks, _MAX_ERROR_BYTES)
-        raise make_status_error(response.status_code, response.headers, said, who)
-    encoding = response.headers.get("content-encoding", "identity")
-    if encoding != "identity":
-        raise BadStream(f"{who} sent {encoding} although it was asked not to.")
-    # Some servers ignore `stream` and answer whole.
-    if response.headers.get("content-type", "").startswith("application/json"):
-        await _take([await _read(blocks, _MAX_BODY_BYTES)], to)
-        return
-    await _stream(blocks, _Window(body, to), to)
-    if not (to.reply.done or to.reply.finish_reason):
-        raise UpstreamBroken(f"{who} ended its answer before it was complete.")
-
-
-async def _stream(blocks: AsyncIterator[bytes], window: _Window, to: Incoming) -> None:
-    decoder = SSEDecoder(max_total_bytes=_MAX_BODY_BYTES)
-    async for block in blocks:
-        events = decoder.feed(block)
-        await _take([event.data for event in events], to)
-        if to.reply.done:
-            # Read the end of the body too, or the connection cannot be used again.
-            with suppress(TimeoutError, *TRANSPORT_ERRORS):
-                async with asyncio.timeout(_TRAILER_WAIT_S):
-                    async for _ in blocks:
-                        pass
+        Raises UpstreamError for an error status, an error object, data outside of the protocol,
+        and a stream that ends before the answer is complete.
+        """
+        model = self.call.model
+        body = get_body(response)
+        blocks = aiter(body)
+        if response.status_code != 200:
+            error_body = await _read_all(blocks, _MAX_ERROR_BYTES)
+            raise make_status_error(response.status_code, response.headers, error_body, model)
+        encoding = response.headers.get("content-encoding", "identity")
+        if encoding != "identity":
+            raise BadStream(f"{model} sent the encoding {encoding}; only identity is accepted.")
+        # Some servers ignore `stream` and send a single JSON document.
+        if response.headers.get("content-type", "").startswith("application/json"):
+            await self._take([await _read_all(blocks, _MAX_BODY_BYTES)])
             return
-        await window.wait(len(events))
-    with suppress(BadStream):  # a last event cut short: incomplete, not garbage
-        await _take([event.data for event in decoder.finish()], to)
+        await self._read_stream(blocks, _TokenWait(body, self))
+        if not (self.reply.done or self.reply.finish_reason):
+            raise UpstreamBroken(f"{model} ended its answer before it was complete.")
+
+    async def _read_stream(self, blocks: AsyncIterator[bytes], token_wait: _TokenWait) -> None:
+        decoder = SSEDecoder(max_total_bytes=_MAX_BODY_BYTES)
+        async for block in blocks:
+            events = decoder.feed(block)
+            await self._take([event.data for event in events])
+            if self.reply.done:
+                # Read the end of the body too, or the connection cannot be reused.
+                with suppress(TimeoutError, *TRANSPORT_ERRORS):
+                    async with asyncio.timeout(_TRAILER_WAIT_S):
+                        async for _ in blocks:
+                            pass
+                return
+            await token_wait.wait(len(events))
+        with suppress(BadStream):  # a truncated last event: incomplete, not invalid
+            await self._take([event.data for event in decoder.finish()])
+
+    async def _take(self, chunks: list[bytes]) -> None:
+        """Add chunks that arrived together, and pass their text on as one piece."""
+        added = self.reply.take(chunks, self.call.model)
+        if added.has_tokens:
+            self.deadlines.progress()
+            self.span.record_first_chunk()
+        if added.text:
+            await self.on_piece(added.text)
+        for call in added.calls:
+            await self.on_piece(call)
+        if added.error:
+            raise added.error
 
 
-async def _take(chunks: list[bytes], to: Incoming) -> None:
-    """Add chunks that arrived together and pass their text on as one piece."""
-    reply = to.reply
-    pieces, calls, life = len(reply.parts), len(reply.calls), reply.signs_of_life
-    try:
-        reply.take(chunks, to.call.model)
-    finally:
-        if reply.signs_of_life > life:
-            to.deadlines.progress()
-            to.span.record_first_chunk()
-        if len(reply.parts) > pieces:
-            await to.on_piece("".join(reply.parts[pieces:]))
-        for call in reply.calls[calls:]:
-            await to.on_piece(call)
+class _TokenWait:
+    """Waits for more tokens before the next read, while there is load (service/coalescing.py).
 
-
-class _Window:
-    """Lets tokens gather before they are read, when there is load (see service.pace).
-
-    Somebody reads along with a watched stream, so it waits little, and not for its first token.
-    Nobody sees the others until they are complete: they wait longer, but never past the end of
-    the body.
+    A watched stream waits briefly, and not before its first token. Others have no reader before
+    they are complete: they wait longer, but not after the end of the body.
     """
 
-    def __init__(self, body: ResponseBody | httpx.AsyncByteStream, to: Incoming) -> None:
-        self._pace = to.pace
-        self._reply = to.reply
-        self._watched = to.call.watched
+    def __init__(self, body: ResponseBody | httpx.AsyncByteStream, reader: ResponseReader) -> None:
+        self._coalescing = reader.coalescing
+        self._reply = reader.reply
+        self._watched = reader.call.watched
         self._loop = asyncio.get_running_loop()
         self._last = self._loop.time()
-        self._ended: asyncio.Future[None] | None = None
+        self._body_end: asyncio.Future[None] | None = None
         if isinstance(body, ResponseBody) and not self._watched:
-            self._ended = self._loop.create_future()
+            self._body_end = self._loop.create_future()
             body.on_end(self._end)
 
     async def wait(self, events: int) -> None:
-        """Wait a window if so many events since the last call say that more will come in it."""
-        window_s = self._pace.window_s if self._watched else self._pace.long_window_s
+        """Wait one window, if the `events` since the last call suggest that it brings more."""
+        coalescing = self._coalescing
+        window_s = coalescing.window_s if self._watched else coalescing.long_window_s
         if not (window_s and self._reply.parts):
             return
         now, last = self._loop.time(), self._last
@@ -127,18 +126,18 @@ class _Window:
             return
         if self._watched:
             await asyncio.sleep(window_s)
-        elif self._ended:
-            await asyncio.wait([self._ended], timeout=window_s)
+        elif self._body_end:
+            await asyncio.wait([self._body_end], timeout=window_s)
 
     def _end(self) -> None:
-        if self._ended and not self._ended.done():
-            self._ended.set_result(None)
+        if self._body_end and not self._body_end.done():
+            self._body_end.set_result(None)
 
 
-async def _read(blocks: AsyncIterator[bytes], limit: int) -> bytes:
+async def _read_all(blocks: AsyncIterator[bytes], limit_bytes: int) -> bytes:
     body = bytearray()
     async for block in blocks:
         body += block
-        if len(body) > limit:
-            raise BadStream("A response was larger than the service accepts.")
+        if len(body) > limit_bytes:
+            raise BadStream("The model's response is larger than the service accepts.")
     return bytes(body)

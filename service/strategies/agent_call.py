@@ -12,7 +12,8 @@ from service.ensembles.catalog import Agent
 from service.errors import UpstreamError
 from service.events import AgentRetrying
 from service.llm.content_parts import adapt_messages
-from service.llm.protocol import Call, Reply
+from service.llm.protocol import Call
+from service.llm.reply import Reply
 from service.llm.resilience import retry_delay_s
 from service.llm.response import OnPiece
 from service.llm.tokens.window import trim_history
@@ -226,7 +227,7 @@ class AgentCall:
         if self._reply.usage:
             return self._reply.usage
         cut_off = self._ended is not None and self.error is None
-        if self._reply.signs_of_life or cut_off:  # upstream never said, but it did work
+        if self._reply.token_chunks or cut_off:  # upstream never said, but it did work
             return Usage.estimate(self._messages, self._reply.text)
         return Usage()
 

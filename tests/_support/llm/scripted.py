@@ -23,7 +23,8 @@ from service.domain import Message, RunRequest, ToolCall
 from service.ensembles.catalog import Agent, AgentDefaults, Catalog, parse_ensembles
 from service.events import AnswerDelta, Event
 from service.llm.client import LLMClient
-from service.llm.protocol import Call, Reply
+from service.llm.protocol import Call
+from service.llm.reply import Reply
 from service.mock_llm.transport import MockLLM, MockTransport
 from service.strategies import STRATEGIES
 from telemetry import AgentOperation, Telemetry, TelemetryConfig

@@ -47,11 +47,10 @@ class FieldError:
 
 
 class RequestError(ServiceError):
-    """A request that gets `status` instead of what it asked for."""
+    """A request that is refused. `service/api/http/errors.py` maps `code` to a status."""
 
     def __init__(
         self,
-        status: int,
         code: str,
         message: str,
         details: Sequence[FieldError] = (),
@@ -59,7 +58,6 @@ class RequestError(ServiceError):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
-        self.status = status
         self.code = code
         self.details = details
         self.headers = headers or {}

@@ -62,7 +62,7 @@ def install(app: Quart, runs: Runs, telemetry: Telemetry) -> None:
     async def ready() -> Response:
         if runs.draining:
             return problem(
-                503, "draining", "The service is shutting down.", headers={"Retry-After": "5"}
+                "draining", "The service is shutting down.", headers={"Retry-After": "5"}
             )
         return jsonify({"status": "ok"})
 

@@ -112,7 +112,7 @@ def _ensemble(ask: RunRequest, catalog: Catalog) -> Ensemble:
     if ensemble is None:
         there_are = ", ".join(sorted(catalog.ensembles))
         fault = FieldError("ensemble", f"there is no such ensemble; there are: {there_are}")
-        raise RequestError(400, "unknown_ensemble", f"Ensemble: {fault.message}.", [fault])
+        raise RequestError("unknown_ensemble", f"Ensemble: {fault.message}.", [fault])
     honours = STRATEGIES[ensemble.strategy].honours
     for option in ask.particulars.options:
         if honours is not None and option not in honours:
@@ -126,7 +126,7 @@ def _ensemble(ask: RunRequest, catalog: Catalog) -> Ensemble:
 def _cannot(field: str, why: str) -> RequestError:
     fault = FieldError(field, f"not supported here: {why}; ask one agent, as agent/<name>")
     sentence = f"The request does not fit: {field}: {fault.message}."
-    return RequestError(400, "unsupported_parameter", sentence, [fault])
+    return RequestError("unsupported_parameter", sentence, [fault])
 
 
 def _config(ensemble: Ensemble) -> str:

@@ -73,9 +73,7 @@ class Runs:
             return await self._begin(ask_of(stored), None, stored)
         if stored.id == run_id:
             what = "still going on" if stored.state == "running" else "complete"
-            raise RequestError(
-                409, "run_not_retryable", f"There is nothing to retry: it is {what}."
-            )
+            raise RequestError("run_not_retryable", f"There is nothing to retry: it is {what}.")
         return await self.find(stored.id, owner)
 
     async def find(self, run_id: str, owner: str) -> Run:
@@ -85,7 +83,7 @@ class Runs:
         """
         run = await self.look(run_id, owner)
         if isinstance(run, StoredRun):
-            raise RequestError(410, "run_expired", "The events of this run are no longer kept.")
+            raise RequestError("run_expired", "The events of this run are no longer kept.")
         return run
 
     async def look(self, run_id: str, owner: str) -> Run | StoredRun:
@@ -100,13 +98,23 @@ class Runs:
 
     @contextmanager
     def reading(self, run: Run, after: int = 0) -> Iterator[Reader]:
-        """Attach a reader behind event number `after` for as long as the block lasts."""
+        """Attach a client's reader behind event number `after` for as long as the block lasts."""
         telemetry = self._tools.telemetry
+        with self.attached(run, after) as reader:
+            telemetry.record_stream_opened()
+            try:
+                yield reader
+            finally:
+                unread = not run.log.finished or reader.delivered < len(run.log)
+                telemetry.record_stream_closed(disconnected=unread)
+
+    @contextmanager
+    def attached(self, run: Run, after: int = 0) -> Iterator[Reader]:
+        """Attach a reader that is not counted as a client's stream, as `reading` does."""
         keep_alive_s, flush = self._limits.keep_alive_s, self.journal.flush_to_spool
         reader = Reader(run.log, after, self._tools.pace, keep_alive_s, flush)
         run.attach()
         self._read.add(run)
-        telemetry.record_stream_opened()
         try:
             yield reader
         finally:
@@ -114,8 +122,6 @@ class Runs:
             run.detach()
             if not run.readers:
                 self._read.discard(run)
-            unread = not run.log.finished or reader.delivered < len(run.log)
-            telemetry.record_stream_closed(disconnected=unread)
 
     def note_resumed(self, run: Run) -> None:
         """Count a connection that comes back to `run` and link its trace to the run's."""
@@ -231,17 +237,16 @@ class Runs:
     async def _stored(self, run_id: str, owner: str) -> StoredRun:
         stored = await self._tables.get(owner, run_id)
         if stored is None:
-            raise RequestError(404, "run_not_found", "There is no such run.")
+            raise RequestError("run_not_found", "There is no such run.")
         return stored
 
     def _admit(self) -> None:
         if self.draining:
             raise RequestError(
-                503, "draining", "The service is shutting down.", headers={"Retry-After": "5"}
+                "draining", "The service is shutting down.", headers={"Retry-After": "5"}
             )
         if len(self._open) + self._opening >= self._limits.open_runs:
             raise RequestError(
-                503,
                 "overloaded",
                 "Too many runs are open; please try again shortly.",
                 headers={"Retry-After": "2"},
@@ -249,6 +254,4 @@ class Runs:
 
 
 def _reused() -> RequestError:
-    return RequestError(
-        422, "idempotency_key_reused", "This Idempotency-Key came with another body."
-    )
+    return RequestError("idempotency_key_reused", "This Idempotency-Key came with another body.")

@@ -18,7 +18,7 @@ async def test_draining_refuses_new_runs_with_a_time_to_come_back() -> None:
         with pytest.raises(RequestError) as caught:
             await it.start()
     error = caught.value
-    assert (error.status, error.code) == (503, "draining")
+    assert error.code == "draining"
     assert int(error.headers["Retry-After"]) > 0
 
 

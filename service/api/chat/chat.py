@@ -104,7 +104,7 @@ def install(app: Quart, runs: Runs) -> None:
             body.to_request(current_principal()), idempotency_key(body, "stream")
         )
         if body.stream or asked_for:
-            await wait_for_first_output(run)
+            await wait_for_first_output(runs, run)
             return sse.stream(runs, run, as_text())
         whole = await collect_answer(runs, run)
         return sse.run_json(run, {"response": whole.answer, **degraded_fields(whole)})
@@ -120,7 +120,6 @@ def install(app: Quart, runs: Runs) -> None:
     async def not_upgraded() -> Response:
         is_http_1 = request.http_version.startswith("1")  # HTTP/2 forbids these headers
         raise RequestError(
-            426,
             "upgrade_required",
             "Open a WebSocket at this address, or send the messages with POST.",
             headers={"Upgrade": "websocket", "Connection": "Upgrade"} if is_http_1 else {},

@@ -89,11 +89,11 @@ def install(app: Quart, runs: Runs, sockets: Sockets, origins: Origins) -> None:
         headers = websocket.headers
         if not origins.allow(headers.get("Origin"), headers.get("Host")):
             raise RequestError(
-                403, "origin_not_allowed", "Pages of that origin may not open a socket here."
+                "origin_not_allowed", "Pages of that origin may not open a socket here."
             )
         if runs.draining:
             raise RequestError(
-                503, "draining", "The service is shutting down.", headers={"Retry-After": "5"}
+                "draining", "The service is shutting down.", headers={"Retry-After": "5"}
             )
         await websocket.accept()
         try:
@@ -147,7 +147,7 @@ class _Talk:
             await self._cancel()
             return
         if len(self._asked) > _MOST_WAITING:
-            raise RequestError(429, "too_many_waiting", "Too many requests wait on this socket.")
+            raise RequestError("too_many_waiting", "Too many requests wait on this socket.")
         self._asked.append(asked)
         self._wakes.set()
 

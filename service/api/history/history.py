@@ -126,7 +126,7 @@ def install(app: Quart, runs: Runs, store: Store) -> None:
         owner = current_principal().owner
         run = await store.history.get(owner, run_id) if may_be_id(run_id) else None
         if run is None:
-            raise RequestError(404, "run_not_found", "There is no such run.")
+            raise RequestError("run_not_found", "There is no such run.")
         answers = await store.runs.list_agent_answers(run.owner, run.id)
         agents = [_agent(each) for each in answers]
         return jsonify({**await _item(runs, run), "agents": agents})

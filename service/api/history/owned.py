@@ -91,4 +91,4 @@ def message_json(turn: ConversationTurn) -> dict[str, Any]:
 
 def missing() -> RequestError:
     """Return the error for a conversation that there is not."""
-    return RequestError(404, "conversation_not_found", "There is no such conversation.")
+    return RequestError("conversation_not_found", "There is no such conversation.")

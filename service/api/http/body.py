@@ -81,7 +81,7 @@ async def read_body(model: type[BodyT]) -> BodyT:
         kind.startswith("application/") and kind.endswith("+json")
     ):
         raise RequestError(
-            415, "unsupported_media_type", "Send JSON with Content-Type: application/json."
+            "unsupported_media_type", "Send JSON with Content-Type: application/json."
         )
     data = await request.get_data(as_text=False)
     task = asyncio.current_task()
@@ -110,7 +110,7 @@ def idempotency_key(body: Body, *form: str) -> IdempotencyKey | None:
         return None
     if not _KEY.fullmatch(key):
         raise RequestError(
-            400, "bad_idempotency_key", "Idempotency-Key must be 1 to 255 visible ASCII characters."
+            "bad_idempotency_key", "Idempotency-Key must be 1 to 255 visible ASCII characters."
         )
     asked = body.model_dump_json(exclude=set(form))
     fingerprint = hashlib.sha256(asked.encode()).digest()
@@ -125,7 +125,7 @@ def position(event_id: str) -> tuple[str, int]:
     match = _POSITION.fullmatch(event_id.strip())
     if not match:
         raise RequestError(
-            400, "bad_last_event_id", "Last-Event-ID must be the id of an event of a run."
+            "bad_last_event_id", "Last-Event-ID must be the id of an event of a run."
         )
     return match["run"], int(match["seq"])
 
@@ -134,11 +134,11 @@ def _refusal(error: ValidationError) -> RequestError:
     faults = error.errors(include_url=False, include_input=False, include_context=False)
     if faults[0]["type"] == "json_invalid":
         why = str(faults[0]["msg"]).removeprefix("Invalid JSON: ")
-        return RequestError(400, "bad_json", f"The body is not valid JSON: {why}.")
+        return RequestError("bad_json", f"The body is not valid JSON: {why}.")
     details = [FieldError(_path(fault["loc"]), _sentence(fault["msg"])) for fault in faults[:20]]
     first = details[0]
     named = f"{first.field}: {first.message}" if first.field else first.message
-    return RequestError(400, "bad_request", f"The request does not fit: {named}.", details)
+    return RequestError("bad_request", f"The request does not fit: {named}.", details)
 
 
 def _path(loc: tuple[Any, ...]) -> str:

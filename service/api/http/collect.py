@@ -1,8 +1,8 @@
-"""A run's answer in one piece, for faces that do not stream."""
+"""A run's complete answer, for the APIs and requests that do not stream."""
 
 from __future__ import annotations
 
-from service.api.http.first_output import refusal
+from service.api.http.errors import run_failure
 from service.events import RunFailed
 from service.runs.log import Silence
 from service.runs.projections.summary import RunRecord, broken_off, record
@@ -11,10 +11,11 @@ from service.runs.runs import Runs
 
 
 async def collect_answer(runs: Runs, run: Run) -> RunRecord:
-    """Return what became of `run` once it has ended.
+    """Wait for the end of `run` and return its summary.
 
-    A client that leaves meanwhile is a reader that left: the run goes on for the grace. Raises
-    RequestError when the run failed, also after some text; that is kept, and the sentence says so.
+    A client that disconnects meanwhile counts as a reader that left: the run continues for the
+    grace period. Raises RequestError when the run failed, also after some text; the message then
+    states that the text is stored.
     """
     with runs.reading(run) as reader:
         while await reader.take() is not Silence.END:
@@ -22,7 +23,7 @@ async def collect_answer(runs: Runs, run: Run) -> RunRecord:
     events = run.log.after(0)
     end = events[-1] if events else None
     if isinstance(end, RunFailed):
-        raise refusal(run, end)
-    if not run.log.finished:  # another process works on it, and this one is told to stop
-        raise refusal(run, broken_off(events, SHUTTING_DOWN.code, SHUTTING_DOWN.message))
+        raise run_failure(run, end)
+    if not run.log.finished:  # the run belongs to another process, and this one is shutting down
+        raise run_failure(run, broken_off(events, SHUTTING_DOWN.code, SHUTTING_DOWN.message))
     return record(events)

@@ -1,4 +1,8 @@
-"""Errors become responses here, and nowhere else."""
+"""Errors as HTTP responses: the table from error codes to statuses, and the JSON body.
+
+Every layer below raises a `ServiceError` with a code; only this module knows HTTP statuses. Below
+`/v1/` the body has OpenAI's shape.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +15,73 @@ from typing import Any
 from quart import Quart, Response, has_request_context, request
 from werkzeug.exceptions import HTTPException
 
-from service.api.openai.chunks import error_object
+from service.api.http.sse import run_headers
 from service.errors import RequestError, StorageUnavailable
+from service.events import RunFailed
+from service.runs.run import Run
 from telemetry import Telemetry, current_request
 
 _log = logging.getLogger(__name__)
 
 _OPENAI = "/v1/"
+_OVERLOADED_RETRY_S = "2"
 
-# Sentences and slugs for what Quart itself refuses.
+STATUSES: Mapping[str, int] = {
+    # a request that cannot be accepted
+    "bad_request": 400,
+    "bad_json": 400,
+    "bad_idempotency_key": 400,
+    "bad_last_event_id": 400,
+    "bad_position": 400,
+    "item_not_found": 400,
+    "previous_response_not_found": 400,
+    "unknown_ensemble": 400,
+    "unsupported_parameter": 400,
+    "origin_not_allowed": 403,
+    "conversation_not_found": 404,
+    "model_not_found": 404,
+    "not_found": 404,
+    "response_not_found": 404,
+    "run_not_found": 404,
+    "method_not_allowed": 405,
+    "body_timeout": 408,
+    "previous_response_in_progress": 409,
+    "run_not_retryable": 409,
+    "run_expired": 410,
+    "body_too_large": 413,
+    "unsupported_media_type": 415,
+    "idempotency_key_reused": 422,
+    "upgrade_required": 426,
+    "too_many_waiting": 429,
+    # the state of the service
+    "internal_error": 500,
+    "draining": 503,
+    "overloaded": 503,
+    "storage_unavailable": 503,
+    # a run that failed before any of its output was sent
+    "abandoned": 409,
+    "cancelled": 409,
+    "cost_cap": 502,
+    "missing_key": 502,
+    "too_few_answers": 502,
+    "upstream_bad_stream": 502,
+    "upstream_busy": 502,
+    "upstream_empty": 502,
+    "upstream_failed": 502,
+    "upstream_incomplete": 502,
+    "upstream_refused": 502,
+    "upstream_unreachable": 502,
+    "interrupted": 503,
+    "shutting_down": 503,
+    "run_timeout": 504,
+    "upstream_timeout": 504,
+}
+
+# Codes of failed runs for which another attempt costs the same and fails the same way. OpenAI's
+# SDKs repeat a request after 408, 409, 429 and 5xx unless `x-should-retry` says otherwise.
+_PERMANENT = frozenset({"missing_key", "upstream_refused", "cost_cap", "cancelled"})
+
+# Codes and messages for what Quart itself refuses.
 _HTTP: Mapping[int, tuple[str, str]] = {
     400: ("bad_request", "The request could not be understood."),
     404: ("not_found", "There is nothing at this address."),
@@ -28,44 +90,68 @@ _HTTP: Mapping[int, tuple[str, str]] = {
     413: ("body_too_large", "The body is larger than the service accepts."),
 }
 
+# Source: https://platform.openai.com/docs/guides/error-codes
+_OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+
 
 def install(app: Quart, telemetry: Telemetry) -> None:
-    """Let every error of `app` leave in the contract's shape."""
+    """Convert every error of `app`'s handlers into a response in the contract's shape."""
 
-    async def of_storage(error: StorageUnavailable) -> Response:
+    async def from_storage(error: StorageUnavailable) -> Response:
         telemetry.record_store_rejection(error.reason)
         headers = {"Retry-After": str(math.ceil(error.retry_after_s))}
-        return problem(503, error.code, error.message, headers=headers)
+        return problem(error.code, error.message, headers=headers)
 
-    app.register_error_handler(StorageUnavailable, of_storage)
-    app.register_error_handler(RequestError, _of_request)
-    app.register_error_handler(HTTPException, _of_http)
-    app.register_error_handler(Exception, _of_bug)
+    app.register_error_handler(StorageUnavailable, from_storage)
+    app.register_error_handler(RequestError, _from_request_error)
+    app.register_error_handler(HTTPException, _from_http_exception)
+    app.register_error_handler(Exception, _from_bug)
 
 
 def problem(
-    status: int,
     code: str,
     message: str,
     *,
+    status: int | None = None,
     details: list[dict[str, str]] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """Return the JSON error response: error, code, request_id, trace_id and perhaps details.
 
-    Below `/v1/` it has OpenAI's shape; the ids are in the headers there.
+    The status is the table's unless `status` is given. Below `/v1/` the body has OpenAI's shape;
+    there the ids are only in the headers.
     """
-    if has_request_context() and request.path.startswith(_OPENAI):  # a WebSocket has none
+    status = status or STATUSES[code]
+    if has_request_context() and request.path.startswith(_OPENAI):  # a WebSocket has no request
         param = (details[0]["field"] or None) if details else None
-        body = error_object(message, code, status, param)
+        body = openai_error(message, code, status, param)
     else:
-        body = _own_shape(code, message, details)
+        body = _problem_body(code, message, details)
     return Response(
         json.dumps(body) + "\n", status, dict(headers or {}), content_type="application/json"
     )
 
 
-def _own_shape(code: str, message: str, details: list[dict[str, str]] | None) -> dict[str, Any]:
+def openai_error(
+    message: str, code: str, status: int = 500, param: str | None = None
+) -> dict[str, Any]:
+    """Return an error object in OpenAI's format; its type follows from the HTTP status."""
+    kind = "server_error" if status >= 500 else _OPENAI_TYPES.get(status, "invalid_request_error")
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def run_failure(run: Run, failure: RunFailed) -> RequestError:
+    """Return the error for a failed run to whose client nothing has been sent."""
+    headers = run_headers(run)
+    if STATUSES.get(failure.code) == 503:
+        headers["Retry-After"] = _OVERLOADED_RETRY_S
+    if failure.code in _PERMANENT:
+        headers["x-should-retry"] = "false"
+    stored = " The text received until then is stored." if failure.partial else ""
+    return RequestError(failure.code, failure.message + stored, headers=headers)
+
+
+def _problem_body(code: str, message: str, details: list[dict[str, str]] | None) -> dict[str, Any]:
     info = current_request()
     body: dict[str, Any] = {
         "error": message,
@@ -76,18 +162,18 @@ def _own_shape(code: str, message: str, details: list[dict[str, str]] | None) ->
     return {**body, "details": details} if details else body
 
 
-async def _of_request(error: RequestError) -> Response:
+async def _from_request_error(error: RequestError) -> Response:
     details = [{"field": each.field, "message": each.message} for each in error.details]
-    return problem(error.status, error.code, error.message, details=details, headers=error.headers)
+    return problem(error.code, error.message, details=details, headers=error.headers)
 
 
-async def _of_http(error: HTTPException) -> Response:
+async def _from_http_exception(error: HTTPException) -> Response:
     status = error.code or 500
     code, message = _HTTP.get(status, (f"http_{status}", error.description or error.name))
     headers = {name: value for name, value in error.get_headers() if name == "Allow"}
-    return problem(status, code, message, headers=headers)
+    return problem(code, message, status=status, headers=headers)
 
 
-async def _of_bug(error: Exception) -> Response:
-    _log.error("a request failed for a reason that is a bug", exc_info=error)
-    return problem(500, "internal_error", "The service failed; this has been logged.")
+async def _from_bug(error: Exception) -> Response:
+    _log.error("unexpected error while handling a request", exc_info=error)
+    return problem("internal_error", "The service failed; this has been logged.")

@@ -137,7 +137,7 @@ class Position:
         """Return its value in this request. Raises RequestError 400."""
         value = request.args.get(self.name, "0")
         if not (value.isascii() and value.isdigit() and len(value) <= 9):
-            raise RequestError(400, "bad_position", f"{self.name} must be the seq of an event.")
+            raise RequestError("bad_position", f"{self.name} must be the seq of an event.")
         return int(value)
 
     def parameter(self) -> dict[str, Any]:
@@ -164,7 +164,7 @@ def may_be_id(value: str) -> bool:
 def refused(name: str, why: str) -> RequestError:
     """Return the error for a parameter that does not fit."""
     return RequestError(
-        400, "bad_request", f"The request does not fit: {name}: {why}.", [FieldError(name, why)]
+        "bad_request", f"The request does not fit: {name}: {why}.", [FieldError(name, why)]
     )
 
 

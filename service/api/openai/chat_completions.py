@@ -64,7 +64,7 @@ def install(app: Quart, runs: Runs, catalog: Callable[[], Catalog]) -> None:
         )
         if not body.stream:
             return await _whole(runs, run, with_progress=bool(body.include_progress))
-        await wait_for_first_output(run)
+        await wait_for_first_output(runs, run)
         usage, progress = body.wants_usage, bool(body.include_progress)
         encode = framed(run, as_data, DONE, usage=usage, progress=progress)
         return sse.stream(runs, run, encode, form=FORM)
@@ -94,7 +94,7 @@ def check_model(name: str, catalog: Catalog) -> None:
         fault = FieldError("model", "there is none of that name")
         shown = name.encode("ascii", "backslashreplace").decode()
         sentence = f"The model `{shown}` does not exist; GET /v1/models lists those that do."
-        raise RequestError(404, "model_not_found", sentence, [fault])
+        raise RequestError("model_not_found", sentence, [fault])
 
 
 async def _whole(runs: Runs, run: Run, *, with_progress: bool) -> Response:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from service.api.http.degraded import degraded_fields
+from service.api.http.errors import openai_error
 from service.api.http.sse import Encode
 from service.api.runs.event_json import fields_of
 from service.domain import ToolCall, Usage
@@ -105,7 +106,7 @@ def framed(
                 total = frame(chunks.total(event.usage, degraded)) if usage else ""
                 return written + frame(chunks.end(reason, degraded)) + total + closing
             case RunFailed():
-                return written + frame(json.dumps(error_object(event.message, event.code)))
+                return written + frame(json.dumps(openai_error(event.message, event.code)))
             case _:
                 return written
 
@@ -169,17 +170,6 @@ def usage_object(usage: Usage) -> dict[str, Any]:
         },
     }
     return {**counts, "estimated": True} if usage.estimated else counts
-
-
-def error_object(
-    message: str, code: str, status: int = 500, param: str | None = None
-) -> dict[str, Any]:
-    """Return an error as OpenAI has it; its type goes by the HTTP status it has or would have."""
-    kind = "server_error" if status >= 500 else _ERROR_TYPES.get(status, "invalid_request_error")
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
-
-
-_ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
 def _tells(event: Event) -> bool:

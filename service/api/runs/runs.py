@@ -131,7 +131,7 @@ async def reattach(runs: Runs, run_id: str | None = None) -> Response:
     named, seq = position(request.headers["Last-Event-ID"])
     if run_id is not None and run_id != named:
         raise RequestError(
-            400, "bad_last_event_id", "Last-Event-ID belongs to another run than the address."
+            "bad_last_event_id", "Last-Event-ID belongs to another run than the address."
         )
     run = await runs.find(named, current_principal().owner)
     if run.log.finished and seq >= len(run.log) and _from_event_source():
@@ -149,7 +149,7 @@ def _follow(runs: Runs, run: Run, after: int) -> Response:
     if after > count and run.is_complete:
         if not run.was_interrupted:
             raise RequestError(
-                400, "bad_position", f"The run has only {count} events so far, not {after}."
+                "bad_position", f"The run has only {count} events so far, not {after}."
             )
         after = count - 1  # the machine failed: more was shown than is left, and the end is new
     runs.note_resumed(run)

@@ -200,5 +200,5 @@ def _labels(user_id: str, principal: Principal) -> list[str | None]:
     Raises RequestError 404 for what cannot be a user's id.
     """
     if not user_id.strip() or "\0" in user_id or len(user_id) > _USER_CHARS:
-        raise RequestError(404, "not_found", "There is nothing at this address.")
+        raise RequestError("not_found", "There is nothing at this address.")
     return [user_id, None] if user_id == principal.owner else [user_id]

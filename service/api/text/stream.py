@@ -68,7 +68,7 @@ def install(app: Quart, runs: Runs) -> None:
         write = _FORMATS[_FORMAT.read()]
         body = await read_body(StreamRequest)
         run = await runs.start(body.to_request(current_principal()), idempotency_key(body))
-        await wait_for_first_output(run)
+        await wait_for_first_output(runs, run)
         encode, form = write(run)
         return sse.stream(runs, run, encode, form=form)
 

@@ -98,7 +98,7 @@ def _matched(messages: Sequence[Message], required: Sequence[Message]) -> Sequen
     except ValueError as error:
         fault = FieldError("messages", str(error))
         sentence = f"The request does not fit: {fault.field}: {fault.message}."
-        raise RequestError(400, "bad_request", sentence, [fault]) from error
+        raise RequestError("bad_request", sentence, [fault]) from error
 
 
 def last_exchanges(messages: Sequence[Message], count: int) -> Sequence[Message]:

@@ -57,9 +57,9 @@ class StoredRuns:
         if not segments:
             stored = await self._tables.get(run.owner, run.id)
             if stored is None:
-                raise RequestError(404, "run_not_found", "The run has been deleted.")
+                raise RequestError("run_not_found", "The run has been deleted.")
             if stored.events_expired:
-                raise RequestError(410, "run_expired", "The rest of this run is no longer kept.")
+                raise RequestError("run_expired", "The rest of this run is no longer kept.")
         return events_of(segments, len(run.log))
 
     async def say_watched(self, run: Run) -> None:

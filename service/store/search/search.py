@@ -43,7 +43,7 @@ class Search:
         """
         if lang not in LANGUAGES:
             message = f"The language must be one of {', '.join(LANGUAGES)}."
-            raise RequestError(400, "bad_request", message, [FieldError("lang", message)])
+            raise RequestError("bad_request", message, [FieldError("lang", message)])
         parsed = parse_query(query, ENGLISH_STOP_WORDS if lang == "en" else frozenset())
         if parsed is None:
             return Page((), 0)

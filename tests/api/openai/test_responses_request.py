@@ -161,5 +161,5 @@ def test_instructions_and_the_background_are_of_this_question() -> None:
 def test_what_cannot_be_honoured_is_refused_by_name(fields: dict[str, Any], param: str) -> None:
     with pytest.raises(RequestError) as refused:
         ask(**fields)
-    assert refused.value.status == 400
+    assert refused.value.code == "bad_request"
     assert refused.value.details[0].field.startswith(param)

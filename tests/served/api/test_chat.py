@@ -239,7 +239,7 @@ async def test_a_failure_midway_of_an_answer_in_json_is_its_status_and_the_text_
     response = await asked(api, ensemble="combiner-cut")
     assert response.status_code == 502
     assert response.json()["code"] == "upstream_incomplete"
-    assert response.json()["error"].endswith(" What it had said by then is kept.")
+    assert response.json()["error"].endswith(" The text received until then is stored.")
     assert (await api.shown(response.headers["x-run-id"]))["answer"]
 
 

@@ -144,7 +144,7 @@ async def test_a_query_that_wants_nothing_finds_nothing(
 async def test_an_unknown_language_is_refused_with_those_that_there_are(search: Search) -> None:
     with pytest.raises(RequestError, match="simple, en, da, de") as refused:
         await search.find(ME, "cats", "tlh")
-    assert refused.value.status == 400
+    assert refused.value.code == "bad_request"
     assert "fr" in LANGUAGES
 
 

@@ -69,7 +69,7 @@ async def _item(item_id: str, at: int, caller: str, tables: RunStore) -> Any:
             return sent_back(item)
     shown = item_id.encode("ascii", "backslashreplace").decode()[:128]
     fault = FieldError(f"input.{at}.id", "there is no such item")
-    raise RequestError(400, "item_not_found", f"Item with id '{shown}' not found.", [fault])
+    raise RequestError("item_not_found", f"Item with id '{shown}' not found.", [fault])
 
 
 async def _find(ask: RunRequest, previous_id: str, runs: Runs) -> Run | StoredRun:
@@ -83,7 +83,7 @@ async def _find(ask: RunRequest, previous_id: str, runs: Runs) -> Run | StoredRu
     if isinstance(previous, Run) and not previous.log.finished:
         fault = FieldError(_PARAM, "that response is still being made")
         sentence = "The previous response is still being made; wait for its end, or cancel it."
-        raise RequestError(409, "previous_response_in_progress", sentence, [fault])
+        raise RequestError("previous_response_in_progress", sentence, [fault])
     return previous
 
 
@@ -99,4 +99,4 @@ def _missing(previous_id: str) -> RequestError:
     shown = previous_id.encode("ascii", "backslashreplace").decode()[:128]
     fault = FieldError(_PARAM, "there is no such response")
     sentence = f"Previous response with id '{shown}' not found."
-    return RequestError(400, "previous_response_not_found", sentence, [fault])
+    return RequestError("previous_response_not_found", sentence, [fault])

@@ -96,7 +96,7 @@ def install(app: Quart, runs: Runs, tables: RunStore, catalog: Callable[[], Cata
             raise _renamed(error) from error
         if body.stream:
             if not body.background:
-                await wait_for_first_output(run)
+                await wait_for_first_output(runs, run)
             return sse.stream(runs, run, ResponseEvents(run), form=FORM)
         if not body.background:
             await collect_answer(runs, run)
@@ -137,10 +137,10 @@ async def _find(runs: Runs, response_id: str) -> Run | StoredRun:
         if run_id is not None:
             return await runs.look(run_id, current_principal().owner)
     except RequestError as error:
-        if error.status != 404:
+        if error.code != "run_not_found":
             raise
     shown = response_id.encode("ascii", "backslashreplace").decode()[:128]
-    raise RequestError(404, "response_not_found", f"Response with id '{shown}' not found.")
+    raise RequestError("response_not_found", f"Response with id '{shown}' not found.")
 
 
 def _position(run: Run, after: int) -> int:
@@ -151,7 +151,7 @@ def _position(run: Run, after: int) -> int:
     if run.was_interrupted:
         return count - 2  # the machine failed: more was shown than is left, and the end is new
     sentence = f"The response has only {count} events so far: there is none of the number {after}."
-    raise RequestError(400, "bad_position", sentence, [FieldError("starting_after", sentence)])
+    raise RequestError("bad_position", sentence, [FieldError("starting_after", sentence)])
 
 
 _NAMES = {
@@ -169,4 +169,4 @@ def _renamed(error: RequestError) -> RequestError:
         name = _NAMES.get(fault.field, fault.field)
         details.append(replace(fault, field=name))
         message = message.replace(f" {fault.field}: ", f" {name}: ", 1)
-    return RequestError(error.status, error.code, message, details, headers=error.headers)
+    return RequestError(error.code, message, details, headers=error.headers)

@@ -1,7 +1,4 @@
-"""What went wrong, when a model's server says so: by status, or by an error object.
-
-Sans-IO, as `protocol` is.
-"""
+"""Errors for failures that a model's server reports with a status or an error object. Sans-IO."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ import msgspec
 
 from service.errors import UpstreamBusy, UpstreamError, UpstreamFailed, UpstreamRefused
 
-# What a status means for the caller. Others: 4xx refused, the rest failed.
+# Statuses with their own error. Other 4xx are UpstreamRefused, all others UpstreamFailed.
 _ERROR_BY_STATUS: dict[int, type[UpstreamError]] = {
     408: UpstreamFailed,
     409: UpstreamBusy,
@@ -22,7 +19,7 @@ _ERROR_BY_STATUS: dict[int, type[UpstreamError]] = {
     429: UpstreamBusy,
 }
 
-# Codes inside an error object that weigh more than the status, or come without one.
+# Codes of an error object, which take precedence over a status below 500.
 _ERROR_BY_CODE: dict[str, type[UpstreamError]] = {
     "insufficient_quota": UpstreamRefused,
     "invalid_api_key": UpstreamRefused,
@@ -35,37 +32,38 @@ _ERROR_BY_CODE: dict[str, type[UpstreamError]] = {
 }
 
 
-def make_stream_error(error: Any, who: str) -> UpstreamError:
-    """Return the failure that an `{"error": …}` event inside a stream stands for."""
+def make_stream_error(error: Any, model: str) -> UpstreamError:
+    """Return the error for an `{"error": …}` object within a stream."""
     kind = next(
         (_ERROR_BY_CODE[code] for code in _list_codes(error) if code in _ERROR_BY_CODE),
         UpstreamFailed,
     )
-    return kind(f"{who} reported an error: {_read_message(error)}")
+    return kind(f"{model} reported an error: {_read_message(error)}")
 
 
 def make_status_error(
-    status: int, headers: Mapping[str, str], body: bytes, who: str
+    status: int, headers: Mapping[str, str], body: bytes, model: str
 ) -> UpstreamError:
-    """Return the failure that a response other than 200 stands for."""
+    """Return the error for a response with a status other than 200."""
     try:
         error = msgspec.json.decode(body).get("error")
     except (msgspec.DecodeError, UnicodeDecodeError, AttributeError):
         error = None
     default = UpstreamRefused if status < 500 else UpstreamFailed
     by_code = (_ERROR_BY_CODE[code] for code in _list_codes(error) if code in _ERROR_BY_CODE)
-    # 5xx is the server's fault whatever the object says; a quota is not a rate.
+    # 5xx is a failure of the server, regardless of the error object. An exhausted quota has the
+    # status of a rate limit (429), but waiting does not help.
     kind = default if status >= 500 else next(by_code, _ERROR_BY_STATUS.get(status, default))
     if status in {401, 403}:
-        return UpstreamRefused(f"{who} refused the key ({status}): check the key's setting.")
-    said = f": {_read_message(error)}" if error else "."
-    return kind(f"{who} answered {status}{said}", retry_after_s=parse_retry_after_s(headers))
+        return UpstreamRefused(f"{model} refused the key ({status}): check the key's setting.")
+    detail = f": {_read_message(error)}" if error else "."
+    return kind(f"{model} answered {status}{detail}", retry_after_s=parse_retry_after_s(headers))
 
 
 def parse_retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Return how long the server asks us to wait.
+    """Return the delay in seconds that the server requests, None without a valid one.
 
-    Source: RFC 9110, 10.2.3 (seconds or a date); `retry-after-ms` as OpenAI sends it.
+    Source: RFC 9110, 10.2.3 (seconds or a date); OpenAI also sends `retry-after-ms`.
     """
     try:
         if milliseconds := headers.get("retry-after-ms"):

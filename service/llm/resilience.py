@@ -1,4 +1,4 @@
-"""Deadlines, retry delays and the retry budget. Knows nothing of HTTP or of agents."""
+"""Deadlines, retry delays and the retry budget; independent of HTTP and of agents."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ BACKOFF_MAX_S = 8.0
 
 
 class Deadlines:
-    """Ends the enclosed block when its first token, its next token or its end is late.
+    """Ends the enclosed block when the first token, the next token or the end is late.
 
-    `async with Deadlines(...) as deadlines:` and `deadlines.progress()` at each token.
-    Raises UpstreamTimeout. A timer that is looked at when it fires, not reset at every token:
-    a reset costs 2 µs, a token happens thousands of times a second.
+    Use `async with Deadlines(...) as deadlines:` and call `deadlines.progress()` for each token.
+    Raises UpstreamTimeout, with `name` in the message. The timer compares times when it fires
+    instead of being reset for each token: a reset costs 2 µs, and thousands of tokens arrive per
+    second.
     """
 
     def __init__(
-        self, who: str, *, total_s: float, first_token_s: float | None, idle_s: float | None
+        self, name: str, *, total_s: float, first_token_s: float | None, idle_s: float | None
     ) -> None:
-        self._who = who
+        self._name = name
         self._total_s = total_s
         self._first_token_s = first_token_s
         self._idle_s = idle_s
@@ -35,7 +36,7 @@ class Deadlines:
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
         await self._timeout.__aenter__()
-        self._timer = self._loop.call_at(self._due()[0], self._look)
+        self._timer = self._loop.call_at(self._find_deadline()[0], self._check)
         return self
 
     async def __aexit__(
@@ -48,39 +49,39 @@ class Deadlines:
         try:
             await self._timeout.__aexit__(kind, error, trace)
         except TimeoutError:
-            raise UpstreamTimeout(f"{self._who} {self._due()[1]}.") from None
+            raise UpstreamTimeout(f"{self._name} {self._find_deadline()[1]}.") from None
 
     def progress(self) -> None:
-        """Note that a token has just arrived."""
+        """Record that a token has arrived."""
         first = self._last is None
         self._last = self._loop.time()
-        if first:  # the timer waits for the first token, and the next one may be due before that
+        if first:  # the deadline of the next token may be before that of the first
             self._timer.cancel()
-            self._timer = self._loop.call_at(self._due()[0], self._look)
+            self._timer = self._loop.call_at(self._find_deadline()[0], self._check)
 
-    def _due(self) -> tuple[float, str]:
-        """Return when the next deadline is, in loop time, and what missing it means."""
+    def _find_deadline(self) -> tuple[float, str]:
+        """Return the next deadline, in loop time, and the message for missing it."""
         total = (self._started + self._total_s, f"had not finished after {self._total_s:g} s")
         if self._last is None and self._first_token_s is not None:
-            why = f"sent no token within {self._first_token_s:g} s"
-            return min(total, (self._started + self._first_token_s, why))
+            message = f"sent no token within {self._first_token_s:g} s"
+            return min(total, (self._started + self._first_token_s, message))
         if self._last is not None and self._idle_s is not None:
-            why = f"went silent for {self._idle_s:g} s"
-            return min(total, (self._last + self._idle_s, why))
+            message = f"went silent for {self._idle_s:g} s"
+            return min(total, (self._last + self._idle_s, message))
         return total
 
-    def _look(self) -> None:
-        due, now = self._due()[0], self._loop.time()
-        if due <= now:
+    def _check(self) -> None:
+        deadline, now = self._find_deadline()[0], self._loop.time()
+        if deadline <= now:
             self._timeout.reschedule(now)
         else:
-            self._timer = self._loop.call_at(due, self._look)
+            self._timer = self._loop.call_at(deadline, self._check)
 
 
 class RetryBudget:
-    """Lets retries be at most `ratio` of calls, so that an outage is not answered with a storm.
+    """Limits retries to `ratio` of the calls, so that an outage does not cause a retry storm.
 
-    Starts with `reserve` retries, which is also the most that can be saved up.
+    Starts with `reserve` retries, which is also the maximum.
     """
 
     def __init__(self, ratio: float = 0.2, reserve: float = 10) -> None:
@@ -88,12 +89,12 @@ class RetryBudget:
         self._reserve = reserve
         self._saved = reserve
 
-    def call(self) -> None:
-        """Note one first attempt."""
+    def record_call(self) -> None:
+        """Record the first attempt of a call."""
         self._saved = min(self._reserve, self._saved + self._ratio)
 
     def withdraw(self) -> bool:
-        """Take one retry from the budget; False when there is none left."""
+        """Take one retry from the budget; return False if none is left."""
         if self._saved < 1:
             return False
         self._saved -= 1
@@ -101,9 +102,9 @@ class RetryBudget:
 
 
 def retry_delay_s(attempt: int, retry_after_s: float | None) -> float:
-    """Return how long to wait after `attempt` (1, 2, …) failed: full jitter, doubling.
+    """Return the delay after failed attempt `attempt` (1, 2, …): full jitter, doubling.
 
-    A `Retry-After` is a floor: the jitter comes on top of it.
+    A `Retry-After` is the minimum; the jitter is added to it.
     Source: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
     """
     ceiling = min(BACKOFF_MAX_S, BACKOFF_BASE_S * 2.0 ** (attempt - 1))

@@ -1,6 +1,6 @@
-"""Decodes a server-sent event stream from the bytes of a response, whole or in pieces.
+"""Decoder for server-sent event streams, fed with blocks of bytes.
 
-Knows the event-stream format and nothing else: no sockets, no JSON, no `[DONE]`.
+Knows the event-stream format only: no sockets, no JSON, no `[DONE]`.
 Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
 """
 
@@ -11,12 +11,12 @@ import msgspec
 from service.errors import BadStream
 
 _BOM = b"\xef\xbb\xbf"
-# Numbers, because `13 in block` takes 20 ns where `b"\r" in block` takes 180.
+# Numbers, because `13 in block` takes 20 ns and `b"\r" in block` takes 180 ns.
 _LF, _CR = b"\n\r"
 
 
-class ServerEvent(msgspec.Struct, frozen=True, gc=False):  # a fifth of a dataclass's cost
-    """One event. `data` stays bytes, since what reads it is a JSON decoder."""
+class ServerEvent(msgspec.Struct, frozen=True, gc=False):  # costs a fifth of a dataclass
+    """One event. `data` stays bytes for the JSON decoder."""
 
     data: bytes
     event: str = ""
@@ -24,9 +24,9 @@ class ServerEvent(msgspec.Struct, frozen=True, gc=False):  # a fifth of a datacl
 
 
 class SSEDecoder:
-    """Turns blocks of bytes, cut anywhere, into events.
+    """Turns blocks of bytes, split at any position, into events.
 
-    Lines end with CR, LF or CRLF and nothing else, so U+2028 in a JSON string is harmless.
+    Only CR, LF and CRLF end a line, so U+2028 in a JSON string does not.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class SSEDecoder:
         self._id = ""
 
     def feed(self, block: bytes) -> list[ServerEvent]:
-        """Return the events that `block` completes, keeping any unfinished tail.
+        """Return the events that `block` completes; retain an incomplete rest.
 
         Raises BadStream when an event or the whole stream is larger than its limit.
         """
@@ -53,7 +53,7 @@ class SSEDecoder:
         if self._total_bytes > self._max_total_bytes:
             raise BadStream(f"The model's stream is longer than {self._max_total_bytes} bytes.")
         events: list[ServerEvent] = []
-        # 0.7 µs an event instead of 2.0: nearly every block is whole one-line events with LF.
+        # 0.7 µs per event instead of 2.0: nearly every block is complete one-line events with LF.
         if self._between_events and len(block) <= self._max_event_bytes and _CR not in block:
             end = block.rfind(b"\n\n")
             if end >= 0:
@@ -64,17 +64,17 @@ class SSEDecoder:
         return events
 
     def finish(self) -> list[ServerEvent]:
-        """Return the event that the end of the stream left without its closing blank line.
+        """Return the event at the end of the stream that lacks its closing blank line.
 
-        The standard discards it. We deliver it, even if its last line is cut short, because
-        real servers end with `data: [DONE]` and no blank line; what was cut fails as JSON.
+        The standard discards it. This decoder returns it, even with a truncated last line, because
+        real servers end with `data: [DONE]` and no blank line; truncated data is invalid JSON.
         """
         events: list[ServerEvent] = []
         self._take_lines(b"\n\n", events)
         return events
 
     def _take_events(self, block: bytes, events: list[ServerEvent]) -> None:
-        """Take whole events, separated by a blank line; `block` lacks the last blank line."""
+        """Take complete events, separated by a blank line; `block` lacks the last blank line."""
         if _LF not in block and block.startswith(b"data: "):
             events.append(ServerEvent(block[6:], "", self._id))
             return
@@ -100,7 +100,7 @@ class SSEDecoder:
         self._between_events = not pending
 
     def _drop_bom(self, block: bytes) -> bytes:
-        """Return what follows the mark, or nothing while the first bytes may still be one."""
+        """Return the bytes after the byte order mark; nothing while the mark may be incomplete."""
         self._line += block
         if len(self._line) < len(_BOM) and _BOM.startswith(self._line):
             return b""
@@ -131,7 +131,7 @@ class SSEDecoder:
             )
 
     def _take_field(self, line: bytes) -> None:
-        """Keep what one line says; a comment is a field without a name, and ignored as such."""
+        """Add the field of one line. A comment is a field without a name, which is ignored."""
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if name == b"data":
@@ -143,7 +143,7 @@ class SSEDecoder:
             self._id = value.decode("utf-8", "replace")
 
     def _dispatch(self, events: list[ServerEvent]) -> None:
-        """End the event at a blank line; without a data line there is none to deliver."""
+        """End the event at a blank line; without a data line there is no event."""
         if self._data:
             events.append(ServerEvent(b"\n".join(self._data), self._event, self._id))
             self._data.clear()

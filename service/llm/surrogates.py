@@ -1,8 +1,7 @@
-"""Characters that a server cuts in two: half a surrogate pair in each of two chunks, as JSON
-escapes.
+"""Surrogate pairs that a server splits: each chunk has one surrogate as a JSON escape. Sans-IO.
 
-Half a character is no text, and no decoder that is strict takes it. Nor is NUL, which databases
-refuse: what is shown is what can be kept. Sans-IO.
+A lone surrogate is no valid text, and strict decoders refuse it. NUL is replaced here too, since
+databases refuse it: clients receive the same text as the database.
 """
 
 from __future__ import annotations
@@ -12,16 +11,16 @@ import re
 from typing import Any
 
 _ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
-_LAST_HALF = re.compile("[\ud800-\udbff]$")
+_HIGH_SURROGATE_AT_END = re.compile("[\ud800-\udbff]$")
 
 
 def has_surrogate_escapes(data: bytes) -> bool:
-    """Return whether JSON has escapes of surrogates: whole pairs, or halves."""
+    """Return whether JSON has escapes of surrogates, in pairs or alone."""
     return _ESCAPE.search(data) is not None
 
 
 def loads(data: bytes) -> Any:
-    """Return what JSON means, halves and all. Raises ValueError for what is no JSON."""
+    """Return decoded JSON, with lone surrogates. Raises ValueError for invalid JSON."""
     try:
         return json.loads(data)
     except RecursionError as error:
@@ -29,30 +28,30 @@ def loads(data: bytes) -> Any:
 
 
 def replace_lone_surrogates(text: str) -> str:
-    """Return a complete text with U+FFFD for each lone half of a surrogate pair, and for NUL."""
+    """Return a complete text with U+FFFD for each lone surrogate and each NUL."""
     joiner = SurrogateJoiner()
     return joiner.join(text) + joiner.end()
 
 
 class SurrogateJoiner:
-    """Makes whole characters of the halves in consecutive pieces of one text.
+    """Joins surrogates across consecutive pieces of one text.
 
-    U+FFFD stands for a half that finds no other, and for NUL.
+    Replaces lone surrogates and NUL with U+FFFD.
     """
 
     def __init__(self) -> None:
-        self._half = ""
+        self._pending = ""
 
     def join(self, piece: str) -> str:
-        """Return `piece` with what was held back before it; a last half waits for its other."""
-        if piece.isascii() and "\0" not in piece and not self._half:  # nearly all of them
+        """Return `piece` after a pending surrogate; a surrogate at its end becomes pending."""
+        if piece.isascii() and "\0" not in piece and not self._pending:  # nearly always
             return piece
-        text, self._half = (self._half + piece).replace("\0", "\ufffd"), ""
-        if _LAST_HALF.search(text):
-            text, self._half = text[:-1], text[-1]
+        text, self._pending = (self._pending + piece).replace("\0", "\ufffd"), ""
+        if _HIGH_SURROGATE_AT_END.search(text):
+            text, self._pending = text[:-1], text[-1]
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
     def end(self) -> str:
-        """Return what stands for a half that still waits, though nothing more will come."""
-        waits, self._half = bool(self._half), ""
-        return "\ufffd" if waits else ""
+        """Return U+FFFD for a pending surrogate at the end of the text, else nothing."""
+        is_pending, self._pending = bool(self._pending), ""
+        return "\ufffd" if is_pending else ""

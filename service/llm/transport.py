@@ -1,4 +1,4 @@
-"""The network under the client: httpx over aiohttp, with a leaner way to read a body."""
+"""HTTP transport for the client: httpx over aiohttp, with faster reading of bodies."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import httpx
 from httpx_aiohttp import AiohttpTransport
 from httpx_aiohttp.transport import AiohttpResponseStream
 
-# What a connection can fail with; httpx-aiohttp lets some of aiohttp's errors through as they are.
+# The errors of a connection; httpx-aiohttp does not translate all of aiohttp's errors.
 TRANSPORT_ERRORS = (httpx.TransportError, aiohttp.ClientError, OSError)
 
 _IDLE_CONNECTION_S = 30.0
@@ -18,10 +18,10 @@ _BODY = "service.body"
 
 
 class ResponseBody:
-    """A response's body as it arrives. Whoever reads it closes the response.
+    """Iterates over the blocks of a response's body; the caller closes the response.
 
-    Straight from aiohttp: the layers that httpx and httpx-aiohttp put around each block cost more
-    than reading it.
+    Reads from aiohttp directly, because the layers of httpx and httpx-aiohttp around each block
+    cost more than reading it.
     """
 
     def __init__(self, content: aiohttp.StreamReader) -> None:
@@ -35,13 +35,13 @@ class ResponseBody:
             return block
         raise StopAsyncIteration
 
-    def on_end(self, then: Callable[[], None]) -> None:
-        """Call `then` once the whole body is here, even if nobody has read it yet."""
-        self._content.on_eof(then)
+    def on_end(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once the complete body has arrived, read or not."""
+        self._content.on_eof(callback)
 
 
 def get_body(response: httpx.Response) -> ResponseBody | httpx.AsyncByteStream:
-    """Return what to read a response from: a Body, or with another transport its plain stream."""
+    """Return the body of a response: a ResponseBody, or the stream of another transport."""
     body = response.extensions.get(_BODY)
     if isinstance(body, ResponseBody):
         return body
@@ -50,21 +50,21 @@ def get_body(response: httpx.Response) -> ResponseBody | httpx.AsyncByteStream:
 
 
 class UpstreamTransport(AiohttpTransport):
-    """httpx-aiohttp's transport, whose responses have a Body."""
+    """The transport of httpx-aiohttp, with a ResponseBody in its responses."""
 
     def __init__(self) -> None:
-        super().__init__(client=_session)
+        super().__init__(client=_create_session)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         response = await super().handle_async_request(request)
         assert isinstance(response.stream, AiohttpResponseStream)  # noqa: S101
-        content = response.stream._aiohttp_response.content  # noqa: SLF001  (no public way)
+        content = response.stream._aiohttp_response.content  # noqa: SLF001  (no public access)
         response.extensions[_BODY] = ResponseBody(content)
         return response
 
 
-def _session() -> aiohttp.ClientSession:
-    # Our own session: httpx-aiohttp's is bounded to 100 connections, which would queue runs.
+def _create_session() -> aiohttp.ClientSession:
+    # Not the default session: it is limited to 100 connections, which would queue runs.
     context = httpx.create_ssl_context()
     assert isinstance(context, ssl.SSLContext)  # noqa: S101
     connector = aiohttp.TCPConnector(limit=0, ssl=context, keepalive_timeout=_IDLE_CONNECTION_S)

@@ -152,7 +152,7 @@ class AgentCall:
         raise AssertionError("an agent has at least one model")
 
     async def _try_model(self) -> None:
-        self._kit.budget.call()
+        self._kit.budget.record_call()
         for attempt in count(1):
             try:
                 await self._kit.client.chat(

@@ -127,21 +127,21 @@ def test_calls_earn_their_share_of_retries() -> None:
     assert budget.withdraw()
     for _ in range(4):
         assert not budget.withdraw()
-        budget.call()
+        budget.record_call()
     assert budget.withdraw()
 
 
 def test_no_more_than_the_reserve_is_saved_up() -> None:
     budget = RetryBudget(ratio=0.5, reserve=2)
     for _ in range(100):
-        budget.call()
+        budget.record_call()
     assert [budget.withdraw() for _ in range(3)] == [True, True, False]
 
 
 def test_in_an_outage_retries_are_a_fifth_of_the_calls() -> None:
     budget, retries = RetryBudget(), 0
     for _ in range(1_000):
-        budget.call()
+        budget.record_call()
         retries += budget.withdraw()
     assert retries == pytest.approx(0.2 * 1_000 + 10, abs=2)
 

@@ -1,8 +1,8 @@
-"""How many tokens a text is: counted here, and remembered by its hash.
+"""Token counts of texts, computed locally and cached by hash.
 
-The tables come with the library: nothing is downloaded. They take 65 MB, and 50 ms in which no
-other thread goes on, once per process and only when something is counted. What a call really
-used is for its server to say.
+The library includes the tables of its tokenizers: nothing is downloaded. Loading them takes 65 MB
+and 50 ms with the GIL held, once per process, at the first count. The real usage of a call is
+reported by the model's server.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from service.ensembles.model_families import Encoding, family_of
 if TYPE_CHECKING:
     from telemetry import AgentOperation, Telemetry
 
-_FALLBACK_ENCODING: Final[Encoding] = "o200k"  # stands in for tokenizers that are not OpenAI's
+_FALLBACK_ENCODING: Final[Encoding] = "o200k"  # for models with another tokenizer than OpenAI's
 # The library holds the GIL while it counts: 0.1 ms for this much prose, 3.4 ms for dashes, the
-# worst we found. Text by the megabyte would stop the event loop from any thread.
+# slowest text found. A text of a megabyte would block the event loop, even from another thread.
 _PIECE_CHARS = 4_096
-_MAX_PIECES = 64  # of one text; what is longer is estimated from as many, evenly spread
+_MAX_PIECES = 64  # of one text; a longer one is estimated from as many, evenly spread
 _SPACE_SEARCH_CHARS = 128
 _MAX_TOKENS_PER_CHAR = 4  # a character is at most four bytes
-_ENTRY_BYTES = 200  # measured: key, number, and their place in the order
+_ENTRY_BYTES = 200  # measured: key, number and position
 
 
 class Tokenizer(Protocol):
-    """What is used of the library's tokenizers."""
+    """The part of the library's tokenizers that is used here."""
 
     def count(self, text: str, /) -> int: ...
 
 
 class SharedCounts(Protocol):
-    """Counts that other processes know too. Never raises; what it does not know is None."""
+    """Counts that processes share. Never raises; an unknown count is None."""
 
     async def get(
         self, keys: Sequence[str], parent: AgentOperation | None
@@ -46,25 +46,27 @@ class SharedCounts(Protocol):
 
 
 class TokenCounter:
-    """Counts tokens, each text once for as long as it is remembered (`limit_bytes`)."""
+    """Counts tokens; the latest counts are cached in up to `limit_bytes`."""
 
     def __init__(self, shared: SharedCounts | None = None, limit_bytes: int = 8_388_608) -> None:
         self._shared = shared
         self._most_entries = limit_bytes // _ENTRY_BYTES
-        self._known: OrderedDict[str, int] = OrderedDict()  # the latest used last
+        self._known: OrderedDict[str, int] = OrderedDict()  # in order of use, latest last
 
     async def count(
         self, texts: Sequence[str], model: str, parent: AgentOperation | None = None
     ) -> list[int]:
-        """Return the tokens of each text for `model`, a fifth too many where its tokenizer is not
-        known; calls to Redis are spans below `parent`.
+        """Return the number of tokens of each text for `model`.
+
+        Without a known tokenizer the numbers are a fifth higher, as a margin. Calls to Redis are
+        spans below `parent`.
         """
         known = family_of(model).encoding
         encoding = known or _FALLBACK_ENCODING
         keys = [_make_key(encoding, text) for text in texts]
-        asked = dict(zip(keys, texts, strict=True))
-        found = {key: self._known[key] for key in asked if key in self._known}
-        missing = {key: text for key, text in asked.items() if key not in found}
+        by_key = dict(zip(keys, texts, strict=True))
+        found = {key: self._known[key] for key in by_key if key in self._known}
+        missing = {key: text for key, text in by_key.items() if key not in found}
         if missing and self._shared:
             found |= await _read_shared(self._shared, missing, parent)
             missing = {key: text for key, text in missing.items() if key not in found}
@@ -90,13 +92,13 @@ class TokenCounter:
 
 
 def open_counter(redis_url: str | None, telemetry: Telemetry) -> TokenCounter:
-    """Return a counter that shares what it counts through Redis when there is one.
+    """Return a counter that shares its counts through Redis, if `redis_url` is set.
 
-    Raises ValueError when `redis_url` is none.
+    Raises ValueError if `redis_url` is invalid.
     """
     if not redis_url:
         return TokenCounter()
-    # Here, not above: 150 ms of imports that only those with Redis need.
+    # Imported here: it takes 150 ms and is needed with Redis only.
     from service.llm.tokens.cache import RedisCounts
 
     return TokenCounter(RedisCounts(redis_url, telemetry))
@@ -114,7 +116,7 @@ def _make_key(encoding: Encoding, text: str) -> str:
 async def _read_shared(
     shared: SharedCounts, texts: Mapping[str, str], parent: AgentOperation | None
 ) -> dict[str, int]:
-    """Return what others have counted, as far as it can be true."""
+    """Return counts of other processes, without implausible ones."""
     counts = await shared.get(list(texts), parent)
     return {
         key: tokens
@@ -130,23 +132,23 @@ async def _count_all(texts: Mapping[str, str], encoding: Encoding) -> dict[str, 
 
 
 def _count_one(text: str, encoding: Encoding) -> int:
-    """Return the tokens of `text`; for a very long one an estimate."""
+    """Return the number of tokens of `text`; for a very long text an estimate."""
     tokenizer = _load_tokenizer(encoding)
-    text = text.encode("utf-8", "replace").decode()  # lone surrogates are no text
+    text = text.encode("utf-8", "replace").decode()  # without lone surrogates
     tokens = chars = 0
     for piece in _split_into_pieces(text):
         tokens += tokenizer.count(piece)
         chars += len(piece)
-        time.sleep(0)  # lets the event loop's thread go on
+        time.sleep(0)  # releases the GIL for the event loop's thread
     return -(-tokens * len(text) // chars) if chars else 0
 
 
 def _split_into_pieces(text: str) -> Iterator[str]:
-    """Yield `text` in pieces, cut before spaces as far as there are: no token spans such a cut.
+    """Yield `text` in pieces, cut before a space if possible: no token spans such a cut.
 
-    Of a text of more than _MOST_PIECES pieces as many are taken, evenly spread.
+    Yield at most _MAX_PIECES, evenly spread over a longer text.
     """
-    apart = max(0, len(text) - _MAX_PIECES * _PIECE_CHARS) // _MAX_PIECES
+    gap = max(0, len(text) - _MAX_PIECES * _PIECE_CHARS) // _MAX_PIECES
     start = 0
     while start < len(text):
         end = start + _PIECE_CHARS
@@ -154,12 +156,12 @@ def _split_into_pieces(text: str) -> Iterator[str]:
             space = text.rfind(" ", end - _SPACE_SEARCH_CHARS, end)
             end = space if space > start else end
         yield text[start:end]
-        start = end + apart
+        start = end + gap
 
 
 def _load_tokenizer(encoding: Encoding) -> Tokenizer:
-    """Return the tokenizer; the library loads its tables once and keeps them."""
-    from rs_bpe import openai  # here, not above: most processes never count
+    """Return the tokenizer; the library loads its tables once and caches them."""
+    from rs_bpe import openai  # imported here: most processes never count
 
     tokenizer: Tokenizer = openai.o200k_base() if encoding == "o200k" else openai.cl100k_base()
     return tokenizer

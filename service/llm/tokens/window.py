@@ -1,6 +1,6 @@
-"""What a model is told of a conversation: as many of its last exchanges as the window has room for.
+"""Trims a conversation to the context window of a model: drops the oldest exchanges.
 
-Knows messages and token counts, not who is asked.
+Works on messages and token counts; independent of agents and models.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from service.domain import Message
 
-# What surrounds each message: its role and separators.
+# The overhead of a message: its role and separators.
 # Source: cookbook.openai.com, "How to count tokens with tiktoken" (3, and 3 before the answer).
 MESSAGE_TOKENS = 4
 
@@ -19,8 +19,8 @@ Count = Callable[[Sequence[str]], Awaitable[Sequence[int]]]
 async def trim_history(messages: Sequence[Message], room: int, count: Count) -> Sequence[Message]:
     """Return `messages` without the oldest exchanges that do not fit into `room` tokens.
 
-    `count` is asked only when there is something to drop and it might have to be: it takes a
-    long conversation to cost anything.
+    Calls `count` only if there is an exchange to drop and the upper estimate exceeds `room`, so
+    short conversations cost nothing.
     """
     if not _has_history(messages) or estimate_max_tokens(messages) <= room:
         return messages
@@ -30,28 +30,30 @@ async def trim_history(messages: Sequence[Message], room: int, count: Count) -> 
 def drop_oldest_exchanges(
     messages: Sequence[Message], counts: Sequence[int], room: int
 ) -> Sequence[Message]:
-    """Return the system's messages, the question (the last), and the latest exchanges that fit.
+    """Return the system messages, the question (the last message) and the latest fitting exchanges.
 
-    `counts` holds the tokens of each message's text. An exchange stays or goes as a whole; once
-    one does not fit, all older ones go too. A question that is too long by itself is kept: the
-    model's server decides, and its refusal is the truth.
+    `counts` holds the tokens of each message's text. An exchange stays or is dropped completely,
+    and all older ones with it. A question is retained even if it does not fit: the model's server
+    decides whether to refuse it.
     """
     sizes = [tokens + MESSAGE_TOKENS for tokens in counts]
-    kept = {at for at, each in enumerate(messages) if each.role == "system"} | {len(messages) - 1}
+    retained = {at for at, each in enumerate(messages) if each.role == "system"} | {
+        len(messages) - 1
+    }
     exchanges = _group_exchanges(messages)
     if messages[-1].role == "tool" and exchanges:  # a result makes no sense without its call
-        kept.update(exchanges.pop())
-    left = room - sum(sizes[at] for at in kept)
+        retained.update(exchanges.pop())
+    left = room - sum(sizes[at] for at in retained)
     for exchange in reversed(exchanges):
         left -= sum(sizes[at] for at in exchange)
         if left < 0:
             break
-        kept.update(exchange)
-    return [each for at, each in enumerate(messages) if at in kept]
+        retained.update(exchange)
+    return [each for at, each in enumerate(messages) if at in retained]
 
 
 def estimate_max_tokens(messages: Sequence[Message]) -> int:
-    """Return what `messages` can be at most, without counting: a token is at least one byte."""
+    """Return an upper limit of tokens without counting: a token has at least one byte."""
     return sum(_count_bytes(each.content) + MESSAGE_TOKENS for each in messages)
 
 
@@ -64,7 +66,7 @@ def _has_history(messages: Sequence[Message]) -> bool:
 
 
 def _group_exchanges(messages: Sequence[Message]) -> list[list[int]]:
-    """Return where the turns before the question are, a list for each question with its answer."""
+    """Return the indexes of the turns before the question, a list for each exchange."""
     exchanges: list[list[int]] = []
     before = "assistant"
     for at, each in enumerate(messages[:-1]):

@@ -1,6 +1,6 @@
-"""Just enough of HTTP/1.1 for the mock's port: request heads in, response heads out. No I/O.
+"""The part of HTTP/1.1 that the mock server needs: parses request heads, encodes response heads.
 
-Bodies need a Content-Length. Ambiguous framing is refused, not guessed at.
+Sans-IO. A body needs a Content-Length; ambiguous framing is refused.
 Source: https://www.rfc-editor.org/rfc/rfc9112
 """
 
@@ -20,7 +20,7 @@ _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*")
 
 
 class BadHeadError(Exception):
-    """A head after which nothing can be read; the connection ends after `status`."""
+    """An invalid head; the connection closes after the response with `status`."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -30,7 +30,7 @@ class BadHeadError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The start of a request. `path` is without its query."""
+    """The request line and headers of a request. `path` excludes the query."""
 
     method: str
     path: str
@@ -40,7 +40,7 @@ class Head:
 
 
 def parse_head(buffer: bytearray) -> Head | None:
-    """Remove the head of a request from `buffer`, or return None if it is not all there.
+    """Remove the head of a request from `buffer` and return it, None if it is incomplete.
 
     Raises BadHeadError.
     """
@@ -73,7 +73,7 @@ def _parse_head(raw: bytes) -> Head:
     first, *lines = raw.split(b"\r\n")
     request = _REQUEST_LINE.fullmatch(first)
     if request is None:
-        raise BadHeadError(400, "The request line is not one of HTTP/1.1.")
+        raise BadHeadError(400, "The request line is not valid HTTP/1.1.")
     fields = _parse_fields(lines)
     if b"transfer-encoding" in fields:
         raise BadHeadError(411, "The mock needs a Content-Length.")
@@ -92,7 +92,10 @@ def _parse_head(raw: bytes) -> Head:
 
 
 def _parse_fields(lines: Sequence[bytes]) -> dict[bytes, bytes]:
-    """Return the header fields with names in lower case; the same length twice is an error."""
+    """Return the header fields by name in lower case.
+
+    Raises BadHeadError for a malformed field or a second Content-Length.
+    """
     fields: dict[bytes, bytes] = {}
     for line in lines:
         match = _FIELD.fullmatch(line)

@@ -1,7 +1,7 @@
-"""How the mock's answers go out, and every scripted fault that can befall them.
+"""Plans of the mock's responses: which bytes to send when, including scripted faults.
 
-Pure: a request and its script go in, a Plan comes out. The transport and the socket server play
-the same plan.
+A pure function from a request and its script to a Plan. The transport and the socket server play
+the same plans.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from service.mock_llm.wire import (
     json_plan,
 )
 
-_SPLIT_GAP_S = 0.002  # so that a socket sends the parts as separate blocks
-_FAILURE_MESSAGE = "The mock was told to fail."
+_SPLIT_GAP_S = 0.002  # makes a socket send the parts as separate blocks
+_FAILURE_MESSAGE = "The mock failed, as scripted."
 
 
 class _SoundAnswer(NamedTuple):
-    """The steps of a sound answer, of which the first `cut` go out before a fault."""
+    """The steps of a complete answer; the first `cut` of them are sent before a fault."""
 
     steps: list[Step]
     cut: int
@@ -42,7 +42,7 @@ class _SoundAnswer(NamedTuple):
 
 
 def plan_call(call: MockCall) -> Plan:
-    """Return the plan of the answer to a chat request, with its fault if it has one."""
+    """Return the plan of the response to a chat request, with its scripted fault."""
     fault = call.script.fault
     if fault in _UNANSWERED:
         return _UNANSWERED[fault](call.script)
@@ -58,9 +58,9 @@ def plan_call(call: MockCall) -> Plan:
 
 
 def _plan_unstreamed(script: Script, reply: MockReply) -> Plan:
-    """Return the plan of an answer in one piece, which comes when its last token would.
+    """Return the plan of a response without streaming, sent when the last token would be due.
 
-    Of a fault after some tokens, half of the body takes the place.
+    A fault after some tokens happens after half of the body.
     """
     wait_s = sum(reply.delays)
     document = completion_document(reply)
@@ -78,8 +78,8 @@ def _plan_unstreamed(script: Script, reply: MockReply) -> Plan:
 
 
 def _plan_status(script: Script) -> Plan:
-    after = [] if script.retry_after is None else [("retry-after", f"{script.retry_after:g}")]
-    return error_plan(script.status, f"The mock was told to answer {script.status}.", *after)
+    headers = [] if script.retry_after is None else [("retry-after", f"{script.retry_after:g}")]
+    return error_plan(script.status, f"The mock answered {script.status}, as scripted.", *headers)
 
 
 def _add_garbage(draft: _SoundAnswer) -> tuple[list[Step], End]:
@@ -98,7 +98,7 @@ def _send_byte_by_byte(draft: _SoundAnswer) -> tuple[list[Step], End]:
 
 
 def _send_binary(_: _SoundAnswer) -> tuple[list[Step], End]:
-    noise = Random(0).randbytes(4096)  # noqa: S311  # the same bytes each time
+    noise = Random(0).randbytes(4096)  # noqa: S311  # deterministic bytes
     return [Step(0.0, b"\x89PNG\r\n\x1a\n\0" + noise)], End.CLEAN
 
 
@@ -141,5 +141,5 @@ _FAULTS: dict[Fault | None, Callable[[_SoundAnswer], tuple[list[Step], End]]] = 
     "double_done": lambda draft: ([*draft.steps, draft.steps[-1]], End.CLEAN),
     "no_usage": _drop_usage,
 }
-# Those that also mean something when the answer comes in one piece.
+# Faults that also apply to a response without streaming.
 _UNSTREAMED_FAULTS = {"reset", "stall", "cut", "drip", "garbage", "binary", "split_utf8"}

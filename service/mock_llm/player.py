@@ -1,4 +1,4 @@
-"""Plays the mock's plans to a socket, on time and cheaply."""
+"""Playback of the mock's plans on a socket."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from service.mock_llm.transport import MockLLM
 from service.mock_llm.wire import End, Plan
 
 _MAX_BATCH = 256
-# uvloop's clock and timers count whole milliseconds: what is due within one is due now.
+# uvloop's clock and timers have a resolution of a millisecond: steps due within one are due now.
 _TICK_S = 0.001
-_RESET_AFTER_S = 0.005  # what was written has to leave first
+_RESET_AFTER_S = 0.005  # the written data must be sent first
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class Player:
-    """Plays one plan to a transport, with one timer at most.
+    """Plays one plan on a transport, with one timer at most.
 
-    Times are absolute, so a late timer does not delay what follows; what is overdue goes out in
+    Times are absolute, so a late timer does not delay later steps; all overdue steps are sent in
     one write.
     """
 
@@ -42,14 +42,14 @@ class Player:
         self._paused = False
         self._over = False
         self._head = b""
-        self._dues: list[float] = []  # of the head, then of each step
+        self._dues: list[float] = []  # the times of the head and of each step
         self._next = 0
 
-    def start(self, keep_alive: bool, played: Callable[[bool], None]) -> None:
-        """Begin; `played` is called with `keep_alive` once the response is complete."""
+    def start(self, keep_alive: bool, on_end: Callable[[bool], None]) -> None:
+        """Start; call `on_end` with `keep_alive` once the response is complete."""
         self._keep_alive = keep_alive
-        self._played = played
-        self._mock.opened()
+        self._on_end = on_end
+        self._mock.record_start()
         plan = self._plan
         if plan.status is None:
             self._end()
@@ -57,28 +57,28 @@ class Player:
         self._head = encode_response_head(
             plan.status, plan.headers, chunked=self._chunked, keep_alive=keep_alive
         )
-        begin = self._loop.time() + plan.wait_s
-        self._dues = list(accumulate((step.delay_s for step in plan.steps), initial=begin))
+        start = self._loop.time() + plan.wait_s
+        self._dues = list(accumulate((step.delay_s for step in plan.steps), initial=start))
         self._tick()
 
     def stop(self) -> None:
-        """Send nothing more: the client is gone."""
+        """Send nothing more, since the client has disconnected."""
         if self._timer is not None:
             self._timer.cancel()
         self._finish(early=True)
 
     def pause(self) -> None:
-        """Wait for the client to read."""
+        """Stop sending until the client reads."""
         self._paused = True
 
     def resume(self) -> None:
-        """Go on; what has become overdue goes out now."""
+        """Continue, with the steps that became overdue."""
         self._paused = False
         if self._timer is None and not self._over and self._next < len(self._dues):
             self._tick()
 
     def _tick(self) -> None:
-        """Send what is due and wait for what comes next."""
+        """Send all due steps and start the timer of the next one."""
         self._timer = None
         if self._paused:
             return
@@ -110,7 +110,7 @@ class Player:
     def _end(self) -> None:
         if self._plan.end is End.CLEAN:
             self._finish(early=False)
-            self._played(self._keep_alive)
+            self._on_end(self._keep_alive)
         elif self._plan.end is End.RESET:
             self._timer = self._loop.call_later(_RESET_AFTER_S, self._reset)
 
@@ -124,4 +124,4 @@ class Player:
     def _finish(self, *, early: bool) -> None:
         if not self._over:
             self._over = True
-            self._mock.closed(early=early)
+            self._mock.record_end(early=early)

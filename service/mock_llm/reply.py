@@ -1,6 +1,6 @@
-"""What the mock answers: words, JSON or calls of tools, at which pace, and why it ends.
+"""Replies of the mock: text, JSON or tool calls, with delays and a finish reason.
 
-Pure: a request and its script go in, a MockReply comes out; `mock_plan` makes it go wrong.
+A pure function from a request and its script to a MockReply; `plan.py` adds faults.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from service.mock_llm.wire import MockReply, MockToolCall, encode
 # Characters of 2, 3 and 4 bytes, and a line separator that is no line end in an event stream.
 MULTIBYTE_TEXT = "Grüße 👋 an alle: naïve Ärzte\u2028sagen für 5 € „ja“ 🚀🧑‍🚀 und gehen."
 
-# Real gaps are skewed: most lie near the median, a few are several times as long.
+# As with real models, most gaps are near the median and a few are several times as long.
 _FIRST_SIGMA, _GAP_SIGMA, _MAX_FACTOR = 0.35, 0.5, 8.0
-_STRING_WORDS = 4  # in each text of an answer that is JSON
+_STRING_WORDS = 4  # in each string of a JSON answer
 _PIECE_CHARS = 7  # of a tool's arguments
 
 
 @dataclass(frozen=True, slots=True)
 class TokenPace:
-    """Medians of the drawn delays; 0 is no delay at all."""
+    """Medians of the random delays; 0 means no delay."""
 
     first_s: float = 0.25
     gap_s: float = 0.02
@@ -37,7 +37,7 @@ class TokenPace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MockCall:
-    """One request to be answered, and what the mock adds to it."""
+    """A request with the values that the mock adds to it."""
 
     request: MockRequest
     script: Script
@@ -48,7 +48,7 @@ class MockCall:
 
 
 def make_reply(call: MockCall) -> MockReply:
-    """Return the answer to a request."""
+    """Return the reply to a request."""
     script, tools = call.script, _choose_tools(call)
     calls = [_make_tool_call(tool, call.prompt) for tool in tools]
     tokens, finish_reason = (
@@ -68,18 +68,18 @@ def make_reply(call: MockCall) -> MockReply:
 
 
 def _choose_tools(call: MockCall) -> Sequence[MockTool]:
-    """Return the tools to call: the one named, else as many as the script says."""
+    """Return the tools to call: the named one, else as many as the script requests."""
     request, offered = call.request, call.request.tools or []
-    choice, wanted = request.tool_choice, call.script.tool_calls or 0
+    choice, number = request.tool_choice, call.script.tool_calls or 0
     if isinstance(choice, NamedTool):
         return [tool for tool in offered if tool.function.name == choice.function.name]
     if not offered or choice == "none" or (request.tool_results and choice != "required"):
         return []
     if choice == "required":
-        wanted = max(1, wanted)
+        number = max(1, number)
     if request.parallel_tool_calls is False:
-        wanted = min(1, wanted)
-    return list(islice(cycle(offered), wanted))
+        number = min(1, number)
+    return list(islice(cycle(offered), number))
 
 
 def _make_tool_call(tool: MockTool, prompt: Prompt) -> MockToolCall:
@@ -106,19 +106,19 @@ _ANY_OBJECT = {"type": "object", "properties": {"answer": {"type": "string"}}}
 
 
 def _describe_inputs(request: MockRequest) -> Sequence[str]:
-    """Return tokens that tell what else was given: pictures, and what tools said."""
+    """Return tokens that mention the images and the tool results in the request."""
     images = sum(len(message.images) for message in request.messages)
-    shown = [f" Pictures shown: {images}."] if images else []
-    told = [f" A tool said “{message.text}”." for message in request.tool_results]
-    return split_tokens("".join([*shown, *told]))
+    mentions = [f" Pictures shown: {images}."] if images else []
+    mentions += [f" A tool said “{message.text}”." for message in request.tool_results]
+    return split_tokens("".join(mentions))
 
 
 def _apply_limits(tokens: Sequence[str], request: MockRequest) -> tuple[Sequence[str], str]:
-    """Return the tokens before a stop and within the limit, and why there are no more."""
+    """Return the tokens before a stop text and within the limit, and the finish reason."""
     text = "".join(tokens) if request.stops else ""
-    found = [at for at in map(text.find, filter(None, request.stops)) if at >= 0]
-    if found:
-        tokens = split_tokens(text[: min(found)])
+    positions = [at for at in map(text.find, filter(None, request.stops)) if at >= 0]
+    if positions:
+        tokens = split_tokens(text[: min(positions)])
     limit = request.token_limit
     if limit is not None and limit < len(tokens):
         return tokens[:limit], "length"
@@ -129,7 +129,7 @@ def _apply_limits(tokens: Sequence[str], request: MockRequest) -> tuple[Sequence
 def _draw_delays(
     count: int, prompt: Prompt, pace: TokenPace, first_ms: float | None, gap_ms: float | None
 ) -> tuple[float, ...]:
-    """Return the delay before each of `count` tokens in seconds; one even if there is none."""
+    """Return the delay before each of `count` tokens in seconds, but at least one delay."""
     random = Random(repr(prompt))  # noqa: S311  # the same request gets the same pace
 
     def draw(median_s: float, sigma: float) -> float:

@@ -1,6 +1,6 @@
-"""What a request asks of the mock: OpenAI's request body, refused where OpenAI would refuse it.
+"""Request bodies of OpenAI's chat completions; invalid ones are refused as OpenAI refuses them.
 
-Knows fields and their rules; what the tools and formats in it look like is in `mock_tools`.
+Defines the fields and their rules; tools and response formats are in `tools.py`.
 Source: https://platform.openai.com/docs/api-reference/chat/create
 """
 
@@ -21,7 +21,7 @@ _STARTS = ("https://", "http://", "data:image/")
 
 
 class BadRequestError(Exception):
-    """A request that OpenAI would answer with 400; `param` names the field."""
+    """A request that OpenAI refuses with 400; `param` names the field."""
 
     def __init__(self, message: str, param: str | None = None) -> None:
         super().__init__(message)
@@ -30,13 +30,13 @@ class BadRequestError(Exception):
 
 
 class MockTextPart(Struct, tag="text", tag_field="type"):
-    """A part of a message that is read."""
+    """Text in a message."""
 
     text: str
 
 
 class RefusalPart(Struct, tag="refusal", tag_field="type"):
-    """A part of an assistant's message."""
+    """A refusal in an assistant's message."""
 
     refusal: str
 
@@ -47,19 +47,19 @@ class _ImageUrl(Struct):
 
 
 class ImagePart(Struct, tag="image_url", tag_field="type"):
-    """A picture in a user's message; the mock counts it."""
+    """An image in a user's message; the mock only counts images."""
 
     image_url: _ImageUrl
 
 
 class AudioPart(Struct, tag="input_audio", tag_field="type"):
-    """A sound in a user's message, which the mock does not hear."""
+    """Audio in a user's message, which the mock ignores."""
 
     input_audio: dict[str, str]
 
 
 class FilePart(Struct, tag="file", tag_field="type"):
-    """A file in a user's message, which the mock does not open."""
+    """A file in a user's message, which the mock ignores."""
 
     file: dict[str, str]
 
@@ -68,7 +68,7 @@ Part = MockTextPart | RefusalPart | ImagePart | AudioPart | FilePart
 
 
 class ChatMessage(Struct):
-    """One message as OpenAI has it."""
+    """One message in OpenAI's format."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[Part] | None = None
@@ -78,20 +78,20 @@ class ChatMessage(Struct):
 
     @property
     def text(self) -> str:
-        """The whole text, parts joined."""
+        """The joined text of all parts."""
         if isinstance(self.content, list):
             return "".join(part.text for part in self.content if isinstance(part, MockTextPart))
         return self.content or ""
 
     @property
     def images(self) -> Sequence[str]:
-        """The addresses of its pictures."""
+        """The URLs of the images."""
         parts = self.content if isinstance(self.content, list) else []
         return [part.image_url.url for part in parts if isinstance(part, ImagePart)]
 
 
 class MockStreamOptions(Struct):
-    """Only what the mock honours; other fields are let through, as everywhere here."""
+    """The options that the mock supports; as in all classes here, other fields are ignored."""
 
     include_usage: bool = False
 
@@ -109,7 +109,7 @@ class MockRequest(Struct):
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     frequency_penalty: _Penalty | None = None
     presence_penalty: _Penalty | None = None
-    # OpenAI gives up to 128 choices; the mock has one to give.
+    # OpenAI allows up to 128 choices; the mock supports one.
     n: Annotated[int, Meta(ge=1, le=1)] | None = None
     stop: str | Annotated[list[str], Meta(max_length=4)] | None = None
     seed: int | None = None
@@ -125,35 +125,37 @@ class MockRequest(Struct):
 
     @property
     def prompt_tokens(self) -> int:
-        """The words of all messages."""
+        """The number of words in all messages."""
         return sum(count_tokens(message.text) for message in self.messages)
 
     @property
     def token_limit(self) -> int | None:
-        """The limit asked for, under its new or its old name."""
+        """The requested limit, under its new or its old name."""
         return self.max_completion_tokens or self.max_tokens
 
     @property
     def wants_usage(self) -> bool:
-        """Whether a stream is to end with its usage."""
+        """Whether a stream must end with the usage."""
         return self.stream_options is not None and self.stream_options.include_usage
 
     @property
     def stops(self) -> Sequence[str]:
-        """The texts before which the answer ends."""
+        """The texts that end the answer before them."""
         return [self.stop] if isinstance(self.stop, str) else self.stop or []
 
     @property
     def tool_results(self) -> Sequence[ChatMessage]:
-        """What the tools said since the user spoke last."""
-        said: list[ChatMessage] = []
+        """The tool results after the last message of the user."""
+        results: list[ChatMessage] = []
         for message in self.messages:
-            said = [*said, message] if message.role == "tool" else said
-            said = [] if message.role == "user" else said
-        return said
+            if message.role == "tool":
+                results.append(message)
+            elif message.role == "user":
+                results.clear()
+        return results
 
     def prompt(self, seed: int) -> Prompt:
-        """Return what the answer's text depends on."""
+        """Return the input for the text of the answer."""
         system = "\n".join(m.text for m in self.messages if m.role in ("system", "developer"))
         users = self._users()
         earlier = users[-2] if len(users) > 1 else ""
@@ -167,7 +169,7 @@ _decoder = msgspec.json.Decoder(MockRequest)
 
 
 def parse_request(body: bytes) -> MockRequest:
-    """Return the request in `body`; raises BadRequestError as OpenAI would answer 400."""
+    """Return the request in `body`. Raises BadRequestError if OpenAI would refuse it with 400."""
     try:
         request = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -198,7 +200,7 @@ def _check_choice(request: MockRequest) -> None:
 
 
 def _check_messages(messages: Sequence[ChatMessage]) -> None:
-    """Require that each call of a tool is answered, and each answer was called for."""
+    """Require a result for each tool call, and a tool call for each result."""
     open_calls: set[str] = set()
     for number, message in enumerate(messages):
         path = f"messages[{number}]"
@@ -219,8 +221,8 @@ def _check_content(message: ChatMessage, path: str) -> None:
     if message.content is None and message.role != "assistant":
         raise BadRequestError("Expected a string or parts, got null.", field)
     parts: Sequence[Any] = message.content if isinstance(message.content, list) else []
-    others = {"user": (RefusalPart,), "assistant": (ImagePart, AudioPart, FilePart)}
-    refused = others.get(message.role, (RefusalPart, ImagePart, AudioPart, FilePart))
+    refused_parts = {"user": (RefusalPart,), "assistant": (ImagePart, AudioPart, FilePart)}
+    refused = refused_parts.get(message.role, (RefusalPart, ImagePart, AudioPart, FilePart))
     if any(isinstance(part, refused) for part in parts):
         raise BadRequestError(f"A part is not allowed from the role '{message.role}'.", field)
     if not all(url.startswith(_STARTS) for url in message.images):

@@ -1,7 +1,7 @@
-"""What a model's name asks of the mock: options behind a question mark.
+"""Options for the mock in a model's name, after a question mark.
 
-`name?tokens=200&gap_ms=5&fault=reset` makes model `name` behave as told, from any client. Knows
-nothing of how it is done; `mock_plan` does.
+With `name?tokens=200&gap_ms=5&fault=reset` any client can script the behaviour of model `name`.
+`reply.py` and `plan.py` apply the options.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from service.mock_llm.request import BadRequestError
 Fault = Literal[
     "status",  # answer with `status`, and `retry_after`
     "refuse",  # the connection is refused
-    "hang",  # the request is accepted, headers never come
+    "hang",  # the request is accepted, but no headers are sent
     "reset",  # the connection is reset after `after` tokens
-    "stall",  # silence for ever after `after` tokens
+    "stall",  # no more data after `after` tokens
     "cut",  # a clean end of file after `after` tokens, without finish_reason or [DONE]
     "drip",  # one byte of the stream every `drip_ms`
-    "garbage",  # after `after` tokens an event that is not JSON, then on as if nothing were
+    "garbage",  # an event that is not JSON after `after` tokens, then the rest of the answer
     "error_object",  # an error event after `after` tokens, then the end
     "binary",  # 200 with bytes that are not an event stream
-    "split_utf8",  # characters cut in two by network blocks, U+2028 in the text
+    "split_utf8",  # characters split across network blocks, U+2028 in the text
     "crlf",  # CRLF line ends, comments between events
     "no_done",  # no [DONE]
-    "double_done",  # two of them
-    "no_usage",  # usage asked for and not given
+    "double_done",  # [DONE] twice
+    "no_usage",  # no usage, even if requested
     "empty",  # a complete answer without text
 ]
 
@@ -39,10 +39,10 @@ _Milliseconds = Annotated[float, Meta(ge=0, le=86_400_000)]
 
 
 class Script(Struct, frozen=True, forbid_unknown_fields=True):
-    """The options in a model's name. A pace given here is exact, otherwise it is drawn."""
+    """The options in a model's name. Delays given here are exact; others are random."""
 
     tokens: Annotated[int, Meta(ge=0, le=100_000)] | None = None
-    # How many of the tools offered are called, unless the request forbids or names them.
+    # The number of tools to call, unless the request forbids tools or names one.
     tool_calls: Annotated[int, Meta(ge=0, le=128)] | None = None
     first_ms: _Milliseconds | None = None
     gap_ms: _Milliseconds | None = None
@@ -58,12 +58,12 @@ class Script(Struct, frozen=True, forbid_unknown_fields=True):
 
 @lru_cache(maxsize=1024)
 def parse_script(model: str) -> Script:
-    """Return the options in a model's name; raises BadRequestError naming what is wrong."""
+    """Return the options in a model's name. Raises BadRequestError that names the wrong one."""
     _, _, query = model.partition("?")
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
         return msgspec.convert(dict(pairs), Script, strict=False)
     except (ValueError, msgspec.ValidationError) as error:
         raise BadRequestError(
-            f"The options in the model's name are wrong: {error}.", "model"
+            f"The options in the model's name are invalid: {error}.", "model"
         ) from error

@@ -1,7 +1,7 @@
-"""The mock LLM on a port: HTTP/1.1 with keep-alive, fast enough to load the service with.
+"""The mock LLM as a server: HTTP/1.1 with keep-alive, fast enough for load tests of the service.
 
-Knows connections and requests; `mock_player` keeps the pace, MockLLM knows the answers.
-`GET /stats` tells what the mock counted.
+Handles connections and requests; MockLLM plans the responses, `player.py` sends them.
+`GET /stats` returns the counters of the mock.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LAST_READ_S = 2.0
 async def serve_mock(
     host: str, port: int, mock: MockLLM, *, ready: Callable[[str], None] | None = None
 ) -> None:
-    """Serve `mock` until cancelled; port 0 picks one. `ready` is told the base URL."""
+    """Serve `mock` until cancelled; port 0 selects a free port. Calls `ready` with the base URL."""
     loop = asyncio.get_running_loop()
     connections: set[_Connection] = set()
     server = await loop.create_server(
@@ -44,14 +44,14 @@ async def serve_mock(
 
 
 def _base_url(host: str, port: int) -> str:
-    """Return the URL under which a client on this machine reaches the mock."""
+    """Return the URL of the mock for a client on this machine."""
     if host in ("0.0.0.0", "::"):  # noqa: S104  # compared with, not bound to
         host = "127.0.0.1"
     return f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
 
 
 class _Connection(asyncio.Protocol):
-    """One client: reads requests one after the other and plays a plan to each."""
+    """The connection of one client: reads one request after the other and plays their plans."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, mock: MockLLM, connections: set[_Connection]
@@ -66,7 +66,7 @@ class _Connection(asyncio.Protocol):
         self._refused = False
 
     def abort(self) -> None:
-        """Drop the connection at once."""
+        """Close the connection immediately."""
         self._transport.abort()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # create_server's kind; uvloop's are no subclass
@@ -96,7 +96,7 @@ class _Connection(asyncio.Protocol):
             self._player.resume()
 
     def _read(self) -> None:
-        """Answer the request in the buffer once all of it is there."""
+        """Respond to the request in the buffer once it is complete."""
         if self._head is None:
             try:
                 self._head = parse_head(self._buffer)
@@ -110,33 +110,33 @@ class _Connection(asyncio.Protocol):
         head, self._head = self._head, None
         body = bytes(self._buffer[: head.length])
         del self._buffer[: head.length]
-        plan = self._stats() if head.path == "/stats" else self._respond(head, body)
+        plan = self._plan_stats() if head.path == "/stats" else self._respond(head, body)
         self._player = Player(self._loop, self._transport, plan, self._mock)
-        self._player.start(head.keep_alive, self._played)
+        self._player.start(head.keep_alive, self._read_next)
 
     def _respond(self, head: Head, body: bytes) -> Plan:
         return self._mock.respond(head.method, head.path, body)
 
-    def _stats(self) -> Plan:
+    def _plan_stats(self) -> Plan:
         names = ("requests", "open_streams", "closed_early")
         return json_plan(200, {name: getattr(self._mock, name) for name in names})
 
-    def _played(self, keep_alive: bool) -> None:
-        """Go on to the next request, which may be in the buffer already."""
+    def _read_next(self, keep_alive: bool) -> None:
+        """Continue with the next request, which the buffer may already contain."""
         self._player = None
         if not keep_alive:
             self._transport.close()
         elif self._buffer:
-            self._loop.call_soon(self._read_on)
+            self._loop.call_soon(self._read_if_idle)
 
-    def _read_on(self) -> None:
+    def _read_if_idle(self) -> None:
         if self._player is None and not self._transport.is_closing():
             self._read()
 
     def _refuse(self, error: BadHeadError) -> None:
-        """Say what is wrong with the head, and hang up once the client has had time to read it.
+        """Send an error response, and close the connection once the client has had time to read it.
 
-        Closing at once, with some of the request unread, would reset the connection instead.
+        Closing immediately, with unread data of the request, would reset the connection instead.
         """
         self._refused = True
         plan = error_plan(error.status, error.message)

@@ -1,7 +1,6 @@
-"""What the mock model says: plausible, and a function of the prompts and the seed alone.
+"""Texts of the mock: plausible answers that depend on the prompts and the seed only.
 
-Knows prompts and words; nothing of HTTP, JSON or pace. A token is a word with the white space
-before it.
+Independent of HTTP, JSON and timing. A token is a word with the white space before it.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from random import Random
 _SENTENCES = 6
 _QUOTED_WORDS = 9
 
-# The manner of an answer: words to look for in the system prompt, openings, further sentences.
+# The manners of answers: a pattern for the system prompt, first sentences, further sentences.
 _MANNERS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "inventive": (
         r"inventive|creativ|imagin|analog|metaphor|playful|original",
@@ -113,7 +112,7 @@ _QUESTION = re.compile(r"question|user|asked|prompt|task", re.I)
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What the text depends on. `earlier` is the user's message before `question`."""
+    """The input for a text. `earlier` is the user's message before `question`."""
 
     system: str
     question: str
@@ -124,8 +123,8 @@ class Prompt:
 
 @lru_cache(maxsize=512)
 def answer_tokens(prompt: Prompt, length: int | None = None) -> tuple[str, ...]:
-    """Return the answer to `prompt`: `length` tokens exactly, or as many as come naturally."""
-    # Not for secrecy: the same prompt has to give the same words.
+    """Return the answer to `prompt`: exactly `length` tokens, or a few sentences."""
+    # Deterministic: the same prompt always results in the same words.
     random = Random(repr(prompt))  # noqa: S311
     sections = _parse_sections(prompt.question) if _COMBINE.search(prompt.system) else []
     sentences = (
@@ -143,17 +142,17 @@ def answer_tokens(prompt: Prompt, length: int | None = None) -> tuple[str, ...]:
 
 @lru_cache(maxsize=1024)
 def split_tokens(text: str) -> tuple[str, ...]:
-    """Split `text` into words with their leading white space; joined they are `text` again."""
+    """Split `text` into words with their leading white space; they join to `text` again."""
     return tuple(re.findall(r"\s*\S+", text))
 
 
 def count_tokens(text: str) -> int:
-    """Return how many tokens `text` has."""
+    """Return the number of tokens in `text`."""
     return len(text.split())
 
 
 def _generate_single(prompt: Prompt, random: Random) -> Iterator[str]:
-    """Yield the sentences of one agent's answer, without end."""
+    """Yield the sentences of an agent's answer, endlessly."""
     _, openings, sentences = _MANNERS[_detect_manner(prompt.system)]
     topic = _extract_topic(prompt.question)
     yield random.choice(openings).format(topic=topic)
@@ -166,7 +165,7 @@ def _generate_single(prompt: Prompt, random: Random) -> Iterator[str]:
 def _generate_combined(
     sections: Sequence[tuple[str, str]], prompt: Prompt, random: Random
 ) -> Iterator[str]:
-    """Yield the sentences of an answer that quotes each of the others, without end."""
+    """Yield the sentences of a combiner's answer, which quotes all other answers, endlessly."""
     questions = [text for name, text in sections if _QUESTION.search(name)]
     answers = [(name, text) for name, text in sections if not _QUESTION.search(name)]
     topic = _extract_topic(questions[0] if questions else "the question")
@@ -183,7 +182,7 @@ def _mention_instructions(prompt: Prompt) -> Iterator[str]:
 
 
 def _repeat(sentences: Sequence[str], topic: str, random: Random) -> Iterator[str]:
-    """Yield `sentences` in a drawn order, again and again, returning to the topic in between."""
+    """Yield `sentences` in random order repeatedly, each time followed by one on the topic."""
     order = random.sample(sentences, len(sentences))
     while True:
         yield from order
@@ -198,7 +197,7 @@ def _detect_manner(system: str) -> str:
 
 
 def _extract_topic(question: str) -> str:
-    """Return what a question is about: itself, shortened and without its lead-in."""
+    """Return the topic of a question: its first words, without the lead-in."""
     words = _LEAD_IN.sub("", question.strip()).rstrip("?!. ").split()
     return " ".join(words[:10]) or "this"
 
@@ -210,7 +209,7 @@ def _quote_start(text: str) -> str:
 
 
 def _parse_sections(text: str) -> list[tuple[str, str]]:
-    """Return (name, text) of each section of a combiner's prompt, the question among them."""
+    """Return (name, text) of each section of a combiner's prompt, including the question."""
     tagged = [
         (_name_tag(match["tag"], match["name"]), match["text"].strip())
         for match in _TAGGED.finditer(text)
@@ -227,6 +226,6 @@ def _parse_sections(text: str) -> list[tuple[str, str]]:
 
 
 def _name_tag(tag: str, attributes: str) -> str:
-    """Return what a tag is called: the first value among its attributes, or else its own name."""
+    """Return the value of a tag's first attribute, or the tag itself if it has none."""
     value = re.search(r"""=\s*["']?([^"'>]+)""", attributes)
     return value[1] if value else tag

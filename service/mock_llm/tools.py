@@ -1,6 +1,6 @@
-"""Tools and answer formats as the mock sees them, and JSON that fits a schema.
+"""Tools and response formats in requests to the mock, and sample values for JSON schemas.
 
-Knows a small part of JSON Schema: what tools' arguments and structured answers are made of.
+Supports the part of JSON Schema that tools' arguments and structured answers use.
 Source: https://platform.openai.com/docs/guides/function-calling
 """
 
@@ -16,7 +16,7 @@ _MAX_DEPTH = 20  # a schema may contain itself
 
 
 class MockFunction(Struct):
-    """What a tool is called, and the schema of its arguments."""
+    """The name of a tool and the schema of its arguments."""
 
     name: _Name
     description: str | None = None
@@ -25,7 +25,7 @@ class MockFunction(Struct):
 
 
 class MockTool(Struct):
-    """A tool that is offered."""
+    """A tool that the request offers."""
 
     type: Literal["function"]
     function: MockFunction
@@ -36,7 +36,7 @@ class _ToolName(Struct):
 
 
 class NamedTool(Struct):
-    """The tool that is to be called."""
+    """The tool that the request wants to be called."""
 
     type: Literal["function"]
     function: _ToolName
@@ -48,7 +48,7 @@ class _Call(Struct):
 
 
 class CalledTool(Struct):
-    """A call in an assistant's message; `arguments` is JSON."""
+    """A tool call in an assistant's message; `arguments` is JSON."""
 
     id: str
     type: Literal["function"]
@@ -56,11 +56,11 @@ class CalledTool(Struct):
 
 
 class TextFormat(Struct, tag="text", tag_field="type"):
-    """An answer in words."""
+    """An answer in plain text."""
 
 
 class ObjectFormat(Struct, tag="json_object", tag_field="type"):
-    """An answer that is some JSON object."""
+    """An answer that is any JSON object."""
 
 
 class _Schema(Struct):
@@ -70,7 +70,7 @@ class _Schema(Struct):
 
 
 class SchemaFormat(Struct, tag="json_schema", tag_field="type"):
-    """An answer that fits a schema."""
+    """An answer that matches a schema."""
 
     json_schema: _Schema
 
@@ -79,7 +79,7 @@ ResponseFormat = TextFormat | ObjectFormat | SchemaFormat
 
 
 def make_sample(schema: Mapping[str, Any], text: str) -> Any:
-    """Return a value that fits `schema`; its strings are `text` where they may be anything."""
+    """Return a value that matches `schema`; unrestricted strings are `text`."""
     return _make_sample(schema, schema, text, 0)
 
 
@@ -103,15 +103,15 @@ def _make_sample(schema: Mapping[str, Any], root: Mapping[str, Any], text: str, 
             name: _make_sample(each, root, text, depth + 1) for name, each in properties.items()
         }
     if kind == "array":
-        wanted = schema.get("minItems", 0 if depth > _MAX_DEPTH // 2 else 1)
-        return [_make_sample(schema.get("items", {}), root, text, depth + 1) for _ in range(wanted)]
+        length = schema.get("minItems", 0 if depth > _MAX_DEPTH // 2 else 1)
+        return [_make_sample(schema.get("items", {}), root, text, depth + 1) for _ in range(length)]
     plain = {"integer": schema.get("minimum", 7), "number": schema.get("minimum", 1.5)}
     plain |= {"boolean": True, "null": None, "string": text[: schema.get("maxLength")]}
     return plain.get(kind, text)
 
 
 def _resolve_reference(reference: str, root: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the schema at a reference like `#/$defs/step`; an unknown one fits anything."""
+    """Return the schema at a reference like `#/$defs/step`; an empty one if it is unknown."""
     found: Any = root
     for name in reference.removeprefix("#").strip("/").split("/"):
         if name:

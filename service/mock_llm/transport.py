@@ -1,7 +1,7 @@
-"""The mock LLM: OpenAI's REST protocol answered in-process, under the real HTTP client.
+"""The mock LLM: OpenAI's REST API in process, below the real HTTP client.
 
-MockLLM is the server's side without a network: it routes, counts, and decides whom a fault hits.
-MockTransport plays its plans to httpx; `mock_server` plays them over a socket.
+MockLLM is the server without a network: it routes and counts requests, and decides which get a
+fault. MockTransport plays its plans to httpx; `server.py` plays them on a socket.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _MODELS_CREATED = 1_700_000_000
 
 
 class MockLLM:
-    """A model server that never needs a key.
+    """A model server that needs no key.
 
-    `requests` counts what came in, `open_streams` the responses not yet over, `closed_early` those
-    that the client gave up. `seed` and `pace` hold where a request does not say otherwise.
+    `requests` counts all requests, `open_streams` the responses that have not ended,
+    `closed_early` those that the client closed. A request can override `seed` and `pace`.
     """
 
     def __init__(
@@ -45,10 +45,10 @@ class MockLLM:
         self._seed = seed
         self._pace = pace or TokenPace()
         self._models = tuple(models)
-        self._asked: Counter[tuple[str, str]] = Counter()
+        self._questions: Counter[tuple[str, str]] = Counter()
 
     def respond(self, method: str, path: str, body: bytes) -> Plan:
-        """Return the plan of the response to a request; `path` is without its query."""
+        """Return the plan of the response to a request; `path` excludes the query."""
         self.requests += 1
         answer: Callable[[bytes], Plan]
         if path.endswith("/chat/completions"):
@@ -65,12 +65,12 @@ class MockLLM:
         except BadRequestError as error:
             return error_plan(400, error.message, param=error.param)
 
-    def opened(self) -> None:
-        """Count a response that begins to be played."""
+    def record_start(self) -> None:
+        """Count the start of a response."""
         self.open_streams += 1
 
-    def closed(self, *, early: bool) -> None:
-        """Count a response that is over; `early` if the client did not wait for its end."""
+    def record_end(self, *, early: bool) -> None:
+        """Count the end of a response; `early` if the client closed it."""
         self.open_streams -= 1
         self.closed_early += early
 
@@ -91,16 +91,16 @@ class MockLLM:
         return plan_call(call)
 
     def _fault_hits(self, request: MockRequest, script: Script) -> bool:
-        """Tell whether this request gets the fault; `times` counts the same question again."""
+        """Return whether this request gets the fault; `times` counts repeated questions."""
         if script.times is None and script.rate == 1.0:
             return True
         key = request.model, request.question
-        self._asked[key] += 1
-        asked = self._asked[key]
-        if script.times is not None and asked > script.times:
+        self._questions[key] += 1
+        number = self._questions[key]
+        if script.times is not None and number > script.times:
             return False
         seed = script.seed if script.seed is not None else self._seed
-        return Random(f"{seed} {asked} {key}").random() < script.rate  # noqa: S311
+        return Random(f"{seed} {number} {key}").random() < script.rate  # noqa: S311
 
     def _list_models(self, _: bytes) -> Plan:
         models = [
@@ -118,22 +118,24 @@ class MockTransport(httpx.AsyncBaseTransport):
 
     @property
     def requests(self) -> int:
-        """How many requests came in."""
+        """The number of requests."""
         return self.mock.requests
 
     @property
     def open_streams(self) -> int:
-        """How many responses are neither over nor closed."""
+        """The number of responses that have neither ended nor been closed."""
         return self.mock.open_streams
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Return the response once its headers would have come.
+        """Return the response at the time when its headers are due.
 
         Raises httpx.ConnectError when the script refuses the connection.
         """
         plan = self.mock.respond(request.method, request.url.path, await request.aread())
         if plan.status is None and plan.end is End.RESET:
-            raise httpx.ConnectError("The mock was told to refuse the connection.", request=request)
+            raise httpx.ConnectError(
+                "The mock refused the connection, as scripted.", request=request
+            )
         stream = _PlayedStream(plan, self.mock, request)
         try:
             if plan.status is None:
@@ -146,7 +148,7 @@ class MockTransport(httpx.AsyncBaseTransport):
 
 
 class _PlayedStream(httpx.AsyncByteStream):
-    """The body of a plan, at its pace; closing it before its end counts as given up."""
+    """The body of a plan, with its delays; closing it before its end counts as closed early."""
 
     def __init__(self, plan: Plan, mock: MockLLM, request: httpx.Request) -> None:
         self._plan = plan
@@ -154,7 +156,7 @@ class _PlayedStream(httpx.AsyncByteStream):
         self._request = request
         self._ended = False
         self._closed = False
-        mock.opened()
+        mock.record_start()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         loop = asyncio.get_running_loop()
@@ -164,16 +166,18 @@ class _PlayedStream(httpx.AsyncByteStream):
             due += step.delay_s
             await asyncio.sleep(max(0.0, due - loop.time()))
             left -= 1
-            # Before the yield: a client may stop reading at [DONE], which is not giving up.
+            # Before the yield: a client may stop reading after [DONE], which is no early close.
             self._ended = left == 0 and self._plan.end is End.CLEAN
             yield step.data
         if self._plan.end is End.HANG:
             await asyncio.Event().wait()
         self._ended = True
         if self._plan.end is End.RESET:
-            raise httpx.ReadError("The mock was told to reset.", request=self._request)
+            raise httpx.ReadError(
+                "The mock reset the connection, as scripted.", request=self._request
+            )
 
     async def aclose(self) -> None:
         if not self._closed:
             self._closed = True
-            self._mock.closed(early=not self._ended)
+            self._mock.record_end(early=not self._ended)

@@ -1,6 +1,6 @@
-"""The mock's bytes: OpenAI's chunks, completions and errors, and the plan of when to send them.
+"""The mock's wire format: OpenAI's chunks, completions and errors, and plans to send them.
 
-Knows the wire format; not what is said, nor how it goes wrong.
+Independent of the text of answers and of faults.
 Source: https://platform.openai.com/docs/api-reference/chat-streaming
 """
 
@@ -30,7 +30,7 @@ encode = msgspec.json.Encoder().encode
 
 
 class End(Enum):
-    """How a plan ends once its steps are sent."""
+    """The end of a plan after its steps: complete, reset connection, or no end."""
 
     CLEAN = "clean"
     RESET = "reset"
@@ -38,7 +38,7 @@ class End(Enum):
 
 
 class Step(NamedTuple):
-    """Bytes to send `delay_s` after the step before."""
+    """Bytes to send `delay_s` after the previous step."""
 
     delay_s: float
     data: bytes
@@ -46,10 +46,9 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A whole response. Without a status there is none: the connection breaks or hangs.
+    """A complete response. Without a status there is no response: the connection breaks or hangs.
 
-    `wait_s` passes before the status line. Without a content-length the length is not known
-    beforehand.
+    `wait_s` passes before the status line. Without a content-length the body is chunked.
     """
 
     status: int | None
@@ -60,7 +59,7 @@ class Plan:
 
 
 class MockToolCall(NamedTuple):
-    """A call of a tool; its arguments come in pieces."""
+    """A tool call, with its arguments in pieces."""
 
     id: str
     name: str
@@ -69,9 +68,9 @@ class MockToolCall(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MockReply:
-    """A model's answer, before it is bytes: tokens, or calls of tools.
+    """A model's answer before encoding: tokens, or tool calls.
 
-    `delays` are those before each token or piece, at least one.
+    `delays` are the seconds before each token or piece, at least one.
     """
 
     id: str
@@ -85,12 +84,12 @@ class MockReply:
 
     @property
     def pieces(self) -> int:
-        """How many tokens it took."""
+        """The number of tokens."""
         return len(self.tokens) + sum(len(call.pieces) for call in self.calls)
 
 
 def json_plan(status: int, document: Any, *headers: tuple[str, str], wait_s: float = 0.0) -> Plan:
-    """Return the plan of a response in one piece."""
+    """Return the plan of a response with a JSON body."""
     body = encode(document)
     length = ("content-length", str(len(body)))
     return Plan(status, (JSON_TYPE, length, *headers), [Step(0.0, body)], wait_s=wait_s)
@@ -99,12 +98,12 @@ def json_plan(status: int, document: Any, *headers: tuple[str, str], wait_s: flo
 def error_plan(
     status: int, message: str, *headers: tuple[str, str], param: str | None = None
 ) -> Plan:
-    """Return the plan of a response that is OpenAI's error object."""
+    """Return the plan of a response with OpenAI's error object."""
     return json_plan(status, error_document(status, message, param), *headers)
 
 
 def error_document(status: int, message: str, param: str | None = None) -> dict[str, Any]:
-    """Return OpenAI's error object; type and code as it gives them for `status`."""
+    """Return OpenAI's error object, with the type and code that OpenAI uses for `status`."""
     default = "server_error" if status >= 500 else "invalid_request_error"
     kind, code = _ERROR_KINDS.get(status, (default, None))
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
@@ -132,16 +131,16 @@ def completion_document(reply: MockReply) -> dict[str, Any]:
 
 
 def chunk_steps(reply: MockReply, wants_usage: bool) -> list[Step]:
-    """Return the steps of a streamed answer: role, tokens, finish, usage if wanted, [DONE].
+    """Return the steps of a streamed answer: role, tokens, finish, usage if requested, [DONE].
 
-    The role comes together with the first token.
+    The role is sent together with the first token.
     """
     fields = b"data: " + encode(_common_fields(reply, "chat.completion.chunk"))[:-1]
     head = fields + b',"choices":[{"index":0,"delta":'
     tail = (b',"usage":null' if wants_usage else b"") + b"}\n\n"
     open_end = b',"logprobs":null,"finish_reason":null}]' + tail
-    said = b"null" if reply.calls else b'""'
-    role = head + b'{"role":"assistant","content":' + said + b',"refusal":null}' + open_end
+    content = b"null" if reply.calls else b'""'
+    role = head + b'{"role":"assistant","content":' + content + b',"refusal":null}' + open_end
     steps = [Step(reply.delays[0], role)]
     gaps = (0.0, *reply.delays[1:])
     steps += [
@@ -158,7 +157,7 @@ def chunk_steps(reply: MockReply, wants_usage: bool) -> list[Step]:
 
 
 def _encode_deltas(reply: MockReply) -> Sequence[bytes]:
-    """Return what each token or piece is on the wire; a call's first piece brings its name."""
+    """Return the encoded delta of each token or piece; a call's first delta has its name."""
     if not reply.calls:
         return _encode_tokens(tuple(reply.tokens))
     deltas = []

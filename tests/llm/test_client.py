@@ -172,7 +172,7 @@ async def test_what_arrived_before_a_stream_broke_is_kept() -> None:
 
 
 async def test_an_error_object_inside_a_stream_is_a_failure_with_its_message() -> None:
-    with pytest.raises(UpstreamFailed, match="told to fail"):
+    with pytest.raises(UpstreamFailed, match="as scripted"):
         await hear(mock(), a_call(model(fault="error_object")))
 
 

@@ -103,6 +103,7 @@ ENSEMBLES: Mapping[str, Table] = {
         "min_answers": 2,
     },
     "both-bad": {"agents": ["bad-status", "bad-cut"], "combiner": "llm-combine"},
+    "all-degraded": {"agents": ["llm-1", "bad-busy"], "combiner": "bad-status"},
     "combiner-stands-in": {"agents": ["llm-1", "llm-2"], "combiner": "stand-in"},
     **{
         f"one-{name}": {"agents": ["llm-1", f"bad-{name}"], "combiner": "llm-combine"}

@@ -62,6 +62,14 @@ async def test_a_failed_run_logs_why(api: Api, service: Process) -> None:
     assert line["error_type"] == "too_few_answers"
 
 
+async def test_a_degraded_run_logs_its_reasons_and_the_missing_agents(
+    api: Api, service: Process
+) -> None:
+    run_id = (await api.ask(ensemble="all-degraded"))[0].run_id
+    line = await logged(service, logger="service.run", run_id=run_id)
+    assert (line["degraded_by"], line["missing"]) == ("agents,combiner", "bad-busy")
+
+
 async def test_a_client_that_left_is_marked(hasty: Api, impatient: Process) -> None:
     run_id = await hasty.started(ensemble="endless")
     line = await logged(impatient, logger="access", run_id=run_id, path="/api/process")
@@ -139,6 +147,12 @@ async def test_the_metrics_count_what_happened(measured: Page) -> None:
     assert measured(runs, workflow="endless", outcome="cancelled") == 1
     assert measured(runs, workflow="hung", outcome="cancelled") == 1
     assert measured(runs) == 11
+
+    degraded = "fanout_degraded_runs_total"
+    assert measured(degraded, workflow="one-status", reason="agents") == 1
+    assert measured(degraded, workflow="mute-straggler", reason="agents") == 1
+    assert measured(degraded, workflow="combiner-status", reason="combiner") == 1
+    assert measured(degraded) == 3
 
     agents = "fanout_agent_outcomes_total"
     assert measured(agents, agent="llm-2", outcome="answered") == 3 + 1

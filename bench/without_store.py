@@ -37,7 +37,7 @@ class NoTables:
     async def get(self, *_: object) -> None:
         return None
 
-    async def beat(self, *_: object) -> bool:
+    async def register(self, *_: object) -> bool:
         return True
 
     def __getattr__(self, name: str) -> Any:

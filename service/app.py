@@ -99,17 +99,17 @@ def create_app(
         tokens=open_counter(settings.redis, telemetry),
     )
     store = store or open_store(settings, telemetry)
-    keeping = Worker(settings, store, tools)
+    worker = Worker(settings, store, tools)
     sockets = websocket.Sockets()
-    quart = _quart(settings, keeping.runs, store, telemetry)
-    chat_completions.install(quart, keeping.runs, tools.catalog)
-    responses.install(quart, keeping.runs, store.runs, tools.catalog)
+    quart = _quart(settings, worker.runs, store, telemetry)
+    chat_completions.install(quart, worker.runs, tools.catalog)
+    responses.install(quart, worker.runs, store.runs, tools.catalog)
     origins = Origins(settings.allowed_origins)
-    websocket.install(quart, keeping.runs, sockets, origins)
+    websocket.install(quart, worker.runs, sockets, origins)
     if settings.allowed_origins:
         cors.install(quart, origins)
     watch = partial(ensembles.watch, lambda catalog: _label(telemetry, catalog))
-    _lifespan(quart, [pace.adapt, telemetry.health.watch, watch], keeping)
+    _lifespan(quart, [pace.adapt, telemetry.health.watch, watch], worker)
 
     @quart.after_serving
     async def end() -> None:
@@ -122,7 +122,7 @@ def create_app(
         ensembles=ensembles,
         telemetry=telemetry,
         store=store,
-        runs=keeping.runs,
+        runs=worker.runs,
         sockets=sockets,
         asgi=LingeringClose(telemetry.middleware(SendTimeout(quart, settings.send_timeout_s))),
     )
@@ -182,20 +182,20 @@ def _quart(settings: Settings, runs: Runs, store: Store, telemetry: Telemetry) -
 
 
 def _lifespan(
-    app: Quart, watches: Sequence[Callable[[], Coroutine[None, None, None]]], keeping: Worker
+    app: Quart, watches: Sequence[Callable[[], Coroutine[None, None, None]]], worker: Worker
 ) -> None:
     tasks: list[asyncio.Task[None]] = []
 
     @app.before_serving
     async def begin() -> None:
-        await keeping.begin()
+        await worker.start()
         tasks.extend(asyncio.create_task(watch()) for watch in watches)
 
     @app.after_serving
     async def end() -> None:
         for task in tasks:
             task.cancel()
-        await keeping.end()
+        await worker.stop()
 
 
 def _transport(settings: Settings) -> httpx.AsyncBaseTransport:

@@ -18,8 +18,8 @@ from service.llm.tokens.counter import TokenCounter
 from service.runs.journal.journal import Journal
 from service.runs.journal.pending import PendingEvents
 from service.runs.log import RunLog
-from service.runs.projections.rows import answer_of, ending_of, last_answers
-from service.runs.projections.summary import state_of
+from service.runs.projections.rows import make_agent_answer, make_final_answers, make_run_end
+from service.runs.projections.summary import get_end_state
 from service.runs.run import LiveRun, Run
 from service.store.records import NewRun
 from service.strategies import STRATEGIES, Kit
@@ -63,7 +63,7 @@ class Launcher:
         self._journal = journal
         self._grace_s = grace_s
 
-    def begin(self, order: PreparedRun) -> tuple[LiveRun, PendingEvents]:
+    def launch(self, order: PreparedRun) -> tuple[LiveRun, PendingEvents]:
         """Set a run to work and return it with what keeps it."""
         opening, ensemble, ask = order.opening, order.ensemble, order.opening.ask
         kept = order.kept  # all that stays of the order: it holds the ensemble as text
@@ -90,7 +90,7 @@ class Launcher:
 
         async def emit(event: Event) -> None:
             append(event)
-            answer = answer_of(run.id, run.owner, event)
+            answer = make_agent_answer(run.id, run.owner, event)
             if answer:
                 self._journal.add_answer(answer)
 
@@ -99,7 +99,7 @@ class Launcher:
             self._account(run, final)
 
         strategy = STRATEGIES[ensemble.strategy]
-        run.begin(strategy.run(ask, kit, emit), timeout_s, conclude)
+        run.start(strategy.run(ask, kit, emit), timeout_s, conclude)
         return run, pending
 
     def _kit(self, order: PreparedRun, workflow: Workflow, timeout_s: float) -> Kit:
@@ -120,13 +120,13 @@ class Launcher:
         self, run: LiveRun, pending: PendingEvents, final: RunFinished | RunFailed, kept: timedelta
     ) -> None:
         events = [*run.log.after(0), final]
-        for answer in last_answers(run.id, run.owner, final):
+        for answer in make_final_answers(run.id, run.owner, final):
             self._journal.add_answer(answer)
-        ending = ending_of(run.id, run.owner, events, datetime.now(UTC), kept)
+        ending = make_run_end(run.id, run.owner, events, datetime.now(UTC), kept)
         await self._journal.end(pending, final, ending, run.workflow)
 
     def _account(self, run: LiveRun, final: RunFinished | RunFailed) -> None:
-        outcome = state_of(final)
+        outcome = get_end_state(final)
         failure = final if isinstance(final, RunFailed) else None
         answer = final if isinstance(final, RunFinished) else None
         missing = [each.agent for each in answer.missing] if answer else []

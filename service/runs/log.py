@@ -19,7 +19,7 @@ class RunLog:
 
     def __init__(self, events: Sequence[Event] = ()) -> None:
         self._events = list(events)
-        self._hung_up = False
+        self._is_released = False
         self._readers: set[Reader] = set()
 
     def append(self, event: Event) -> None:
@@ -30,16 +30,16 @@ class RunLog:
         for reader in self._readers:
             reader.wake(at_once=event.final)
 
-    def hang_up(self) -> None:
+    def release_readers(self) -> None:
         """Let readers go although more may come: not from here."""
-        self._hung_up = True
+        self._is_released = True
         for reader in self._readers:
             reader.wake(at_once=True)
 
     @property
-    def over(self) -> bool:
+    def is_over(self) -> bool:
         """Whether readers have nothing to wait for."""
-        return self._hung_up or self.finished
+        return self._is_released or self.finished
 
     @property
     def finished(self) -> bool:
@@ -98,7 +98,7 @@ class Reader:
         """Return everything new, as soon as there is something; `seq` is then its last number."""
         self.delivered = self.seq
         events = self._log.after(self.seq)
-        if not events and not self._log.over:
+        if not events and not self._log.is_over:
             self._waiter = self._loop.create_future()
             try:
                 await self._waiter
@@ -107,7 +107,7 @@ class Reader:
             events = self._log.after(self.seq)
         self._last = self._loop.time()
         if not events:
-            return Silence.END if self._log.over else Silence.KEEP_ALIVE
+            return Silence.END if self._log.is_over else Silence.KEEP_ALIVE
         self._flush()
         self.seq += len(events)
         return events

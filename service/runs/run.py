@@ -27,17 +27,17 @@ _FIRST_READER_S = 5.0  # at least; a response needs a moment to begin
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class StopReason:
     """Why a run was stopped before its end."""
 
     code: str
     message: str
 
 
-CANCELLED = Stop("cancelled", "The run was cancelled.")
-ABANDONED = Stop("abandoned", "Nobody was reading any more, so the run was stopped.")
-SHUTTING_DOWN = Stop("shutting_down", "The service is shutting down; please ask again.")
-INTERRUPTED = Stop(
+CANCELLED = StopReason("cancelled", "The run was cancelled.")
+ABANDONED = StopReason("abandoned", "Nobody was reading any more, so the run was stopped.")
+SHUTTING_DOWN = StopReason("shutting_down", "The service is shutting down; please ask again.")
+INTERRUPTED = StopReason(
     "interrupted", "The service stopped before the run had ended; what it had by then is kept."
 )
 
@@ -90,16 +90,16 @@ class LiveRun(Run):
     def __init__(self, known: Run, kit: Kit, grace_s: float) -> None:
         super().__init__(**vars(known))
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._stopped: Stop | None = None
+        self._stopped: StopReason | None = None
         self.workflow = kit.workflow
         self._kit = kit
         self._work: asyncio.Task[Answer] | None = None
         self._grace_s = grace_s
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
-        self._leaving: asyncio.TimerHandle | None = None
+        self._abandonment: asyncio.TimerHandle | None = None
         # Also for the first reader: a client can vanish before its response begins.
-        self._leave_in(max(grace_s, _FIRST_READER_S))
+        self._abandon_after(max(grace_s, _FIRST_READER_S))
 
     @property
     def elapsed_ms(self) -> float:
@@ -109,27 +109,27 @@ class LiveRun(Run):
     def attach(self) -> None:
         """Note a reader; the run no longer waits for one."""
         super().attach()
-        self._stay()
+        self._cancel_abandonment()
 
     def detach(self) -> None:
         """Note that a reader left. After the last one the run lives on for the grace."""
         super().detach()
         if not self.readers:
-            self.keep_for(self._grace_s)
+            self.extend(self._grace_s)
 
-    def keep_for(self, seconds: float) -> None:
+    def extend(self, seconds: float) -> None:
         """Go on for `seconds` with nobody reading here, a run in the background to its end."""
         if self._work is not None and not self.readers:
-            self._stay()
-            self._leave_in(seconds)
+            self._cancel_abandonment()
+            self._abandon_after(seconds)
 
-    def stop(self, why: Stop) -> None:
+    def stop(self, why: StopReason) -> None:
         """Cancel the work; the final event says `why`. Does nothing once the run has ended."""
         if self._work is not None and not self._work.done() and self._stopped is None:
             self._stopped = why
             self._work.cancel()
 
-    def begin(
+    def start(
         self,
         work: Coroutine[None, None, Answer],
         timeout_s: float,
@@ -141,17 +141,17 @@ class LiveRun(Run):
         A callback, not a task that waits: 2 KB less for each open run.
         """
 
-        def worked(work: asyncio.Task[Answer]) -> None:
+        def on_work_done(work: asyncio.Task[Answer]) -> None:
             timeout.cancel()
-            self._stay()
+            self._cancel_abandonment()
             self._work = None
             final = self._final_event(work)
             self._end = self._loop.create_task(self._conclude(final, conclude))
 
-        late = Stop("run_timeout", f"The run did not finish within {timeout_s:g} s.")
+        late = StopReason("run_timeout", f"The run did not finish within {timeout_s:g} s.")
         timeout = self._loop.call_at(self._kit.deadline, self.stop, late)
         self._work = self._loop.create_task(work)
-        self._work.add_done_callback(worked)
+        self._work.add_done_callback(on_work_done)
 
     async def _conclude(
         self,
@@ -164,14 +164,14 @@ class LiveRun(Run):
             self.log.append(final)
             self.ended.set_result(None)
 
-    def _leave_in(self, seconds: float) -> None:
+    def _abandon_after(self, seconds: float) -> None:
         if not self.particulars.background:
-            self._leaving = self._loop.call_later(seconds, self.stop, ABANDONED)
+            self._abandonment = self._loop.call_later(seconds, self.stop, ABANDONED)
 
-    def _stay(self) -> None:
-        if self._leaving:
-            self._leaving.cancel()
-            self._leaving = None
+    def _cancel_abandonment(self) -> None:
+        if self._abandonment:
+            self._abandonment.cancel()
+            self._abandonment = None
 
     def _final_event(self, work: asyncio.Task[Answer]) -> RunFinished | RunFailed:
         error = None if work.cancelled() else work.exception()

@@ -44,9 +44,9 @@ class Runs:
         self._tools = tools
         self._limits = limits
         self._tables = tables
-        self._shelf = StoredRuns(tables)
+        self._stored_runs = StoredRuns(tables)
         self._intake = Intake(tables, limits, worker_id)
-        self._workshop = Launcher(tools, journal, limits.detach_grace_s)
+        self._launcher = Launcher(tools, journal, limits.detach_grace_s)
         self._open: dict[str, LiveRun] = {}  # until their end is in the database
         self._opening = 0
         self._read: set[Run] = set()  # those with a reader here
@@ -81,12 +81,12 @@ class Runs:
 
         Raises RequestError 404, or 410 when its events are no longer kept.
         """
-        run = await self.look(run_id, owner)
+        run = await self.get(run_id, owner)
         if isinstance(run, StoredRun):
             raise RequestError("run_expired", "The events of this run are no longer kept.")
         return run
 
-    async def look(self, run_id: str, owner: str) -> Run | StoredRun:
+    async def get(self, run_id: str, owner: str) -> Run | StoredRun:
         """Return a run of `owner`; without its log when its events are no longer kept.
 
         Raises RequestError 404.
@@ -94,7 +94,7 @@ class Runs:
         run = self._open.get(run_id)
         if run is not None and run.owner == owner:
             return run
-        return await self._shelf.bring(await self._stored(run_id, owner))
+        return await self._stored_runs.load(await self._stored(run_id, owner))
 
     @contextmanager
     def reading(self, run: Run, after: int = 0) -> Iterator[Reader]:
@@ -138,17 +138,17 @@ class Runs:
             await self._tables.request_stop(run.owner, run.id)
             with self.reading(run, len(run.log)), suppress(TimeoutError):
                 async with asyncio.timeout(_CANCEL_S):
-                    while not run.log.over:
+                    while not run.log.is_over:
                         await asyncio.sleep(0.05)
 
-    async def stop_all(self, owner: str, run_ids: Iterable[str]) -> None:
+    async def cancel_all(self, owner: str, run_ids: Iterable[str]) -> None:
         """Cancel several runs of `owner`, wherever they are worked on."""
         for run_id in run_ids:
-            run = await self.look(run_id, owner)
+            run = await self.get(run_id, owner)
             if isinstance(run, Run):
                 await self.cancel(run)
 
-    def hear(self, signals: Iterable[Signal]) -> None:
+    def apply_signals(self, signals: Iterable[Signal]) -> None:
         """Do what other processes ask of runs that this one works on."""
         for signal in signals:
             run = self._open.get(signal.run_id)
@@ -157,15 +157,15 @@ class Runs:
             elif run and signal.watched_until:
                 watched_s = (signal.watched_until - datetime.now(UTC)).total_seconds()
                 if watched_s > 0:  # what was said stays there, and is heard again and again
-                    run.keep_for(watched_s + self._limits.detach_grace_s)
+                    run.extend(watched_s + self._limits.detach_grace_s)
 
-    def interrupt(self) -> None:
+    def interrupt_all(self) -> None:
         """Stop every run: another process has ended them in the store already."""
         for run in self._open.values():
             run.stop(INTERRUPTED)
 
     @property
-    def working(self) -> int:
+    def open_count(self) -> int:
         """How many runs this process works on."""
         return len(self._open)
 
@@ -189,7 +189,7 @@ class Runs:
                 break
             await asyncio.sleep(0.02)
         for read in self._read:  # those that another process works on
-            read.log.hang_up()
+            read.log.release_readers()
 
     @property
     def _is_busy(self) -> bool:
@@ -222,7 +222,7 @@ class Runs:
             if key and taken.fingerprint not in (None, key.fingerprint):
                 raise _reused()
             return await self.find(taken.run_id, ask.owner)
-        run, pending = self._workshop.begin(order)
+        run, pending = self._launcher.launch(order)
         self._open[run.id] = run
         pending.end_committed.add_done_callback(lambda _: self._open.pop(run.id))
         return run

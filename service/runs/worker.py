@@ -1,4 +1,4 @@
-"""Runs and what keeps them: spool, journal, recovery, upkeep, put together, begun and ended."""
+"""One worker: a process's runs with their spool, journal, recovery and maintenance."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from service.ids import new_id
 from service.runs.journal.journal import Journal
 from service.runs.journal.spool import Spool
 from service.runs.launcher import RunDependencies
+from service.runs.recovery.heartbeat import Heartbeat
 from service.runs.recovery.maintenance import Maintenance
 from service.runs.recovery.recovery import Recovery
 from service.runs.runs import Runs
@@ -22,16 +23,18 @@ from service.store.store import Store
 _log = logging.getLogger(__name__)
 
 _MIGRATE_EVERY_S = 2.0
-_SETTLE_S = 5.0  # for what is not committed yet when everything else has ended
+_SETTLE_S = 5.0  # for the last commits, after every run has ended
 
 
 class Worker:
-    """One process's part in keeping runs. `runs` is what it is all for."""
+    """Builds, starts and stops all that `runs` of one process need."""
 
-    def __init__(self, settings: Settings, store: Store, tools: RunDependencies) -> None:
+    def __init__(self, settings: Settings, store: Store, dependencies: RunDependencies) -> None:
         worker_id = new_id("worker")
-        # Several databases may share the folder: what one of them lacks is not the other's.
+        # Several databases may share the spool folder. A run that is missing in one of them may
+        # be in another, and its spool must stay.
         folder = settings.spool_dir / parse_url(settings.database).identity
+        telemetry = dependencies.telemetry
         self._settings = settings
         self._store = store
         self._worker_id = worker_id
@@ -39,58 +42,64 @@ class Worker:
         self._journal = Journal(
             store.journal,
             self._spool,
-            tools.pace,
+            dependencies.pace,
             settings.store_timeout_s,
-            tools.telemetry.journal,
+            telemetry.journal,
         )
-        self.runs = Runs(tools, _limits(settings), store.runs, self._journal, worker_id)
-        retention_s = settings.run_retention_s
-        recovery = Recovery(store, folder, worker_id, retention_s, tools.telemetry)
-        self._upkeep = Maintenance(self.runs, recovery, store.workers, worker_id, retention_s)
+        limits = _make_limits(settings)
+        self.runs = Runs(dependencies, limits, store.runs, self._journal, worker_id)
+        heartbeat = Heartbeat(store.workers, worker_id)
+        recovery = Recovery(store, folder, heartbeat, limits.retention_s, telemetry)
+        self._maintenance = Maintenance(
+            self.runs, heartbeat, recovery, store.workers, limits.retention_s
+        )
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def begin(self) -> None:
-        """End what earlier processes left unfinished, then begin to keep what is new."""
+    async def start(self) -> None:
+        """End runs that earlier workers left unfinished, then start the background tasks."""
         self._spool.open()
-        await self._upkeep.start()
-        work = [self._journal.run(), self._upkeep.keep()]
+        await self._maintenance.start()
+        work = [self._journal.run(), self._maintenance.run()]
         if self._settings.migrates_on_start:
-            work.append(self._migrate_later())
+            work.append(self._migrate_when_available())
         self._tasks = [asyncio.create_task(each) for each in work]
 
-    async def end(self) -> None:
-        """Commit what is left; what cannot be stays in the spool for whoever starts next."""
-        settled = await self._journal.settle(_SETTLE_S)
+    async def stop(self) -> None:
+        """Commit the last events; without the database they stay in the spool for the next worker.
+
+        The runs must have ended before (`Runs.drain`).
+        """
+        is_settled = await self._journal.settle(_SETTLE_S)
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)
-        if settled:
+        if is_settled:
             self._spool.close()
-            await self._take_leave()
+            await self._deregister()
         else:
-            _log.error("ended without the database: the last events wait in the spool folder")
+            _log.error("stopped without the database: the last events are in the spool folder")
             self._spool.abandon()
         await self._store.close()
 
-    async def _migrate_later(self) -> None:
-        """Bring the tables to this version when the database was away at start and has come."""
+    async def _migrate_when_available(self) -> None:
+        """Migrate a database that was unavailable at start, once it can be reached."""
         while True:
             await asyncio.sleep(_MIGRATE_EVERY_S)
-            trouble = self._journal.failing
-            if trouble and trouble.reason == "schema":
+            failure = self._journal.failing
+            if failure and failure.reason == "schema":
                 try:
                     await migrate(self._settings.database)
                 except StorageUnavailable as error:
-                    _log.warning("cannot bring the database to this version: %s", error)
+                    _log.warning("cannot migrate the database: %s", error)
 
-    async def _take_leave(self) -> None:
+    async def _deregister(self) -> None:
         try:
-            await self._store.workers.forget(self._worker_id)
+            await self._store.workers.deregister(self._worker_id)
         except StorageUnavailable as error:
-            _log.warning("could not take leave of the database: %s", error)
+            _log.warning("could not deregister this worker: %s", error)
 
 
-def _limits(settings: Settings) -> Limits:
+def _make_limits(settings: Settings) -> Limits:
     return Limits(
         open_runs=settings.max_open_runs,
         exchanges=settings.max_exchanges,

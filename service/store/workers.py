@@ -19,7 +19,7 @@ from service.store.records import Signal, StoredRun
 from service.store.rows import RUN_COLUMNS, stored_run
 from service.store.schema import idempotency_keys, runs, segments, signals, workers
 
-_RUNS_AT_ONCE = 200  # a longer transaction would keep the journal waiting
+_RUNS_PER_TRANSACTION = 200  # a longer transaction would keep the journal waiting
 
 
 class Workers:
@@ -28,11 +28,11 @@ class Workers:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def beat(self, worker_id: str, now: datetime) -> bool:
+    async def register(self, worker_id: str, now: datetime) -> bool:
         """Note that the worker is alive; return whether that was known."""
-        return await self._database.write(partial(_beat, worker_id, now))
+        return await self._database.write(partial(_register, worker_id, now))
 
-    async def signals(self, worker_id: str) -> list[Signal]:
+    async def take_signals(self, worker_id: str) -> list[Signal]:
         """Return what others want of the worker's runs, and forget what asks for a stop."""
         of_worker = signals.c.worker_id == worker_id
         found = await self._rows(sa.select(signals).where(of_worker))
@@ -41,7 +41,7 @@ class Workers:
             await self._change(sa.delete(signals).where(signals.c.run_id.in_(stopped)))
         return [Signal(row.run_id, row.stop, row.watched_until) for row in found]
 
-    async def unfinished(self, worker_id: str) -> list[StoredRun]:
+    async def list_unfinished_runs(self, worker_id: str) -> list[StoredRun]:
         """Return the runs that the worker has not ended, oldest first."""
         rows = await self._rows(
             sa.select(*RUN_COLUMNS)
@@ -50,7 +50,7 @@ class Workers:
         )
         return [stored_run(row) for row in rows]
 
-    async def lost(self, before: datetime, but: str) -> list[str]:
+    async def list_stale(self, before: datetime, except_for: str) -> list[str]:
         """Return the workers, other than `but`, that were not heard of since `before`.
 
         A worker that has unfinished runs and was never heard of is lost, too.
@@ -60,20 +60,20 @@ class Workers:
             runs.c.state == "running", runs.c.worker_id.not_in(sa.select(workers.c.id))
         )
         found = await self._rows(silent.union(unknown))
-        return sorted({row[0] for row in found} - {but})
+        return sorted({row[0] for row in found} - {except_for})
 
-    async def forget(self, worker_id: str) -> None:
+    async def deregister(self, worker_id: str) -> None:
         """Note that the worker is gone for good and left nothing behind."""
         await self._change(sa.delete(workers).where(workers.c.id == worker_id))
 
-    async def expire(self, now: datetime) -> int:
+    async def delete_expired(self, now: datetime) -> int:
         """Delete events and keys whose time is over; return how many runs lost their events."""
         await self._change(sa.delete(idempotency_keys).where(idempotency_keys.c.expires_at <= now))
         expired = 0
         while True:
-            count = await self._database.write(partial(_expire_some, now))
+            count = await self._database.write(partial(_delete_expired_events, now))
             expired += count
-            if count < _RUNS_AT_ONCE:
+            if count < _RUNS_PER_TRANSACTION:
                 return expired
 
     async def _rows(self, statement: Select[Any] | sa.CompoundSelect[Any]) -> Sequence[Row[Any]]:
@@ -90,7 +90,7 @@ class Workers:
         await self._database.write(work)
 
 
-async def _beat(worker_id: str, now: datetime, connection: AsyncConnection) -> bool:
+async def _register(worker_id: str, now: datetime, connection: AsyncConnection) -> bool:
     seen = sa.update(workers).where(workers.c.id == worker_id).values(seen_at=now)
     if (await connection.execute(seen)).rowcount:
         return True
@@ -98,12 +98,12 @@ async def _beat(worker_id: str, now: datetime, connection: AsyncConnection) -> b
     return False
 
 
-async def _expire_some(now: datetime, connection: AsyncConnection) -> int:
+async def _delete_expired_events(now: datetime, connection: AsyncConnection) -> int:
     due = (
         sa.select(runs.c.id)
         .where(runs.c.events_expired.is_(False), runs.c.events_expire_at <= now)
         .order_by(runs.c.events_expire_at)
-        .limit(_RUNS_AT_ONCE)
+        .limit(_RUNS_PER_TRANSACTION)
         # Two workers that tidy up at once each take their own.
         .with_for_update(skip_locked=True)
     )

@@ -57,13 +57,13 @@ async def test_a_reader_flushes_new_events_to_the_spool_before_it_returns_them()
     reader.close()
 
 
-async def test_a_log_that_was_hung_up_lets_its_readers_go_with_what_there_is() -> None:
+async def test_a_log_that_was_is_released_lets_its_readers_go_with_what_there_is() -> None:
     log = RunLog([_text("a")])
     reader = _reader(log)
     waiting = _reader(log, after=1)
     taking = asyncio.create_task(waiting.take())
     await asyncio.sleep(0)
-    log.hang_up()
+    log.release_readers()
     assert await taking is Silence.END
     assert await reader.take() == [_text("a")]
     assert await reader.take() is Silence.END

@@ -49,9 +49,9 @@ def _folder(spools: Path) -> Path:
 async def test_a_process_that_ends_leaves_nothing_behind(tmp_path: Path) -> None:
     async with service() as it:
         process = _process(it, tmp_path)
-        await process.begin()
+        await process.start()
         await _read(process, await process.runs.start(an_ask()))
-        await process.end()
+        await process.stop()
         assert _files(tmp_path) == set()
         assert it.memory.tables.seen == {}
         assert it.memory.the_run.state == "completed"
@@ -62,22 +62,22 @@ async def test_what_could_not_be_committed_is_committed_by_the_next_process(
 ) -> None:
     async with service() as it:
         process = _process(it, tmp_path)
-        await process.begin()
+        await process.start()
         run = await process.runs.start(an_ask())
         it.memory.writing.shut()
         events = await _read(process, run)
         with caplog.at_level(logging.ERROR):
-            await process.end()
-        assert "ended without the database" in caplog.text
+            await process.stop()
+        assert "stopped without the database" in caplog.text
         assert (it.memory.the_run.state, _files(tmp_path)) == ("running", {".a", ".b", ".lock"})
         it.memory.writing.reopen()
 
         successor = _process(it, tmp_path)
-        await successor.begin()
+        await successor.start()
         again = await successor.runs.find(run.id, ME)
         assert await _read(successor, again) == events
         assert isinstance(events[-1], RunFinished)
-        await successor.end()
+        await successor.stop()
         assert _files(tmp_path) == set()
 
 
@@ -85,21 +85,21 @@ async def test_a_process_leaves_no_task_behind(tmp_path: Path) -> None:
     async with service() as it:
         before = asyncio.all_tasks()
         process = _process(it, tmp_path)
-        await process.begin()
+        await process.start()
         await _read(process, await process.runs.start(an_ask()))
-        await process.end()
+        await process.stop()
         assert asyncio.all_tasks() == before
 
 
 async def test_an_end_waits_only_so_long_for_the_database(tmp_path: Path) -> None:
     async with service() as it:
         process = _process(it, tmp_path)
-        await process.begin()
+        await process.start()
         run = await process.runs.start(an_ask())
         it.memory.writing.stall()
         await _read(process, run)
         before = now()
-        await process.end()
+        await process.stop()
         assert now() - before < 10
 
 
@@ -109,13 +109,13 @@ async def test_an_end_waits_only_so_long_for_the_database(tmp_path: Path) -> Non
 async def test_a_process_is_heard_of(tmp_path: Path) -> None:
     async with service() as it:
         process = _process(it, tmp_path)
-        await process.begin()
+        await process.start()
         assert len(it.memory.tables.seen) == 1
         it.memory.age(60)
         (before,) = it.memory.tables.seen.values()
         await asyncio.sleep(6)
         assert next(iter(it.memory.tables.seen.values())) > before
-        await process.end()
+        await process.stop()
 
 
 async def test_expired_events_are_removed_by_the_way(tmp_path: Path) -> None:
@@ -123,16 +123,16 @@ async def test_expired_events_are_removed_by_the_way(tmp_path: Path) -> None:
         run = await it.finish()
         it.memory.age(31)
         process = _process(it, tmp_path)
-        await process.begin()
+        await process.start()
         await asyncio.sleep(61)
         assert (await it.stored(run)).events_expired
-        await process.end()
+        await process.stop()
 
 
 async def test_a_run_left_by_a_process_that_died_meanwhile_is_ended(tmp_path: Path) -> None:
     async with service() as it:
         process = _process(it, tmp_path)
-        await process.begin()
+        await process.start()
         dead = opening(owner=ME, worker="worker_dead")
         await it.memory.journal.write(Batch([dead]))
         spool = Spool(_folder(tmp_path), "worker_dead")
@@ -142,7 +142,7 @@ async def test_a_run_left_by_a_process_that_died_meanwhile_is_ended(tmp_path: Pa
         spool.abandon()
         await asyncio.sleep(6)
         assert it.memory.the_run.state == "interrupted"
-        await process.end()
+        await process.stop()
 
 
 TROUBLES: dict[str, Callable[[Memory], None]] = {
@@ -157,7 +157,7 @@ async def test_questions_are_refused_at_once_when_the_database_has_been_gone_for
 ) -> None:
     async with service() as it:
         process = _process(it, tmp_path)
-        await process.begin()
+        await process.start()
         TROUBLES[trouble](it.memory)
         await asyncio.sleep(20)  # nobody asks anything
         before = now()
@@ -169,7 +169,7 @@ async def test_questions_are_refused_at_once_when_the_database_has_been_gone_for
         assert isinstance(
             (await _read(process, await process.runs.start(an_ask())))[-1], RunFinished
         )
-        await process.end()
+        await process.stop()
 
 
 async def test_a_bug_in_the_upkeep_does_not_end_it(
@@ -177,12 +177,12 @@ async def test_a_bug_in_the_upkeep_does_not_end_it(
 ) -> None:
     async with service() as it:
         process = _process(it, tmp_path)
-        await process.begin()
+        await process.start()
         it.memory.tables.seen = None  # type: ignore[assignment]
         with caplog.at_level(logging.ERROR):
             await asyncio.sleep(10)
-        assert "is a bug" in caplog.text
+        assert "unexpected error in maintenance" in caplog.text
         it.memory.tables.seen = {}
         await asyncio.sleep(10)
         assert len(it.memory.tables.seen) == 1
-        await process.end()
+        await process.stop()

@@ -124,6 +124,8 @@ async def test_any_number_expires_at_once_and_each_once(
     batch = Batch(many, endings=[ending(run, events_expire_at=NOW) for run in many])
     await parts.journal.write(batch)
     other = Database(ready_url, timeout_s=30)
-    expired = await asyncio.gather(parts.workers.expire(NOW), Workers(other).expire(NOW))
+    expired = await asyncio.gather(
+        parts.workers.delete_expired(NOW), Workers(other).delete_expired(NOW)
+    )
     await other.close()
     assert sum(expired) == count

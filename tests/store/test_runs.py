@@ -130,9 +130,9 @@ async def test_a_worker_hears_that_its_run_shall_stop_once(parts: Parts) -> None
     run = await parts.opened(worker="w")
     await parts.runs.request_stop(ME, run.run_id)
     await parts.runs.request_stop(ME, run.run_id)
-    heard = await parts.workers.signals("w")
+    heard = await parts.workers.take_signals("w")
     assert [(each.run_id, each.stop) for each in heard] == [(run.run_id, True)]
-    assert await parts.workers.signals("w") == []
+    assert await parts.workers.take_signals("w") == []
 
 
 async def test_a_worker_hears_of_readers_elsewhere_for_as_long_as_it_asks(parts: Parts) -> None:
@@ -140,7 +140,7 @@ async def test_a_worker_hears_of_readers_elsewhere_for_as_long_as_it_asks(parts:
     await parts.runs.mark_watched(ME, run.run_id, NOW)
     await parts.runs.mark_watched(ME, run.run_id, UNTIL)
     for _ in range(2):
-        heard = await parts.workers.signals("w")
+        heard = await parts.workers.take_signals("w")
         assert [(each.stop, each.watched_until) for each in heard] == [(False, UNTIL)]
 
 
@@ -148,25 +148,25 @@ async def test_a_run_that_is_watched_can_be_asked_to_stop(parts: Parts) -> None:
     run = await parts.opened(worker="w")
     await parts.runs.mark_watched(ME, run.run_id, UNTIL)
     await parts.runs.request_stop(ME, run.run_id)
-    heard = await parts.workers.signals("w")
+    heard = await parts.workers.take_signals("w")
     assert [(each.stop, each.watched_until) for each in heard] == [(True, UNTIL)]
 
 
 async def test_nobody_hears_of_another_workers_runs(parts: Parts) -> None:
     run = await parts.opened(worker="w")
     await parts.runs.request_stop(ME, run.run_id)
-    assert await parts.workers.signals("another") == []
+    assert await parts.workers.take_signals("another") == []
 
 
 async def test_a_run_that_has_ended_gets_no_signals(parts: Parts) -> None:
     run = await parts.ended(worker="w")
     await parts.runs.request_stop(ME, run.run_id)
     await parts.runs.mark_watched(ME, run.run_id, UNTIL)
-    assert await parts.workers.signals("w") == []
+    assert await parts.workers.take_signals("w") == []
 
 
 async def test_nobody_stops_or_watches_anothers_run(parts: Parts) -> None:
     run = await parts.opened(worker="w")
     await parts.runs.request_stop(SOMEBODY_ELSE, run.run_id)
     await parts.runs.mark_watched(SOMEBODY_ELSE, run.run_id, UNTIL)
-    assert await parts.workers.signals("w") == []
+    assert await parts.workers.take_signals("w") == []

@@ -25,36 +25,36 @@ LATER = NOW + timedelta(seconds=30)
 
 
 async def test_a_worker_that_is_silent_for_too_long_is_lost(parts: Parts) -> None:
-    await parts.workers.beat("a", NOW)
-    await parts.workers.beat("b", NOW)
-    await parts.workers.beat("b", LATER)
-    assert await parts.workers.lost(LATER, but="me") == ["a"]
+    await parts.workers.register("a", NOW)
+    await parts.workers.register("b", NOW)
+    await parts.workers.register("b", LATER)
+    assert await parts.workers.list_stale(LATER, except_for="me") == ["a"]
 
 
 async def test_a_worker_never_finds_itself_lost(parts: Parts) -> None:
-    await parts.workers.beat("me", NOW)
+    await parts.workers.register("me", NOW)
     await parts.opened(worker="me")
-    assert await parts.workers.lost(LATER, but="me") == []
+    assert await parts.workers.list_stale(LATER, except_for="me") == []
 
 
 async def test_a_worker_nobody_ever_heard_of_is_lost_if_it_left_a_run(parts: Parts) -> None:
     await parts.opened(worker="unheard")
     await parts.ended(worker="done")
-    assert await parts.workers.lost(NOW, but="me") == ["unheard"]
+    assert await parts.workers.list_stale(NOW, except_for="me") == ["unheard"]
 
 
 async def test_a_worker_that_is_forgotten_is_not_lost(parts: Parts) -> None:
-    await parts.workers.beat("a", NOW)
-    await parts.workers.forget("a")
-    await parts.workers.forget("never there")
-    assert await parts.workers.lost(LATER, but="me") == []
+    await parts.workers.register("a", NOW)
+    await parts.workers.deregister("a")
+    await parts.workers.deregister("never there")
+    assert await parts.workers.list_stale(LATER, except_for="me") == []
 
 
 async def test_what_a_worker_left_is_of_every_owner_oldest_first(parts: Parts) -> None:
     left = [await parts.opened(owner=owner, worker="w") for owner in (ME, SOMEBODY_ELSE)]
     await parts.opened(worker="another")
     await parts.ended(worker="w")
-    found = await parts.workers.unfinished("w")
+    found = await parts.workers.list_unfinished_runs("w")
     assert [(run.id, run.owner) for run in found] == [
         (run.run_id, run.ask.owner) for run in sorted(left, key=lambda run: run.run_id)
     ]
@@ -64,25 +64,25 @@ async def test_expired_events_go_and_the_answer_stays(parts: Parts) -> None:
     run = opening()
     told = ending(run, events_expire_at=LATER)
     await parts.journal.write(Batch([run], segments=[segment(run, 1, 9)], endings=[told]))
-    assert await parts.workers.expire(LATER - timedelta(microseconds=1)) == 0
+    assert await parts.workers.delete_expired(LATER - timedelta(microseconds=1)) == 0
     assert await parts.runs.list_segments(ME, run.run_id)
-    assert await parts.workers.expire(LATER) == 1
+    assert await parts.workers.delete_expired(LATER) == 1
     assert await parts.runs.list_segments(ME, run.run_id) == []
     stored = await parts.runs.get(ME, run.run_id)
     assert stored is not None
     assert (stored.answer, stored.events_expired) == ("An answer.", True)
-    assert await parts.workers.expire(LATER) == 0
+    assert await parts.workers.delete_expired(LATER) == 0
 
 
 async def test_a_run_that_goes_on_does_not_expire(parts: Parts) -> None:
     await parts.opened()
-    assert await parts.workers.expire(NOW + timedelta(days=9_999)) == 0
+    assert await parts.workers.delete_expired(NOW + timedelta(days=9_999)) == 0
 
 
 async def test_expired_keys_go(parts: Parts) -> None:
     await parts.opened(key=key("old", expires_at=NOW))
     await parts.opened(key=key("new", expires_at=LATER))
-    await parts.workers.expire(NOW)
+    await parts.workers.delete_expired(NOW)
     long_ago = NOW - timedelta(days=1)
     assert await parts.runs.find_key(ME, "old", long_ago) is None
     assert await parts.runs.find_key(ME, "new", long_ago) is not None

@@ -6,7 +6,7 @@ from typing import Any
 
 from service.domain import RequestOptions
 from service.events import AgentFailed, AgentFinished, AnswerDelta, AnswerToolCall
-from service.runs.projections.summary import record
+from service.runs.projections.summary import summarize
 from tests._support.llm.scripted import an_ask, model
 from tests._support.runs.strategy_play import play
 
@@ -45,4 +45,4 @@ async def test_tool_calls_are_the_answer_and_come_as_they_are_told() -> None:
     assert told.types()[-1] == "agent.finished"
     assert told.one(AgentFinished).report.finish_reason == "tool_calls"
     assert len(told.of(AnswerToolCall)) > 2
-    assert [call.name for call in record(told.events).tool_calls] == ["weather", "weather"]
+    assert [call.name for call in summarize(told.events).tool_calls] == ["weather", "weather"]

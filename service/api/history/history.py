@@ -16,7 +16,7 @@ from service.api.http.query import PAGE, ChoiceParam, RunId, TextParam, may_be_i
 from service.api.openapi.operation import Operation, ResponseSpec, Tag
 from service.api.runs.event_json import TokenUsage, report_json, usage_json
 from service.errors import RequestError
-from service.runs.projections.summary import record
+from service.runs.projections.summary import summarize
 from service.runs.run import Run
 from service.runs.runs import Runs
 from service.store.records import AgentAnswer, Page, StoredRun
@@ -194,10 +194,10 @@ async def _item(runs: Runs, run: StoredRun) -> dict[str, Any]:
 async def answer_so_far(runs: Runs, owner: str, run_id: str) -> str:
     """Return the text that an unfinished run of `owner` has of its answer."""
     try:
-        found = await runs.look(run_id, owner)
+        found = await runs.get(run_id, owner)
     except RequestError:  # deleted a moment ago
         return ""
-    return record(found.log.after(0)).answer if isinstance(found, Run) else found.answer
+    return summarize(found.log.after(0)).answer if isinstance(found, Run) else found.answer
 
 
 def _agent(answer: AgentAnswer) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class OwnConversations:
         """
         await self.find(principal, conversation_id)
         running = await self.kept.list_running_run_ids(principal.owner, conversation_id)
-        await self._runs.stop_all(principal.owner, running)
+        await self._runs.cancel_all(principal.owner, running)
         if not await self.kept.delete(principal.owner, conversation_id):
             raise missing()
 

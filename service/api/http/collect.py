@@ -5,12 +5,12 @@ from __future__ import annotations
 from service.api.http.errors import run_failure
 from service.events import RunFailed
 from service.runs.log import Silence
-from service.runs.projections.summary import RunRecord, broken_off, record
+from service.runs.projections.summary import RunSummary, make_run_failed, summarize
 from service.runs.run import SHUTTING_DOWN, Run
 from service.runs.runs import Runs
 
 
-async def collect_answer(runs: Runs, run: Run) -> RunRecord:
+async def collect_answer(runs: Runs, run: Run) -> RunSummary:
     """Wait for the end of `run` and return its summary.
 
     A client that disconnects meanwhile counts as a reader that left: the run continues for the
@@ -25,5 +25,5 @@ async def collect_answer(runs: Runs, run: Run) -> RunRecord:
     if isinstance(end, RunFailed):
         raise run_failure(run, end)
     if not run.log.finished:  # the run belongs to another process, and this one is shutting down
-        raise run_failure(run, broken_off(events, SHUTTING_DOWN.code, SHUTTING_DOWN.message))
-    return record(events)
+        raise run_failure(run, make_run_failed(events, SHUTTING_DOWN.code, SHUTTING_DOWN.message))
+    return summarize(events)

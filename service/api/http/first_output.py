@@ -35,6 +35,6 @@ async def wait_for_first_output(runs: Runs, run: Run) -> None:
 
 
 def _has_output_or_end(log: RunLog) -> bool:
-    return log.over or any(
+    return log.is_over or any(
         isinstance(event, AnswerDelta | AnswerToolCall) for event in log.after(0)
     )

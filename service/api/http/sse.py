@@ -11,7 +11,7 @@ from quart import Response, jsonify
 from service.api.http.degraded import HEADER
 from service.events import Event
 from service.runs.log import Silence
-from service.runs.projections.summary import record
+from service.runs.projections.summary import summarize
 from service.runs.run import Run
 from service.runs.runs import Runs
 from service.store.records import StoredRun
@@ -65,7 +65,7 @@ def run_json(run: Run | StoredRun, shown: Mapping[str, Any]) -> Response:
 
 def _degraded_header(run: Run | StoredRun) -> dict[str, str]:
     """Return the header of an answer that is already known to be degraded."""
-    known = record(run.log.after(0)) if isinstance(run, Run) else run
+    known = summarize(run.log.after(0)) if isinstance(run, Run) else run
     return {HEADER: "true"} if known.degraded_by else {}
 
 

@@ -24,7 +24,7 @@ from service.events import (
     RunStarted,
 )
 from service.messages import format_tool_call
-from service.runs.projections.summary import RunRecord, record
+from service.runs.projections.summary import RunSummary, summarize
 from service.runs.run import Run
 
 DONE: Final = "data: [DONE]\n\n"
@@ -101,7 +101,7 @@ def framed(
             case AnswerToolCall():
                 return frame(chunks.call(event.call))
             case RunFinished():
-                reason = finish_reason(record(run.log.after(0)), event.answered_by)
+                reason = finish_reason(summarize(run.log.after(0)), event.answered_by)
                 degraded = degraded_fields(event)
                 total = frame(chunks.total(event.usage, degraded)) if usage else ""
                 return written + frame(chunks.end(reason, degraded)) + total + closing
@@ -118,7 +118,7 @@ def as_data(data: str) -> str:
     return f"data: {data}\n\n"
 
 
-def completion(run: Run, answer: RunRecord) -> dict[str, Any]:
+def completion(run: Run, answer: RunSummary) -> dict[str, Any]:
     """Return a run that has ended well as a `chat.completion`."""
     message: dict[str, Any] = {"role": "assistant", "content": answer.answer, "refusal": None}
     if answer.tool_calls:
@@ -146,7 +146,7 @@ def head(run: Run, kind: str) -> dict[str, Any]:
     }
 
 
-def finish_reason(answer: RunRecord, answered_by: str | None) -> str:
+def finish_reason(answer: RunSummary, answered_by: str | None) -> str:
     """Return why whoever wrote the answer stopped, in OpenAI's words."""
     author = answer.agents.get(answered_by or "")
     reason = author.report.finish_reason if author and author.report else ""

@@ -16,7 +16,7 @@ from service.api.http.query import Position
 from service.api.openapi.operation import EVENTS, LAST_EVENT_ID, Operation, ResponseSpec, Tag
 from service.api.runs.event_json import RunEvent, TokenUsage, encoder, report_json, usage_json
 from service.errors import RequestError
-from service.runs.projections.summary import AgentRecord, record
+from service.runs.projections.summary import AgentSummary, summarize
 from service.runs.run import Run
 from service.runs.runs import Runs
 from service.store.records import AgentAnswer, StoredRun
@@ -85,7 +85,7 @@ def install(app: Quart, runs: Runs, tables: RunStore) -> None:
     @app.get("/api/runs/<run_id>")
     @Operation("What is known of a run", tag=Tag.RUNS, answers=(_SHOWN,))
     async def show_run(run_id: str) -> Response:
-        return await shown(await runs.look(run_id, current_principal().owner))
+        return await shown(await runs.get(run_id, current_principal().owner))
 
     @app.get("/api/runs/<run_id>/events")
     @Operation(
@@ -105,7 +105,7 @@ def install(app: Quart, runs: Runs, tables: RunStore) -> None:
     @app.post("/api/runs/<run_id>/cancel")
     @Operation("Stop a run", tag=Tag.RUNS, answers=(_SHOWN,))
     async def cancel_run(run_id: str) -> Response:
-        found = await runs.look(run_id, current_principal().owner)
+        found = await runs.get(run_id, current_principal().owner)
         if isinstance(found, Run):
             await runs.cancel(found)
         return await shown(found)
@@ -162,7 +162,7 @@ def _from_event_source() -> bool:
 
 def _live(run: Run) -> dict[str, Any]:
     """Return a run as its events tell it."""
-    now = record(run.log.after(0))
+    now = summarize(run.log.after(0))
     return {
         "state": now.state,
         "elapsed_ms": run.elapsed_ms if now.state == "running" else now.elapsed_ms,
@@ -184,7 +184,7 @@ def _kept(run: StoredRun, answers: Sequence[AgentAnswer]) -> dict[str, Any]:
         "elapsed_ms": run.elapsed_ms,
         "events": run.last_seq,
         "agents": [
-            _agent(AgentRecord(each.agent, each.state, 0, each.code, each.error, each.report))
+            _agent(AgentSummary(each.agent, each.state, 0, each.code, each.error, each.report))
             for each in answers
         ],
         "usage": usage_json(run.usage),
@@ -212,7 +212,7 @@ def _response(run: Run | StoredRun, state: Mapping[str, Any]) -> Response:
     return sse.run_json(run, shown)
 
 
-def _agent(agent: AgentRecord) -> dict[str, Any]:
+def _agent(agent: AgentSummary) -> dict[str, Any]:
     shown: dict[str, Any] = {"name": agent.name, "state": agent.state, "retries": agent.retries}
     if agent.code:
         shown |= {"code": agent.code, "message": agent.message}

@@ -30,7 +30,7 @@ from service.api.sessions.sessions import Name, SessionIds, session_ids, user_of
 from service.domain import Message, RunRequest
 from service.events import AnswerDelta, Event, RunFailed, RunFinished, RunStarted
 from service.ids import new_id
-from service.runs.projections.summary import record
+from service.runs.projections.summary import summarize
 from service.runs.run import Run
 from service.runs.runs import Runs
 from service.store.conversations import Conversations
@@ -143,7 +143,7 @@ def named_events(run: Run, user_id: str) -> Encode:
             case RunStarted():
                 return _event("session", {**session, "user_id": user_id})
             case RunFinished():
-                answer = record(run.log.after(0)).answer
+                answer = summarize(run.log.after(0)).answer
                 fields = {"full_response": answer, **session, **degraded_fields(event)}
                 return _event("done", fields)
             case RunFailed():

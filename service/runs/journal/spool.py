@@ -163,7 +163,7 @@ class Orphan:
         os.close(self._lock)
 
 
-def orphans(folder: Path) -> Iterator[Orphan]:
+def find_orphans(folder: Path) -> Iterator[Orphan]:
     """Yield the files of processes that have ended without removing them."""
     for path in sorted(folder.glob(f"*{_LOCK}")):
         lock = _try_to_lock(path)

@@ -15,7 +15,7 @@ from service.events import (
     RunFailed,
     RunFinished,
 )
-from service.runs.projections.summary import record, state_of
+from service.runs.projections.summary import get_end_state, summarize
 from service.store.records import AgentAnswer, RunEnd
 
 _STATES: Mapping[type[Event], str] = {
@@ -25,11 +25,11 @@ _STATES: Mapping[type[Event], str] = {
 }
 
 
-def ending_of(
+def make_run_end(
     run_id: str, owner: str, events: Sequence[Event], ended_at: datetime, kept_for: timedelta
 ) -> RunEnd:
     """Return the end of a run whose events, the final one included, are `events`."""
-    run = record(events)
+    run = summarize(events)
     return RunEnd(
         run_id=run_id,
         owner=owner,
@@ -50,7 +50,7 @@ def ending_of(
     )
 
 
-def answer_of(run_id: str, owner: str, event: Event) -> AgentAnswer | None:
+def make_agent_answer(run_id: str, owner: str, event: Event) -> AgentAnswer | None:
     """Return what `event` says of an agent that has ended; None when it is about something else."""
     state = _STATES.get(type(event))
     if state is None:  # nearly all of them
@@ -62,13 +62,13 @@ def answer_of(run_id: str, owner: str, event: Event) -> AgentAnswer | None:
     return replace(answer, code=event.code, error=event.message)
 
 
-def last_answers(run_id: str, owner: str, final: Event) -> Iterator[AgentAnswer]:
+def make_final_answers(run_id: str, owner: str, final: Event) -> Iterator[AgentAnswer]:
     """Yield what the final event says of agents that no other event accounts for."""
     if isinstance(final, RunFinished) and final.combiner and not final.combiner.partial:
         yield _answer(run_id, owner, final.combiner, "answered")
     elif isinstance(final, RunFailed):
         for report in final.unfinished:
-            yield _answer(run_id, owner, report, state_of(final))
+            yield _answer(run_id, owner, report, get_end_state(final))
 
 
 def _answer(run_id: str, owner: str, report: AgentReport, state: str) -> AgentAnswer:

@@ -30,7 +30,7 @@ from service.events import (
 
 
 @dataclass(slots=True)
-class AgentRecord:
+class AgentSummary:
     """`state` is waiting, running, answered, failed, skipped or cancelled."""
 
     name: str
@@ -42,14 +42,14 @@ class AgentRecord:
 
 
 @dataclass(slots=True)
-class RunRecord:
+class RunSummary:
     """`state` is running, or how it ended. `agents` is in the order they began.
 
     `usage` and `cost` of a running run are those of the agents that have ended.
     """
 
     state: str = "running"
-    agents: dict[str, AgentRecord] = field(default_factory=dict)
+    agents: dict[str, AgentSummary] = field(default_factory=dict)
     answer: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     usage: Usage = field(default_factory=Usage)
@@ -66,9 +66,9 @@ class RunRecord:
 _NO_CALL = ToolCall(0)
 
 
-def record(events: Iterable[Event]) -> RunRecord:
+def summarize(events: Iterable[Event]) -> RunSummary:
     """Return the state of a run after `events`."""
-    run = RunRecord()
+    run = RunSummary()
     answer: list[str] = []
     calls: dict[int, ToolCall] = {}
     for event in events:
@@ -91,13 +91,13 @@ def record(events: Iterable[Event]) -> RunRecord:
     return run
 
 
-def _agent(run: RunRecord, event: Event) -> None:
+def _agent(run: RunSummary, event: Event) -> None:
     if not isinstance(
         event,
         AgentStarted | AgentFinished | AgentFailed | AgentSkipped | AgentRetrying | CombineStarted,
     ):
         return
-    agent = run.agents.setdefault(event.agent, AgentRecord(event.agent))
+    agent = run.agents.setdefault(event.agent, AgentSummary(event.agent))
     match event:
         case AgentStarted():
             agent.state = "running"
@@ -112,7 +112,7 @@ def _agent(run: RunRecord, event: Event) -> None:
             agent.code, agent.message, agent.report = event.code, event.message, event.report
 
 
-def _note_degradation(run: RunRecord) -> None:
+def _note_degradation(run: RunSummary) -> None:
     """Note what the events before the first answer text tell; the final event tells all of it."""
     run.missing = tuple(
         MissingAgent(agent.name, agent.code or "")
@@ -124,7 +124,7 @@ def _note_degradation(run: RunRecord) -> None:
     run.degraded_by = degraded_by(run.missing, is_substitute)
 
 
-def _end(run: RunRecord, event: RunFinished | RunFailed) -> None:
+def _end(run: RunSummary, event: RunFinished | RunFailed) -> None:
     run.usage, run.cost, run.elapsed_ms = event.usage, event.cost, event.elapsed_ms
     if isinstance(event, RunFinished):
         run.state = "completed"
@@ -132,17 +132,17 @@ def _end(run: RunRecord, event: RunFinished | RunFailed) -> None:
         run.answered_by = event.answered_by
         if event.combiner:
             combiner = run.agents.setdefault(
-                event.combiner.agent, AgentRecord(event.combiner.agent)
+                event.combiner.agent, AgentSummary(event.combiner.agent)
             )
             combiner.report = event.combiner
             if combiner.state == "running":
                 combiner.state = "answered"
         return
     run.missing, run.degraded_by = (), ()
-    run.state = state_of(event)
+    run.state = get_end_state(event)
     run.code, run.message = event.code, event.message
     for report in event.unfinished:
-        run.agents.setdefault(report.agent, AgentRecord(report.agent)).report = report
+        run.agents.setdefault(report.agent, AgentSummary(report.agent)).report = report
     for agent in run.agents.values():
         if agent.state == "running":
             agent.state = run.state
@@ -152,14 +152,14 @@ def _end(run: RunRecord, event: RunFinished | RunFailed) -> None:
 _STATES = {"cancelled": "cancelled", "abandoned": "cancelled", "interrupted": "interrupted"}
 
 
-def state_of(final: RunFinished | RunFailed) -> str:
+def get_end_state(final: RunFinished | RunFailed) -> str:
     """Return the state of a run that ended with `final`."""
     return _STATES.get(final.code, "failed") if isinstance(final, RunFailed) else "completed"
 
 
-def broken_off(events: Sequence[Event], code: str, message: str) -> RunFailed:
+def make_run_failed(events: Sequence[Event], code: str, message: str) -> RunFailed:
     """Return the final event of a run of which nothing more will be known than `events`."""
-    so_far = record(events)
+    so_far = summarize(events)
     return RunFailed(
         agent="service",
         code=code,

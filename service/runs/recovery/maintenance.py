@@ -1,4 +1,4 @@
-"""What a process does for the store by the way: it lives, listens, looks after the dead, tidies."""
+"""Background maintenance of one worker: signals, heartbeat, recovery of stale workers, expiry."""
 
 from __future__ import annotations
 
@@ -7,59 +7,69 @@ import logging
 from datetime import UTC, datetime
 
 from service.errors import StorageUnavailable
-from service.runs.recovery.recovery import BEAT_EVERY_S, Recovery
+from service.runs.recovery.heartbeat import HEARTBEAT_EVERY_S, Heartbeat
+from service.runs.recovery.recovery import Recovery
 from service.runs.runs import Runs
 from service.store.workers import Workers
 
 _log = logging.getLogger(__name__)
 
-_LISTEN_EVERY_S = 0.5
-_TIDY_EVERY_S = 60.0
+_SIGNALS_EVERY_S = 0.5
+_EXPIRY_EVERY_S = 60.0
 
 
 class Maintenance:
-    """`start()` once, then `keep()` until cancelled. `retention_s` is how long events are kept."""
+    """Periodic work in one task: `start()` once, then `run()`.
+
+    `retention_s` is how long a run's events stay readable after its end.
+    """
 
     def __init__(
-        self, runs: Runs, recovery: Recovery, workers: Workers, worker_id: str, retention_s: float
+        self,
+        runs: Runs,
+        heartbeat: Heartbeat,
+        recovery: Recovery,
+        workers: Workers,
+        retention_s: float,
     ) -> None:
         self._runs = runs
+        self._heartbeat = heartbeat
         self._recovery = recovery
         self._workers = workers
-        self._worker_id = worker_id
-        self._tidy_every_s = min(_TIDY_EVERY_S, max(1.0, retention_s / 4))
-        self._beat_at = self._tidy_at = 0.0
+        self._expiry_every_s = min(_EXPIRY_EVERY_S, max(1.0, retention_s / 4))
+        self._heartbeat_at = self._expiry_at = 0.0  # loop times
 
     async def start(self) -> None:
-        """End what an earlier process left behind, as far as the database can be reached."""
+        """Recover earlier workers' runs and register this worker, if the database is available."""
         try:
-            await self._recovery.look()
-            await self._recovery.beat()
+            await self._recovery.recover_stale_workers()
+            await self._heartbeat.send()
         except StorageUnavailable as error:
             _log.warning("started without the database: %s", error)
             self._runs.journal.probe()
 
-    async def keep(self) -> None:
-        """Go on until cancelled; what fails for want of the database is done later."""
+    async def run(self) -> None:
+        """Work until cancelled. Work that fails without the database is repeated later."""
         while True:
-            await asyncio.sleep(_LISTEN_EVERY_S)
+            await asyncio.sleep(_SIGNALS_EVERY_S)
             try:
-                await self._round(asyncio.get_running_loop().time())
+                await self._run_once(asyncio.get_running_loop().time())
             except StorageUnavailable as error:
-                _log.debug("upkeep has to wait: %s", error)
+                _log.debug("maintenance is postponed: %s", error)
                 self._runs.journal.probe()
             except Exception:  # noqa: BLE001  (the edge of the task)
-                _log.exception("upkeep failed for a reason that is a bug")
+                _log.exception("unexpected error in maintenance")
 
-    async def _round(self, now: float) -> None:
-        if self._runs.working:
-            self._runs.hear(await self._workers.signals(self._worker_id))
-        if now >= self._beat_at:
-            if await self._recovery.beat():
-                _log.warning("this process was taken for dead: its runs are over")
-                self._runs.interrupt()
-            self._beat_at = now + BEAT_EVERY_S
-            await self._recovery.look()
-        if now >= self._tidy_at:
-            self._tidy_at = now + self._tidy_every_s
-            await self._workers.expire(datetime.now(UTC))
+    async def _run_once(self, now: float) -> None:
+        if self._runs.open_count:
+            signals = await self._workers.take_signals(self._heartbeat.worker_id)
+            self._runs.apply_signals(signals)
+        if now >= self._heartbeat_at:
+            if await self._heartbeat.send():
+                _log.warning("another worker took this one for stale and ended its runs")
+                self._runs.interrupt_all()
+            self._heartbeat_at = now + HEARTBEAT_EVERY_S
+            await self._recovery.recover_stale_workers()
+        if now >= self._expiry_at:
+            self._expiry_at = now + self._expiry_every_s
+            await self._workers.delete_expired(datetime.now(UTC))

@@ -278,13 +278,13 @@ class MemoryWorkers(Workers):
         super().__init__(database)
         self._memory = memory
 
-    async def beat(self, worker_id: str, now: datetime) -> bool:
+    async def register(self, worker_id: str, now: datetime) -> bool:
         seen = (await self._write()).seen
         was_known = worker_id in seen
         seen[worker_id] = now
         return was_known
 
-    async def signals(self, worker_id: str) -> list[Signal]:
+    async def take_signals(self, worker_id: str) -> list[Signal]:
         tables = await self._write()
         found = [
             signal
@@ -296,20 +296,20 @@ class MemoryWorkers(Workers):
                 del tables.signals[signal.run_id]
         return found
 
-    async def unfinished(self, worker_id: str) -> list[StoredRun]:
+    async def list_unfinished_runs(self, worker_id: str) -> list[StoredRun]:
         running = _running(await self._read())
         return sorted((r for r in running if r.worker_id == worker_id), key=lambda run: run.id)
 
-    async def lost(self, before: datetime, but: str) -> list[str]:
+    async def list_stale(self, before: datetime, except_for: str) -> list[str]:
         tables = await self._read()
         silent = {worker for worker, at in tables.seen.items() if at < before}
         unknown = {run.worker_id for run in _running(tables)} - set(tables.seen)
-        return sorted((silent | unknown) - {but})
+        return sorted((silent | unknown) - {except_for})
 
-    async def forget(self, worker_id: str) -> None:
+    async def deregister(self, worker_id: str) -> None:
         (await self._write()).seen.pop(worker_id, None)
 
-    async def expire(self, now: datetime) -> int:
+    async def delete_expired(self, now: datetime) -> int:
         tables = await self._write()
         tables.keys = {key: known for key, known in tables.keys.items() if known.expires_at > now}
         due = [

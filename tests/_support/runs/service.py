@@ -29,12 +29,13 @@ from service.runs.journal.journal import Journal
 from service.runs.journal.spool import Spool
 from service.runs.launcher import RunDependencies
 from service.runs.log import Reader, RunLog, Silence
+from service.runs.recovery.heartbeat import Heartbeat
 from service.runs.recovery.maintenance import Maintenance
 from service.runs.recovery.recovery import Recovery
 from service.runs.run import LiveRun, Run
 from service.runs.runs import Runs
 from service.runs.settings import IdempotencyKey, Limits
-from service.runs.transport.database import events_of
+from service.runs.transport.database import join_segments
 from service.store.records import AgentAnswer, StoredRun
 from telemetry import Telemetry, TelemetryConfig
 from tests._support.llm.scripted import (
@@ -71,7 +72,8 @@ class Service:
     folder: Path
     worker_id: str
     recovery: Recovery
-    upkeep: Maintenance
+    heartbeat: Heartbeat
+    maintenance: Maintenance
 
     async def start(
         self, ask: RunRequest | None = None, key: IdempotencyKey | None = None
@@ -105,7 +107,7 @@ class Service:
 
     async def kept_events(self, run: Run) -> list[Event]:
         """Return the events of a run that the store has."""
-        return events_of(await self.memory.runs.list_segments(run.owner, run.id), 0)
+        return join_segments(await self.memory.runs.list_segments(run.owner, run.id), 0)
 
     async def answers(self, run: Run) -> dict[str, AgentAnswer]:
         """Return the agents' answers that the store has, by agent."""
@@ -122,7 +124,7 @@ class Service:
 
     async def expire(self, after_s: float) -> None:
         """Tidy up `after_s` from now."""
-        await self.memory.workers.expire(datetime.now(UTC) + timedelta(seconds=after_s))
+        await self.memory.workers.delete_expired(datetime.now(UTC) + timedelta(seconds=after_s))
 
     @property
     def upstream_calls(self) -> int:
@@ -241,7 +243,8 @@ def _process(
     journal = Journal(memory.journal, spool, tools.pace, TIMEOUT_S, tools.telemetry.journal)
     runs = Runs(tools, limits, memory.runs, journal, worker_id)
     kept_s = limits.retention_s
-    recovery = Recovery(memory.store(), folder, worker_id, kept_s, tools.telemetry)
+    heartbeat = Heartbeat(memory.workers, worker_id)
+    recovery = Recovery(memory.store(), folder, heartbeat, kept_s, tools.telemetry)
     return Service(
         runs=runs,
         tools=tools,
@@ -254,7 +257,8 @@ def _process(
         folder=folder,
         worker_id=worker_id,
         recovery=recovery,
-        upkeep=Maintenance(runs, recovery, memory.workers, worker_id, kept_s),
+        heartbeat=heartbeat,
+        maintenance=Maintenance(runs, heartbeat, recovery, memory.workers, kept_s),
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 from service.events import AgentFinished, AnswerDelta, RunFinished
 from service.runs.journal.codec import decode_events
 from service.runs.journal.spool import Spooled
-from service.runs.recovery.recovery import following
+from service.runs.recovery.recovery import append_spooled
 from service.runs.run import LiveRun
 from tests._support.llm.scripted import model, now
 from tests._support.runs.service import FOREVER, LONG, Service, ended, saying, service
@@ -209,7 +209,7 @@ async def _safe(of: Service, run: LiveRun) -> int:
         for run_id, first, events in (line.split(b" ", 2) for line in notes.splitlines())
         if run_id.decode() == run.id
     ]
-    return len(following(await of.kept_events(run), spooled))
+    return len(append_spooled(await of.kept_events(run), spooled))
 
 
 async def test_the_end_is_in_the_spool_before_it_is_told() -> None:

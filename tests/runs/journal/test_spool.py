@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from service.runs.journal.spool import Spool, Spooled, orphans
+from service.runs.journal.spool import Spool, Spooled, find_orphans
 
 FIRST = Spooled("run_1", 1, b"[1]")
 SECOND = Spooled("run_1", 2, b"[2]")
@@ -29,7 +29,7 @@ def spool(tmp_path: Path) -> Iterator[Spool]:
 def _left(folder: Path) -> list[Spooled]:
     """Return what processes that have ended had noted, and leave it there."""
     found: list[Spooled] = []
-    for orphan in orphans(folder):
+    for orphan in find_orphans(folder):
         found += orphan.read()
         orphan.release()
     return found
@@ -49,14 +49,14 @@ def test_nothing_is_found_of_a_process_that_lives(spool: Spool, tmp_path: Path) 
 
 def test_only_one_process_finds_it(spool: Spool, tmp_path: Path) -> None:
     spool.abandon()
-    (orphan,) = orphans(tmp_path)
-    assert list(orphans(tmp_path)) == []
+    (orphan,) = find_orphans(tmp_path)
+    assert list(find_orphans(tmp_path)) == []
     orphan.release()
     assert _is_there(tmp_path)
 
 
 def _is_there(folder: Path) -> bool:
-    found = list(orphans(folder))
+    found = list(find_orphans(folder))
     for orphan in found:
         orphan.release()
     return bool(found)
@@ -64,7 +64,7 @@ def _is_there(folder: Path) -> bool:
 
 def test_an_orphan_says_whose_it_is(spool: Spool, tmp_path: Path) -> None:
     spool.abandon()
-    (orphan,) = orphans(tmp_path)
+    (orphan,) = find_orphans(tmp_path)
     orphan.release()
     assert orphan.worker_id == "worker_1"
 
@@ -72,7 +72,7 @@ def test_an_orphan_says_whose_it_is(spool: Spool, tmp_path: Path) -> None:
 def test_an_orphan_that_is_removed_leaves_no_file(spool: Spool, tmp_path: Path) -> None:
     spool.write([FIRST])
     spool.abandon()
-    (orphan,) = orphans(tmp_path)
+    (orphan,) = find_orphans(tmp_path)
     orphan.remove()
     assert list(tmp_path.iterdir()) == []
 
@@ -84,7 +84,7 @@ def test_a_process_that_ends_properly_leaves_no_file(spool: Spool, tmp_path: Pat
 
 
 def test_there_is_nothing_where_no_process_ever_was(tmp_path: Path) -> None:
-    assert list(orphans(tmp_path / "nowhere")) == []
+    assert list(find_orphans(tmp_path / "nowhere")) == []
 
 
 # --- two files take turns ---

@@ -21,7 +21,7 @@ from service.events import (
     RunFinished,
     RunStarted,
 )
-from service.runs.projections.summary import RunRecord, record
+from service.runs.projections.summary import RunSummary, summarize
 
 REPORT = AgentReport(
     agent="a",
@@ -47,55 +47,57 @@ def _failed(code: str) -> RunFailed:
     return RunFailed("service", code, "Because.", True, Usage(5, 6), 1.5, 9.0)
 
 
-def _states(run: RunRecord) -> dict[str, str]:
+def _states(run: RunSummary) -> dict[str, str]:
     return {name: agent.state for name, agent in run.agents.items()}
 
 
 def test_a_run_without_an_end_is_running() -> None:
-    assert record(STARTED).state == "running"
+    assert summarize(STARTED).state == "running"
 
 
 def test_an_agent_that_was_asked_is_running() -> None:
-    assert _states(record(BOTH)) == {"a": "running", "b": "running"}
+    assert _states(summarize(BOTH)) == {"a": "running", "b": "running"}
 
 
 def test_an_agent_that_answered_has_its_report() -> None:
-    agent = record([*BOTH, AgentFinished("a", REPORT)]).agents["a"]
+    agent = summarize([*BOTH, AgentFinished("a", REPORT)]).agents["a"]
     assert (agent.state, agent.report) == ("answered", REPORT)
 
 
 def test_an_agent_that_failed_has_its_reason() -> None:
-    agent = record([*BOTH, AgentFailed("a", "code", "Why.", REPORT)]).agents["a"]
+    agent = summarize([*BOTH, AgentFailed("a", "code", "Why.", REPORT)]).agents["a"]
     assert (agent.state, agent.code, agent.message) == ("failed", "code", "Why.")
 
 
 def test_an_agent_that_was_cut_off_is_skipped() -> None:
-    run = record([*BOTH, AgentSkipped("a", "straggler", "Late.", REPORT)])
+    run = summarize([*BOTH, AgentSkipped("a", "straggler", "Late.", REPORT)])
     assert _states(run)["a"] == "skipped"
 
 
 def test_retries_are_counted() -> None:
     retry = AgentRetrying("a", "code", "Why.", "gpt-4o", 1, 5.0)
-    assert record([*BOTH, retry, retry]).agents["a"].retries == 2
+    assert summarize([*BOTH, retry, retry]).agents["a"].retries == 2
 
 
 def test_the_combiner_is_one_of_the_agents_and_the_last() -> None:
-    assert _states(record(COMBINING)) == {"a": "answered", "b": "answered", "c": "running"}
+    assert _states(summarize(COMBINING)) == {"a": "answered", "b": "answered", "c": "running"}
 
 
 def test_the_answer_so_far_is_that_of_its_pieces() -> None:
-    assert record([*COMBINING, AnswerDelta("c", "Hel"), AnswerDelta("c", "lo")]).answer == "Hello"
+    assert (
+        summarize([*COMBINING, AnswerDelta("c", "Hel"), AnswerDelta("c", "lo")]).answer == "Hello"
+    )
 
 
 def test_a_finished_run_is_completed_with_its_account() -> None:
-    run = record([*COMBINING, FINISHED])
+    run = summarize([*COMBINING, FINISHED])
     assert (run.state, run.usage, run.cost, run.elapsed_ms) == ("completed", Usage(5, 6), 1.5, 9.0)
     assert _states(run)["c"] == "answered"
 
 
 def test_a_combiner_that_was_replaced_stays_failed() -> None:
     failed = AgentFailed("c", "code", "Why.", replace(REPORT, agent="c"))
-    run = record([*COMBINING, failed, changed(FINISHED, degraded=True, answered_by="a")])
+    run = summarize([*COMBINING, failed, changed(FINISHED, degraded=True, answered_by="a")])
     assert (_states(run)["c"], run.degraded_by, run.answered_by) == ("failed", ("combiner",), "a")
 
 
@@ -120,21 +122,21 @@ FAILED_C = AgentFailed("c", "upstream_failed", "Why.", replace(REPORT, agent="c"
 def test_a_degraded_answer_is_known_from_its_first_text(
     before: list[Event], missing: dict[str, str], reasons: tuple[str, ...]
 ) -> None:
-    assert record([*BOTH, *before]).degraded_by == ()
-    run = record([*BOTH, *before, AnswerDelta("c", "Hel"), AnswerDelta("c", "lo")])
+    assert summarize([*BOTH, *before]).degraded_by == ()
+    run = summarize([*BOTH, *before, AnswerDelta("c", "Hel"), AnswerDelta("c", "lo")])
     assert ({each.agent: each.code for each in run.missing}, run.degraded_by) == (missing, reasons)
-    assert record([*BOTH, *before, AnswerDelta("c", "Hel"), _failed("code")]).degraded_by == ()
+    assert summarize([*BOTH, *before, AnswerDelta("c", "Hel"), _failed("code")]).degraded_by == ()
 
 
 def test_the_final_event_states_why_an_answer_is_degraded() -> None:
     missing = (MissingAgent("b", "straggler"),)
     final = changed(FINISHED, degraded=True, missing=missing, degraded_by=("agents", "combiner"))
-    run = record([*COMBINING, final])
+    run = summarize([*COMBINING, final])
     assert (run.missing, run.degraded_by) == (missing, ("agents", "combiner"))
 
 
 def test_a_failed_run_has_its_reason_and_what_it_had() -> None:
-    run = record([*COMBINING, AnswerDelta("c", "Hel"), _failed("upstream_failed")])
+    run = summarize([*COMBINING, AnswerDelta("c", "Hel"), _failed("upstream_failed")])
     assert (run.state, run.code, run.message, run.answer) == (
         "failed",
         "upstream_failed",
@@ -145,8 +147,8 @@ def test_a_failed_run_has_its_reason_and_what_it_had() -> None:
 
 def test_a_run_stopped_on_purpose_is_cancelled() -> None:
     for code in ("cancelled", "abandoned"):
-        assert record([*BOTH, _failed(code)]).state == "cancelled"
+        assert summarize([*BOTH, _failed(code)]).state == "cancelled"
 
 
 def test_nobody_is_running_after_the_end() -> None:
-    assert "running" not in _states(record([*COMBINING, _failed("run_timeout")])).values()
+    assert "running" not in _states(summarize([*COMBINING, _failed("run_timeout")])).values()

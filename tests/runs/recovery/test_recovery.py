@@ -87,7 +87,7 @@ async def test_an_unfinished_run_is_interrupted_and_says_so() -> None:
     async with service() as it:
         run = await _left(it, committed=5)
         _crashed(it.folder)
-        await it.recovery.look()
+        await it.recovery.recover_stale_workers()
         stored, events = await _found(it, run)
     final = events[-1]
     assert isinstance(final, RunFailed)
@@ -100,7 +100,7 @@ async def test_it_keeps_exactly_what_it_had() -> None:
     async with service() as it:
         run = await _left(it, committed=5)
         _crashed(it.folder)
-        await it.recovery.look()
+        await it.recovery.recover_stale_workers()
         stored, events = await _found(it, run)
     assert events[:-1] == EVENTS[:5]
     assert stored.last_seq == 6
@@ -111,7 +111,7 @@ async def test_what_its_readers_had_seen_is_taken_over_from_the_spool() -> None:
     async with service() as it:
         run = await _left(it, committed=2)
         _crashed(it.folder, _spooled(run, 3, 4), _spooled(run, 5, 6))
-        await it.recovery.look()
+        await it.recovery.recover_stale_workers()
         stored, events = await _found(it, run)
     assert events[:-1] == EVENTS[:6]
     assert stored.answer == "Hello"
@@ -121,7 +121,7 @@ async def test_a_run_whose_end_was_told_is_completed() -> None:
     async with service() as it:
         run = await _left(it, committed=2)
         _crashed(it.folder, _spooled(run, 3, 7))
-        await it.recovery.look()
+        await it.recovery.recover_stale_workers()
         stored, events = await _found(it, run)
     assert events == EVENTS
     assert (stored.state, stored.answer, stored.answered_by) == ("completed", "Hello", "c")
@@ -132,7 +132,7 @@ async def test_answers_that_had_landed_in_the_spool_are_kept() -> None:
     async with service() as it:
         run = await _left(it, committed=2)
         _crashed(it.folder, _spooled(run, 3, 7))
-        await it.recovery.look()
+        await it.recovery.recover_stale_workers()
         answers = await it.memory.runs.list_agent_answers(ME, run.run_id)
     assert {answer.agent: (answer.state, answer.report.text) for answer in answers} == {
         "a": ("answered", "said"),
@@ -145,7 +145,7 @@ async def test_what_is_both_in_the_store_and_in_the_spool_is_there_once(first: i
     async with service() as it:
         run = await _left(it, committed=4)
         _crashed(it.folder, _spooled(run, first, 4), _spooled(run, 5, 7))
-        await it.recovery.look()
+        await it.recovery.recover_stale_workers()
         assert (await _found(it, run))[1] == EVENTS
 
 
@@ -154,7 +154,7 @@ async def test_a_line_may_begin_in_what_is_committed(last: int) -> None:
     async with service() as it:
         run = await _left(it, committed=4)
         _crashed(it.folder, _spooled(run, 3, last))
-        await it.recovery.look()
+        await it.recovery.recover_stale_workers()
         assert (await _found(it, run))[1][:last] == EVENTS[:last]
 
 
@@ -162,7 +162,7 @@ async def test_what_does_not_follow_without_a_gap_is_left_out() -> None:
     async with service() as it:
         run = await _left(it, committed=2)
         _crashed(it.folder, _spooled(run, 3, 3), _spooled(run, 5, 7))
-        await it.recovery.look()
+        await it.recovery.recover_stale_workers()
         stored, events = await _found(it, run)
     assert events[:-1] == EVENTS[:3]
     assert stored.state == "interrupted"
@@ -173,7 +173,7 @@ async def test_a_line_that_cannot_be_read_ends_what_is_known() -> None:
         run = await _left(it, committed=2)
         bad = Spooled(run.run_id, 4, b'[{"type":"unheard of"}]')
         _crashed(it.folder, _spooled(run, 3, 3), bad, _spooled(run, 4, 7))
-        await it.recovery.look()
+        await it.recovery.recover_stale_workers()
         events = (await _found(it, run))[1]
     assert events[:3] == EVENTS[:3]
     assert events[-1].final
@@ -183,7 +183,7 @@ async def test_a_run_of_which_nothing_is_known_but_its_question_is_interrupted()
     async with service() as it:
         run = await _left(it, committed=0)
         _crashed(it.folder)
-        await it.recovery.look()
+        await it.recovery.recover_stale_workers()
         stored, events = await _found(it, run)
     assert [event.type for event in events] == ["run.failed"]
     assert (stored.state, stored.question, stored.answer) == ("interrupted", "Why?", "")
@@ -193,7 +193,7 @@ async def test_each_run_gets_what_is_its_own() -> None:
     async with service() as it:
         first, second = await _left(it, committed=2), await _left(it, committed=3)
         _crashed(it.folder, _spooled(second, 4, 7), _spooled(first, 3, 5))
-        await it.recovery.look()
+        await it.recovery.recover_stale_workers()
         assert (await _found(it, first))[1][:-1] == EVENTS[:5]
         assert (await _found(it, second))[1] == EVENTS
 
@@ -201,7 +201,7 @@ async def test_each_run_gets_what_is_its_own() -> None:
 async def test_events_of_a_run_that_is_not_there_do_no_harm() -> None:
     async with service() as it:
         _crashed(it.folder, Spooled("run_0", 1, encode_events(EVENTS)))
-        await it.recovery.look()
+        await it.recovery.recover_stale_workers()
         assert it.memory.tables.runs == {}
 
 
@@ -209,7 +209,7 @@ async def test_events_are_kept_for_as_long_as_those_of_others_from_then_on() -> 
     async with service(limits={"retention_s": 60}) as it:
         run = await _left(it, committed=2)
         _crashed(it.folder)
-        await it.recovery.look()
+        await it.recovery.recover_stale_workers()
         stored = await it.memory.runs.get(ME, run.run_id)
         assert stored is not None
         assert stored.ended_at is not None
@@ -220,7 +220,7 @@ async def test_events_are_kept_for_as_long_as_those_of_others_from_then_on() -> 
 async def test_the_files_of_the_dead_are_removed() -> None:
     async with service() as it:
         _crashed(it.folder, _spooled(await _left(it, committed=2), 3, 7))
-        await it.recovery.look()
+        await it.recovery.recover_stale_workers()
         assert {path.stem for path in it.folder.iterdir()} == {it.worker_id}
 
 
@@ -228,7 +228,7 @@ async def test_an_interrupted_run_can_be_asked_again() -> None:
     async with service() as it:
         run = await _left(it, committed=2)
         _crashed(it.folder)
-        await it.recovery.look()
+        await it.recovery.recover_stale_workers()
         again = await it.runs.retry(run.run_id, ME)
         assert isinstance((await it.read(again))[-1], RunFinished)
 
@@ -240,7 +240,7 @@ async def test_a_run_of_a_process_that_lives_is_left_alone() -> None:
     async with service() as it:
         run = await _left(it, committed=2)
         living = _spool(it.folder, _spooled(run, 3, 7))
-        await it.recovery.look()
+        await it.recovery.recover_stale_workers()
         assert it.memory.the_run.state == "running"
         living.close()
 
@@ -250,8 +250,8 @@ async def test_a_process_does_not_end_its_own_runs() -> None:
         run = await it.start()
         with it.runs.reading(run):
             for _ in range(10):
-                await it.recovery.beat()
-                await it.recovery.look()
+                await it.heartbeat.send()
+                await it.recovery.recover_stale_workers()
                 await asyncio.sleep(10)
             assert it.memory.the_run.state == "running"
 
@@ -261,7 +261,9 @@ async def test_of_two_that_look_at_once_one_ends_the_run() -> None:
         run = await _left(one, committed=2)
         _crashed(one.folder, _spooled(run, 3, 7))
         one.memory.reading.delay_s = one.memory.writing.delay_s = 0.1
-        await asyncio.gather(one.recovery.look(), other.recovery.look())
+        await asyncio.gather(
+            one.recovery.recover_stale_workers(), other.recovery.recover_stale_workers()
+        )
         assert len(one.memory.batches) == 2
         assert (await _found(one, run))[1] == EVENTS
 
@@ -272,9 +274,9 @@ async def test_without_the_database_the_files_wait() -> None:
         _crashed(it.folder, _spooled(run, 3, 7))
         it.memory.writing.shut()
         with pytest.raises(StorageUnavailable):
-            await it.recovery.look()
+            await it.recovery.recover_stale_workers()
         it.memory.writing.reopen()
-        await it.recovery.look()
+        await it.recovery.recover_stale_workers()
         assert (await _found(it, run))[1] == EVENTS
 
 
@@ -289,9 +291,9 @@ async def test_what_was_taken_over_half_way_is_taken_over_whole(says_so: bool) -
                 e.run_id == runs[1].run_id for e in batch.endings
             )
         with pytest.raises((StorageUnavailable, ValueError)):
-            await it.recovery.look()
+            await it.recovery.recover_stale_workers()
         it.memory.writing.says_so, it.memory.impossible = True, lambda batch: False
-        await it.recovery.look()
+        await it.recovery.recover_stale_workers()
         for run in runs:
             assert (await _found(it, run))[1] == EVENTS
 
@@ -303,14 +305,14 @@ async def _beating(it: Service, rounds: int) -> None:
     """Beat and look every five seconds, as a process does."""
     for _ in range(rounds):
         await asyncio.sleep(5)
-        await it.recovery.beat()
-        await it.recovery.look()
+        await it.heartbeat.send()
+        await it.recovery.recover_stale_workers()
 
 
 async def test_a_process_that_nobody_has_heard_of_for_long_is_lost() -> None:
     async with service() as it:
         run = await _left(it, committed=5, worker="worker_far")
-        await it.memory.workers.beat("worker_far", run.created_at)
+        await it.memory.workers.register("worker_far", run.created_at)
         await _beating(it, 6)
         stored, events = await _found(it, run)
     assert events[:-1] == EVENTS[:5]
@@ -321,7 +323,7 @@ async def test_a_process_that_was_heard_of_is_not_lost() -> None:
     async with service() as it:
         await _left(it, committed=5, worker="worker_far")
         for _ in range(20):
-            await it.memory.workers.beat("worker_far", datetime.now(UTC))
+            await it.memory.workers.register("worker_far", datetime.now(UTC))
             await _beating(it, 1)
         assert it.memory.the_run.state == "running"
 
@@ -329,7 +331,7 @@ async def test_a_process_that_was_heard_of_is_not_lost() -> None:
 async def test_nobody_is_lost_before_everybody_could_be_heard_of() -> None:
     async with service() as it:
         run = await _left(it, committed=5, worker="worker_far")
-        await it.memory.workers.beat("worker_far", run.created_at)
+        await it.memory.workers.register("worker_far", run.created_at)
         await _beating(it, 4)
         assert it.memory.the_run.state == "running"
 
@@ -338,12 +340,12 @@ async def test_nobody_is_lost_just_after_the_database_was_away() -> None:
     async with service() as it:
         run = await _left(it, committed=5, worker="worker_far")
         await _beating(it, 1)
-        await it.memory.workers.beat("worker_far", run.created_at)
+        await it.memory.workers.register("worker_far", run.created_at)
         it.memory.writing.shut()
         for _ in range(10):  # it could not have said that it lives
             await asyncio.sleep(5)
             with pytest.raises(StorageUnavailable):
-                await it.recovery.beat()
+                await it.heartbeat.send()
         it.memory.writing.reopen()
         await _beating(it, 4)
         assert it.memory.the_run.state == "running"
@@ -352,7 +354,7 @@ async def test_nobody_is_lost_just_after_the_database_was_away() -> None:
 async def test_of_two_that_miss_a_process_at_once_nothing_is_there_twice() -> None:
     async with service() as one, service(beside=one) as other:
         run = await _left(one, committed=5, worker="worker_far")
-        await one.memory.workers.beat("worker_far", run.created_at)
+        await one.memory.workers.register("worker_far", run.created_at)
         one.memory.reading.delay_s = one.memory.writing.delay_s = 0.1
         await asyncio.gather(_beating(one, 6), _beating(other, 6))
         events = (await _found(one, run))[1]
@@ -369,7 +371,7 @@ async def test_runs_that_were_found_are_counted(caplog: pytest.LogCaptureFixture
         async with service(telemetry=telemetry) as it:
             first, second = await _left(it, committed=5), await _left(it, committed=2)
             _crashed(it.folder, _spooled(second, 3, 7))
-            await it.recovery.look()
+            await it.recovery.recover_stale_workers()
     page = telemetry.render_metrics("")[0].decode()
     counts = re.findall(r'^\w*recover\w*_total\{outcome="(\w+)"\} (\S+)$', page, re.MULTILINE)
     assert dict(counts) == {"interrupted": "1.0", "completed": "1.0"}
@@ -381,7 +383,7 @@ async def test_a_service_begins_although_the_database_is_not_there() -> None:
     async with service() as it:
         it.memory.reading.shut()
         it.memory.writing.shut()
-        await it.upkeep.start()
+        await it.maintenance.start()
         it.memory.reading.reopen()
 
 
@@ -389,5 +391,5 @@ async def test_what_an_earlier_process_left_is_ended_before_anything_else() -> N
     async with service() as it:
         run = await _left(it, committed=5)
         _crashed(it.folder)
-        await it.upkeep.start()
+        await it.maintenance.start()
         assert (await _found(it, run))[0].state == "interrupted"

@@ -22,19 +22,19 @@ GRACE = {"detach_grace_s": 5}
 @asynccontextmanager
 async def listening(process: Service) -> AsyncIterator[None]:
     """Let a process hear what the others want."""
-    upkeep = asyncio.create_task(process.upkeep.keep())
+    maintenance = asyncio.create_task(process.maintenance.run())
     try:
         yield
     finally:
-        upkeep.cancel()
-        await asyncio.wait([upkeep])
+        maintenance.cancel()
+        await asyncio.wait([maintenance])
 
 
 async def _mirrored(run: LiveRun, by: Service) -> Run:
     """Return `run` as another process has it."""
-    mirror = await by.runs.find(run.id, ME)
-    assert isinstance(mirror, RemoteRun)
-    return mirror
+    remote = await by.runs.find(run.id, ME)
+    assert isinstance(remote, RemoteRun)
+    return remote
 
 
 # --- reading ---
@@ -58,8 +58,8 @@ async def test_it_is_read_from_the_event_on_that_a_reader_has() -> None:
 async def test_its_events_come_while_it_goes_on() -> None:
     async with service(TALKING, None, **LONG) as one, service(beside=one) as other:
         run = await one.start()
-        mirror = await _mirrored(run, other)
-        with other.runs.reading(mirror) as reader:
+        remote = await _mirrored(run, other)
+        with other.runs.reading(remote) as reader:
             for _ in range(3):
                 await reader.take()
             assert not run.log.finished
@@ -79,26 +79,26 @@ async def test_its_readers_here_follow_it_together() -> None:
 async def test_a_reader_that_comes_back_follows_it_again() -> None:
     async with service(TALKING, None, **LONG) as one, service(beside=one) as other:
         run = await one.start()
-        mirror = await _mirrored(run, other)
-        with other.runs.reading(mirror) as reader:
+        remote = await _mirrored(run, other)
+        with other.runs.reading(remote) as reader:
             await reader.take()
         await asyncio.sleep(2)
-        assert await other.read(mirror, reader.seq) == run.log.after(reader.seq)
+        assert await other.read(remote, reader.seq) == run.log.after(reader.seq)
 
 
 async def test_it_is_complete_here_only_with_its_end() -> None:
     async with service(TALKING, None, **LONG) as one, service(beside=one) as other:
-        mirror = await _mirrored(await one.start(), other)
-        assert not mirror.is_complete
-        await other.read(mirror)
-        assert mirror.is_complete
+        remote = await _mirrored(await one.start(), other)
+        assert not remote.is_complete
+        await other.read(remote)
+        assert remote.is_complete
 
 
 async def test_nothing_follows_it_any_more_when_its_readers_have_left() -> None:
     async with service(FOREVER, None, **LONG) as one, service(beside=one) as other:
-        mirror = await _mirrored(await one.start(), other)
+        remote = await _mirrored(await one.start(), other)
         before = asyncio.all_tasks()
-        with other.runs.reading(mirror):
+        with other.runs.reading(remote):
             await asyncio.sleep(1)
             assert len(asyncio.all_tasks() - before) == 1
         await asyncio.sleep(0)
@@ -210,10 +210,10 @@ async def test_it_is_stopped_from_elsewhere() -> None:
         listening(one),
     ):
         run = await one.start()
-        mirror = await _mirrored(run, other)
-        await other.runs.cancel(mirror)
+        remote = await _mirrored(run, other)
+        await other.runs.cancel(remote)
         assert (await failed(run)).code == "cancelled"
-        assert mirror.log.after(0) == run.log.after(0)
+        assert remote.log.after(0) == run.log.after(0)
         assert now() < 3
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from service.runs.journal.codec import encode_events
 from service.runs.run import Run
-from service.runs.transport.database import StoredRuns, events_of
+from service.runs.transport.database import StoredRuns, join_segments
 from service.store.records import Segment, StoredRun
 from tests._support.llm.scripted import an_ask
 from tests._support.runs.event_samples import SAMPLES
@@ -51,7 +51,7 @@ async def test_after_its_retention_the_events_of_a_run_are_gone() -> None:
     async with service(limits={"retention_s": 60}) as it:
         run = await it.finish()
         await it.expire(after_s=55)
-        assert isinstance(await it.runs.look(run.id, ME), Run)
+        assert isinstance(await it.runs.get(run.id, ME), Run)
         await it.expire(after_s=65)
         error = await it.refusal(run.id)
     assert error.code == "run_expired"
@@ -61,7 +61,7 @@ async def test_a_run_whose_events_expire_while_it_is_looked_up_has_none() -> Non
     async with service() as it:
         stored = await it.stored(await it.finish())
         await it.expire(after_s=10_000)
-        assert await StoredRuns(it.memory.runs).bring(stored) is stored
+        assert await StoredRuns(it.memory.runs).load(stored) is stored
 
 
 async def test_the_answer_stays_when_the_events_are_gone() -> None:
@@ -69,7 +69,7 @@ async def test_the_answer_stays_when_the_events_are_gone() -> None:
         run = await it.finish()
         before = await it.stored(run)
         await it.expire(after_s=10_000)
-        left = await it.runs.look(run.id, ME)
+        left = await it.runs.get(run.id, ME)
         assert isinstance(left, StoredRun)
         assert (left.state, left.answer, left.usage) == ("completed", before.answer, before.usage)
         assert set(await it.answers(run)) == {"a", "b", "combine"}
@@ -111,7 +111,7 @@ async def test_somebody_elses_expired_run_is_as_unknown_as_any() -> None:
 async def test_an_ended_run_is_not_kept_in_memory() -> None:
     async with service() as it:
         await it.finish()
-        assert it.runs.working == 0
+        assert it.runs.open_count == 0
 
 
 async def test_an_ended_run_is_kept_in_memory_until_its_end_is_committed() -> None:
@@ -119,11 +119,11 @@ async def test_an_ended_run_is_kept_in_memory_until_its_end_is_committed() -> No
         run = await it.start()
         it.memory.writing.shut()
         await it.read(run)
-        assert it.runs.working == 1
+        assert it.runs.open_count == 1
         assert await it.runs.find(run.id, ME) is run
         it.memory.writing.reopen()
         await it.journal.settle(30)
-        assert it.runs.working == 0
+        assert it.runs.open_count == 0
 
 
 async def test_a_run_can_be_read_here_while_the_database_is_down() -> None:
@@ -142,7 +142,7 @@ async def test_several_runs_are_stopped_wherever_they_are() -> None:
         ended = await it.start()
         await it.runs.cancel(ended)
         await it.journal.settle(0)
-        await it.runs.stop_all(ME, [run.id for run in (*runs, ended)])
+        await it.runs.cancel_all(ME, [run.id for run in (*runs, ended)])
         await it.journal.settle(30)
         states = {run.state for run in it.memory.tables.runs.values()}
     assert states == {"cancelled"}
@@ -159,12 +159,12 @@ def _piece(first: int, last: int) -> Segment:
 @pytest.mark.parametrize("after", range(10))
 def test_events_behind_a_number_may_begin_within_a_piece(after: int) -> None:
     pieces = [piece for piece in (_piece(1, 4), _piece(5, 9)) if piece.last_seq > after]
-    assert events_of(pieces, after) == SAMPLES[after:9]
+    assert join_segments(pieces, after) == SAMPLES[after:9]
 
 
 def test_a_piece_may_repeat_what_the_one_before_it_has() -> None:
-    assert events_of([_piece(1, 4), _piece(3, 9)], 0) == SAMPLES[:9]
+    assert join_segments([_piece(1, 4), _piece(3, 9)], 0) == SAMPLES[:9]
 
 
 def test_events_end_where_a_piece_is_missing() -> None:
-    assert events_of([_piece(1, 4), _piece(6, 9)], 0) == SAMPLES[:4]
+    assert join_segments([_piece(1, 4), _piece(6, 9)], 0) == SAMPLES[:4]

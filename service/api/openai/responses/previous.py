@@ -77,7 +77,7 @@ async def _find(ask: RunRequest, previous_id: str, runs: Runs) -> Run | StoredRu
     try:
         if run_id is None:
             raise _missing(previous_id)
-        previous = await runs.look(run_id, ask.owner)
+        previous = await runs.get(run_id, ask.owner)
     except RequestError as error:
         raise _missing(previous_id) from error
     if isinstance(previous, Run) and not previous.log.finished:

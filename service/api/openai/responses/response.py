@@ -17,7 +17,7 @@ from service.api.openai.chunks import finish_reason
 from service.api.openai.responses.output import Output, Told
 from service.domain import Usage
 from service.events import AnswerDelta, AnswerToolCall, Event, RunFailed, RunFinished, RunStarted
-from service.runs.projections.summary import AgentRecord, RunRecord, record
+from service.runs.projections.summary import AgentSummary, RunSummary, summarize
 from service.runs.run import Run
 from service.store.records import AgentAnswer, StoredRun
 
@@ -53,7 +53,7 @@ class ResponseEvents:
                 return []
 
     def _end(self, event: RunFinished | RunFailed) -> list[Told]:
-        standing = _ended(record(self._run.log.after(0)))
+        standing = _ended(summarize(self._run.log.after(0)))
         whole = standing["status"] == "completed"
         told = self._output.close("completed" if whole else "incomplete")
         response = _object(self._run, self._output.shown(), standing)
@@ -89,7 +89,7 @@ def response_object(run: Run) -> dict[str, Any]:
             output.call(event.call)
     if not events or not events[-1].final:
         return _object(run, output.shown(), {"status": "in_progress"})
-    standing = _ended(record(events))
+    standing = _ended(summarize(events))
     output.close("completed" if standing["status"] == "completed" else "incomplete")
     return _object(run, output.shown(), standing)
 
@@ -97,10 +97,10 @@ def response_object(run: Run) -> dict[str, Any]:
 def kept_object(run: StoredRun, answers: Iterable[AgentAnswer]) -> dict[str, Any]:
     """Return a run whose events are gone as what is kept of it tells."""
     agents = {
-        each.agent: AgentRecord(each.agent, each.state, report=each.report) for each in answers
+        each.agent: AgentSummary(each.agent, each.state, report=each.report) for each in answers
     }
     standing = _ended(
-        RunRecord(
+        RunSummary(
             state=run.state,
             agents=agents,
             usage=run.usage,
@@ -125,7 +125,7 @@ def _digits(run: Run | StoredRun) -> str:
     return run.id.removeprefix("run_")
 
 
-def _ended(end: RunRecord) -> dict[str, Any]:
+def _ended(end: RunSummary) -> dict[str, Any]:
     """Return what the end of a run adds to its response."""
     usage = _usage(end.usage)
     if end.state in _STATUSES:

@@ -135,7 +135,7 @@ async def _find(runs: Runs, response_id: str) -> Run | StoredRun:
     run_id = run_id_of(response_id)
     try:
         if run_id is not None:
-            return await runs.look(run_id, current_principal().owner)
+            return await runs.get(run_id, current_principal().owner)
     except RequestError as error:
         if error.code != "run_not_found":
             raise

@@ -16,7 +16,7 @@ from tools.observe.places import Places
 
 API = "".join(page.read_text("utf-8") for page in sorted((ROOT / "docs" / "api").glob("*.md")))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-_CALLS_WITH_A_CODE = {"RequestError", "RunError", "Stop", "problem", "AgentSkipped"}
+_CALLS_WITH_A_CODE = {"RequestError", "RunError", "StopReason", "problem", "AgentSkipped"}
 _SLUG = re.compile(r"[a-z]+(_[a-z]+)*")
 
 

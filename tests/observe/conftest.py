@@ -4,7 +4,7 @@ Fixtures, all for the session and all made once, when a test first asks for them
 
     binaries     the folder with the programs, built when they are not there yet
     stack        collector, Jaeger and Prometheus, started from the project's own configuration
-                 files on free ports; `stack.at` has their addresses
+                 files on free ports; `stack.addresses` has their addresses
     prometheus   its query API (clients.py):
                      query(promql) -> list[Sample]; a Sample has `labels` and `value`
                      value(promql) -> float; of the only series there is
@@ -37,10 +37,10 @@ from tests._support.observe.queries import Jaeger, Prometheus, until
 from tests._support.observe.stack_plan import Serve, plan
 from tests._support.observe.traffic import AgentCall, Traffic
 from tests._support.servers.processes import Process, announced
-from tools.observe import places
+from tools.observe import addresses
 from tools.observe.build import build, is_built
-from tools.observe.golang import Unbuildable
-from tools.observe.stack import Stack, running
+from tools.observe.golang import BuildError
+from tools.observe.stack import Stack, run_stack
 
 HERE = Path(__file__).parent
 BUILDING_S = 1800
@@ -48,7 +48,7 @@ BUILDING_S = 1800
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give the tests here the time to build, when there is something to build."""
-    if not is_built(all_of_them=True):
+    if not is_built(for_tests=True):
         for item in items:
             if HERE in item.path.parents:
                 item.add_marker(pytest.mark.timeout(BUILDING_S))
@@ -57,8 +57,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def binaries() -> Path:
     try:
-        return build(lambda line: print(line, file=sys.__stderr__), all_of_them=True)
-    except Unbuildable as error:
+        return build(lambda line: print(line, file=sys.__stderr__), for_tests=True)
+    except BuildError as error:
         if os.environ.get("CI"):
             pytest.fail(str(error))
         pytest.skip(f"The stack cannot be built here. {error}")
@@ -67,25 +67,25 @@ def binaries() -> Path:
 @pytest.fixture(scope="session")
 def app_port() -> int:
     """A port for the service, known before it runs."""
-    return places.free().jaeger_port
+    return addresses.find_free().jaeger_port
 
 
 @pytest.fixture(scope="session")
 def stack(
     binaries: Path, app_port: int, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
-    with running(plan(binaries, tmp_path_factory.mktemp("stack"), app_port)) as stack:
+    with run_stack(plan(binaries, tmp_path_factory.mktemp("stack"), app_port)) as stack:
         yield stack
 
 
 @pytest.fixture(scope="session")
 def prometheus(stack: Stack) -> Prometheus:
-    return Prometheus(stack.at.prometheus)
+    return Prometheus(stack.addresses.prometheus)
 
 
 @pytest.fixture(scope="session")
 def jaeger(stack: Stack) -> Jaeger:
-    return Jaeger(stack.at.jaeger)
+    return Jaeger(stack.addresses.jaeger)
 
 
 @pytest.fixture(scope="session")
@@ -118,7 +118,9 @@ def serve(mock_llm: Process, tmp_path_factory: pytest.TempPathFactory) -> Serve:
 @pytest.fixture(scope="session")
 def service(stack: Stack, serve: Serve, app_port: int) -> Iterator[Process]:
     """The service that Prometheus scrapes; it sends its log records too."""
-    with serve(stack.at.collector, "--port", str(app_port), OTEL_LOGS_EXPORTER="otlp") as process:
+    with serve(
+        stack.addresses.collector, "--port", str(app_port), OTEL_LOGS_EXPORTER="otlp"
+    ) as process:
         yield process
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tools.observe import golang, pins
-from tools.observe.build import build, cache, is_built
-from tools.observe.golang import Unbuildable
+from tools.observe.build import build, get_cache_folder, is_built
+from tools.observe.golang import BuildError
 from tools.observe.programs import ROOT
 
 Fake = Callable[..., None]
@@ -76,7 +76,7 @@ def test_without_go_it_says_what_is_missing_and_where_to_get_it(
     done = told("build")
     assert done.returncode == 1
     assert done.stderr == (
-        f"Go 1.26 or newer is needed; there is none on PATH. Get it: {golang.WHERE}.\n"
+        f"Go 1.26 or newer is needed; there is none on PATH. Get it: {golang.INSTALL_HINT}.\n"
     )
 
 
@@ -111,44 +111,46 @@ def test_a_compiler_that_fails_is_told_and_leaves_nothing_behind(
 ) -> None:
     sources = {"Dir": str(tmp_path), "Sum": pins.BUILDER.module.sum}
     fake_go(download=sources, build="echo 'no space left on device' >&2; exit 1")
-    with pytest.raises(Unbuildable, match="no space left on device"):
+    with pytest.raises(BuildError, match="no space left on device"):
         build(print)
-    assert [path.name for path in cache().iterdir()] == [".lock"]
+    assert [path.name for path in get_cache_folder().iterdir()] == [".lock"]
 
 
 def test_what_is_there_is_used_at_once_and_without_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache().mkdir(parents=True)
+    get_cache_folder().mkdir(parents=True)
     for name in ("otelcol", "jaeger", "prometheus", "promtool"):
-        (cache() / name).touch()
+        (get_cache_folder() / name).touch()
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert build(pytest.fail) == cache()
+    assert build(pytest.fail) == get_cache_folder()
     assert is_built()
-    assert not is_built(all_of_them=True)
+    assert not is_built(for_tests=True)
 
 
 def test_half_a_program_is_not_there(fake_go: Fake, tmp_path: Path) -> None:
     """A build that was killed leaves its folder, which the next one removes."""
-    left_over = cache() / ".unfinished-by-a-killed-build"
+    left_over = get_cache_folder() / ".unfinished-by-a-killed-build"
     (left_over / "out").mkdir(parents=True)
     (left_over / "out" / "otelcol").touch()
     assert not is_built()
     fake_go(download={"Dir": str(tmp_path), "Sum": pins.BUILDER.module.sum})
-    with pytest.raises(Unbuildable):
+    with pytest.raises(BuildError):
         build(print)
     assert not left_over.exists()
 
 
 def test_a_second_build_waits_for_the_first_and_finds_its_work(tmp_path: Path) -> None:
-    cache().mkdir(parents=True)
-    names = [str(cache() / name) for name in ("otelcol", "jaeger", "prometheus", "promtool")]
+    get_cache_folder().mkdir(parents=True)
+    names = [
+        str(get_cache_folder() / name) for name in ("otelcol", "jaeger", "prometheus", "promtool")
+    ]
     first = subprocess.Popen(
         [
             sys.executable,
             "-c",
             ANOTHER_BUILD,
-            str(cache() / ".lock"),
+            str(get_cache_folder() / ".lock"),
             *names,
         ],
         stdin=subprocess.PIPE,
@@ -166,22 +168,22 @@ def test_a_second_build_waits_for_the_first_and_finds_its_work(tmp_path: Path) -
         first.stdin.flush()
 
     try:
-        assert build(tell) == cache()
+        assert build(tell) == get_cache_folder()
     finally:
         first.communicate()
-    assert said == ["Another build is under way; waiting for it …"]
+    assert said == ["Another build is running; waiting for it …"]
 
 
 def test_another_pin_is_another_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = pins.fingerprint()
+    before = pins.compute_fingerprint()
     monkeypatch.setattr(pins, "FLAGS", ("-race",))
-    assert pins.fingerprint() != before
+    assert pins.compute_fingerprint() != before
 
 
 def test_a_build_inherits_the_proxy_and_not_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOOS", "windows")
     monkeypatch.setenv("GOPROXY", "https://mirror.example")
-    environment = golang.environment()
+    environment = golang.build_environment()
     assert "GOOS" not in environment
     assert environment["GOPROXY"] == "https://mirror.example"
     assert os.environ["PATH"] == environment["PATH"]

@@ -14,7 +14,7 @@ from tests._support.clients.api import asking
 from tests._support.observe.queries import Jaeger, Prometheus, named, until
 from tests._support.observe.stack_plan import Serve, plan
 from tests._support.observe.traffic import AgentCall
-from tools.observe.stack import Stack, running
+from tools.observe.stack import Stack, run_stack
 
 CALLS = "traces_span_metrics_calls_total"
 
@@ -22,18 +22,18 @@ CALLS = "traces_span_metrics_calls_total"
 @pytest.fixture(scope="module")
 def stack(binaries: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """One that is not the session's, whose counts are looked at elsewhere."""
-    with running(plan(binaries, tmp_path_factory.mktemp("other-stack"))) as stack:
+    with run_stack(plan(binaries, tmp_path_factory.mktemp("other-stack"))) as stack:
         yield stack
 
 
 @pytest.fixture(scope="module")
 def prometheus(stack: Stack) -> Prometheus:
-    return Prometheus(stack.at.prometheus)
+    return Prometheus(stack.addresses.prometheus)
 
 
 @pytest.fixture(scope="module")
 def jaeger(stack: Stack) -> Jaeger:
-    return Jaeger(stack.at.jaeger)
+    return Jaeger(stack.addresses.jaeger)
 
 
 def runs_of(service_name: str) -> str:
@@ -46,7 +46,7 @@ def test_two_workers_and_a_restart_make_one_series_that_counts_right(
     name = "several-processes"
     for total in (12, 24):
         with (
-            serve(stack.at.collector, "--workers", "2", OTEL_SERVICE_NAME=name) as service,
+            serve(stack.addresses.collector, "--workers", "2", OTEL_SERVICE_NAME=name) as service,
             ExitStack() as clients,
         ):
             # A connection each, so that both workers get some.
@@ -76,7 +76,7 @@ def test_both_workers_sent_spans(stack: Stack, jaeger: Jaeger) -> None:
 def test_a_service_that_is_told_to_end_sends_the_spans_of_what_it_cut_short(
     stack: Stack, serve: Serve, jaeger: Jaeger
 ) -> None:
-    with serve(stack.at.collector, OTEL_SERVICE_NAME="drained", DRAIN_S="0.5") as service:
+    with serve(stack.addresses.collector, OTEL_SERVICE_NAME="drained", DRAIN_S="0.5") as service:
         client = AgentCall(service.url)
         body = asking(ensemble="endless-answer")
         with client.http.stream("POST", "/api/process", json=body) as answer:
@@ -95,13 +95,13 @@ def test_without_its_collector_the_service_goes_on_and_counts_what_is_lost(
     binaries: Path, serve: Serve, tmp_path: Path
 ) -> None:
     with (
-        running(plan(binaries, tmp_path)) as stack,
-        serve(stack.at.collector, OTEL_EXPORTER_OTLP_TIMEOUT="1") as service,
+        run_stack(plan(binaries, tmp_path)) as stack,
+        serve(stack.addresses.collector, OTEL_EXPORTER_OTLP_TIMEOUT="1") as service,
     ):
         client = AgentCall(service.url)
         before = client.ask()
-        Jaeger(stack.at.jaeger).until(before.trace_id, "POST /api/process")
-        collector = stack.member("collector")
+        Jaeger(stack.addresses.jaeger).until(before.trace_id, "POST /api/process")
+        collector = stack.find("collector")
         collector.popen.kill()
         collector.popen.wait()
         for _ in range(3):
@@ -127,12 +127,12 @@ def test_sampling_keeps_what_went_wrong_and_the_span_metrics_count_all(
     # 3 s: it counts whole ones, of which the first may be nearly over.
     waiting = plan(binaries, tmp_path, OTELCOL_DECISION_WAIT="3s", OTELCOL_SAMPLING_PERCENTAGE="0")
     sampling = replace(waiting, tail_sampling=True)
-    with running(sampling) as stack, serve(stack.at.collector) as service:
+    with run_stack(sampling) as stack, serve(stack.addresses.collector) as service:
         client = AgentCall(service.url)
         fine = client.ask()
         kept = [client.ask(kind, "Is this kept?") for kind in ("one-status", "again", "straggling")]
         client.http.close()
-        prometheus, jaeger = Prometheus(stack.at.prometheus), Jaeger(stack.at.jaeger)
+        prometheus, jaeger = Prometheus(stack.addresses.prometheus), Jaeger(stack.addresses.jaeger)
         for run in kept:
             jaeger.until(run.trace_id, "POST /api/process")
         runs = f'sum({CALLS}{{span_name=~"invoke_workflow.*"}})'

@@ -19,13 +19,13 @@ from tests._support.observe.queries import PATIENCE_S, Jaeger, Prometheus, until
 from tests._support.observe.stack_plan import Serve, plan
 from tests._support.observe.traffic import AgentCall
 from tests._support.servers.processes import children, is_alive, kill
-from tools.observe import places
-from tools.observe.places import Places
+from tools.observe import addresses
+from tools.observe.addresses import Addresses
 from tools.observe.programs import ROOT
-from tools.observe.stack import Broken, running
+from tools.observe.stack import StackError, run_stack
 
 
-def told(at: Places) -> dict[str, str]:
+def told(at: Addresses) -> dict[str, str]:
     ports = {variable: str(port) for variable, port in at.ports()}
     return {**os.environ, **ports, "OBSERVE_APP": at.app, "OBSERVE_SCRAPE_INTERVAL": "1s"}
 
@@ -35,7 +35,7 @@ def command(*arguments: str) -> list[str]:
 
 
 @contextmanager
-def up(at: Places, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def up(at: Addresses, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run `up` until the block ends; what it says is in `folder`/said."""
     with (folder / "said").open("wb") as said:
         process = subprocess.Popen(command("up"), cwd=ROOT, env=told(at), stderr=said)
@@ -48,8 +48,8 @@ def up(at: Places, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.fixture
-def at(binaries: Path) -> Places:
-    return places.free()
+def at(binaries: Path) -> Addresses:
+    return addresses.find_free()
 
 
 def ready(folder: Path) -> Callable[[], bool]:
@@ -58,7 +58,7 @@ def ready(folder: Path) -> Callable[[], bool]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_says_where_everything_is_and_ends_it_all_when_told(
-    at: Places, tmp_path: Path, number: signal.Signals
+    at: Addresses, tmp_path: Path, number: signal.Signals
 ) -> None:
     with up(at, tmp_path) as process:
         until(ready(tmp_path), "it did not come up")
@@ -78,7 +78,7 @@ def test_it_says_where_everything_is_and_ends_it_all_when_told(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
-def test_nothing_survives_it_when_it_is_killed(at: Places, tmp_path: Path) -> None:
+def test_nothing_survives_it_when_it_is_killed(at: Addresses, tmp_path: Path) -> None:
     with up(at, tmp_path) as process:
         until(ready(tmp_path), "it did not come up")
         running = children(process.pid)
@@ -87,7 +87,7 @@ def test_nothing_survives_it_when_it_is_killed(at: Places, tmp_path: Path) -> No
         until(lambda: not any(is_alive(pid) for pid in running), "something survived")
 
 
-def test_a_program_that_ends_is_named_and_the_others_go_on(at: Places, tmp_path: Path) -> None:
+def test_a_program_that_ends_is_named_and_the_others_go_on(at: Addresses, tmp_path: Path) -> None:
     with up(at, tmp_path) as process:
         until(ready(tmp_path), "it did not come up")
 
@@ -108,7 +108,7 @@ def test_a_program_that_ends_is_named_and_the_others_go_on(at: Places, tmp_path:
     assert "Traceback" not in said()
 
 
-def test_a_port_that_is_taken_is_one_sentence(at: Places) -> None:
+def test_a_port_that_is_taken_is_one_sentence(at: Addresses) -> None:
     with socket.create_server(("127.0.0.1", at.prometheus_port)):
         done = subprocess.run(command("up"), cwd=ROOT, env=told(at), capture_output=True, text=True)
     assert done.returncode == 1
@@ -124,9 +124,9 @@ def test_a_program_that_does_not_start_is_named_with_what_it_said(
     faulty = plan(binaries, tmp_path, OTELCOL_FLUSH_INTERVAL="soon")
     with (
         pytest.raises(
-            Broken, match=r"(?s)collector ended with exit code 1.*metrics_flush_interval"
+            StackError, match=r"(?s)collector ended with exit code 1.*metrics_flush_interval"
         ),
-        running(faulty),
+        run_stack(faulty),
     ):
         pass
 
@@ -140,7 +140,7 @@ def test_what_is_no_port_is_one_sentence(port: str) -> None:
 
 
 def test_the_line_that_it_prints_is_all_that_the_service_needs(
-    at: Places, tmp_path: Path, serve: Serve
+    at: Addresses, tmp_path: Path, serve: Serve
 ) -> None:
     with up(at, tmp_path):
         until(ready(tmp_path), "it did not come up")
@@ -152,7 +152,7 @@ def test_the_line_that_it_prints_is_all_that_the_service_needs(
             Prometheus(at.prometheus).until("fanout_runs_total > 0")
 
 
-def test_the_addresses_are_the_loopback_interfaces_alone(at: Places, tmp_path: Path) -> None:
+def test_the_addresses_are_the_loopback_interfaces_alone(at: Addresses, tmp_path: Path) -> None:
     with up(at, tmp_path):
         until(ready(tmp_path), "it did not come up")
         assert httpx.get(f"{at.prometheus}/-/ready").status_code == httpx.codes.OK

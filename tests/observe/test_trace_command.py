@@ -17,7 +17,7 @@ from tools.observe import svg, waterfall
 from tools.observe.jaeger import Event, Span, Trace, Value
 from tools.observe.programs import ROOT
 from tools.observe.stack import Stack
-from tools.observe.tree import duration, money, rows
+from tools.observe.tree import build_rows, format_cost, format_duration
 
 PROCESS = "POST /api/process"
 SVG = "{http://www.w3.org/2000/svg}"
@@ -27,7 +27,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 def told(stack: Stack) -> dict[str, str]:
     return {
         **os.environ,
-        "OBSERVE_JAEGER_PORT": str(stack.at.jaeger_port),
+        "OBSERVE_JAEGER_PORT": str(stack.addresses.jaeger_port),
         "COLUMNS": "140",
         "PYTHONUTF8": "1",
     }
@@ -81,7 +81,7 @@ def test_a_trace_is_found_by_the_address_of_its_page_too(
     traffic: Traffic, stack: Stack, told: dict[str, str]
 ) -> None:
     elsewhere = {**told, "OBSERVE_JAEGER_PORT": "1"}
-    done = trace(elsewhere, f"{stack.at.jaeger}/trace/{traffic.well.trace_id}?uiFind=x")
+    done = trace(elsewhere, f"{stack.addresses.jaeger}/trace/{traffic.well.trace_id}?uiFind=x")
     assert done.stdout.startswith(f"Trace {traffic.well.trace_id}\n"), done.stderr
 
 
@@ -139,7 +139,10 @@ def made(*spans: Span) -> Trace:
 
 def test_a_span_whose_parent_is_missing_is_a_root_of_its_own() -> None:
     alone = made(Span("b", "a", "below", 10, 5, {}), Span("c", "b", "under it", 11, 1, {}))
-    assert [(row.depth, row.span.name) for row in rows(alone)] == [(0, "below"), (1, "under it")]
+    assert [(row.depth, row.span.name) for row in build_rows(alone)] == [
+        (0, "below"),
+        (1, "under it"),
+    ]
 
 
 def test_nothing_is_drawn_outside_the_bars() -> None:
@@ -168,7 +171,7 @@ def test_a_name_is_text_and_never_markup() -> None:
     [(0, "0 µs"), (999, "999 µs"), (1_000, "1.0 ms"), (332_400, "332 ms"), (4_719_000, "4.72 s")],
 )
 def test_durations_are_told_in_a_unit_that_suits_them(us: int, said: str) -> None:
-    assert duration(us) == said
+    assert format_duration(us) == said
 
 
 @pytest.mark.parametrize(
@@ -176,4 +179,4 @@ def test_durations_are_told_in_a_unit_that_suits_them(us: int, said: str) -> Non
     [(0.0, "$0.00"), (0.0001869, "$0.000187"), (0.00005, "$0.00005"), (1.5, "$1.50")],
 )
 def test_money_is_told_as_exactly_as_it_is_small(usd: float, said: str) -> None:
-    assert money(usd) == said
+    assert format_cost(usd) == said

@@ -114,7 +114,7 @@ def test_a_run_that_was_left_outlives_its_request(traffic: Traffic, jaeger: Jaeg
 
 
 def test_log_records_reach_the_collector_with_their_trace(traffic: Traffic, stack: Stack) -> None:
-    log = stack.member("collector").log
+    log = stack.find("collector").log
 
     def lines() -> list[str]:
         return [line for line in log.read_text().splitlines() if "run completed" in line]

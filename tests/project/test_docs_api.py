@@ -12,7 +12,7 @@ import pytest
 from service.settings import KNOWN
 from service.version import VERSION
 from tests._support.paths import ROOT
-from tools.observe.places import Places
+from tools.observe.addresses import Addresses
 
 API = "".join(page.read_text("utf-8") for page in sorted((ROOT / "docs" / "api").glob("*.md")))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -98,7 +98,7 @@ def _find_anchors(page: Path) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=_name_of)
 def test_a_page_names_only_settings_that_exist(page: Path) -> None:
-    known = KNOWN | {"OBSERVE_APP", *(variable for variable, _ in Places().ports())}
+    known = KNOWN | {"OBSERVE_APP", *(variable for variable, _ in Addresses().ports())}
     known |= {"TCP_USER_TIMEOUT", "BODY_TIMEOUT", "RESPONSE_TIMEOUT"}  # of the kernel, of Quart
     named = set(re.findall(r"`([A-Z][A-Z0-9]*_[A-Z0-9_]+)\b", page.read_text("utf-8")))
     assert not {name for name in named - known if not name.startswith("OTEL_")}

@@ -1,9 +1,9 @@
-"""`python -m tools.observe …`: the observability stack as plain programs, without Docker.
+"""Run the observability stack without Docker: collector, Jaeger and Prometheus as local programs.
 
-build [--all]                build the programs, once; --all: those for the tests too
-up [--tail-sampling]         build what is missing, and run them until Ctrl-C
-trace [ID or URL] [--svg F]  show a trace in the terminal; without an id the latest
-lock                         resolve the collector's modules anew, after a change of its manifest
+build [--all]                build the programs once; --all: also those that only tests need
+up [--tail-sampling]         build the missing programs and run the stack until Ctrl-C
+trace [ID or URL] [--svg F]  draw a trace in the terminal or as SVG; without an id the latest one
+lock                         resolve the collector's Go modules after a change of its manifest
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tools.observe import golang, jaeger, places, svg, waterfall
-from tools.observe.build import build, generated
-from tools.observe.golang import Unbuildable
-from tools.observe.jaeger import Unanswered
+from tools.observe import addresses, golang, jaeger, svg, waterfall
+from tools.observe.addresses import AddressError
+from tools.observe.build import build, generate_sources
+from tools.observe.golang import BuildError
+from tools.observe.jaeger import JaegerError
 from tools.observe.pins import MODULES
-from tools.observe.places import BadPlace
 from tools.observe.programs import Plan
-from tools.observe.stack import Broken, Stack, running
+from tools.observe.stack import Stack, StackError, run_stack
 
-# One sentence each, for people: what they say is printed and nothing else.
-EXPECTED = (Unbuildable, BadPlace, Broken, Unanswered)
+# Errors for the user: the message is printed, without a traceback.
+USER_ERRORS = (BuildError, AddressError, StackError, JaegerError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 1 when it could not be done."""
-    given = _parser().parse_args(arguments)
+    """Run one command and return its exit code: 0, 1 for a failure, 130 for an interrupt."""
+    given = _build_parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         given.run(given)
-    except EXPECTED as error:
-        _tell(str(error))
+    except USER_ERRORS as error:
+        _report(str(error))
         return 1
     except KeyboardInterrupt:
         return 130
@@ -45,14 +45,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _build(given: argparse.Namespace) -> None:
-    folder = build(_tell, all_of_them=given.all)
-    _tell(f"The programs are in {folder}.")
+    folder = build(_report, for_tests=given.all)
+    _report(f"The programs are in {folder}.")
 
 
 def _up(given: argparse.Namespace) -> None:
-    at = places.from_environment(os.environ)
-    at.require_free()  # before minutes of building
-    binaries = build(_tell)
+    at = addresses.read_addresses(os.environ)
+    at.require_free()  # before a build of several minutes
+    binaries = build(_report)
     with tempfile.TemporaryDirectory(prefix="llm-sse-service-observe-") as folder:
         plan = Plan(
             binaries,
@@ -61,40 +61,40 @@ def _up(given: argparse.Namespace) -> None:
             tail_sampling=given.tail_sampling,
             scrape_interval=os.environ.get("OBSERVE_SCRAPE_INTERVAL", ""),
         )
-        with running(plan) as stack:
-            _tell(_welcome(stack, given.tail_sampling))
+        with run_stack(plan) as stack:
+            _report(_format_welcome(stack, given.tail_sampling))
             try:
-                stack.watch(_tell)
+                stack.watch(_report)
             except KeyboardInterrupt:
-                _tell("\nStopping.")
+                _report("\nStopping.")
 
 
-def _welcome(stack: Stack, tail_sampling: bool) -> str:
-    at = stack.at
+def _format_welcome(stack: Stack, tail_sampling: bool) -> str:
+    at = stack.addresses
     sampled = (
-        " It keeps a share of them: deploy/otelcol/tail-sampling.yaml." if tail_sampling else ""
+        " It retains a sample of them: deploy/otelcol/tail-sampling.yaml." if tail_sampling else ""
     )
     return f"""\
-All three run, with their logs and data in {stack.plan.folder} until they end.
-  collector   {at.collector}   takes the traces.{sampled}
-  Jaeger      {at.jaeger}   answers questions about them; its pages are only in the container
-  Prometheus  {at.prometheus}    asks http://{at.app}/metrics
+All three are running, with their logs and data in {stack.plan.folder} until they stop.
+  collector   {at.collector}   receives the traces.{sampled}
+  Jaeger      {at.jaeger}   answers queries about them; only the container image has the web pages
+  Prometheus  {at.prometheus}    scrapes http://{at.app}/metrics
 
 Start the service, in another terminal:
   OTEL_EXPORTER_OTLP_ENDPOINT={at.collector} make run
 
-Ask it something, and look at the trace of it (X-Trace-Id in the response names it):
+Ask a question and show its trace (X-Trace-Id in the response is its id):
   make trace
 
 Ctrl-C ends all three."""
 
 
 def _trace(given: argparse.Namespace) -> None:
-    url = places.from_environment(os.environ).jaeger
-    trace = jaeger.find(url, given.trace)
+    url = addresses.read_addresses(os.environ).jaeger
+    trace = jaeger.find_trace(url, given.trace)
     if given.svg:
         given.svg.write_text(svg.draw(trace), encoding="utf-8")
-        _tell(f"{given.svg} shows trace {trace.trace_id}.")
+        _report(f"{given.svg} shows trace {trace.trace_id}.")
         return
     width = shutil.get_terminal_size((120, 24)).columns
     sys.stdout.write(waterfall.draw(trace, width, colour=sys.stdout.isatty()) + "\n")
@@ -102,14 +102,14 @@ def _trace(given: argparse.Namespace) -> None:
 
 def _lock(_: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        # Without --skip-get-modules: the builder then writes and tidies the two files.
-        sources = generated(golang.find(), Path(folder), "--verbose")
+        # Without --skip-get-modules the builder writes and tidies the two files.
+        sources = generate_sources(golang.find_go(), Path(folder), "--verbose")
         for name in ("go.mod", "go.sum"):
             shutil.copyfile(sources / name, MODULES / name)
-    _tell(f"{MODULES} is up to date.")
+    _report(f"{MODULES} is up to date.")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tools.observe", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     commands = parser.add_subparsers(required=True, metavar="build | up | trace | lock")
@@ -127,13 +127,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _tell(text: str) -> None:
+def _report(text: str) -> None:
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 
 
 def _interrupt(*_: object) -> None:
-    # As Ctrl-C: everything is ended in order, and folders are removed.
+    # Handle SIGTERM like Ctrl-C: stop the programs in order and remove the folders.
     raise KeyboardInterrupt
 
 

@@ -1,6 +1,7 @@
-"""The go command: found, new enough, downloading what a checksum allows, compiling.
+"""The go command: version check, verified downloads and compilation.
 
-Raises Unbuildable with a sentence for the reader; knows nothing of where results are kept.
+Failures are BuildErrors with a message for the user. This module does not know where the binaries
+are stored.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from pathlib import Path
 
 from tools.observe.pins import FLAGS, GO, Module, Program
 
-WHERE = "https://go.dev/doc/install, or your system's packages (golang, go)"
+INSTALL_HINT = "https://go.dev/doc/install, or your system's packages (golang, go)"
 _VERSION = re.compile(r"go(\d+)\.(\d+)")
 _LAST_LINES = 12
 
 
-class Unbuildable(Exception):
-    """Why the programs cannot be built here, and what would help."""
+class BuildError(Exception):
+    """The programs cannot be built; the message states the reason and a solution."""
 
 
 @dataclass(frozen=True)
@@ -32,33 +33,33 @@ class Go:
     path: str
 
     def download(self, module: Module) -> Path:
-        """Return the folder of a module's sources.
+        """Download a module and return the folder of its sources.
 
-        Raises Unbuildable when it cannot be had, or is not what was pinned.
+        Raises BuildError when the download fails or its checksum is not the pinned one.
         """
         name = f"{module.path}@{module.version}"
         done = self._run(("mod", "download", "-json", name), Path.home())
-        told = json.loads(done.stdout or "{}")
-        if done.returncode or "Dir" not in told:
-            why = told.get("Error") or _tail(done.stderr)
-            raise Unbuildable(f"The sources of {name} could not be downloaded:\n{why}")
-        if told["Sum"] != module.sum:
-            raise Unbuildable(
-                f"The sources of {name} have the checksum {told['Sum']}, and not the pinned"
-                f" {module.sum}. They were changed after they were published; nothing was built."
+        answer = json.loads(done.stdout or "{}")
+        if done.returncode or "Dir" not in answer:
+            reason = answer.get("Error") or _tail(done.stderr)
+            raise BuildError(f"The sources of {name} could not be downloaded:\n{reason}")
+        if answer["Sum"] != module.sum:
+            raise BuildError(
+                f"The sources of {name} have the checksum {answer['Sum']}, not the pinned"
+                f" {module.sum}. They were changed after publication; nothing was built."
             )
-        return Path(told["Dir"])
+        return Path(answer["Dir"])
 
     def compile(self, sources: Path, package: str, binary: Path, tags: Sequence[str] = ()) -> None:
-        """Compile one package; raises Unbuildable with the end of the compiler's words."""
+        """Compile one package; raises BuildError with the end of the compiler's output."""
         options = (*FLAGS, "-tags", ",".join(tags), "-o", str(binary), package)
         done = self._run(("build", *options), sources)
         if done.returncode:
-            raise Unbuildable(f"{binary.name} could not be compiled:\n{_tail(done.stderr)}")
+            raise BuildError(f"{binary.name} could not be compiled:\n{_tail(done.stderr)}")
 
     def build(self, folder: Path, program: Program) -> None:
         """Download a program and compile all its binaries into `folder`."""
-        # Inside the module's own folder, so that its go.mod and go.sum rule.
+        # Run in the module's folder, so that its go.mod and go.sum apply.
         sources = self.download(program.module)
         for name, package in program.binaries.items():
             self.compile(sources, package, folder / name, program.tags)
@@ -67,45 +68,49 @@ class Go:
         return subprocess.run(
             [self.path, *arguments],
             cwd=cwd,
-            env=environment(),
+            env=build_environment(),
             capture_output=True,
             text=True,
             check=False,
         )
 
 
-def environment() -> dict[str, str]:
-    """Return the user's environment, with their proxy, and what a build must not inherit."""
-    kept = {name: value for name, value in os.environ.items() if name not in {"GOOS", "GOARCH"}}
+def build_environment() -> dict[str, str]:
+    """Return the environment of a build: the user's, without variables that change the result."""
+    excluded = {"GOOS", "GOARCH"}
+    inherited = {name: value for name, value in os.environ.items() if name not in excluded}
     return {
-        **kept,
+        **inherited,
         "CGO_ENABLED": "0",
         "GOFLAGS": "-mod=readonly -buildvcs=false",
-        # Modules are published with a go.work that names folders which are not published.
+        # Some modules contain a go.work file with folders that are not part of the module.
         "GOWORK": "off",
     }
 
 
-def find() -> Go:
-    """Return the go command of this machine; raises Unbuildable when it will not do."""
+def find_go() -> Go:
+    """Return the go command on PATH; raises BuildError when it is missing or too old."""
     path = shutil.which("go")
     wanted = ".".join(map(str, GO))
     if path is None:
-        raise Unbuildable(
-            f"Go {wanted} or newer is needed; there is none on PATH. Get it: {WHERE}."
+        raise BuildError(
+            f"Go {wanted} or newer is needed; there is none on PATH. Get it: {INSTALL_HINT}."
         )
-    version, toolchain = _asked(path, "GOVERSION"), _asked(path, "GOTOOLCHAIN")
+    version = _read_go_variable(path, "GOVERSION")
+    toolchain = _read_go_variable(path, "GOTOOLCHAIN")
     found = _VERSION.match(version)
     if not found:
-        raise Unbuildable(f"{path} does not say its version ({version or 'nothing'}).")
+        raise BuildError(f"{path} does not report its version ({version or 'nothing'}).")
     has = (int(found[1]), int(found[2]))
-    # From 1.21 on, Go fetches a newer one by itself unless it is told not to.
+    # Since 1.21 Go downloads a newer toolchain automatically, unless GOTOOLCHAIN forbids it.
     if has < GO and (has < (1, 21) or toolchain == "local"):
-        raise Unbuildable(f"Go {wanted} or newer is needed; {path} is {version}. Get it: {WHERE}.")
+        raise BuildError(
+            f"Go {wanted} or newer is needed; {path} is {version}. Get it: {INSTALL_HINT}."
+        )
     return Go(path)
 
 
-def _asked(path: str, name: str) -> str:
+def _read_go_variable(path: str, name: str) -> str:
     done = subprocess.run(
         [path, "env", name], capture_output=True, text=True, check=False, cwd=Path.home()
     )

@@ -1,8 +1,8 @@
-"""Which versions of which programs, with the checksums of their sources. The only place for them.
+"""Pinned versions of the programs, with the checksums of their sources.
 
-A version here is docker-compose.yml's, but for Jaeger: 2.13 is its last that is a Go module.
-A sum is what `go mod download -json` reports of a module's whole content; from there on the
-module's own go.sum vouches for all that it needs.
+The versions are those of docker-compose.yml, except for Jaeger: 2.13 is its last version that is a
+Go module. A checksum is the one that `go mod download -json` reports for the module's content; the
+module's own go.sum verifies its dependencies.
 """
 
 import hashlib
@@ -12,16 +12,16 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 MANIFEST = HERE / "otelcol-builder.yaml"
-MODULES = HERE / "otelcol"  # go.mod and go.sum of the collector that the manifest describes
+MODULES = HERE / "otelcol"  # go.mod and go.sum of the collector in the manifest
 
-GO = (1, 26)  # the oldest that compiles all of them
-# Not optimized: that is a third of the time that compiling takes, and nothing here is busy.
+GO = (1, 26)  # the oldest version that compiles all programs
+# Without optimization compiling takes a third of the time, and no program here is busy.
 FLAGS = ("-trimpath", "-ldflags", "-s -w", "-gcflags", "all=-N -l")
 
 
 @dataclass(frozen=True)
 class Module:
-    """One version of a Go module; `sum` is checked before any of it is compiled."""
+    """One version of a Go module; `sum` is verified before compilation."""
 
     path: str
     version: str
@@ -30,7 +30,7 @@ class Module:
 
 @dataclass(frozen=True)
 class Program:
-    """What is compiled from one module: file names and their packages."""
+    """The binaries compiled from one module: file names and their packages."""
 
     title: str
     module: Module
@@ -67,7 +67,7 @@ PROMETHEUS = Program(
         "h1:5/kewqSFNlHQa9NqZxrOkXCBlEuJOvb+8gFOUxSWFv0=",
     ),
     binaries={"prometheus": "./cmd/prometheus", "promtool": "./cmd/promtool"},
-    tags=("remove_all_sd",),  # the clouds' service discovery, half of what there is to compile
+    tags=("remove_all_sd",),  # no service discovery of clouds, half of the code to compile
 )
 
 COMPOSE = Program(
@@ -81,13 +81,13 @@ COMPOSE = Program(
     only_for_tests=True,
 )
 
-COLLECTOR = "otelcol"  # the file name; the builder and the manifest make it
+COLLECTOR = "otelcol"  # the file name in the manifest
 COLLECTOR_VERSION = "0.159.0"
 PROGRAMS = (JAEGER, PROMETHEUS, COMPOSE)
 
 
-def fingerprint() -> str:
-    """Return a name for exactly these programs: another pin or flag is another name."""
+def compute_fingerprint() -> str:
+    """Return a name for this set of programs, which changes with every pin and flag."""
     text = repr((GO, FLAGS, BUILDER, *PROGRAMS)).encode()
     files = (MANIFEST, MODULES / "go.mod", MODULES / "go.sum")
     return hashlib.sha256(b"\0".join([text, *(path.read_bytes() for path in files)])).hexdigest()[

@@ -1,8 +1,8 @@
-"""How each program of the stack is started: its command, its environment, its place in the run.
+"""Commands, environments and configuration of the stack's programs.
 
-The configuration files are the ones that docker-compose.yml mounts. What they say in there about
-addresses is told to the collector and to Jaeger by the environment; Prometheus reads none, so its
-targets are written into the run folder next to links to its other files.
+The configuration files are those that docker-compose.yml mounts. The collector and Jaeger get their
+addresses through environment variables. Prometheus does not read variables, so its targets are
+written into the run folder, next to links to its other files.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tools.observe.places import HOST, Places
+from tools.observe.addresses import HOST, Addresses
 
 ROOT = Path(__file__).parents[2]
 COLLECTOR_CONFIG = ROOT / "otel-collector.yaml"
 TAIL_SAMPLING = ROOT / "deploy" / "otelcol" / "tail-sampling.yaml"
 JAEGER_CONFIG = ROOT / "deploy" / "jaeger" / "config.yaml"
 PROMETHEUS_FILES = ROOT / "deploy" / "prometheus"
-# As in docker-compose.yml. The second: what has happened only once since it was first counted is
-# seen, too.
+# As in docker-compose.yml. The second makes a counter's first increase visible, which otherwise
+# would need an earlier sample of 0.
 FEATURES = "exemplar-storage,created-timestamp-zero-ingestion"
 
 
 @dataclass(frozen=True)
 class Command:
-    """One program: how it is run and where it says that it is ready."""
+    """The command line and environment of one program, and the URL of its health check."""
 
     name: str
     arguments: tuple[str, ...]
@@ -37,24 +37,24 @@ class Command:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to run: the programs in `binaries`, at `places`, with their files under `folder`.
+    """A stack to run: the programs in `binaries`, with their files under `folder`.
 
     `scrape_interval` (a Prometheus duration) overrides the one in prometheus.yml.
     """
 
     binaries: Path
     folder: Path
-    places: Places
+    addresses: Addresses
     tail_sampling: bool = False
     scrape_interval: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
 
-    def commands(self) -> tuple[Command, ...]:
-        """Return what to start, in this order."""
-        return (self._prometheus(), self._jaeger(), self._collector())
+    def build_commands(self) -> tuple[Command, ...]:
+        """Return the commands in the order of their start."""
+        return (self._build_prometheus(), self._build_jaeger(), self._build_collector())
 
-    def _collector(self) -> Command:
-        at = self.places
+    def _build_collector(self) -> Command:
+        at = self.addresses
         configs = (COLLECTOR_CONFIG, TAIL_SAMPLING) if self.tail_sampling else (COLLECTOR_CONFIG,)
         return Command(
             "collector",
@@ -72,8 +72,8 @@ class Plan:
             },
         )
 
-    def _jaeger(self) -> Command:
-        at = self.places
+    def _build_jaeger(self) -> Command:
+        at = self.addresses
         return Command(
             "jaeger",
             (str(self.binaries / "jaeger"), f"--config={JAEGER_CONFIG}"),
@@ -87,27 +87,27 @@ class Plan:
             },
         )
 
-    def _prometheus(self) -> Command:
-        config = self._prometheus_folder() / "prometheus.yml"
+    def _build_prometheus(self) -> Command:
+        config = self._write_prometheus_folder() / "prometheus.yml"
         return Command(
             "prometheus",
             (
                 str(self.binaries / "prometheus"),
                 f"--config.file={config}",
                 f"--storage.tsdb.path={self.folder / 'prometheus-data'}",
-                f"--web.listen-address={HOST}:{self.places.prometheus_port}",
+                f"--web.listen-address={HOST}:{self.addresses.prometheus_port}",
                 f"--enable-feature={FEATURES}",
             ),
-            f"{self.places.prometheus}/-/ready",
+            f"{self.addresses.prometheus}/-/ready",
         )
 
-    def _prometheus_folder(self) -> Path:
+    def _write_prometheus_folder(self) -> Path:
         folder = self.folder / "prometheus"
         (folder / "targets").mkdir(parents=True)
         for name in ("prometheus.yml", "alerts.yml"):
             (folder / name).symlink_to(PROMETHEUS_FILES / name)
         labels = ("__scrape_interval__", "__scrape_timeout__") if self.scrape_interval else ()
-        for name, address in self._targets():
+        for name, address in self._list_targets():
             # JSON is YAML too.
             groups = json.dumps(
                 [{"targets": [address], "labels": dict.fromkeys(labels, self.scrape_interval)}]
@@ -115,12 +115,12 @@ class Plan:
             (folder / "targets" / f"{name}.yml").write_text(groups)
         return folder
 
-    def _targets(self) -> Iterator[tuple[str, str]]:
-        yield "app", self.places.app
-        yield "span-metrics", f"{HOST}:{self.places.span_metrics_port}"
-        yield "collector", f"{HOST}:{self.places.collector_metrics_port}"
+    def _list_targets(self) -> Iterator[tuple[str, str]]:
+        yield "app", self.addresses.app
+        yield "span-metrics", f"{HOST}:{self.addresses.span_metrics_port}"
+        yield "collector", f"{HOST}:{self.addresses.collector_metrics_port}"
 
 
-def inherited() -> dict[str, str]:
-    """Return this process's environment without what is meant for the service's own SDK."""
+def inherit_environment() -> dict[str, str]:
+    """Return this process's environment without OTEL_* variables, which are for the service."""
     return {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}

@@ -1,6 +1,6 @@
-"""Runs the three programs until it is told to stop; none outlives this process.
+"""Start, supervision and stop of the stack's programs, which never outlive this process.
 
-Raises Broken, with the end of that program's log, when one does not start, or when none is left.
+Raises StackError with the end of a program's log when the program does not start.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tools.observe.places import Places
-from tools.observe.programs import Command, Plan, inherited
+from tools.observe.addresses import Addresses
+from tools.observe.programs import Command, Plan, inherit_environment
 
-START_S = 60.0  # Jaeger takes 1-2 s; this is for machines that are busy with something else
-END_S = 10.0
+START_TIMEOUT_S = 60.0  # Jaeger takes 1-2 s, on a busy machine much longer
+STOP_TIMEOUT_S = 10.0
 _POLL_S = 0.1
 _LAST_LINES = 15
 _PR_SET_PDEATHSIG = 1
 
 
-class Broken(Exception):
-    """A program that did not come up, or ended by itself."""
+class StackError(Exception):
+    """A program did not start, or all of them ended; the message contains the reason."""
 
 
 @dataclass(frozen=True)
-class Member:
-    """One running program; what it prints is in `log`."""
+class RunningProgram:
+    """One running program, with its output in `log`."""
 
     command: Command
     popen: subprocess.Popen[bytes]
@@ -44,115 +44,116 @@ class Member:
     def name(self) -> str:
         return self.command.name
 
-    def why(self) -> str:
-        """Return how it ended and the end of its log."""
+    def describe_end(self) -> str:
+        """Return the exit code or signal of the program and the end of its log."""
         lines = self.log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
-        said = "\n".join(f"  {line}" for line in lines)
+        tail = "\n".join(f"  {line}" for line in lines)
         code = self.popen.returncode
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        return f"{self.name} ended with {how}. The end of {self.log}:\n{said}"
+        cause = f"signal {-code}" if code < 0 else f"exit code {code}"
+        return f"{self.name} ended with {cause}. The end of {self.log}:\n{tail}"
 
     def require_alive(self) -> None:
-        """Raise Broken when it has ended."""
+        """Raise StackError when the program has ended."""
         if self.popen.poll() is not None:
-            raise Broken(self.why())
+            raise StackError(self.describe_end())
 
     def is_healthy(self) -> bool:
         return _answers_200(self.command.health)
 
-    def end(self) -> None:
-        """End it: politely, then for certain."""
+    def stop(self) -> None:
+        """Terminate the program, and kill it if it does not end in time."""
         if self.popen.poll() is None:
             self.popen.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self.popen.wait(END_S)
+                self.popen.wait(STOP_TIMEOUT_S)
         self.popen.kill()
         self.popen.wait()
 
 
 @dataclass(frozen=True)
 class Stack:
-    """The programs that run, and where."""
+    """The running programs and their addresses."""
 
     plan: Plan
-    members: tuple[Member, ...]
+    programs: tuple[RunningProgram, ...]
 
     @property
-    def at(self) -> Places:
-        return self.plan.places
+    def addresses(self) -> Addresses:
+        return self.plan.addresses
 
-    def member(self, name: str) -> Member:
-        return next(member for member in self.members if member.name == name)
+    def find(self, name: str) -> RunningProgram:
+        return next(program for program in self.programs if program.name == name)
 
-    def watch(self, tell: Callable[[str], None]) -> None:
-        """Wait until interrupted. The others go on when a program ends by itself, which is told.
+    def watch(self, report: Callable[[str], None]) -> None:
+        """Wait for an interrupt; report each program that ends, and let the others continue.
 
-        Raises Broken when it was the last.
+        Raises StackError when all of them have ended.
         """
-        left = list(self.members)
-        while left:
-            for member in [each for each in left if each.popen.poll() is not None]:
-                left.remove(member)
-                tell(member.why())
+        remaining = list(self.programs)
+        while remaining:
+            for program in [each for each in remaining if each.popen.poll() is not None]:
+                remaining.remove(program)
+                report(program.describe_end())
             time.sleep(_POLL_S)
-        raise Broken("All of them have ended.")
+        raise StackError("All of them have ended.")
 
 
 @contextmanager
-def running(plan: Plan) -> Iterator[Stack]:
-    """Run the stack, healthy from the start of the block, until its end.
+def run_stack(plan: Plan) -> Iterator[Stack]:
+    """Run the stack during the block; all programs are healthy when the block starts.
 
-    Raises BadPlace for a port that is taken, and Broken.
+    Raises AddressError for a port in use, and StackError.
     """
-    plan.places.require_free()
-    members: list[Member] = []
+    plan.addresses.require_free()
+    programs: list[RunningProgram] = []
     try:
-        members.extend(_start(command, plan.folder) for command in plan.commands())
-        for member in members:
-            _wait_healthy(member)
-        yield Stack(plan, tuple(members))
+        programs.extend(_start(command, plan.folder) for command in plan.build_commands())
+        for program in programs:
+            _wait_healthy(program)
+        yield Stack(plan, tuple(programs))
     finally:
-        # In the reverse order, so that the collector can still deliver what it holds.
+        # In reverse order, so that the collector can still export its queue.
         try:
-            for member in reversed(members):
-                member.end()
+            for program in reversed(programs):
+                program.stop()
         finally:
-            for member in members:
-                member.popen.kill()  # for a second Ctrl-C, which cuts the above short
+            for program in programs:
+                program.popen.kill()  # after a second Ctrl-C, which interrupts the stop
 
 
-def _start(command: Command, folder: Path) -> Member:
+def _start(command: Command, folder: Path) -> RunningProgram:
     log = folder / f"{command.name}.log"
     with log.open("wb") as out:
         popen = subprocess.Popen(
             command.arguments,
             cwd=folder,
-            env={**inherited(), **command.environment},
+            env={**inherit_environment(), **command.environment},
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
-            # Ctrl-C reaches only us, and we end them in order.
+            # A session of its own: Ctrl-C reaches only this process, which stops them in order.
             start_new_session=True,
             preexec_fn=_die_with_parent if sys.platform == "linux" else None,
         )
-    return Member(command, popen, log)
+    return RunningProgram(command, popen, log)
 
 
-_libc = ctypes.CDLL(None)  # loaded here: after a fork nothing may be imported
+_libc = ctypes.CDLL(None)  # loaded here: no import is safe after a fork
 
 
 def _die_with_parent() -> None:
-    # Even a parent that is killed takes them along; only Linux offers this.
+    # Linux only: the kernel kills the program when this process dies, even by SIGKILL.
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _wait_healthy(member: Member) -> None:
-    deadline = time.monotonic() + START_S
-    while not member.is_healthy():
-        member.require_alive()
+def _wait_healthy(program: RunningProgram) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not program.is_healthy():
+        program.require_alive()
         if time.monotonic() > deadline:
-            raise Broken(
-                f"{member.name} runs but is not healthy after {START_S:.0f} s; see {member.log}."
+            raise StackError(
+                f"{program.name} runs but is not healthy after {START_TIMEOUT_S:.0f} s;"
+                f" see {program.log}."
             )
         time.sleep(_POLL_S)
 

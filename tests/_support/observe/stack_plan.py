@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests._support.servers.processes import Process
-from tools.observe import places
+from tools.observe import addresses
 from tools.observe.programs import Plan
 
 # The configuration's own 15 s are for people. Scraped twice as often as they are made, so that
@@ -18,9 +18,9 @@ FLUSH, SCRAPE = {"OTELCOL_FLUSH_INTERVAL": "2s"}, "1s"
 
 def plan(binaries: Path, folder: Path, app_port: int = 0, **environment: str) -> Plan:
     """Return a stack on free ports that makes and scrapes metrics every other second."""
-    at = places.free()
+    at = addresses.find_free()
     if app_port:
-        at = replace(at, app=f"{places.HOST}:{app_port}")
+        at = replace(at, app=f"{addresses.HOST}:{app_port}")
     return Plan(binaries, folder, at, scrape_interval=SCRAPE, environment=FLUSH | environment)
 
 

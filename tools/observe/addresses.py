@@ -1,7 +1,7 @@
-"""Where each program of the stack listens, and where it finds the others and the service.
+"""Addresses of the programs of the stack and of the service.
 
-All on the loopback interface. The defaults are the ports that everybody knows them by; another is
-chosen with OBSERVE_<NAME>, such as OBSERVE_PROMETHEUS_PORT=9091 or OBSERVE_APP=127.0.0.1:8081.
+All programs listen on the loopback interface, by default on their usual ports. OBSERVE_<NAME>
+selects another, such as OBSERVE_PROMETHEUS_PORT=9091 or OBSERVE_APP=127.0.0.1:8081.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ HOST = "127.0.0.1"
 _PREFIX = "OBSERVE_"
 
 
-class BadPlace(Exception):
-    """A port that cannot be used, and what to do about it."""
+class AddressError(Exception):
+    """A port cannot be used; the message proposes a solution."""
 
 
 @dataclass(frozen=True)
-class Places:
-    """Ports on 127.0.0.1, and the service's own host:port."""
+class Addresses:
+    """The programs' ports on 127.0.0.1, and the service's host:port."""
 
     collector_grpc_port: int = 4317
     collector_http_port: int = 4318
@@ -36,7 +36,7 @@ class Places:
 
     @property
     def collector(self) -> str:
-        """What OTEL_EXPORTER_OTLP_ENDPOINT is to be."""
+        """The value for OTEL_EXPORTER_OTLP_ENDPOINT."""
         return f"http://{HOST}:{self.collector_http_port}"
 
     @property
@@ -48,57 +48,65 @@ class Places:
         return f"http://{HOST}:{self.prometheus_port}"
 
     def ports(self) -> Iterator[tuple[str, int]]:
-        """Yield the variable and the number of every port."""
+        """Yield the variable name and the number of every port."""
         for name, value in vars(self).items():
             if isinstance(value, int):
-                yield _variable(name), value
+                yield _variable_name(name), value
 
     def require_free(self) -> None:
-        """Raise BadPlace when a port is taken, or wanted twice."""
+        """Raise AddressError when a port is in use or assigned twice."""
         seen: dict[int, str] = {}
         for variable, port in self.ports():
             if port in seen:
-                raise BadPlace(f"{variable} and {seen[port]} are both {port}; give one another.")
+                raise AddressError(f"{variable} and {seen[port]} are both {port}; change one.")
             seen[port] = variable
             if not _is_free(port):
-                raise BadPlace(
+                raise AddressError(
                     f"Port {port} is in use by another program; end that one, or set"
                     f" {variable} to a free port."
                 )
 
 
-def from_environment(environ: Mapping[str, str]) -> Places:
-    """Return the places, moved as the environment says; raises BadPlace for what is no port."""
-    given = {field.name: environ.get(_variable(field.name), "").strip() for field in fields(Places)}
-    ports = {name: _port(name, text) for name, text in given.items() if text and name != "app"}
-    return Places(**ports, app=given["app"] or Places.app)
+def read_addresses(environ: Mapping[str, str]) -> Addresses:
+    """Return the default addresses with those that the environment overrides.
+
+    Raises AddressError for a value that is not a port number.
+    """
+    given = {
+        field.name: environ.get(_variable_name(field.name), "").strip()
+        for field in fields(Addresses)
+    }
+    ports = {
+        name: _parse_port(name, text) for name, text in given.items() if text and name != "app"
+    }
+    return Addresses(**ports, app=given["app"] or Addresses.app)
 
 
-def free() -> Places:
-    """Return places that nobody uses at the moment."""
-    names = [field.name for field in fields(Places) if field.name.endswith("_port")]
+def find_free() -> Addresses:
+    """Return addresses with ports that are free now."""
+    names = [field.name for field in fields(Addresses) if field.name.endswith("_port")]
     sockets = [socket.create_server((HOST, 0)) for _ in names]
     try:
         ports = {name: taken.getsockname()[1] for name, taken in zip(names, sockets, strict=True)}
     finally:
         for taken in sockets:
             taken.close()
-    return Places(**ports)
+    return Addresses(**ports)
 
 
-def _variable(name: str) -> str:
+def _variable_name(name: str) -> str:
     return f"{_PREFIX}{name.upper()}"
 
 
-def _port(name: str, text: str) -> int:
+def _parse_port(name: str, text: str) -> int:
     if text.isdecimal() and 0 < int(text) < 65536:
         return int(text)
-    raise BadPlace(f"{_variable(name)} must be a port from 1 to 65535, not {text!r}.")
+    raise AddressError(f"{_variable_name(name)} must be a port from 1 to 65535, not {text!r}.")
 
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        # As the programs do: a port whose last connections have just ended is free.
+        # Like the programs: a port with connections in TIME_WAIT counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))

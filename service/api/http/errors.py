@@ -122,13 +122,17 @@ def problem(
     there the ids are only in the headers.
     """
     status = status or STATUSES[code]
+    retry = {"Retry-After": _OVERLOADED_RETRY_S} if status == 503 else {}
     if has_request_context() and request.path.startswith(_OPENAI):  # a WebSocket has no request
         param = (details[0]["field"] or None) if details else None
         body = openai_error(message, code, status, param)
     else:
         body = _problem_body(code, message, details)
     return Response(
-        json.dumps(body) + "\n", status, dict(headers or {}), content_type="application/json"
+        json.dumps(body) + "\n",
+        status,
+        {**retry, **(headers or {})},
+        content_type="application/json",
     )
 
 

@@ -1,18 +1,21 @@
-"""The one composition root: settings in, an ASGI application out. Nothing is global."""
+"""The composition root: settings in, an ASGI application out. Nothing is global."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 
 import httpx
-from quart import Quart, request
+from quart import Quart, has_request_context, request
+from quart import websocket as handshake
 
 from service.api import health
 from service.api.chat import chat, websocket
+from service.api.chat.open_sockets import OpenSockets
+from service.api.dependencies import ApiDependencies
 from service.api.history import conversations, history
 from service.api.http import errors, principal
 from service.api.middleware import cors
@@ -23,8 +26,8 @@ from service.api.openai import chat_completions
 from service.api.openai.responses import routes as responses
 from service.api.openapi import docs_page, document
 from service.api.runs import process
-from service.api.runs import runs as run_pages
-from service.api.sessions import ask
+from service.api.runs import runs as runs_api
+from service.api.sessions import ask, sessions
 from service.api.text import stream
 from service.coalescing import CoalescingWindow
 from service.ensembles.catalog import Agent, AgentDefaults, Catalog
@@ -51,22 +54,36 @@ from telemetry import (
     should_export_traces,
 )
 
-_log = logging.getLogger(__name__)
-
 MOCK_URL = "http://mock-llm/v1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """What the application is made of; `asgi` is what a server serves."""
+    """The parts of one service; a server serves `asgi`."""
 
     settings: Settings
     ensembles: EnsemblesFile
     telemetry: Telemetry
     store: Store
     runs: Runs
-    sockets: websocket.Sockets
+    sockets: OpenSockets
     asgi: App
+
+
+APIS = (
+    process,
+    stream,
+    chat,
+    websocket,
+    ask,
+    sessions,
+    chat_completions,
+    responses,
+    runs_api,
+    history,
+    conversations,
+    health,
+)
 
 
 def create_app(
@@ -79,57 +96,61 @@ def create_app(
 ) -> Services:
     """Return the service for `settings`.
 
-    `variables` is where agents' keys are found (`key_env`). Tests hand in a `transport` that plays
-    the models' servers, and a `telemetry` that remembers its spans; measurements, a `store` that
-    keeps nothing. Raises EnsemblesError, and SettingsError for a DATABASE_URL that makes no sense.
+    Agents' keys are read from `variables` (`key_env`). Tests pass a `transport` that plays the
+    model servers and a `telemetry` that records its spans; benchmarks a `store` that writes
+    nothing. Raises EnsemblesError, and SettingsError for a malformed DATABASE_URL.
     """
     ensembles = open_ensembles(settings)
     telemetry = telemetry or Telemetry(_telemetry_config(settings, variables))
-    _label(telemetry, ensembles.catalog)
-    http = httpx.AsyncClient(transport=transport or _transport(settings))
+    _set_labels(telemetry, ensembles.catalog)
+    transport = transport or (MockTransport() if settings.use_llm_mock else UpstreamTransport())
+    http = httpx.AsyncClient(transport=transport)
     telemetry.instrument(http)
     pace = CoalescingWindow()
-    tools = RunDependencies(
-        catalog=lambda: ensembles.catalog,
-        client=LLMClient(http, pace, key_needed=not settings.use_llm_mock),
-        keys=lambda agent: agent_key(agent, settings, variables),
-        budget=RetryBudget(),
-        telemetry=telemetry,
-        pace=pace,
-        tokens=open_counter(settings.redis, telemetry),
-    )
+    tokens = open_counter(settings.redis, telemetry)
     store = store or open_store(settings, telemetry)
-    worker = Worker(settings, store, tools)
-    sockets = websocket.Sockets()
-    quart = _quart(settings, worker.runs, store, telemetry)
-    chat_completions.install(quart, worker.runs, tools.catalog)
-    responses.install(quart, worker.runs, store.runs, tools.catalog)
-    origins = Origins(settings.allowed_origins)
-    websocket.install(quart, worker.runs, sockets, origins)
-    if settings.allowed_origins:
-        cors.install(quart, origins)
-    watch = partial(ensembles.watch, lambda catalog: _label(telemetry, catalog))
-    _lifespan(quart, [pace.adapt, telemetry.health.watch, watch], worker)
-
-    @quart.after_serving
-    async def end() -> None:
-        await http.aclose()
-        await tools.tokens.close()
-        await asyncio.to_thread(telemetry.shutdown)
-
+    worker = Worker(
+        settings,
+        store,
+        RunDependencies(
+            catalog=lambda: ensembles.catalog,
+            client=LLMClient(http, pace, key_needed=not settings.use_llm_mock),
+            keys=lambda agent: agent_key(agent, settings, variables),
+            budget=RetryBudget(),
+            telemetry=telemetry,
+            pace=pace,
+            tokens=tokens,
+        ),
+    )
+    api = ApiDependencies(
+        runs=worker.runs,
+        store=store,
+        telemetry=telemetry,
+        catalog=lambda: ensembles.catalog,
+        sockets=OpenSockets(),
+        origins=Origins(settings.allowed_origins),
+    )
+    quart = _quart(settings, api)
+    relabel = partial(_set_labels, telemetry)
+    _add_lifespan(
+        quart,
+        worker,
+        watches=(pace.adapt, telemetry.health.watch, partial(ensembles.watch, relabel)),
+        closes=(http.aclose, tokens.close, partial(asyncio.to_thread, telemetry.shutdown)),
+    )
     return Services(
         settings=settings,
         ensembles=ensembles,
         telemetry=telemetry,
         store=store,
         runs=worker.runs,
-        sockets=sockets,
+        sockets=api.sockets,
         asgi=LingeringClose(telemetry.middleware(SendTimeout(quart, settings.send_timeout_s))),
     )
 
 
 def open_ensembles(settings: Settings) -> EnsemblesFile:
-    """Return the agents and ensembles that `settings` point to. Raises EnsemblesError."""
+    """Return the agents and ensembles of the file that `settings` names. Raises EnsemblesError."""
     defaults = AgentDefaults(
         model=settings.default_model,
         base_url=MOCK_URL if settings.use_llm_mock else settings.default_base_url,
@@ -140,7 +161,7 @@ def open_ensembles(settings: Settings) -> EnsemblesFile:
 
 
 def agent_key(agent: Agent, settings: Settings, variables: Mapping[str, str]) -> str | None:
-    """Return the secret an agent is asked with: its own variable's, or the default key."""
+    """Return the key to send to an agent's server: its own variable's, or the default key."""
     if agent.key_env:
         key = variables.get(agent.key_env, "")
     else:
@@ -151,57 +172,58 @@ def agent_key(agent: Agent, settings: Settings, variables: Mapping[str, str]) ->
     return key or None
 
 
-def _quart(settings: Settings, runs: Runs, store: Store, telemetry: Telemetry) -> Quart:
+def _quart(settings: Settings, api: ApiDependencies) -> Quart:
     app = Quart("service", static_folder=None)
     app.config.update(
         MAX_CONTENT_LENGTH=settings.max_body_bytes,
         BODY_TIMEOUT=settings.body_timeout_s,
         RESPONSE_TIMEOUT=None,
     )
-    app.json.sort_keys = False  # type: ignore[attr-defined]  # pages in the order of their docs
-
-    @app.before_request
-    async def name_the_route() -> None:
-        info = current_request()
-        if info and request.url_rule:
-            info.route = request.url_rule.rule
-
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # the order of the documentation
+    app.before_request(_report_route)
+    app.before_websocket(_report_route)
     principal.install(app)
-    errors.install(app, telemetry)
-    process.install(app, runs)
-    run_pages.install(app, runs, store.runs)
-    stream.install(app, runs)
-    chat.install(app, runs)
-    history.install(app, runs, store)
-    conversations.install(app, runs, store.conversations)
-    ask.install(app, runs, store.conversations)
-    health.install(app, runs, telemetry)
+    errors.install(app, api.telemetry)
+    if settings.allowed_origins:
+        cors.install(app, api.origins)
+    for each in APIS:
+        each.install(app, api)
     document.install(app)
     docs_page.install(app)
     return app
 
 
-def _lifespan(
-    app: Quart, watches: Sequence[Callable[[], Coroutine[None, None, None]]], worker: Worker
+async def _report_route() -> None:
+    """Name the route of the current request or WebSocket for its span and metrics."""
+    info = current_request()
+    rule = request.url_rule if has_request_context() else handshake.url_rule
+    if info and rule:
+        info.route = rule.rule
+
+
+def _add_lifespan(
+    app: Quart,
+    worker: Worker,
+    watches: Iterable[Callable[[], Coroutine[None, None, None]]],
+    closes: Iterable[Callable[[], Awaitable[None]]],
 ) -> None:
-    tasks: list[asyncio.Task[None]] = []
+    """Start `worker`, then the background tasks `watches`, when the server starts.
 
-    @app.before_serving
-    async def begin() -> None:
+    The end of the server stops them in reverse order and then calls `closes` in their order. Each
+    step runs also when an earlier one fails.
+    """
+    steps = AsyncExitStack()
+
+    async def start() -> None:
+        for close in reversed(tuple(closes)):
+            steps.push_async_callback(close)
         await worker.start()
-        tasks.extend(asyncio.create_task(watch()) for watch in watches)
+        steps.push_async_callback(worker.stop)
+        for watch in watches:
+            steps.callback(asyncio.create_task(watch()).cancel)
 
-    @app.after_serving
-    async def end() -> None:
-        for task in tasks:
-            task.cancel()
-        await worker.stop()
-
-
-def _transport(settings: Settings) -> httpx.AsyncBaseTransport:
-    if settings.use_llm_mock:
-        return MockTransport()
-    return UpstreamTransport()
+    app.before_serving(start)
+    app.after_serving(steps.aclose)
 
 
 def _telemetry_config(settings: Settings, variables: Mapping[str, str]) -> TelemetryConfig:
@@ -216,8 +238,8 @@ def _telemetry_config(settings: Settings, variables: Mapping[str, str]) -> Telem
     )
 
 
-def _label(telemetry: Telemetry, catalog: Catalog) -> None:
-    """Close the metrics' label sets over what is configured."""
+def _set_labels(telemetry: Telemetry, catalog: Catalog) -> None:
+    """Limit the metrics' label values to the configured names."""
     telemetry.set_labels(
         workflows={**catalog.ensembles, **catalog.alone},
         agents=catalog.agents,

@@ -8,11 +8,10 @@ from typing import Literal
 from quart import Quart, Response, jsonify, request
 from typing_extensions import TypedDict
 
+from service.api.dependencies import ApiDependencies
 from service.api.http.errors import problem
 from service.api.openapi.operation import Operation, ResponseSpec, Tag
-from service.runs.runs import Runs
 from service.version import VERSION
-from telemetry import Telemetry
 
 
 class Health(TypedDict):
@@ -29,8 +28,9 @@ class Fine(TypedDict):
     status: Literal["ok"]
 
 
-def install(app: Quart, runs: Runs, telemetry: Telemetry) -> None:
-    """Add the operations endpoints to `app`."""
+def install(app: Quart, api: ApiDependencies) -> None:
+    """Add `/`, `/health…` and `/metrics` to `app`."""
+    runs, telemetry = api.runs, api.telemetry
 
     @app.get("/health")
     @Operation(

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 from quart import Quart, Response, request
 
+from service.api.dependencies import ApiDependencies
 from service.api.http import sse
 from service.api.http.body import Body, Identifier, Text, Tokens, idempotency_key, read_body
 from service.api.http.collect import collect_answer
@@ -23,7 +24,6 @@ from service.domain import Message, RunRequest
 from service.errors import RequestError
 from service.events import AnswerDelta, Event, RunFailed, RunFinished
 from service.ids import new_id
-from service.runs.runs import Runs
 
 _STREAM = ChoiceParam("stream", "Whether the answer comes as a stream.", ("true", "false"), "false")
 # An event of which a client could think that it is one of ours.
@@ -75,8 +75,9 @@ class ChatAnswer(DegradedFields):
     response: str
 
 
-def install(app: Quart, runs: Runs) -> None:
-    """Add the face to `app`; its WebSocket is in `chat_socket`."""
+def install(app: Quart, api: ApiDependencies) -> None:
+    """Add `POST /chat` to `app`; its WebSocket is in `websocket.py`."""
+    runs = api.runs
 
     @app.post("/chat")
     @Operation(

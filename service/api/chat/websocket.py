@@ -6,8 +6,7 @@ import asyncio
 import json
 import logging
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any, Literal
 
 from pydantic import ConfigDict
@@ -15,17 +14,16 @@ from quart import Quart, websocket
 from quart.asgi import ASGIWebsocketConnection
 
 from service.api.chat.chat import ChatRequest
+from service.api.dependencies import ApiDependencies
 from service.api.http.body import Body, fitted
 from service.api.http.degraded import degraded_fields
 from service.api.http.principal import Principal, current_principal
-from service.api.middleware.origins import Origins
 from service.api.middleware.send_timeout import StalledClientError
 from service.errors import RequestError, ServiceError
 from service.events import AnswerDelta, Event, RunFailed, RunFinished
 from service.runs.log import Silence
 from service.runs.run import Run
 from service.runs.runs import Runs
-from telemetry import current_request
 
 _log = logging.getLogger(__name__)
 
@@ -43,32 +41,6 @@ class Cancel(Body):
     type: Literal["cancel"]
 
 
-class Sockets:
-    """Those that are open."""
-
-    def __init__(self) -> None:
-        self._open: set[asyncio.Future[None]] = set()
-        self._is_closing = False
-
-    @contextmanager
-    def opened(self) -> Iterator[asyncio.Future[None]]:
-        """Give a socket what is done once it is to close."""
-        closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if self._is_closing:  # it was about to open
-            closing.set_result(None)
-        self._open.add(closing)
-        try:
-            yield closing
-        finally:
-            self._open.discard(closing)
-
-    def close(self) -> None:
-        """Close them all: the service ends."""
-        self._is_closing = True
-        for closing in self._open:
-            closing.set_result(None)
-
-
 class BoundedConnection(ASGIWebsocketConnection):
     """Quart's, but for its queue: that has no bound, so that a client could fill the memory."""
 
@@ -77,17 +49,15 @@ class BoundedConnection(ASGIWebsocketConnection):
         self.queue = asyncio.Queue(1)
 
 
-def install(app: Quart, runs: Runs, sockets: Sockets, origins: Origins) -> None:
-    """Add the socket to `app`."""
+def install(app: Quart, api: ApiDependencies) -> None:
+    """Add the WebSocket `/chat` to `app`."""
+    runs = api.runs
     app.asgi_websocket_class = BoundedConnection
 
     @app.websocket("/chat")
     async def talk() -> None:
-        info = current_request()
-        if info and websocket.url_rule:
-            info.route = websocket.url_rule.rule
         headers = websocket.headers
-        if not origins.allow(headers.get("Origin"), headers.get("Host")):
+        if not api.origins.allow(headers.get("Origin"), headers.get("Host")):
             raise RequestError(
                 "origin_not_allowed", "Pages of that origin may not open a socket here."
             )
@@ -97,7 +67,7 @@ def install(app: Quart, runs: Runs, sockets: Sockets, origins: Origins) -> None:
             )
         await websocket.accept()
         try:
-            with sockets.opened() as closing, suppress(StalledClientError):
+            with api.sockets.register() as closing, suppress(StalledClientError):
                 await _Talk(runs, current_principal()).go_on(closing)
                 await websocket.close(_SERVICE_RESTART, "The service is shutting down.")
         except Exception:  # noqa: BLE001  # Quart would say goodbye as if nothing were

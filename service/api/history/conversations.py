@@ -10,6 +10,7 @@ from pydantic import StringConstraints
 from quart import Quart, Response, jsonify, request
 from typing_extensions import TypedDict
 
+from service.api.dependencies import ApiDependencies
 from service.api.history.export import file_name, markdown
 from service.api.history.history import Paged, paged, written
 from service.api.history.owned import OwnConversations, StoredMessage, message_json
@@ -17,8 +18,6 @@ from service.api.http.body import Body, Text, read_body
 from service.api.http.principal import current_principal
 from service.api.http.query import PAGE, ChoiceParam, page
 from service.api.openapi.operation import Operation, ResponseSpec, Tag
-from service.runs.runs import Runs
-from service.store.conversations import Conversations
 from service.store.records import Conversation, ConversationTurn
 
 _FORM = ChoiceParam(
@@ -53,9 +52,10 @@ class ConversationPage(Paged):
     items: list[ConversationSummary]
 
 
-def install(app: Quart, runs: Runs, conversations: Conversations) -> None:
-    """Add the resource to `app`."""
-    own = OwnConversations(runs, conversations)
+def install(app: Quart, api: ApiDependencies) -> None:
+    """Add `/api/conversations` to `app`."""
+    conversations = api.store.conversations
+    own = OwnConversations(api.runs, conversations)
 
     @app.get("/api/conversations")
     @Operation(

@@ -10,6 +10,7 @@ from typing import Any, Literal, NotRequired
 from quart import Quart, Response, jsonify
 from typing_extensions import TypedDict
 
+from service.api.dependencies import ApiDependencies
 from service.api.http.degraded import DegradedFields, degraded_fields
 from service.api.http.principal import current_principal
 from service.api.http.query import PAGE, ChoiceParam, RunId, TextParam, may_be_id, page
@@ -22,7 +23,6 @@ from service.runs.runs import Runs
 from service.store.records import AgentAnswer, Page, StoredRun
 from service.store.search.excerpt import MARK, UNMARK
 from service.store.search.search import LANGUAGES
-from service.store.store import Store
 
 _BEFORE = RunId("before", "The last id of a page: those that follow it.")
 _QUERY = TextParam("query", 'What to look for: words, "a phrase", -not, or.', 1000)
@@ -103,8 +103,9 @@ class SearchPage(Paged):
     items: list[Hit]
 
 
-def install(app: Quart, runs: Runs, store: Store) -> None:
-    """Add the pages to `app`."""
+def install(app: Quart, api: ApiDependencies) -> None:
+    """Add `/history` and `/search` to `app`."""
+    runs, store = api.runs, api.store
 
     @app.get("/history")
     @Operation(

@@ -6,11 +6,11 @@ Source: https://platform.openai.com/docs/api-reference/chat
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 from quart import Quart, Response, jsonify
 
+from service.api.dependencies import ApiDependencies
 from service.api.http import sse
 from service.api.http.body import idempotency_key, read_body
 from service.api.http.collect import collect_answer
@@ -33,8 +33,9 @@ from service.runs.runs import Runs
 FORM = Form(EVENTS, b": ping\n")
 
 
-def install(app: Quart, runs: Runs, catalog: Callable[[], Catalog]) -> None:
-    """Add the face to `app`. `catalog` is asked anew each time: the file may have changed."""
+def install(app: Quart, api: ApiDependencies) -> None:
+    """Add `/v1/chat/completions` and `/v1/models` to `app`."""
+    runs, catalog = api.runs, api.catalog
     created = int(time.time())
 
     @app.post("/v1/chat/completions")

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 from quart import Quart, Response, request
 
+from service.api.dependencies import ApiDependencies
 from service.api.http import sse
 from service.api.http.body import (
     Body,
@@ -30,7 +31,6 @@ from service.api.runs.event_json import RunEvent, encoder
 from service.api.runs.runs import NOTHING_MORE, reattach
 from service.domain import Message, RunRequest
 from service.ids import new_id
-from service.runs.runs import Runs
 
 
 class ProcessRequest(Body):
@@ -59,8 +59,9 @@ class ProcessRequest(Body):
         )
 
 
-def install(app: Quart, runs: Runs) -> None:
-    """Add the face to `app`."""
+def install(app: Quart, api: ApiDependencies) -> None:
+    """Add `/api/process` to `app`."""
+    runs = api.runs
 
     @app.post("/api/process")
     @Operation(

@@ -8,6 +8,7 @@ from typing import Any, Literal, NotRequired
 from quart import Quart, Response, request
 from typing_extensions import TypedDict
 
+from service.api.dependencies import ApiDependencies
 from service.api.http import sse
 from service.api.http.body import position
 from service.api.http.degraded import DegradedFields, degraded_fields
@@ -20,7 +21,6 @@ from service.runs.projections.summary import AgentSummary, summarize
 from service.runs.run import Run
 from service.runs.runs import Runs
 from service.store.records import AgentAnswer, StoredRun
-from service.store.runs import RunStore
 
 
 class AgentShown(TypedDict):
@@ -72,8 +72,9 @@ _STREAM = ResponseSpec(
 _STARTING_AFTER = Position("starting_after", "The `seq` of the last event that was received.")
 
 
-def install(app: Quart, runs: Runs, tables: RunStore) -> None:
-    """Add the resource to `app`."""
+def install(app: Quart, api: ApiDependencies) -> None:
+    """Add `/api/runs` to `app`."""
+    runs, tables = api.runs, api.store.runs
 
     async def shown(found: Run | StoredRun) -> Response:
         if isinstance(found, Run):

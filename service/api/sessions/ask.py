@@ -9,6 +9,7 @@ from typing import Any, Literal
 from quart import Quart, Response
 from typing_extensions import TypedDict
 
+from service.api.dependencies import ApiDependencies
 from service.api.history.owned import OwnConversations, missing
 from service.api.http import sse
 from service.api.http.body import (
@@ -25,15 +26,12 @@ from service.api.http.degraded import DegradedFields, degraded_fields
 from service.api.http.principal import Principal, current_principal
 from service.api.http.sse import Encode
 from service.api.openapi.operation import EVENTS, IDEMPOTENCY_KEY, Operation, ResponseSpec, Tag
-from service.api.sessions import sessions
 from service.api.sessions.sessions import Name, SessionIds, session_ids, user_of
 from service.domain import Message, RunRequest
 from service.events import AnswerDelta, Event, RunFailed, RunFinished, RunStarted
 from service.ids import new_id
 from service.runs.projections.summary import summarize
 from service.runs.run import Run
-from service.runs.runs import Runs
-from service.store.conversations import Conversations
 
 
 class ConversationRequest(Body):
@@ -95,10 +93,10 @@ class SessionError(TypedDict):
     code: str
 
 
-def install(app: Quart, runs: Runs, conversations: Conversations) -> None:
-    """Add the face to `app`, and its sessions."""
-    own = OwnConversations(runs, conversations)
-    sessions.install(app, own)
+def install(app: Quart, api: ApiDependencies) -> None:
+    """Add `POST /conversation` to `app`."""
+    runs = api.runs
+    own = OwnConversations(runs, api.store.conversations)
 
     @app.post("/conversation")
     @Operation(

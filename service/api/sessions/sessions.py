@@ -12,6 +12,7 @@ from pydantic import ConfigDict, StringConstraints
 from quart import Quart, Response, jsonify, request
 from typing_extensions import TypedDict
 
+from service.api.dependencies import ApiDependencies
 from service.api.history.history import written
 from service.api.history.owned import OwnConversations, StoredMessage, message_json
 from service.api.http.body import Body, Label, Text, read_body
@@ -87,8 +88,9 @@ class SessionDeleted(TypedDict):
     deleted: bool
 
 
-def install(app: Quart, own: OwnConversations) -> None:
-    """Add the resource to `app`."""
+def install(app: Quart, api: ApiDependencies) -> None:
+    """Add `/conversation/session…` to `app`."""
+    own = OwnConversations(api.runs, api.store.conversations)
 
     @app.post("/conversation/session")
     @Operation(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from quart import Quart, Response
 
+from service.api.dependencies import ApiDependencies
 from service.api.http import sse
 from service.api.http.body import Body, Identifier, Text, Tokens, idempotency_key, read_body
 from service.api.http.first_output import wait_for_first_output
@@ -27,7 +28,6 @@ from service.domain import Message, RunRequest
 from service.events import AnswerDelta, Event, RunFailed
 from service.ids import new_id
 from service.runs.run import Run
-from service.runs.runs import Runs
 
 
 class StreamRequest(Body):
@@ -51,8 +51,9 @@ class StreamRequest(Body):
         )
 
 
-def install(app: Quart, runs: Runs) -> None:
-    """Add the face to `app`."""
+def install(app: Quart, api: ApiDependencies) -> None:
+    """Add `/stream` to `app`."""
+    runs = api.runs
 
     @app.post("/stream")
     @Operation(

@@ -1,8 +1,9 @@
-"""The socket of face B when the service itself is at fault."""
+"""The WebSocket of `/chat` when the service itself fails."""
 
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -10,22 +11,26 @@ from quart import Quart
 from quart.testing.connections import WebsocketDisconnectError
 
 from service.api.chat import websocket
+from service.api.chat.open_sockets import OpenSockets
+from service.api.dependencies import ApiDependencies
+from service.api.http import principal
 from service.api.middleware.origins import Origins
-from service.runs.runs import Runs
 
 
-class _Broken:
+class _BrokenRuns:
     draining = False
 
     async def start(self, _ask: object) -> None:
         raise LookupError("a bug")
 
 
-async def test_a_bug_closes_the_socket_with_a_code_that_says_so(
+async def test_an_unexpected_error_closes_the_socket_with_code_1011(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     app = Quart("test")
-    websocket.install(app, cast(Runs, _Broken()), websocket.Sockets(), Origins(""))
+    principal.install(app)
+    api = SimpleNamespace(runs=_BrokenRuns(), sockets=OpenSockets(), origins=Origins(""))
+    websocket.install(app, cast(ApiDependencies, api))
     async with app.test_client().websocket("/chat") as socket:
         await socket.send(json.dumps({"messages": [{"role": "user", "content": "Why?"}]}))
         with pytest.raises(WebsocketDisconnectError) as closed:

@@ -5,12 +5,12 @@ Source: https://platform.openai.com/docs/api-reference/responses
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from quart import Quart, Response, request
 
+from service.api.dependencies import ApiDependencies
 from service.api.http import sse
 from service.api.http.body import idempotency_key, read_body
 from service.api.http.collect import collect_answer
@@ -28,12 +28,10 @@ from service.api.openai.responses.response import (
 )
 from service.api.openai.responses.schemas import ResponseEvent, ResponseShown
 from service.api.openapi.operation import EVENTS, IDEMPOTENCY_KEY, Operation, ResponseSpec, Tag
-from service.ensembles.catalog import Catalog
 from service.errors import FieldError, RequestError
 from service.runs.run import Run
 from service.runs.runs import Runs
 from service.store.records import StoredRun
-from service.store.runs import RunStore
 
 
 class _After(Position):
@@ -61,8 +59,9 @@ _EVENTS = ResponseSpec(
 )
 
 
-def install(app: Quart, runs: Runs, tables: RunStore, catalog: Callable[[], Catalog]) -> None:
-    """Add the face to `app`. `catalog` is asked anew each time: the file may have changed."""
+def install(app: Quart, api: ApiDependencies) -> None:
+    """Add `/v1/responses` to `app`."""
+    runs, tables, catalog = api.runs, api.store.runs, api.catalog
 
     async def shown(found: Run | StoredRun) -> Response:
         if isinstance(found, Run):

@@ -1,0 +1,28 @@
+"""The parts of the service that the APIs use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from service.api.chat.open_sockets import OpenSockets
+from service.api.middleware.origins import Origins
+from service.ensembles.catalog import Catalog
+from service.runs.runs import Runs
+from service.store.store import Store
+from telemetry import Telemetry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiDependencies:
+    """Passed to every `install(app, api)`.
+
+    `catalog` returns the current ensembles: the file may have changed since the last call.
+    """
+
+    runs: Runs
+    store: Store
+    telemetry: Telemetry
+    catalog: Callable[[], Catalog]
+    sockets: OpenSockets
+    origins: Origins

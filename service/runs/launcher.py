@@ -45,14 +45,14 @@ class RunDependencies:
 class PreparedRun:
     """A run to be made: its question as it was committed, and what it is answered with.
 
-    `landed` are agents' answers that are there already; `kept` is how long its events are.
+    `reused` are agents' answers of an earlier run; `kept` is how long its events are.
     """
 
     opening: NewRun
     ensemble: Ensemble
     catalog: Catalog
     kept: timedelta
-    landed: Mapping[str, AgentReport] = field(default_factory=dict)
+    reused: Mapping[str, AgentReport] = field(default_factory=dict)
 
 
 class Launcher:
@@ -112,7 +112,7 @@ class Launcher:
             budget=tools.budget,
             workflow=workflow,
             deadline=asyncio.get_running_loop().time() + timeout_s,
-            landed=order.landed,
+            reused=order.reused,
             tokens=tools.tokens,
         )
 

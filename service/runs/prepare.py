@@ -67,7 +67,7 @@ class Intake:
             ensemble=ensemble,
             catalog=catalog,
             kept=timedelta(seconds=max(self._limits.retention_s, keyed_s)),
-            landed=await self._landed(ensemble, retried) if retried else {},
+            reused=await self._reusable_answers(ensemble, retried) if retried else {},
         )
 
     def _new_key(self, key: IdempotencyKey, now: datetime) -> NewKey:
@@ -78,8 +78,10 @@ class Intake:
             replaces=key.bound_to,
         )
 
-    async def _landed(self, ensemble: Ensemble, run: StoredRun) -> Mapping[str, AgentReport]:
-        """Return the answers of agents that are set up as they were in `run`."""
+    async def _reusable_answers(
+        self, ensemble: Ensemble, run: StoredRun
+    ) -> Mapping[str, AgentReport]:
+        """Return the answers of `run` whose agents have an unchanged configuration."""
         answers = await self._tables.list_agent_answers(run.owner, run.id)
         setups = {agent.name: agent.config_hash for agent in ensemble.agents}
         return {

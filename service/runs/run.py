@@ -203,7 +203,7 @@ class LiveRun(Run):
     def _unfinished(self) -> tuple[AgentReport, ...]:
         told = AgentFinished | AgentFailed | AgentSkipped
         accounted = {event.agent for event in self.log.after(0) if isinstance(event, told)}
-        reports = (work.report() for work in self._kit.asked)
+        reports = (work.report() for work in self._kit.calls)
         return tuple(report for report in reports if report.agent not in accounted)
 
     def _reason(self, error: BaseException | None) -> tuple[str, str, str]:

@@ -1,4 +1,4 @@
-"""Strategies: ways to make one answer of several agents. One file each, one line here."""
+"""Strategies: the ways in which an ensemble makes one answer. Each has a module and a line here."""
 
 from collections.abc import Mapping
 

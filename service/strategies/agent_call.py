@@ -1,4 +1,4 @@
-"""One agent at work: attempts, retries, fallbacks, and the account of it all."""
+"""One agent's answer in one run: attempts, retries, fallback models, usage and cost."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from service.llm.response import OnPiece
 from service.llm.tokens.window import trim_history
 from service.strategies.base import Emit, Kit
 
-_LEAST_S = 0.01  # with less than this left there is no point in asking
+_LEAST_S = 0.01  # with less time left no further model is called
 
 
 class AgentCall:
-    """Asks one agent once, over as many attempts and models as that takes.
+    """Gets the answer of one agent, with as many attempts and models as that takes.
 
-    Whatever happens, `report()` tells what arrived and what it cost.
+    `report()` is valid at any time, also after a failure or a cancellation.
     """
 
     def __init__(
-        self, kit: Kit, agent: Agent, ask: RunRequest, messages: Sequence[Message], emit: Emit
+        self, kit: Kit, agent: Agent, request: RunRequest, messages: Sequence[Message], emit: Emit
     ) -> None:
         self.agent = agent
-        self.skipped = False  # set before it is cancelled as a straggler
+        self.skipped = False  # set before a straggler is cancelled
         self.answered = False
         self.error: UpstreamError | None = None
         self.stepped_down = False
         self._on_piece: OnPiece | None = None
         self._kit = kit
-        self._ask = ask
+        self._request = request
         self._emit = emit
         self._messages = adapt_messages(agent, messages)
         self._loop = asyncio.get_running_loop()
@@ -51,15 +51,15 @@ class AgentCall:
         self._past_usage = Usage()
         self._past_cost: float | None = None
         self._operation = kit.workflow.start_agent(agent.name, agent.model)
-        kit.asked.append(self)
+        kit.calls.append(self)
 
     async def answer(self, on_piece: OnPiece | None) -> None:
-        """Get the answer, passing it to `on_piece` as it comes; None: nobody watches.
+        """Get the answer, and pass each piece to `on_piece` (None: no reader) on arrival.
 
         Raises UpstreamError when every attempt failed or the answer broke off.
         """
         self._on_piece = on_piece
-        outcome = "failed"  # unless we learn better: a bug is neither of the below
+        outcome = "failed"  # also for an unexpected error, which no clause below catches
         try:
             await self._fit_context()
             await self._try_models()
@@ -79,30 +79,33 @@ class AgentCall:
                 error_type=self.error.code if self.error else None,
                 message=self.error.message if self.error else "",
                 cost_usd=self.cost,
-                first_token_s=self._since_start(self._first_token),
+                first_token_s=self._since_start_s(self._first_token),
             )
 
     @property
     def has_output(self) -> bool:
-        """Whether any of the answer has been passed on."""
+        """Whether a piece of the answer has been forwarded."""
         return self._first_token is not None
 
     @property
     def text(self) -> str:
+        """The text of the current attempt so far."""
         return self._reply.text
 
     @property
     def usage(self) -> Usage:
+        """The tokens of all attempts so far."""
         return self._past_usage + self._current_usage()
 
     @property
     def cost(self) -> float | None:
+        """The cost of all attempts so far in US dollars; None when no price is known."""
         return add_costs(self._past_cost, self._price(self._current_usage()))
 
     def report(self) -> AgentReport:
-        """Return how the work went, at any moment of it."""
+        """Return the text, usage, cost and times so far."""
         end = self._ended if self._ended is not None else self._loop.time()
-        first = self._since_start(self._first_token)
+        first = self._since_start_s(self._first_token)
         return AgentReport(
             agent=self.agent.name,
             model=self._model,
@@ -123,23 +126,23 @@ class AgentCall:
             await self._on_piece(piece)
 
     async def _fit_context(self) -> None:
-        """Leave out the oldest exchanges for which the model has no room beside its answer."""
+        """Leave out the oldest exchanges that do not fit into the window beside the answer."""
         room = self.agent.context_tokens - self._max_tokens
         counting = partial(self._kit.tokens.count, model=self.agent.model, parent=self._operation)
-        kept = await trim_history(self._messages, room, counting)
-        dropped = len(self._messages) - len(kept)
+        fitting = await trim_history(self._messages, room, counting)
+        dropped = len(self._messages) - len(fitting)
         if dropped:
             self._operation.record_context_trim(dropped)
-            self._messages = kept
+            self._messages = fitting
 
     @property
     def _max_tokens(self) -> int:
-        return min(self.agent.max_tokens, self._ask.max_tokens or self.agent.max_tokens)
+        return min(self.agent.max_tokens, self._request.max_tokens or self.agent.max_tokens)
 
     async def _try_models(self) -> None:
         models = (self.agent.model, *self.agent.fallbacks)
         for model, fallback in zip(models, [*models[1:], None], strict=True):
-            self._next_call(model)
+            self._start_call(model)
             try:
                 await self._try_model()
                 return
@@ -148,7 +151,7 @@ class AgentCall:
                     raise
                 self.stepped_down = True
                 self._kit.workflow.record_step_down(self.agent.name, error.code)
-                await self._retrying(error, fallback, 1, 0)
+                await self._emit_retrying(error, fallback, 1, 0)
         raise AssertionError("an agent has at least one model")
 
     async def _try_model(self) -> None:
@@ -156,20 +159,20 @@ class AgentCall:
         for attempt in count(1):
             try:
                 await self._kit.client.chat(
-                    self._call(), self._reply, self._forward, self._operation, attempt
+                    self._build_call(), self._reply, self._forward, self._operation, attempt
                 )
                 return
             except UpstreamError as error:
-                delay_s = self._delay_s(error, attempt)
+                delay_s = self._retry_delay_s(error, attempt)
                 if delay_s is None:
                     raise
                 self._operation.record_retry(error.code, delay_s)
-                await self._retrying(error, self._model, attempt, delay_s)
-            self._next_call(self._model)
+                await self._emit_retrying(error, self._model, attempt, delay_s)
+            self._start_call(self._model)
             await asyncio.sleep(delay_s)
 
-    def _delay_s(self, error: UpstreamError, attempt: int) -> float | None:
-        """Return the wait before the next attempt; None when there must not be one."""
+    def _retry_delay_s(self, error: UpstreamError, attempt: int) -> float | None:
+        """Return the seconds until the next attempt; None when the model is not called again."""
         if not error.retryable or self.has_output or attempt > self.agent.retries:
             return None
         delay_s = retry_delay_s(attempt, error.retry_after_s)
@@ -177,7 +180,7 @@ class AgentCall:
             return None
         return delay_s
 
-    async def _retrying(
+    async def _emit_retrying(
         self, error: UpstreamError, model: str, attempt: int, delay_s: float
     ) -> None:
         await self._emit(
@@ -195,7 +198,7 @@ class AgentCall:
         """Return the seconds until the agent's own deadline or the run's, whichever is first."""
         return min(self._deadline, self._kit.deadline) - self._loop.time()
 
-    def _call(self) -> Call:
+    def _build_call(self) -> Call:
         agent = self.agent
         return Call(
             model=self._model,
@@ -210,14 +213,14 @@ class AgentCall:
             stream=agent.stream,
             watched=self._on_piece is not None,
             extra_body=agent.extra_body,
-            options=self._ask.particulars.options,
+            options=self._request.particulars.options,
             first_token_timeout_s=agent.first_token_timeout_s,
             idle_timeout_s=agent.idle_timeout_s,
             timeout_s=max(0.0, self._deadline - self._loop.time()),
         )
 
-    def _next_call(self, model: str) -> None:
-        """Put the call so far on the account and begin another."""
+    def _start_call(self, model: str) -> None:
+        """Add the previous call to the totals, and start a call of `model`."""
         usage = self._current_usage()
         self._past_cost = add_costs(self._past_cost, self._price(usage))
         self._past_usage += usage
@@ -226,8 +229,8 @@ class AgentCall:
     def _current_usage(self) -> Usage:
         if self._reply.usage:
             return self._reply.usage
-        cut_off = self._ended is not None and self.error is None
-        if self._reply.token_chunks or cut_off:  # upstream never said, but it did work
+        was_cut_off = self._ended is not None and self.error is None
+        if self._reply.token_chunks or was_cut_off:  # the server worked, but reported no usage
             return Usage.estimate(self._messages, self._reply.text)
         return Usage()
 
@@ -235,5 +238,5 @@ class AgentCall:
         price = self._kit.prices.get(self._model)
         return price.cost_usd(usage) if price else None
 
-    def _since_start(self, moment: float | None) -> float | None:
+    def _since_start_s(self, moment: float | None) -> float | None:
         return None if moment is None else moment - self._started

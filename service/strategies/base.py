@@ -1,4 +1,4 @@
-"""What a strategy is given to work with, and what it leaves behind: who was asked, what it cost."""
+"""The interface of strategies: what a run gives them, the results of agents, and the costs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Emit = Callable[[Event], Awaitable[None]]
 
 
 class AgentResult(Protocol):
-    """What an agent said, or has to say so far."""
+    """The answer of an agent, or its text so far."""
 
     agent: Agent
     answered: bool
@@ -32,7 +32,7 @@ class AgentResult(Protocol):
 
 
 class ReusedAnswer:
-    """An answer that is there already: nobody is asked, and nothing is paid again."""
+    """An agent's answer of an earlier run of the same question: it costs nothing again."""
 
     def __init__(self, agent: Agent, report: AgentReport) -> None:
         self.agent = agent
@@ -44,15 +44,16 @@ class ReusedAnswer:
 
     @property
     def text(self) -> str:
+        """The complete answer."""
         return self._report.text
 
     def report(self) -> AgentReport:
-        """Return how the work went then, and what it costs now."""
+        """Return the report of the earlier run, without usage and cost."""
         return self._report
 
 
-class Work(Protocol):
-    """One agent's work and its account, at any moment of it."""
+class Billed(Protocol):
+    """An agent's calls of models with their usage and cost, at any time."""
 
     @property
     def usage(self) -> Usage: ...
@@ -63,9 +64,10 @@ class Work(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Kit:
-    """One run's tools. `deadline` is in the event loop's time; `keys` finds an agent's secret.
+    """The dependencies of a strategy in one run, and the agents' calls so far.
 
-    `landed` are answers that agents gave to an earlier run of the same question, by their name.
+    `deadline` is in the event loop's time; `keys` returns the API key of an agent. `reused` are
+    the answers of an earlier run of the same question, by the agent's name.
     """
 
     client: LLMClient
@@ -76,27 +78,27 @@ class Kit:
     workflow: Workflow
     deadline: float
     tokens: TokenCounter
-    landed: Mapping[str, AgentReport] = field(default_factory=dict)
-    asked: list[Work] = field(default_factory=list)
+    reused: Mapping[str, AgentReport] = field(default_factory=dict)
+    calls: list[Billed] = field(default_factory=list)
 
     @property
     def usage(self) -> Usage:
-        """Tokens spent so far, finished, failed and running calls together."""
-        return sum((each.usage for each in self.asked), Usage())
+        """The tokens of all finished, failed and running calls."""
+        return sum((each.usage for each in self.calls), Usage())
 
     @property
     def cost(self) -> float | None:
-        """US dollars spent so far; None when no price is known."""
-        return add_costs(*(each.cost for each in self.asked))
+        """The cost of all calls in US dollars; None when no price is known."""
+        return add_costs(*(each.cost for each in self.calls))
 
     @property
     def over_cost(self) -> bool:
-        """Whether the run has used up what its ensemble may cost."""
+        """Whether the run has reached the cost limit of its ensemble."""
         cap, cost = self.ensemble.max_cost_usd, self.cost
         return cap is not None and cost is not None and cost >= cap
 
     def check_cost(self) -> None:
-        """Raise RunError when the run is over its cost."""
+        """Raise RunError when the run has reached its cost limit."""
         if self.over_cost:
             cap = self.ensemble.max_cost_usd
             raise RunError("cost_cap", f"The run reached its cost limit of {cap:g} US dollars.")
@@ -104,11 +106,11 @@ class Kit:
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """How an ensemble makes one answer.
+    """A way to make one answer.
 
-    `run` emits every event of the answer and returns what it was; it raises RunError when there
-    is none. `check` says what is wrong with an ensemble that names this strategy, or None.
-    `honours` names the options of a question that it can do justice to; None: all.
+    `run` emits every event of the answer and returns its summary; it raises RunError when there
+    is no answer. `check` returns why an ensemble cannot use this strategy, None when it can.
+    `honours` are the names of the request options that the strategy supports; None: all.
     """
 
     run: Callable[[RunRequest, Kit, Emit], Coroutine[None, None, Answer]]

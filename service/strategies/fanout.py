@@ -1,4 +1,4 @@
-"""Ask all agents at once. The only TaskGroup of the service."""
+"""Calls all agents of an ensemble at once. The only TaskGroup of the service."""
 
 from __future__ import annotations
 
@@ -26,88 +26,87 @@ class FanoutResult(NamedTuple):
     missing: tuple[MissingAgent, ...]
 
 
-async def ask_all(ask: RunRequest, kit: Kit, emit: Emit) -> FanoutResult:
+async def ask_all(request: RunRequest, kit: Kit, emit: Emit) -> FanoutResult:
     """Call all agents of the ensemble; those with a reused answer are not called.
 
     An agent's failure does not end the run. Raises RunError, with every agent's reason, when
     fewer than `min_answers` agents answered.
     """
-    everyone = [
-        _landed(agent, kit) or AgentCall(kit, agent, ask, ask.messages, emit)
+    results = [
+        _reuse_answer(agent, kit) or AgentCall(kit, agent, request, request.messages, emit)
         for agent in kit.ensemble.agents
     ]
     async with asyncio.TaskGroup() as group:
         tasks = {}
-        for each in everyone:
+        for each in results:
             if isinstance(each, AgentCall):
-                tasks[group.create_task(_ask(each, ask, emit))] = each
+                tasks[group.create_task(_call_agent(each, request, emit))] = each
             else:
                 await emit(AgentFinished(each.agent.name, each.report()))
-        pending = await _until_enough(tasks, kit)
-        for task in pending:
+        stragglers = await _wait_until_enough(tasks, kit)
+        for task in stragglers:
             tasks[task].skipped = True
             task.cancel()
-    for each in everyone:
+    for each in results:
         if each.skipped and not each.answered:
             await _report_skipped(each, kit, emit)
     kit.check_cost()
-    if sum(asking.answered for asking in everyone) < kit.ensemble.min_answers:
-        raise _too_few(kit, everyone)
+    if sum(each.answered for each in results) < kit.ensemble.min_answers:
+        raise _too_few_answers(kit, results)
     return FanoutResult(
-        [each for each in everyone if each.answered or (each.skipped and each.text.strip())],
-        tuple(_missing(each, kit) for each in everyone if not each.answered),
+        [each for each in results if each.answered or (each.skipped and each.text.strip())],
+        tuple(_missing_agent(each, kit) for each in results if not each.answered),
     )
 
 
-def _landed(agent: Agent, kit: Kit) -> ReusedAnswer | None:
-    report = kit.landed.get(agent.name)
+def _reuse_answer(agent: Agent, kit: Kit) -> ReusedAnswer | None:
+    report = kit.reused.get(agent.name)
     return ReusedAnswer(agent, report) if report else None
 
 
-async def _ask(asking: AgentCall, ask: RunRequest, emit: Emit) -> None:
-    agent = asking.agent
-
+async def _call_agent(call: AgentCall, request: RunRequest, emit: Emit) -> None:
+    agent = call.agent
     await emit(AgentStarted(agent.name, agent.model))
     try:
-        await asking.answer(partial(_delta, emit, agent.name) if ask.stream_agents else None)
+        await call.answer(partial(_emit_delta, emit, agent.name) if request.stream_agents else None)
     except UpstreamError as error:
-        await emit(AgentFailed(agent.name, error.code, error.message, asking.report()))
+        await emit(AgentFailed(agent.name, error.code, error.message, call.report()))
     else:
-        await emit(AgentFinished(agent.name, asking.report()))
+        await emit(AgentFinished(agent.name, call.report()))
 
 
-async def _delta(emit: Emit, agent: str, piece: str | ToolCall) -> None:
-    if isinstance(piece, str):  # nobody asked for a tool call
+async def _emit_delta(emit: Emit, agent: str, piece: str | ToolCall) -> None:
+    if isinstance(piece, str):  # tools are refused for ensembles of several agents
         await emit(AgentDelta(agent, piece))
 
 
-async def _until_enough(
+async def _wait_until_enough(
     tasks: dict[asyncio.Task[None], AgentCall], kit: Kit
 ) -> set[asyncio.Task[None]]:
-    """Wait until all have ended, or enough have and the grace for the rest is over.
+    """Wait until all agents have ended, or enough have and the grace for the others is over.
 
     Returns the tasks of the stragglers.
     """
     grace_s, loop = kit.ensemble.straggler_grace_s, asyncio.get_running_loop()
-    landed = len(kit.ensemble.agents) - len(tasks)
+    reused = len(kit.ensemble.agents) - len(tasks)
     pending = set(tasks)
-    give_up_at: float | None = None
+    grace_ends_at: float | None = None
     while pending:
-        left_s = None if give_up_at is None else max(0.0, give_up_at - loop.time())
+        left_s = None if grace_ends_at is None else max(0.0, grace_ends_at - loop.time())
         done, pending = await asyncio.wait(
             pending, timeout=left_s, return_when=asyncio.FIRST_COMPLETED
         )
         if not done or kit.over_cost:
             break
-        answers = landed + sum(tasks[task].answered for task in tasks)
-        if give_up_at is None and grace_s is not None and answers >= kit.ensemble.min_answers:
-            give_up_at = loop.time() + grace_s
+        answers = reused + sum(tasks[task].answered for task in tasks)
+        if grace_ends_at is None and grace_s is not None and answers >= kit.ensemble.min_answers:
+            grace_ends_at = loop.time() + grace_s
     return pending
 
 
-def _missing(asking: AgentResult, kit: Kit) -> MissingAgent:
-    error = None if asking.skipped else asking.error
-    return MissingAgent(asking.agent.name, error.code if error else _skip_code(kit))
+def _missing_agent(result: AgentResult, kit: Kit) -> MissingAgent:
+    error = None if result.skipped else result.error
+    return MissingAgent(result.agent.name, error.code if error else _skip_code(kit))
 
 
 def _skip_code(kit: Kit) -> str:
@@ -117,31 +116,31 @@ def _skip_code(kit: Kit) -> str:
     return code
 
 
-async def _report_skipped(asking: AgentResult, kit: Kit, emit: Emit) -> None:
-    name, report, code = asking.agent.name, asking.report(), _skip_code(kit)
+async def _report_skipped(result: AgentResult, kit: Kit, emit: Emit) -> None:
+    name, report, code = result.agent.name, result.report(), _skip_code(kit)
     if kit.over_cost:
-        why = f"{name} was cut off: the run reached its cost limit."
+        message = f"{name} was cut off: the run reached its cost limit."
     else:
-        used = "its text so far is used" if report.text.strip() else "it had said nothing yet"
-        why = f"{name} took too long and was cut off; {used}."
+        used = "its text so far is used" if report.text.strip() else "it had sent no text yet"
+        message = f"{name} took too long and was cut off; {used}."
     kit.workflow.record_straggler_cut(name, code)
-    await emit(AgentSkipped(name, code, why, report))
+    await emit(AgentSkipped(name, code, message, report))
 
 
-def _too_few(kit: Kit, everyone: Sequence[AgentResult]) -> RunError:
-    answered = sum(asking.answered for asking in everyone)
+def _too_few_answers(kit: Kit, results: Sequence[AgentResult]) -> RunError:
+    answered = sum(each.answered for each in results)
     reasons = "; ".join(
         f"{each.agent.name}: {each.error.message if each.error else 'it was cut off.'}"
-        for each in everyone
+        for each in results
         if not each.answered
     )
     return RunError(
         "too_few_answers",
-        f"{answered} of {len(everyone)} agents answered, "
+        f"{answered} of {len(results)} agents answered, "
         f"{kit.ensemble.min_answers} needed. {reasons}",
     )
 
 
-def best_single(answers: Sequence[AgentResult]) -> AgentResult:
-    """Return the answer to fall back on: a whole one before a partial one, then by order."""
+def choose_best(answers: Sequence[AgentResult]) -> AgentResult:
+    """Return the best single answer: a complete one before a partial one, then by order."""
     return min(answers, key=lambda each: not each.answered)

@@ -1,4 +1,4 @@
-"""One agent answers; its text is the answer."""
+"""The strategy `solo`: the text of a single agent is the answer."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from service.strategies.agent_call import AgentCall
 from service.strategies.base import Emit, Kit, ReusedAnswer, Strategy
 
 
-async def solo(ask: RunRequest, kit: Kit, emit: Emit) -> Answer:
-    """Ask the one agent, unless its answer has landed. Raises RunError with why it failed."""
+async def solo(request: RunRequest, kit: Kit, emit: Emit) -> Answer:
+    """Call the agent, or send its reused answer. Raises RunError with the agent's failure."""
     (agent,) = kit.ensemble.agents
 
     async def forward(piece: str | ToolCall) -> None:
@@ -21,30 +21,30 @@ async def solo(ask: RunRequest, kit: Kit, emit: Emit) -> Answer:
         else:
             await emit(AnswerToolCall(agent.name, piece))
 
-    if report := kit.landed.get(agent.name):
-        landed = ReusedAnswer(agent, report)
-        await emit(AgentFinished(agent.name, landed.report()))
-        await forward(landed.text)
+    if report := kit.reused.get(agent.name):
+        reused = ReusedAnswer(agent, report)
+        await emit(AgentFinished(agent.name, reused.report()))
+        await forward(reused.text)
         return Answer(source=agent.name, answered_by=agent.name, usage=kit.usage, cost=kit.cost)
-    asking = AgentCall(kit, agent, ask, ask.messages, emit)
+    call = AgentCall(kit, agent, request, request.messages, emit)
     await emit(AgentStarted(agent.name, agent.model))
     try:
-        await asking.answer(forward)
+        await call.answer(forward)
     except UpstreamError as error:
-        await emit(AgentFailed(agent.name, error.code, error.message, asking.report()))
+        await emit(AgentFailed(agent.name, error.code, error.message, call.report()))
         raise RunError(error.code, error.message, agent.name) from error
-    await emit(AgentFinished(agent.name, asking.report()))
+    await emit(AgentFinished(agent.name, call.report()))
     return Answer(
         source=agent.name,
         answered_by=agent.name,
         usage=kit.usage,
         cost=kit.cost,
-        is_substitute=asking.stepped_down,
+        is_substitute=call.stepped_down,
     )
 
 
 def check(ensemble: Ensemble) -> str | None:
-    """Exactly one agent, and nothing to combine."""
+    """Return an error unless the ensemble has exactly one agent and no combiner."""
     if len(ensemble.agents) != 1 or ensemble.combiner:
         return "solo needs exactly one agent and no combiner"
     return None

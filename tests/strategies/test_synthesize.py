@@ -199,7 +199,7 @@ async def test_a_stragglers_text_so_far_is_used_and_marked_for_the_combiner() ->
 async def test_a_straggler_without_text_is_not_used() -> None:
     agents = {"quick": _agent("quick"), "slow": _agent("slow", first_ms=20_000)}
     told = await play(agents, COMBINER, straggler_grace_s=4)
-    assert "had said nothing yet" in told.one(AgentSkipped).message
+    assert "had sent no text yet" in told.one(AgentSkipped).message
     assert told.one(CombineStarted).used == ("quick",)
 
 

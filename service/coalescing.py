@@ -1,9 +1,9 @@
-"""Load-adaptive coalescing: under load, wait a little so that many tokens cost one wake-up.
+"""Load-adaptive coalescing: under load, a short wait lets many tokens share one wake-up.
 
-Reading or writing one token at a time costs a system call, a wake-up of the loop and a walk
-through several layers each. When the process is idle that buys the lowest latency. When it is
-busy the same work done once per `window_s` leaves CPU for more runs, as network cards do with
-their interrupts (interrupt moderation). A first token and a final event never wait.
+To read or write a single token costs a system call, a wake-up of the event loop and a pass
+through several layers. An idle process does that for the lowest latency. A busy process does it
+once per `window_s`, which leaves CPU time for more runs, as network cards do with interrupts
+(interrupt moderation). The first token and the final event never wait.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import time
 WINDOW_S = 0.008
 LONG_WINDOW_S = 0.100
 READER_WINDOW_S = 0.004
-IDLE_SHARE = 0.10  # share of one core below which nothing is delayed
-BUSY_SHARE = 0.40  # share from which the whole window applies
-SAMPLE_S = 0.25
+IDLE_CPU_SHARE = 0.10  # of one core; below it nothing is delayed
+BUSY_CPU_SHARE = 0.40  # of one core; from here the full window applies
+SAMPLE_INTERVAL_S = 0.25
 
 
 class CoalescingWindow:
-    """How long, in seconds, readers and writers may wait for more: 0 while there is no load.
+    """The seconds for which readers and writers may wait for more data: 0 without load.
 
-    `window_s` is for reading what somebody is looking at, `long_window_s` for what nobody sees
-    yet. `reader_window_s` is for who follows a log: what it gets has gathered at its source.
+    `window_s` applies to upstream text that a client is reading, `long_window_s` to text that no
+    client sees yet, `reader_window_s` to readers of a log, whose events were coalesced already.
     """
 
     def __init__(self) -> None:
@@ -32,18 +32,18 @@ class CoalescingWindow:
         self.reader_window_s = 0.0
 
     async def adapt(self) -> None:
-        """Follow the CPU use of this process until cancelled."""
+        """Adjust the windows to the CPU usage of this process until cancelled."""
         share = 0.0
         while True:
             cpu, wall = time.process_time(), time.monotonic()
-            await asyncio.sleep(SAMPLE_S)
+            await asyncio.sleep(SAMPLE_INTERVAL_S)
             used = (time.process_time() - cpu) / (time.monotonic() - wall)
             share = (share + used) / 2
-            part = load(share)
-            self.window_s, self.long_window_s = part * WINDOW_S, part * LONG_WINDOW_S
-            self.reader_window_s = part * READER_WINDOW_S
+            load = compute_load(share)
+            self.window_s, self.long_window_s = load * WINDOW_S, load * LONG_WINDOW_S
+            self.reader_window_s = load * READER_WINDOW_S
 
 
-def load(share: float) -> float:
-    """Return from 0 to 1 how much a process is loaded that uses `share` of one core."""
-    return min(1.0, max(0.0, (share - IDLE_SHARE) / (BUSY_SHARE - IDLE_SHARE)))
+def compute_load(cpu_share: float) -> float:
+    """Return the load, 0 to 1, of a process that uses `cpu_share` of one core."""
+    return min(1.0, max(0.0, (cpu_share - IDLE_CPU_SHARE) / (BUSY_CPU_SHARE - IDLE_CPU_SHARE)))

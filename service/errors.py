@@ -1,22 +1,22 @@
-"""Every expected failure as a type, with the code and sentence a user sees.
+"""The expected failures, each with the code and the sentence that a client receives.
 
 ServiceError
-├── RequestError              the caller's mistake, or a state of the service that refuses it
-├── StorageUnavailable        the database cannot be used for now
-├── RunError                  a run that cannot give an answer
-└── UpstreamError             a model's server let us down
-    ├── MissingKey            no credential is configured for it
-    ├── UpstreamUnreachable   no connection, or lost before the response began
-    ├── UpstreamTimeout       a deadline of ours passed
-    ├── UpstreamRefused       it answered 4xx: asking again cannot help
-    ├── UpstreamBusy          it answered 429 or asked us to come back later
-    ├── UpstreamFailed        it answered 5xx or sent an error object
-    ├── UpstreamBroken        the response broke off or ended before it was complete
-    ├── UpstreamEmpty         it was complete and had no text
-    └── BadStream             it sent something that is not the protocol
+├── RequestError              the request is invalid, or refused in the current state
+├── StorageUnavailable        the database cannot be used at present
+├── RunError                  a run ends without a complete answer
+└── UpstreamError             a model's server failed
+    ├── MissingKey            no API key is configured for it
+    ├── UpstreamUnreachable   no connection, or lost before the response started
+    ├── UpstreamTimeout       a time limit of the agent passed
+    ├── UpstreamRefused       status 4xx: a retry cannot succeed
+    ├── UpstreamBusy          status 429, or another request to retry later
+    ├── UpstreamFailed        status 5xx, or an error object in the stream
+    ├── UpstreamBroken        the response ended before it was complete
+    ├── UpstreamEmpty         the response was complete and had no text
+    └── BadStream             the response violates the protocol
 
-Raised where they happen; turned into an event or an HTTP response in one place. What is not
-one of these is a bug.
+They are raised where they happen and become an event or an HTTP response in one place. Any other
+exception is a bug.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from telemetry import UnavailableReason
 
 
 class ServiceError(Exception):
-    """A failure the user can be told about: `code` is a slug, `str()` a sentence."""
+    """A failure that clients may see: `code` is a slug, `str()` a sentence."""
 
     code: str = "internal_error"
 
@@ -40,7 +40,7 @@ class ServiceError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """What is wrong with one field of a request; `field` is a dotted path."""
+    """The error in one field of a request; `field` is a dotted path."""
 
     field: str
     message: str
@@ -64,7 +64,7 @@ class RequestError(ServiceError):
 
 
 class StorageUnavailable(ServiceError):
-    """The database cannot be used for now. `reason` is locked, down, slow, full or schema."""
+    """The database cannot be used at present. `reason` is locked, down, slow, full or schema."""
 
     code = "storage_unavailable"
 
@@ -77,7 +77,7 @@ class StorageUnavailable(ServiceError):
 
 
 class RunError(ServiceError):
-    """A run that ends without a whole answer. `source` names who failed."""
+    """A run ends without a complete answer. `source` is the name of the agent that failed."""
 
     def __init__(self, code: str, message: str, source: str = "service") -> None:
         super().__init__(message)
@@ -86,7 +86,7 @@ class RunError(ServiceError):
 
 
 class UpstreamError(ServiceError):
-    """A model's server let us down. `retryable` only ever matters before the first token."""
+    """A model's server failed. `retryable` applies only before the first token."""
 
     code = "upstream_failed"
     retryable: ClassVar[bool] = False

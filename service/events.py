@@ -1,7 +1,7 @@
-"""What can happen in a run. A run is an append-only log of these.
+"""The events of a run. A run is an append-only log of them.
 
-Events are past facts. They know nothing of the wire: each face encodes them in its own way.
-`type` is the name users see, and the tag under which an event is kept; `final` marks the one
+Events are past facts, independent of the wire: each API encodes them in its own way. `type` is
+the name that clients see, and the tag under which an event is stored; `final` marks the one
 event that ends a run.
 """
 
@@ -16,7 +16,7 @@ from service.domain import AgentReport, DegradedBy, MissingAgent, ToolCall, Usag
 
 
 class _Fact(msgspec.Struct, frozen=True, gc=False, tag_field="type"):
-    # Not dataclasses: thousands are kept, and the garbage collector need not look at any.
+    # Structs with gc=False, not dataclasses: the garbage collector skips thousands of them.
     type: ClassVar[str]
     final: ClassVar[bool] = False
 
@@ -26,6 +26,8 @@ class _End(_Fact, frozen=True):
 
 
 class RunStarted(_Fact, frozen=True, tag="run.started"):
+    """The question is stored; `agents` are the ensemble's, without the combiner."""
+
     type: ClassVar[str] = "run.started"
 
     run_id: str
@@ -36,6 +38,8 @@ class RunStarted(_Fact, frozen=True, tag="run.started"):
 
 
 class AgentStarted(_Fact, frozen=True, tag="agent.started"):
+    """An agent is called, first with `model`."""
+
     type: ClassVar[str] = "agent.started"
 
     agent: str
@@ -43,6 +47,8 @@ class AgentStarted(_Fact, frozen=True, tag="agent.started"):
 
 
 class AgentDelta(_Fact, frozen=True, tag="agent.delta"):
+    """The next piece of an agent's text; only in runs with `stream_agents`."""
+
     type: ClassVar[str] = "agent.delta"
 
     agent: str
@@ -50,6 +56,8 @@ class AgentDelta(_Fact, frozen=True, tag="agent.delta"):
 
 
 class AgentFinished(_Fact, frozen=True, tag="agent.finished"):
+    """An agent, not the combiner, has answered."""
+
     type: ClassVar[str] = "agent.finished"
 
     agent: str
@@ -57,6 +65,8 @@ class AgentFinished(_Fact, frozen=True, tag="agent.finished"):
 
 
 class AgentFailed(_Fact, frozen=True, tag="agent.failed"):
+    """An agent, or the combiner, failed after all its attempts and fallback models."""
+
     type: ClassVar[str] = "agent.failed"
 
     agent: str
@@ -66,7 +76,7 @@ class AgentFailed(_Fact, frozen=True, tag="agent.failed"):
 
 
 class AgentSkipped(_Fact, frozen=True, tag="agent.skipped"):
-    """A straggler was cut off; what it had said by then is used when there is any."""
+    """An agent was cut off; its text so far is used if there is any."""
 
     type: ClassVar[str] = "agent.skipped"
 
@@ -77,7 +87,7 @@ class AgentSkipped(_Fact, frozen=True, tag="agent.skipped"):
 
 
 class AgentRetrying(_Fact, frozen=True, tag="agent.retrying"):
-    """An attempt failed before its first token; `model` is asked next, after `delay_ms`."""
+    """An attempt failed before its first token; `model` is called next, after `delay_ms`."""
 
     type: ClassVar[str] = "agent.retrying"
 
@@ -90,6 +100,8 @@ class AgentRetrying(_Fact, frozen=True, tag="agent.retrying"):
 
 
 class CombineStarted(_Fact, frozen=True, tag="combine.started"):
+    """The combiner, `agent`, is called with the answers of the agents in `used`."""
+
     type: ClassVar[str] = "combine.started"
 
     agent: str
@@ -97,6 +109,8 @@ class CombineStarted(_Fact, frozen=True, tag="combine.started"):
 
 
 class AnswerDelta(_Fact, frozen=True, tag="answer.delta"):
+    """The next piece of the answer's text."""
+
     type: ClassVar[str] = "answer.delta"
 
     agent: str
@@ -104,7 +118,7 @@ class AnswerDelta(_Fact, frozen=True, tag="answer.delta"):
 
 
 class AnswerToolCall(_Fact, frozen=True, tag="answer.tool_call"):
-    """A piece of a call of the caller's functions, which is the answer or a part of it."""
+    """A piece of a call of the client's functions; the call is a part of the answer."""
 
     type: ClassVar[str] = "answer.tool_call"
 
@@ -113,8 +127,9 @@ class AnswerToolCall(_Fact, frozen=True, tag="answer.tool_call"):
 
 
 class RunFinished(_End, frozen=True, tag="run.finished"):
-    """The run has an answer. `degraded` events without `degraded_by` come from an older version,
-    in which only the combiner could degrade an answer.
+    """The run has an answer; `combiner` is the combiner's report, also when it failed.
+
+    In events of an older version `degraded` has no reasons: only the combiner could cause it.
     """
 
     type: ClassVar[str] = "run.finished"
@@ -135,10 +150,10 @@ class RunFinished(_End, frozen=True, tag="run.finished"):
 
 
 class RunFailed(_End, frozen=True, tag="run.failed"):
-    """`partial` says whether some answer text was sent before it ended.
+    """The run ended without a complete answer; `partial`: some of its text was sent.
 
-    `unfinished` are the agents whose work no earlier event accounts for. `elapsed_ms` is None when
-    nobody was there to see the end.
+    `unfinished` are the reports of agents without an event of their end. `elapsed_ms` is None when
+    the time of the end is unknown.
     """
 
     type: ClassVar[str] = "run.failed"

@@ -9,7 +9,7 @@ import time
 def new_id(prefix: str) -> str:
     """Return `prefix_` and 32 hex digits: 60 bits of Unix time, 68 random bits.
 
-    The time is in milliseconds, then in 4,096ths of one, as UUIDs of version 7 may have it.
+    The time consists of milliseconds and 4,096ths of a millisecond, as in a UUID of version 7.
     Source: RFC 9562, 6.2, method 3
     """
     ms, ns = divmod(time.time_ns(), 1_000_000)

@@ -1,4 +1,4 @@
-"""Settings: the environment, then `.env`. Each is documented in `.env.example`."""
+"""Settings, read from the environment and then `.env`. `.env.example` documents each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GROQ_URL = "https://api.groq.com/openai/v1"
 
 _REDIS_SCHEMES = frozenset({"redis", "rediss", "unix"})
 
-# Settings of the family that this version takes no notice of: saying so beats silence.
+# Settings of related services that this version ignores; start-up warns about them.
 WITHOUT_EFFECT = frozenset(
     {
         "API_KEY", "JWT_SECRET", "RATE_LIMIT_ENABLED", "RATE_LIMIT_REQUESTS",
@@ -26,7 +26,7 @@ WITHOUT_EFFECT = frozenset(
     }
 )  # fmt: skip
 
-# What docker-compose.yml reads from the same `.env`.
+# Variables that docker-compose.yml reads from the same `.env`.
 FOR_COMPOSE = frozenset(
     {
         "APP_PORT", "GRAFANA_PORT", "JAEGER_PORT", "OTLP_GRPC_PORT", "OTLP_HTTP_PORT",
@@ -36,11 +36,11 @@ FOR_COMPOSE = frozenset(
 
 
 class SettingsError(Exception):
-    """A setting is malformed or unknown. Each line of the message names one."""
+    """A setting is malformed or unknown. Each line of the message names one setting."""
 
 
 class Settings(BaseSettings):
-    """Every setting with its default. Durations in seconds, sizes in bytes."""
+    """All settings with their defaults. Durations are in seconds, sizes in bytes."""
 
     model_config = SettingsConfigDict(
         extra="ignore",
@@ -121,7 +121,7 @@ class Settings(BaseSettings):
 
     @property
     def address(self) -> tuple[str, int]:
-        """The host ("" for every interface) and port to listen on."""
+        """The host ("" for all interfaces) and the port to listen on."""
         host, _, port = self.http_addr.rpartition(":")
         if not (port.isascii() and port.isdigit() and int(port) <= 65_535):
             raise ValueError("must look like ':8080' or 'host:8080'")
@@ -146,7 +146,7 @@ class Settings(BaseSettings):
 
     @property
     def migrates_on_start(self) -> bool:
-        """Whether `serve` brings the schema up to date: an embedded database's, unless told."""
+        """Whether `serve` migrates the database: by default only SQLite."""
         if self.migrate_on_start is not None:
             return self.migrate_on_start
         return self.database.startswith("sqlite")
@@ -164,38 +164,37 @@ class Settings(BaseSettings):
 
     @property
     def json_logs(self) -> bool:
-        """JSON in production, readable lines in development, unless LOG_JSON says."""
+        """Whether log lines are JSON: LOG_JSON, by default the value of PRODUCTION."""
         return self.production if self.log_json is None else self.log_json
 
     @property
     def default_key(self) -> SecretStr | None:
-        """The key of agents that name none."""
+        """The API key of agents without a `key_env`."""
         return self.llm_key or self.openai_api_key or self.groq_api_key
 
     @property
     def _only_groq(self) -> bool:
-        # A Groq key must never travel to another company's server.
+        # A Groq key must never be sent to another provider's server.
         return bool(self.groq_api_key) and not (self.llm_key or self.openai_api_key)
 
     @property
     def default_base_url(self) -> str:
+        """The address of agents without a `base_url`."""
         return self.llm_base_url or (GROQ_URL if self._only_groq else OPENAI_URL)
 
     @property
     def default_model(self) -> str:
+        """The model of agents without a `model`."""
         on_groq = self._only_groq and not self.llm_base_url
         return self.openai_model or ("llama-3.3-70b-versatile" if on_groq else "gpt-4o-mini")
 
 
-# Every name that may stand in `.env` besides OpenTelemetry's and the agents' keys.
+# The names that are allowed in `.env`, besides OpenTelemetry's and the agents' keys.
 KNOWN = frozenset(name.upper() for name in Settings.model_fields) | WITHOUT_EFFECT | FOR_COMPOSE
 
 
 def load_settings(env_file: Path | None = Path(".env")) -> Settings:
-    """Return the settings in force.
-
-    Raises SettingsError naming each malformed one.
-    """
+    """Return the settings. Raises SettingsError with a line for each malformed one."""
     try:
         return Settings(_env_file=env_file)  # type: ignore[call-arg]  # pydantic-settings' own
     except ValidationError as error:
@@ -203,16 +202,15 @@ def load_settings(env_file: Path | None = Path(".env")) -> Settings:
 
 
 def read_variables(env_file: Path | None = Path(".env")) -> Mapping[str, str]:
-    """Return every variable of the environment and, behind it, of `.env`."""
+    """Return the variables of `.env` and the environment; the environment takes precedence."""
     from_file = dotenv_values(env_file) if env_file else {}
     return {**{key: value for key, value in from_file.items() if value}, **os.environ}
 
 
 def check_env_file(env_file: Path | None, key_variables: frozenset[str]) -> None:
-    """Refuse names in `.env` that nothing reads, with the likely intended one.
+    """Raise SettingsError for unknown names in `.env`, with the most similar known name.
 
-    `key_variables` are the names that agents give as `key_env`.
-    Raises SettingsError.
+    `key_variables` are the names in the agents' `key_env`.
     """
     faults = []
     for name in dotenv_values(env_file) if env_file else {}:

@@ -1,4 +1,4 @@
-"""Usage and money add up, and what is not known stays unknown."""
+"""Sums of usage and cost; an unknown cost stays unknown."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def test_the_total_is_input_and_output() -> None:
     assert Usage(3, 4, cached_tokens=2, reasoning_tokens=1).total_tokens == 7
 
 
-def test_an_estimate_is_a_token_for_every_four_characters_rounded_up() -> None:
-    said = [Message("system", "abc"), Message("user", "de")]
-    assert Usage.estimate(said, "123456789") == Usage(2, 3, estimated=True)
+def test_an_estimate_is_one_token_per_four_characters_rounded_up() -> None:
+    messages = [Message("system", "abc"), Message("user", "de")]
+    assert Usage.estimate(messages, "123456789") == Usage(2, 3, estimated=True)
 
 
 def test_a_price_is_per_million_tokens() -> None:
@@ -34,22 +34,22 @@ def test_cached_tokens_cost_their_own_price() -> None:
     assert Price(10.0, 0.0, cached_input=1.0).cost_usd(usage) == pytest.approx(6.4)
 
 
-def test_without_a_price_of_their_own_cached_tokens_cost_as_much_as_others() -> None:
+def test_cached_tokens_without_their_own_price_cost_as_much_as_others() -> None:
     assert Price(10.0, 0.0).cost_usd(Usage(1_000_000, 0, cached_tokens=400_000)) == 10.0
 
 
-def test_costs_that_are_not_known_are_left_out() -> None:
+def test_unknown_costs_are_left_out_of_a_sum() -> None:
     assert add_costs(1.0, None, 2.0) == 3.0
 
 
-def test_a_sum_of_nothing_known_is_not_known() -> None:
+def test_a_sum_of_unknown_costs_is_unknown() -> None:
     assert add_costs(None, None) is None
 
 
-def test_nothing_spent_is_a_known_cost() -> None:
+def test_a_cost_of_zero_is_known() -> None:
     assert add_costs(None, 0.0) == 0.0
 
 
 def test_the_question_is_the_last_message() -> None:
-    said = (Message("user", "a"), Message("assistant", "b"), Message("user", "c"))
-    assert an_ask(messages=said).question == "c"
+    messages = (Message("user", "a"), Message("assistant", "b"), Message("user", "c"))
+    assert an_ask(messages=messages).question == "c"

@@ -12,22 +12,22 @@ def test_an_id_is_its_prefix_and_32_hex_digits() -> None:
     assert re.fullmatch(r"run_[0-9a-f]{32}", new_id("run"))
 
 
-def test_later_ids_sort_behind_earlier_ones() -> None:
+def test_later_ids_sort_after_earlier_ones() -> None:
     first = new_id("run")
     time.sleep(0.002)
     assert first < new_id("run")
 
 
-def test_ids_sort_within_a_millisecond_too() -> None:
-    def a_microsecond_later() -> str:
+def test_ids_of_one_millisecond_sort_by_time() -> None:
+    def new_id_after_a_microsecond() -> str:
         until = time.time_ns() + 1_000
         while time.time_ns() < until:
             pass
         return new_id("run")
 
-    ids = [a_microsecond_later() for _ in range(500)]
+    ids = [new_id_after_a_microsecond() for _ in range(500)]
     assert ids == sorted(ids)
 
 
-def test_ids_of_the_same_moment_differ() -> None:
+def test_ids_of_the_same_time_differ() -> None:
     assert len({new_id("run") for _ in range(1_000)}) == 1_000

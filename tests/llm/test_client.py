@@ -55,7 +55,7 @@ KEY = "sk-very-secret-0123456789"
 # --- answers ---
 
 
-async def test_a_streamed_answer_is_passed_on_in_pieces_as_it_comes() -> None:
+async def test_a_streamed_answer_is_passed_on_in_pieces_while_it_arrives() -> None:
     heard = await hear(mock(), a_call(model(tokens=6)))
     assert len(heard.pieces) == 6
     assert heard.text == heard.reply.text
@@ -68,7 +68,7 @@ async def test_pieces_that_arrive_in_one_block_are_passed_on_as_one() -> None:
     assert heard.pieces == ["one two"]
 
 
-async def test_a_stream_says_what_it_used_in_a_last_chunk_without_choices() -> None:
+async def test_the_usage_is_read_from_a_last_chunk_without_choices() -> None:
     usage = {
         "prompt_tokens": 10,
         "completion_tokens": 20,
@@ -80,12 +80,12 @@ async def test_a_stream_says_what_it_used_in_a_last_chunk_without_choices() -> N
     assert heard.reply.usage == Usage(10, 20, cached_tokens=4, reasoning_tokens=7)
 
 
-async def test_usage_that_upstream_does_not_tell_is_unknown() -> None:
+async def test_without_a_reported_usage_the_usage_is_none() -> None:
     heard = await hear(mock(), a_call(model(fault="no_usage")))
     assert heard.reply.usage is None
 
 
-async def test_a_reply_knows_its_id_model_and_why_it_ended() -> None:
+async def test_a_reply_has_its_id_model_and_finish_reason() -> None:
     heard = await hear(answering(chunk("Hi"), chunk(finish="length"), DONE), a_call())
     reply = heard.reply
     assert (reply.response_id, reply.response_model, reply.finish_reason) == (
@@ -95,20 +95,20 @@ async def test_a_reply_knows_its_id_model_and_why_it_ended() -> None:
     )
 
 
-async def test_a_whole_answer_is_one_piece_with_its_usage() -> None:
+async def test_an_unstreamed_answer_is_one_piece_with_its_usage() -> None:
     heard = await hear(mock(), a_call(model(tokens=5), stream=False))
     assert len(heard.pieces) == 1
     assert heard.reply.usage is not None
     assert heard.reply.usage.output_tokens == 5
 
 
-async def test_a_server_that_cannot_stream_may_answer_whole() -> None:
+async def test_a_server_without_streaming_may_send_one_document() -> None:
     whole = {"choices": [{"message": {"content": "All of it."}, "finish_reason": "stop"}]}
     server = answering(json.dumps(whole).encode(), headers={"content-type": "application/json"})
     assert (await hear(server, a_call(stream=True))).text == "All of it."
 
 
-async def test_reasoning_is_no_part_of_the_answer() -> None:
+async def test_reasoning_is_not_part_of_the_answer() -> None:
     server = answering(chunk(reasoning_content="Hmm."), chunk("Blue."), chunk(finish="stop"), DONE)
     assert (await hear(server, a_call())).text == "Blue."
 
@@ -117,13 +117,13 @@ async def test_reasoning_is_no_part_of_the_answer() -> None:
 
 
 @pytest.mark.parametrize("fault", ["crlf", "no_done", "double_done"])
-async def test_harmless_habits_of_servers_do_not_change_the_answer(fault: str) -> None:
+async def test_harmless_deviations_of_servers_do_not_change_the_answer(fault: str) -> None:
     plain = await hear(mock(), a_call(model(seed=1)))
     odd = await hear(mock(), a_call(model(seed=1, fault=fault)))
     assert odd.text == plain.text
 
 
-async def test_comments_and_unknown_fields_are_passed_over() -> None:
+async def test_comments_and_unknown_fields_are_ignored() -> None:
     server = answering(
         b": OPENROUTER PROCESSING\n\n",
         b"retry: 10\nx-unknown: 1\n" + chunk("Hi", tool_calls=None, annotations=[{}]),
@@ -138,7 +138,7 @@ async def test_a_line_separator_inside_text_does_not_end_a_line() -> None:
     assert heard.text == "a\u2028b\u0085c"
 
 
-async def test_an_answer_cut_at_every_byte_is_the_same_answer() -> None:
+async def test_an_answer_split_at_every_byte_is_the_same_answer() -> None:
     stream = chunk("Grüße 👋\u2028") + chunk("€") + chunk(finish="stop") + DONE
     heard = await hear(answering(*(bytes([byte]) for byte in stream)), a_call())
     assert heard.text == "Grüße 👋\u2028€"
@@ -149,7 +149,7 @@ async def test_the_last_event_needs_no_blank_line() -> None:
     assert (await hear(answering(chunk("The"), last), a_call())).text == "The end"
 
 
-async def test_what_follows_done_is_not_read_even_in_the_same_block() -> None:
+async def test_data_after_the_end_marker_is_ignored_even_in_the_same_block() -> None:
     stream = chunk("Hi", finish="stop") + DONE + b"data: {oops\n\n"
     assert (await hear(answering(stream), a_call())).text == "Hi"
 
@@ -163,7 +163,7 @@ async def test_an_end_without_finish_reason_or_done_is_incomplete() -> None:
     assert caught.value.code == "upstream_incomplete"
 
 
-async def test_what_arrived_before_a_stream_broke_is_kept() -> None:
+async def test_text_that_arrived_before_a_stream_broke_is_retained() -> None:
     heard = Heard()
     with pytest.raises(UpstreamBroken):
         await hear(mock(), a_call(model(fault="reset", after=2)), heard=heard)
@@ -176,19 +176,19 @@ async def test_an_error_object_inside_a_stream_is_a_failure_with_its_message() -
         await hear(mock(), a_call(model(fault="error_object")))
 
 
-async def test_an_error_object_that_means_busy_may_be_asked_again() -> None:
+async def test_an_error_object_for_a_rate_limit_is_a_busy_error() -> None:
     error = event({"error": {"message": "slow down", "code": "rate_limit_exceeded"}})
     with pytest.raises(UpstreamBusy, match="slow down"):
         await hear(answering(error), a_call())
 
 
-async def test_an_error_object_in_a_whole_answer_is_a_failure() -> None:
+async def test_an_error_object_in_an_unstreamed_answer_is_a_failure() -> None:
     with pytest.raises(UpstreamFailed):
         await hear(mock(), a_call(model(fault="error_object"), stream=False))
 
 
 @pytest.mark.parametrize("fault", ["garbage", "binary"])
-async def test_what_is_not_the_protocol_is_an_upstream_error(fault: str) -> None:
+async def test_data_outside_of_the_protocol_is_an_upstream_error(fault: str) -> None:
     with pytest.raises(UpstreamError) as caught:
         await hear(mock(), a_call(model(fault=fault)))
     assert isinstance(caught.value, BadStream | UpstreamBroken)
@@ -199,7 +199,7 @@ async def test_an_answer_without_text_is_empty() -> None:
         await hear(mock(), a_call(model(fault="empty")))
 
 
-async def test_an_answer_of_blanks_is_empty() -> None:
+async def test_an_answer_of_white_space_is_empty() -> None:
     with pytest.raises(UpstreamEmpty):
         await hear(answering(chunk(" \n"), chunk(finish="stop"), DONE), a_call())
 
@@ -210,13 +210,13 @@ async def test_a_compressed_stream_is_refused() -> None:
         await hear(answering(body, headers={"content-encoding": "gzip"}), a_call())
 
 
-async def test_no_compression_is_asked_for() -> None:
+async def test_no_compression_is_requested() -> None:
     server = Recording()
     await hear(server, a_call())
     assert server.headers[0]["accept-encoding"] == "identity"
 
 
-async def test_a_body_that_breaks_off_with_an_error_of_the_transport_is_incomplete() -> None:
+async def test_a_transport_error_within_the_body_means_an_incomplete_answer() -> None:
     server = answering(chunk("Hi"), httpx.RemoteProtocolError("peer closed"))
     with pytest.raises(UpstreamBroken):
         await hear(server, a_call())
@@ -251,7 +251,7 @@ def _failing(status: int, body: object = None, **headers: str) -> httpx.MockTran
         (302, UpstreamRefused),
     ],
 )
-async def test_a_status_says_what_kind_of_failure_it_is(
+async def test_the_status_determines_the_kind_of_error(
     status: int, kind: type[UpstreamError]
 ) -> None:
     with pytest.raises(UpstreamError) as caught:
@@ -260,13 +260,13 @@ async def test_a_status_says_what_kind_of_failure_it_is(
     assert str(status) in caught.value.message
 
 
-async def test_an_error_says_the_reason_that_upstream_gave() -> None:
+async def test_an_error_contains_the_message_of_the_server() -> None:
     body = {"error": {"message": "This model\n does not exist.", "code": "model_not_found"}}
     with pytest.raises(UpstreamRefused, match=r"answered 404: This model does not exist\."):
         await hear(_failing(404, body), a_call())
 
 
-async def test_a_status_without_a_readable_body_is_still_told() -> None:
+async def test_a_status_without_a_readable_body_is_still_reported() -> None:
     with pytest.raises(UpstreamFailed, match="answered 502"):
         await hear(answering(b"<html>Bad gateway \xff</html>", status=502), a_call())
 
@@ -278,13 +278,13 @@ async def test_an_exhausted_quota_is_not_a_rate_limit() -> None:
     assert not caught.value.retryable
 
 
-async def test_a_busy_server_may_say_when_to_come_back() -> None:
+async def test_the_retry_after_of_a_busy_server_is_read() -> None:
     with pytest.raises(UpstreamBusy) as caught:
         await hear(_failing(429, retry_after="7"), a_call())
     assert caught.value.retry_after_s == 7
 
 
-async def test_an_endless_error_body_is_not_read_to_its_end() -> None:
+async def test_an_endless_error_body_is_read_up_to_a_limit() -> None:
     with pytest.raises(BadStream):
         await hear(answering(*[b"x" * 60_000] * 3, status=500), a_call())
 
@@ -292,7 +292,7 @@ async def test_an_endless_error_body_is_not_read_to_its_end() -> None:
 # --- keys ---
 
 
-async def test_the_key_goes_into_the_authorization_header() -> None:
+async def test_the_key_is_sent_in_the_authorization_header() -> None:
     server = Recording()
     await hear(server, a_call(key=KEY))
     assert server.headers[0]["authorization"] == f"Bearer {KEY}"
@@ -304,7 +304,7 @@ async def test_without_a_key_no_authorization_is_sent() -> None:
     assert "authorization" not in server.headers[0]
 
 
-async def test_a_missing_key_is_named_and_nothing_is_sent() -> None:
+async def test_a_missing_key_is_reported_by_its_setting_and_nothing_is_sent() -> None:
     server = Recording()
     with pytest.raises(MissingKey, match="GROQ_KEY"):
         await hear(server, a_call(key_name="GROQ_KEY"), key_needed=True)
@@ -312,7 +312,7 @@ async def test_a_missing_key_is_named_and_nothing_is_sent() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500])
-async def test_a_key_that_upstream_echoes_is_in_no_error(status: int) -> None:
+async def test_a_key_in_an_error_response_is_redacted(status: int) -> None:
     body = {"error": {"message": f"Incorrect API key provided: {KEY}."}}
     with pytest.raises(UpstreamError) as caught:
         await hear(_failing(status, body), a_call(key=KEY))
@@ -321,7 +321,7 @@ async def test_a_key_that_upstream_echoes_is_in_no_error(status: int) -> None:
     assert KEY not in caught.value.message
 
 
-async def test_a_key_echoed_inside_a_stream_is_in_no_error() -> None:
+async def test_a_key_in_an_error_within_a_stream_is_redacted() -> None:
     error = event({"error": f"bad key {KEY}"})
     with pytest.raises(UpstreamError) as caught:
         await hear(answering(chunk("Hi"), error), a_call(key=KEY))
@@ -329,14 +329,14 @@ async def test_a_key_echoed_inside_a_stream_is_in_no_error() -> None:
 
 
 @pytest.mark.parametrize("before", range(280, 300, 5))
-async def test_no_part_of_an_echoed_key_survives_where_a_long_message_is_cut(before: int) -> None:
+async def test_shortening_a_long_message_leaves_no_part_of_the_key(before: int) -> None:
     body = {"error": {"message": "." * before + KEY}}
     with pytest.raises(UpstreamError) as caught:
         await hear(_failing(400, body), a_call(key=KEY))
     assert KEY[:5] not in caught.value.message
 
 
-def test_a_call_does_not_show_its_key() -> None:
+def test_the_repr_of_a_call_hides_its_key() -> None:
     assert KEY not in repr(a_call(key=KEY))
 
 
@@ -344,7 +344,7 @@ def test_a_call_does_not_show_its_key() -> None:
 
 
 @skipping
-async def test_headers_that_never_come_miss_the_first_token() -> None:
+async def test_without_headers_the_first_token_deadline_passes() -> None:
     with pytest.raises(UpstreamTimeout, match="sent no token within 5 s"):
         await hear(mock(), a_call(model(fault="hang")))
     assert now() == pytest.approx(5)
@@ -361,7 +361,7 @@ async def test_silence_after_the_first_token_ends_the_call_after_the_idle_deadli
 
 
 @skipping
-async def test_a_drip_of_bytes_does_not_outlive_the_total_deadline() -> None:
+async def test_a_slow_drip_of_bytes_ends_at_the_total_deadline() -> None:
     call = a_call(
         model(fault="drip", drip_ms=100), first_token_timeout_s=90, idle_timeout_s=90, timeout_s=100
     )
@@ -373,7 +373,7 @@ async def test_a_drip_of_bytes_does_not_outlive_the_total_deadline() -> None:
 
 
 @skipping
-async def test_a_drip_of_bytes_that_makes_no_token_is_no_sign_of_life() -> None:
+async def test_a_slow_drip_of_bytes_without_a_token_misses_the_first_token_deadline() -> None:
     with pytest.raises(UpstreamTimeout, match="sent no token within 5 s"):
         await hear(mock(), a_call(model(fault="drip", drip_ms=100)))
 
@@ -406,7 +406,7 @@ async def test_neither_comments_nor_a_role_are_a_first_token(sign: bytes) -> Non
 
 @skipping
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
-async def test_thinking_aloud_is_a_first_token(name: str) -> None:
+async def test_reasoning_counts_as_a_first_token(name: str) -> None:
     thoughts = [chunk(**{name: "Hmm."})] * 9
     heard = await hear(_slowly(*thoughts, chunk("Hi", finish="stop"), DONE), a_call())
     assert heard.text == "Hi"
@@ -425,13 +425,13 @@ async def test_a_steady_stream_may_take_longer_than_its_first_and_idle_deadlines
 
 
 @skipping
-async def test_a_whole_answer_has_only_the_total_deadline() -> None:
+async def test_an_unstreamed_answer_has_only_the_total_deadline() -> None:
     call = a_call(model(tokens=10, gap_ms=1000), stream=False, timeout_s=30)
     assert (await hear(mock(), call)).text
 
 
 @skipping
-async def test_a_server_that_says_done_and_never_ends_its_body_delays_nobody() -> None:
+async def test_a_body_without_an_end_after_the_end_marker_delays_no_client() -> None:
     class Endless(_Slow):
         async def __aiter__(self) -> AsyncIterator[bytes]:
             yield chunk("Hi", finish="stop") + DONE
@@ -488,13 +488,11 @@ async def _hear_over_a_socket(**options: Any) -> Heard:
         return await hear(_wire(), a_call(model(**options), base_url=url))
 
 
-async def test_a_real_stream_is_heard() -> None:
+async def test_a_stream_over_a_socket_is_read() -> None:
     assert len((await _hear_over_a_socket(tokens=5, gap_ms=5)).pieces) > 1
 
 
-async def test_under_load_an_answer_nobody_watches_is_gathered_until_its_end_and_no_longer() -> (
-    None
-):
+async def test_under_load_an_unwatched_answer_is_coalesced_until_its_end_at_most() -> None:
     pace = CoalescingWindow()
     pace.window_s, pace.long_window_s = 0.001, 3600.0
     async with _mock_on_a_port(MockLLM()) as url:
@@ -504,7 +502,7 @@ async def test_under_load_an_answer_nobody_watches_is_gathered_until_its_end_and
     assert heard.reply.done
 
 
-async def test_under_load_an_answer_somebody_watches_is_gathered_for_a_window() -> None:
+async def test_under_load_a_watched_answer_is_coalesced_for_one_window() -> None:
     pace = CoalescingWindow()
     pace.window_s, pace.long_window_s = 0.05, 3600.0
     async with _mock_on_a_port(MockLLM()) as url:
@@ -513,11 +511,11 @@ async def test_under_load_an_answer_somebody_watches_is_gathered_for_a_window() 
     assert len(heard.pieces[0].split()) == 1  # the first token did not wait
 
 
-async def test_characters_split_between_network_blocks_are_whole() -> None:
+async def test_characters_split_across_network_blocks_are_joined() -> None:
     assert (await _hear_over_a_socket(fault="split_utf8")).text == MULTIBYTE_TEXT
 
 
-async def test_a_whole_answer_over_a_socket_is_heard() -> None:
+async def test_an_unstreamed_answer_over_a_socket_is_read() -> None:
     async with _mock_on_a_port(MockLLM()) as url:
         heard = await hear(_wire(), a_call(base_url=url, stream=False))
     assert len(heard.pieces) == 1
@@ -533,7 +531,7 @@ async def test_a_reset_before_the_headers_is_unreachable() -> None:
         await _hear_over_a_socket(fault="refuse")
 
 
-async def test_a_port_that_nobody_listens_on_is_unreachable() -> None:
+async def test_a_port_without_a_server_is_unreachable() -> None:
     async with raw_server(lambda _reader, _writer: asyncio.sleep(0)) as url:
         pass
     with pytest.raises(UpstreamUnreachable):
@@ -545,7 +543,7 @@ async def test_a_host_that_cannot_be_found_is_unreachable() -> None:
         await hear(_wire(), a_call(base_url="http://no-such-host.invalid/v1"))
 
 
-async def test_an_address_that_no_request_can_hold_is_an_upstream_error() -> None:
+async def test_an_invalid_address_is_an_upstream_error() -> None:
     with pytest.raises(UpstreamError, match="base_url"):
         await hear(_wire(), a_call(base_url="http://a..b/v1"))
 
@@ -596,7 +594,7 @@ async def test_a_connection_lost_after_done_does_not_spoil_the_answer(reset: boo
     assert (await _hang_up_after(chunk("Hi", finish="stop") + DONE, reset)).text == "Hi"
 
 
-async def test_what_is_not_http_is_an_upstream_error() -> None:
+async def test_a_response_that_is_not_http_is_an_upstream_error() -> None:
     async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"\x16\x03\x01 not HTTP at all\r\n\r\n")
@@ -635,7 +633,7 @@ class _Answers:
             writer.close()
 
 
-async def test_a_connection_is_used_again_after_done() -> None:
+async def test_a_connection_is_reused_after_the_end_marker() -> None:
     server = _Answers()
     async with raw_server(server.handle) as url, httpx.AsyncClient(transport=_wire()) as http:
         client = LLMClient(http, CoalescingWindow(), key_needed=False)
@@ -648,7 +646,7 @@ async def test_a_connection_is_used_again_after_done() -> None:
     assert server.connections == 1
 
 
-async def test_a_key_that_no_header_can_hold_is_an_upstream_error_that_does_not_show_it() -> None:
+async def test_a_key_that_is_invalid_in_a_header_is_an_upstream_error_without_the_key() -> None:
     async with raw_server(_Answers().handle) as url:
         for key in (KEY + "\n", KEY + "ü", KEY + "\0"):
             with pytest.raises(UpstreamError) as caught:

@@ -32,30 +32,30 @@ def _content(agent: Agent, message: Message) -> Any:
     return json.loads(told.raw)["content"]
 
 
-def test_an_agent_gets_every_part_unless_told() -> None:
+def test_an_agent_without_the_setting_receives_every_part() -> None:
     message = _message(TEXT, PICTURE, SOUND)
     assert adapt_messages(_agent(), [message]) == [message]
 
 
-def test_what_an_agent_does_not_take_is_named_in_words() -> None:
+def test_a_part_that_an_agent_does_not_accept_is_replaced_by_a_note() -> None:
     told = _content(_agent(content_parts=["image_url"]), _message(TEXT, PICTURE, SOUND))
     assert told[:2] == [TEXT, PICTURE]
     assert told[2]["type"] == "text"
     assert "input_audio" in told[2]["text"]
 
 
-def test_a_message_of_parts_that_are_all_taken_stays_as_it_is() -> None:
+def test_a_message_with_accepted_parts_only_is_unchanged() -> None:
     message = _message(TEXT, PICTURE)
     assert adapt_messages(_agent(content_parts=["image_url"]), [message]) == [message]
 
 
-def test_words_alone_are_for_everybody() -> None:
+def test_every_agent_accepts_a_message_without_parts() -> None:
     message = Message("user", "Hi")
     assert adapt_messages(_agent(content_parts=[]), [message]) == [message]
     assert accepts(_agent(content_parts=[]), part_types([message]))
 
 
-def test_the_kinds_are_those_beside_text() -> None:
+def test_the_part_types_exclude_text() -> None:
     assert part_types([Message("user", "Hi"), _message(TEXT, PICTURE), _message(SOUND)]) == {
         "image_url",
         "input_audio",

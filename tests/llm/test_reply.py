@@ -44,7 +44,7 @@ def test_an_unstreamed_answer_is_read_like_a_chunk() -> None:
     assert (reply.text, reply.finish_reason) == ("Hi", "stop")
 
 
-def test_the_end_marker_completes_the_read() -> None:
+def test_the_end_marker_completes_the_reply() -> None:
     reply = Reply()
     reply.take([b"[DONE]"], "gpt-4o")
     assert reply.done

@@ -35,35 +35,37 @@ async def _stream(deadlines: Deadlines, *gaps: float) -> None:
 
 
 @skipping
-async def test_without_a_token_the_first_deadline_is_that_of_the_first_token() -> None:
+async def test_without_a_token_the_first_token_deadline_applies() -> None:
     with pytest.raises(UpstreamTimeout, match=r"^m sent no token within 10 s\.$"):
         await _stream(_deadlines())
     assert now() == 10
 
 
 @skipping
-async def test_after_a_token_the_next_has_to_come_in_time_even_before_the_firsts_deadline() -> None:
+async def test_after_a_token_the_idle_deadline_applies_even_before_the_first_token_deadline() -> (
+    None
+):
     with pytest.raises(UpstreamTimeout, match=r"^m went silent for 5 s\.$"):
         await _stream(_deadlines(first_token_s=30), 1)
     assert now() == 6
 
 
 @skipping
-async def test_every_token_gives_the_next_its_whole_time() -> None:
+async def test_every_token_restarts_the_idle_deadline() -> None:
     with pytest.raises(UpstreamTimeout, match="went silent"):
         await _stream(_deadlines(), *[4] * 8)
     assert now() == 8 * 4 + 5
 
 
 @skipping
-async def test_no_number_of_tokens_moves_the_total_deadline() -> None:
+async def test_tokens_do_not_move_the_total_deadline() -> None:
     with pytest.raises(UpstreamTimeout, match=r"^m had not finished after 60 s\.$"):
         await _stream(_deadlines(), *[1] * 99)
     assert now() == 60
 
 
 @skipping
-async def test_a_total_deadline_before_the_others_is_the_one_that_counts() -> None:
+async def test_a_total_deadline_before_the_others_applies_first() -> None:
     with pytest.raises(UpstreamTimeout, match="had not finished after 2 s"):
         await _stream(_deadlines(total_s=2))
     assert now() == 2
@@ -85,14 +87,14 @@ async def test_a_block_that_ends_in_time_leaves_no_timer_behind() -> None:
 
 
 @skipping
-async def test_a_block_that_fails_by_itself_fails_with_its_own_error() -> None:
+async def test_an_error_within_the_block_is_raised_unchanged() -> None:
     with pytest.raises(LookupError):
         async with _deadlines():
             raise LookupError
 
 
 @skipping
-async def test_being_cancelled_is_no_timeout() -> None:
+async def test_a_cancellation_is_not_reported_as_a_timeout() -> None:
     task = asyncio.create_task(_stream(_deadlines()))
     await asyncio.sleep(1)
     task.cancel()
@@ -100,7 +102,7 @@ async def test_being_cancelled_is_no_timeout() -> None:
         await task
 
 
-def test_thousands_of_tokens_arm_a_handful_of_timers() -> None:
+def test_thousands_of_tokens_need_only_a_few_timers() -> None:
     async def stream() -> None:
         async with _deadlines(total_s=1_000) as deadlines:
             for _ in range(2_000):
@@ -122,7 +124,7 @@ def test_a_budget_starts_with_its_reserve() -> None:
     assert [budget.withdraw() for _ in range(4)] == [True, True, True, False]
 
 
-def test_calls_earn_their_share_of_retries() -> None:
+def test_calls_add_their_share_of_retries() -> None:
     budget = RetryBudget(ratio=0.25, reserve=1)
     assert budget.withdraw()
     for _ in range(4):
@@ -131,7 +133,7 @@ def test_calls_earn_their_share_of_retries() -> None:
     assert budget.withdraw()
 
 
-def test_no_more_than_the_reserve_is_saved_up() -> None:
+def test_the_budget_never_exceeds_the_reserve() -> None:
     budget = RetryBudget(ratio=0.5, reserve=2)
     for _ in range(100):
         budget.record_call()
@@ -150,19 +152,19 @@ def test_in_an_outage_retries_are_a_fifth_of_the_calls() -> None:
 
 
 @pytest.mark.parametrize("attempt", [1, 2, 3, 10])
-def test_a_delay_is_somewhere_below_a_ceiling_that_doubles(attempt: int) -> None:
+def test_a_delay_is_random_below_a_ceiling_that_doubles(attempt: int) -> None:
     ceiling = min(BACKOFF_MAX_S, BACKOFF_BASE_S * 2 ** (attempt - 1))
     drawn = [delay(attempt, None) for _ in range(300)]
     assert min(drawn) >= 0
     assert max(drawn) <= ceiling
 
 
-def test_delays_are_spread() -> None:
+def test_delays_differ() -> None:
     assert len({delay(3, None) for _ in range(20)}) == 20
 
 
 @pytest.mark.parametrize("attempt", [1, 5])
-def test_retry_after_is_a_floor(attempt: int) -> None:
+def test_retry_after_is_the_minimum_delay(attempt: int) -> None:
     drawn = [delay(attempt, 7) for _ in range(300)]
     assert min(drawn) >= 7
     assert max(drawn) <= 7 + BACKOFF_MAX_S

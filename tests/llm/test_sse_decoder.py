@@ -143,9 +143,7 @@ def test_two_splits_at_any_bytes_change_nothing(stream: bytes, events: list[Serv
 
 
 @every_example
-def test_an_example_comes_out_the_same_after_whole_events(
-    stream: bytes, events: list[ServerEvent]
-) -> None:
+def test_the_fast_path_gives_the_same_events(stream: bytes, events: list[ServerEvent]) -> None:
     """The fast path is only open once a stream has begun."""
     stream, events = stream.removeprefix(b"\xef\xbb\xbf"), list(events)
     started = b"data: x\n\n"
@@ -160,7 +158,7 @@ def test_an_event_comes_with_the_block_that_completes_it() -> None:
     assert decoder.feed(b"\n") == [ServerEvent(b"a")]
 
 
-def test_a_cr_acts_at_once_and_a_line_feed_after_it_is_no_second_line_end() -> None:
+def test_a_cr_ends_a_line_immediately_and_a_following_lf_is_no_second_line_end() -> None:
     decoder = SSEDecoder()
     assert decoder.feed(b"data: a\r\r") == [ServerEvent(b"a")]
     assert decoder.feed(b"\ndata: b\r") == []
@@ -169,7 +167,7 @@ def test_a_cr_acts_at_once_and_a_line_feed_after_it_is_no_second_line_end() -> N
 
 
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r", b"\r\n"])
-def test_the_end_delivers_an_event_without_its_blank_line(end: bytes) -> None:
+def test_finish_returns_an_event_without_its_blank_line(end: bytes) -> None:
     decoder = SSEDecoder()
     decoder.feed(b"data: a\n\ndata: [DONE]" + end)
     assert decoder.finish() == [ServerEvent(b"[DONE]")]
@@ -178,13 +176,13 @@ def test_the_end_delivers_an_event_without_its_blank_line(end: bytes) -> None:
 @pytest.mark.parametrize(
     "stream", [b"", b"data: a\n\n", b"data: a\n\n: bye", b"event: x\nid: 3", b"\xef\xbb", b"dat"]
 )
-def test_the_end_delivers_nothing_where_no_data_waits(stream: bytes) -> None:
+def test_finish_returns_nothing_without_pending_data(stream: bytes) -> None:
     decoder = SSEDecoder()
     decoder.feed(stream)
     assert decoder.finish() == []
 
 
-def test_what_finish_delivered_is_not_delivered_again() -> None:
+def test_finish_returns_an_event_once() -> None:
     decoder = SSEDecoder()
     decoder.feed(b"data: a")
     decoder.finish()
@@ -204,7 +202,7 @@ TOO_LARGE = {
 
 @pytest.mark.parametrize("stream", TOO_LARGE.values(), ids=TOO_LARGE.keys())
 @pytest.mark.parametrize("size", [1, 7, 1000])
-def test_too_large_an_event_is_refused_however_it_comes(stream: bytes, size: int) -> None:
+def test_too_large_an_event_is_refused_for_every_block_size(stream: bytes, size: int) -> None:
     decoder = SSEDecoder(max_event_bytes=100)
     blocks = [stream[i : i + size] for i in range(0, len(stream), size)]
     with pytest.raises(BadStream, match="event of the model's stream is larger than 100 bytes"):
@@ -212,7 +210,7 @@ def test_too_large_an_event_is_refused_however_it_comes(stream: bytes, size: int
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
-def test_events_below_the_limit_pass_whatever_the_block_size(size: int) -> None:
+def test_events_below_the_limit_are_accepted_for_every_block_size(size: int) -> None:
     stream = (b"data: " + b"x" * 80 + b"\n\n") * 20 + b": ping\n" * 50
     decoder = SSEDecoder(max_event_bytes=100)
     blocks = [stream[i : i + size] for i in range(0, len(stream), size)]

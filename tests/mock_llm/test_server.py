@@ -121,7 +121,7 @@ async def exchange(url: str, sent: bytes) -> bytes:
         return await asyncio.wait_for(reader.read(), 10)
 
 
-async def test_a_stream_over_the_socket_is_the_one_in_process(client: httpx.AsyncClient) -> None:
+async def test_a_stream_over_a_socket_equals_the_one_in_process(client: httpx.AsyncClient) -> None:
     whole = (await client.post("/chat/completions", json=body())).json()
     data = await stream(client, "small")
     assert data[-1] == b"[DONE]"
@@ -148,7 +148,7 @@ async def test_requests_sent_at_once_are_answered_in_turn(url: str) -> None:
     assert [answer["usage"]["completion_tokens"] for answer in answers] == [1, 2, 3]
 
 
-async def test_a_request_may_come_byte_by_byte(url: str) -> None:
+async def test_a_request_may_arrive_byte_by_byte(url: str) -> None:
     async with connected(url) as (reader, writer):
         for byte in request_bytes(body("small?tokens=1")):
             writer.write(bytes([byte]))
@@ -157,7 +157,7 @@ async def test_a_request_may_come_byte_by_byte(url: str) -> None:
         assert (await read_response(reader))[0] == b"HTTP/1.1 200 OK"
 
 
-async def test_a_client_that_expects_100_is_told_to_continue(url: str) -> None:
+async def test_a_client_that_expects_100_receives_it(url: str) -> None:
     head, content = request_bytes(body(), "Expect: 100-continue").split(b"\r\n\r\n", 1)
     async with connected(url) as (reader, writer):
         writer.write(head + b"\r\n\r\n")
@@ -166,7 +166,7 @@ async def test_a_client_that_expects_100_is_told_to_continue(url: str) -> None:
         assert (await read_response(reader))[0] == b"HTTP/1.1 200 OK"
 
 
-async def test_the_connection_closes_when_the_client_asks_for_it(url: str) -> None:
+async def test_the_connection_closes_at_the_clients_request(url: str) -> None:
     answer = await exchange(url, request_bytes(body(stream=True), "Connection: close"))
     assert b"connection: close" in answer
     assert answer.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
@@ -187,7 +187,7 @@ BAD_HEADS = {
 
 
 @pytest.mark.parametrize(("sent", "status"), BAD_HEADS.values(), ids=BAD_HEADS.keys())
-async def test_a_request_that_cannot_be_read_is_refused_and_the_connection_closed(
+async def test_an_invalid_request_is_refused_and_the_connection_closed(
     url: str, sent: bytes, status: int
 ) -> None:
     head, _, content = (await exchange(url, sent)).partition(b"\r\n\r\n")
@@ -207,7 +207,7 @@ async def test_a_status_fault_has_its_headers(client: httpx.AsyncClient) -> None
     assert (response.status_code, response.headers["retry-after"]) == (503, "2")
 
 
-async def test_split_characters_come_out_whole(client: httpx.AsyncClient) -> None:
+async def test_split_characters_are_joined_by_the_client(client: httpx.AsyncClient) -> None:
     assert text_of(await stream(client, "small?fault=split_utf8")) == MULTIBYTE_TEXT
 
 
@@ -215,7 +215,7 @@ async def test_a_cut_is_a_clean_end_of_file(client: httpx.AsyncClient) -> None:
     assert len(await stream(client, "small?fault=cut&after=4")) == 5
 
 
-async def test_a_reset_comes_after_the_tokens_it_names(url: str) -> None:
+async def test_a_reset_happens_after_the_given_tokens(url: str) -> None:
     asked = request_bytes(body("small?fault=reset&after=2", stream=True))
     async with connected(url) as (reader, writer):
         writer.write(asked)
@@ -232,7 +232,7 @@ async def test_a_refused_request_gets_no_response(client: httpx.AsyncClient) -> 
 
 
 @pytest.mark.parametrize("model", ["small?fault=hang", "small?fault=stall", "small?gap_ms=60000"])
-async def test_a_client_that_leaves_stops_the_stream_at_once(url: str, model: str) -> None:
+async def test_a_disconnect_stops_the_stream_immediately(url: str, model: str) -> None:
     async def open_streams(count: int) -> bool:
         return (await stats(url))["open_streams"] == count
 
@@ -243,7 +243,7 @@ async def test_a_client_that_leaves_stops_the_stream_at_once(url: str, model: st
     assert (await stats(url))["closed_early"] == 1
 
 
-async def test_a_client_that_does_not_read_holds_the_stream_up(url: str) -> None:
+async def test_a_client_that_does_not_read_pauses_the_stream(url: str) -> None:
     """Everything comes once it reads, and the server has not buffered it all meanwhile."""
 
     async def streaming() -> bool:
@@ -261,7 +261,7 @@ async def test_a_client_that_does_not_read_holds_the_stream_up(url: str) -> None
     assert received > 59_000  # a few are cut in two by the blocks
 
 
-async def test_tokens_come_at_their_pace_and_not_all_at_once(url: str) -> None:
+async def test_tokens_are_sent_at_their_times(url: str) -> None:
     asked = request_bytes(body("small?tokens=3&first_ms=0&gap_ms=60000", stream=True))
     async with connected(url) as (reader, writer):
         writer.write(asked)

@@ -54,7 +54,7 @@ async def refusal(*args: Any, **fields: Any) -> str:
     return str(response.json()["error"]["param"])
 
 
-async def test_a_tool_is_called_when_the_models_name_says_so() -> None:
+async def test_a_tool_is_called_if_the_models_name_requests_it() -> None:
     only = await choice(model="small?tool_calls=1", tools=[tool()])
     assert only["finish_reason"] == "tool_calls"
     assert only["message"]["content"] is None
@@ -80,12 +80,12 @@ async def test_a_tool_that_is_required_is_called(wanted: Any, called: list[str])
     assert [each["function"]["name"] for each in only["message"]["tool_calls"]] == called
 
 
-async def test_no_tool_is_called_against_the_requests_will() -> None:
+async def test_no_tool_is_called_if_the_request_forbids_it() -> None:
     only = await choice(model="small?tool_calls=1", tools=[tool()], tool_choice="none")
     assert only["finish_reason"] == "stop"
 
 
-async def test_several_tools_are_called_unless_only_one_may_be() -> None:
+async def test_several_tools_are_called_unless_parallel_calls_are_off() -> None:
     asked: dict[str, Any] = {"model": "small?tool_calls=3", "tools": [tool("one"), tool("two")]}
     several = (await choice(**asked))["message"]["tool_calls"]
     assert [each["function"]["name"] for each in several] == ["one", "two", "one"]
@@ -94,7 +94,7 @@ async def test_several_tools_are_called_unless_only_one_may_be() -> None:
     assert len(one["message"]["tool_calls"]) == 1
 
 
-async def test_streamed_calls_come_in_pieces_which_join_to_the_arguments() -> None:
+async def test_pieces_of_streamed_calls_join_to_the_arguments() -> None:
     some = await chunks(model="small?tool_calls=2", tools=[tool("one"), tool("two")])
     first, *pieces, last = [chunk["choices"][0] for chunk in some]
     assert first["delta"] == {"role": "assistant", "content": None, "refusal": None}
@@ -130,7 +130,7 @@ def result(name: str, text: str = "Sunny.") -> dict[str, Any]:
     return {"role": "tool", "tool_call_id": name, "content": text}
 
 
-async def test_an_answer_after_tools_tells_what_they_said() -> None:
+async def test_an_answer_after_tool_results_quotes_them() -> None:
     told = turns(result("call_2"), result("call_1", "Rain."))
     only = await choice(told, model="small?tool_calls=2", tools=[tool()])
     assert only["finish_reason"] == "stop"
@@ -148,7 +148,7 @@ async def test_an_answer_after_tools_tells_what_they_said() -> None:
         [result("call_1")],
     ],
 )
-async def test_a_call_without_an_answer_or_an_answer_without_a_call_is_refused(
+async def test_a_tool_call_without_a_result_or_a_result_without_a_call_is_refused(
     messages: Messages,
 ) -> None:
     assert (await refusal(messages, tools=[tool()])).startswith("messages")
@@ -175,7 +175,7 @@ def as_schema(schema: dict[str, Any]) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": "an_answer", "schema": schema}}
 
 
-async def test_a_structured_answer_fits_its_schema() -> None:
+async def test_a_structured_answer_matches_its_schema() -> None:
     only = await choice(response_format=as_schema(SCHEMA))
     answer = json.loads(only["message"]["content"])
     assert len(answer.pop("title")) == 5
@@ -205,12 +205,12 @@ async def test_a_structured_answer_streams_like_any_other() -> None:
     assert "".join(delta.get("content", "") for delta in deltas) == whole
 
 
-async def test_any_object_will_do_where_no_schema_is_given() -> None:
+async def test_without_a_schema_the_answer_is_some_json_object() -> None:
     only = await choice(response_format={"type": "json_object"})
     assert isinstance(json.loads(only["message"]["content"]), dict)
 
 
-async def test_pictures_are_counted() -> None:
+async def test_images_are_counted() -> None:
     parts = [
         {"type": "text", "text": "What is this?"},
         {"type": "image_url", "image_url": {"url": PIXEL, "detail": "low"}},
@@ -220,7 +220,7 @@ async def test_pictures_are_counted() -> None:
     assert "Pictures shown: 2." in only["message"]["content"]
 
 
-async def test_an_answer_ends_before_a_stop() -> None:
+async def test_an_answer_ends_before_a_stop_text() -> None:
     whole = (await choice(model="small?tokens=40"))["message"]["content"]
     words = whole.split()
     stopped = await choice(model="small?tokens=40", stop=["never said", words[20]])

@@ -90,7 +90,7 @@ async def test_the_first_delta_has_the_role_and_the_last_the_finish_reason(
     assert (last["delta"], last["finish_reason"]) == ({}, "stop")
 
 
-async def test_usage_comes_in_a_chunk_of_its_own_when_asked_for(client: httpx.AsyncClient) -> None:
+async def test_requested_usage_is_a_separate_chunk(client: httpx.AsyncClient) -> None:
     *some, last = await chunks(
         client, model="small?tokens=7", stream_options={"include_usage": True}
     )
@@ -100,11 +100,13 @@ async def test_usage_comes_in_a_chunk_of_its_own_when_asked_for(client: httpx.As
     assert counts == [5, 7, 12]  # "Why is the sky blue?" and the answer
 
 
-async def test_usage_is_not_mentioned_when_not_asked_for(client: httpx.AsyncClient) -> None:
+async def test_usage_is_absent_unless_requested(client: httpx.AsyncClient) -> None:
     assert not any("usage" in chunk for chunk in await chunks(client))
 
 
-async def test_a_whole_answer_is_the_streamed_one_with_usage(client: httpx.AsyncClient) -> None:
+async def test_an_unstreamed_answer_equals_the_streamed_one_with_usage(
+    client: httpx.AsyncClient,
+) -> None:
     whole = (await client.post(URL, json=body())).json()
     streamed = text_of(await chunks(client))
     assert whole["object"] == "chat.completion"
@@ -114,7 +116,7 @@ async def test_a_whole_answer_is_the_streamed_one_with_usage(client: httpx.Async
 
 
 @pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])
-async def test_a_token_limit_cuts_the_answer_and_says_so(
+async def test_a_token_limit_shortens_the_answer_with_finish_reason_length(
     client: httpx.AsyncClient, field: str
 ) -> None:
     some = await chunks(client, **{field: 5})
@@ -152,7 +154,7 @@ BAD_BODIES = {
 
 
 @pytest.mark.parametrize(("content", "param"), BAD_BODIES.values(), ids=BAD_BODIES.keys())
-async def test_a_bad_body_is_400_in_the_shape_of_openai(
+async def test_an_invalid_body_gets_400_with_openais_error_object(
     client: httpx.AsyncClient, content: bytes, param: str | None
 ) -> None:
     response = await client.post(URL, content=content)
@@ -173,7 +175,9 @@ async def test_a_bad_body_is_400_in_the_shape_of_openai(
         ("stream_options", {"include_usage": True}),
     ],
 )
-async def test_a_bad_field_is_named(client: httpx.AsyncClient, field: str, value: object) -> None:
+async def test_an_invalid_field_is_named(
+    client: httpx.AsyncClient, field: str, value: object
+) -> None:
     response = await client.post(URL, json={**body(), field: value})
     assert (response.status_code, response.json()["error"]["param"]) == (400, field)
 
@@ -192,7 +196,7 @@ async def test_a_bad_field_is_named(client: httpx.AsyncClient, field: str, value
         ("stall", "stall"),
     ],
 )
-async def test_a_bad_option_in_the_models_name_is_named(
+async def test_an_invalid_option_in_the_models_name_is_named(
     client: httpx.AsyncClient, options: str, named: str
 ) -> None:
     response = await client.post(URL, json=body(model=f"small?{options}"))
@@ -200,7 +204,7 @@ async def test_a_bad_option_in_the_models_name_is_named(
     assert named in response.json()["error"]["message"]
 
 
-def test_text_parts_of_a_message_are_read_as_one() -> None:
+def test_text_parts_of_a_message_are_joined() -> None:
     parts = [{"type": "text", "text": "Why "}, {"type": "text", "text": "so?"}]
     asked = {"model": "a", "messages": [{"role": "user", "content": parts}]}
     assert parse_request(json.dumps(asked).encode()).question == "Why so?"
@@ -235,14 +239,14 @@ async def test_an_answer_mentions_the_question_and_the_system_prompt(
     assert "Talk like a sailor." in text
 
 
-async def test_an_answer_mentions_what_was_asked_before(client: httpx.AsyncClient) -> None:
+async def test_an_answer_mentions_the_earlier_question(client: httpx.AsyncClient) -> None:
     turns = [("user", "And rain?"), ("assistant", "Wet."), ("user", "And snow?")]
     messages = [{"role": role, "content": content} for role, content in turns]
     assert "And rain?" in await ask(client, messages=messages)
 
 
 @pytest.mark.parametrize("length", [0, 1, 3, 200, 1000])
-async def test_an_answer_has_the_tokens_its_model_names(
+async def test_an_answer_has_the_number_of_tokens_in_the_models_name(
     client: httpx.AsyncClient, length: int
 ) -> None:
     text = await ask(client, model=f"small?tokens={length}")
@@ -263,7 +267,7 @@ def agents() -> dict[str, Any]:
     return agents
 
 
-async def test_the_agents_delivered_answer_in_their_manners(client: httpx.AsyncClient) -> None:
+async def test_the_default_agents_answer_in_different_manners(client: httpx.AsyncClient) -> None:
     inventive = await ask(client, system=agents()["llm-1"]["prompt"])
     careful = await ask(client, system=agents()["llm-2"]["prompt"])
     assert inventive.split()[0] in {"Picture", "Imagine", "Think", "Suppose"}
@@ -292,25 +296,25 @@ def gaps(model: str, **fields: Any) -> list[float]:
     return [step.delay_s for step in MockLLM().respond("POST", URL, asked).steps]
 
 
-def test_a_pace_in_the_models_name_is_exact() -> None:
+def test_delays_in_the_models_name_are_exact() -> None:
     first, first_token, *others = gaps("small?tokens=50&first_ms=100&gap_ms=5")
     assert (first, first_token) == (0.1, 0.0)
     assert others == [0.005] * 49 + [0.0] * 2  # finish and [DONE] follow at once
 
 
-def test_the_pace_is_otherwise_drawn_the_same_each_time() -> None:
+def test_random_delays_are_the_same_for_the_same_request() -> None:
     assert gaps("small?tokens=50") == gaps("small?tokens=50")
     assert len(set(gaps("small?tokens=50"))) > 40
 
 
-def test_the_drawn_pace_has_the_median_it_should() -> None:
+def test_random_delays_have_the_configured_median() -> None:
     drawn = sorted(gaps("small?tokens=2000")[2:-2])
     assert 0.018 < drawn[1000] < 0.022
     firsts = sorted(gaps("small?tokens=1", seed=seed)[0] for seed in range(200))
     assert 0.2 < firsts[100] < 0.3
 
 
-async def test_a_status_fault_has_the_status_and_when_to_come_back(
+async def test_a_status_fault_has_the_status_and_retry_after(
     client: httpx.AsyncClient,
 ) -> None:
     model = "small?fault=status&status=429&retry_after=1.5"
@@ -319,7 +323,7 @@ async def test_a_status_fault_has_the_status_and_when_to_come_back(
     assert response.json()["error"]["code"] == "rate_limit_exceeded"
 
 
-async def test_a_status_fault_is_500_unless_it_says_otherwise(client: httpx.AsyncClient) -> None:
+async def test_a_status_fault_is_500_by_default(client: httpx.AsyncClient) -> None:
     assert (await client.post(URL, json=body(model="small?fault=status"))).status_code == 500
 
 
@@ -328,7 +332,7 @@ async def test_a_refused_connection_is_a_connect_error(client: httpx.AsyncClient
         await client.post(URL, json=body(model="small?fault=refuse"))
 
 
-async def test_a_reset_comes_after_the_tokens_it_names(
+async def test_a_reset_happens_after_the_given_tokens(
     client: httpx.AsyncClient, transport: MockTransport
 ) -> None:
     model = "small?fault=reset&after=2"
@@ -341,7 +345,7 @@ async def test_a_reset_comes_after_the_tokens_it_names(
     assert (transport.open_streams, transport.mock.closed_early) == (0, 0)
 
 
-async def test_a_stall_lasts_until_the_client_gives_up(
+async def test_a_stall_lasts_until_the_client_disconnects(
     client: httpx.AsyncClient, transport: MockTransport
 ) -> None:
     reading = asyncio.create_task(stream(client, model="small?fault=stall"))
@@ -355,7 +359,7 @@ async def test_a_stall_lasts_until_the_client_gives_up(
     assert (transport.open_streams, transport.mock.closed_early) == (0, 1)
 
 
-async def test_a_hang_gives_no_headers_until_the_client_gives_up(
+async def test_a_hang_sends_no_headers_until_the_client_disconnects(
     client: httpx.AsyncClient, transport: MockTransport
 ) -> None:
     with pytest.raises(TimeoutError):
@@ -376,7 +380,7 @@ async def test_a_drip_sends_one_byte_at_a_time() -> None:
     assert {(step.delay_s, len(step.data)) for step in steps} == {(0.02, 1)}
 
 
-async def test_garbage_is_in_the_midst_of_a_stream(client: httpx.AsyncClient) -> None:
+async def test_garbage_is_in_the_middle_of_a_stream(client: httpx.AsyncClient) -> None:
     data = await stream(client, model="small?fault=garbage&after=1")
     assert data[2] == b"{oops"
     assert data[-1] == b"[DONE]"
@@ -392,7 +396,7 @@ async def test_binary_has_no_events(client: httpx.AsyncClient) -> None:
     assert await stream(client, model="small?fault=binary") == []
 
 
-async def test_split_characters_come_out_whole(client: httpx.AsyncClient) -> None:
+async def test_split_characters_are_joined_by_the_client(client: httpx.AsyncClient) -> None:
     assert text_of(await chunks(client, model="small?fault=split_utf8")) == MULTIBYTE_TEXT
 
 
@@ -402,23 +406,23 @@ def test_split_characters_are_split() -> None:
     assert any(a.data[-1] >= 0xC0 and 0x80 <= b.data[0] < 0xC0 for a, b in pairwise(steps))
 
 
-async def test_crlf_and_comments_leave_the_text_as_it_is(client: httpx.AsyncClient) -> None:
+async def test_crlf_and_comments_do_not_change_the_text(client: httpx.AsyncClient) -> None:
     model = "small?fault=crlf"
     assert text_of(await chunks(client, model=model)) == text_of(await chunks(client))
     response = await client.post(URL, json=body(model=model, stream=True))
     assert b"\r\n\r\n: " in response.content
 
 
-async def test_no_done_leaves_out_done_only(client: httpx.AsyncClient) -> None:
+async def test_no_done_omits_only_the_end_marker(client: httpx.AsyncClient) -> None:
     last = json.loads((await stream(client, model="small?fault=no_done"))[-1])
     assert last["choices"][0]["finish_reason"] == "stop"
 
 
-async def test_double_done_says_it_twice(client: httpx.AsyncClient) -> None:
+async def test_double_done_sends_the_end_marker_twice(client: httpx.AsyncClient) -> None:
     assert (await stream(client, model="small?fault=double_done"))[-2:] == [b"[DONE]"] * 2
 
 
-async def test_no_usage_breaks_the_promise(client: httpx.AsyncClient) -> None:
+async def test_no_usage_omits_requested_usage(client: httpx.AsyncClient) -> None:
     some = await chunks(
         client, model="small?fault=no_usage", stream_options={"include_usage": True}
     )
@@ -434,21 +438,21 @@ async def test_an_empty_answer_is_complete(client: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("fault", ["cut", "garbage"])
-async def test_an_answer_in_one_piece_can_be_broken_too(
-    client: httpx.AsyncClient, fault: str
-) -> None:
+async def test_an_unstreamed_answer_can_have_a_fault(client: httpx.AsyncClient, fault: str) -> None:
     response = await client.post(URL, json=body(model=f"small?fault={fault}"))
     with pytest.raises(json.JSONDecodeError):
         response.json()
 
 
-async def test_an_answer_in_one_piece_can_be_an_error_object(client: httpx.AsyncClient) -> None:
+async def test_an_unstreamed_answer_can_be_an_error_object(client: httpx.AsyncClient) -> None:
     response = await client.post(URL, json=body(model="small?fault=error_object"))
     assert response.status_code == 200
     assert response.json().keys() == {"error"}
 
 
-async def test_a_fault_with_times_spares_the_requests_after_them(client: httpx.AsyncClient) -> None:
+async def test_a_fault_with_times_applies_to_the_first_requests_only(
+    client: httpx.AsyncClient,
+) -> None:
     async def status(question: str) -> int:
         asked = body(question, model="small?fault=status&times=2")
         return (await client.post(URL, json=asked)).status_code
@@ -471,7 +475,7 @@ async def test_the_model_in_the_response_is_the_full_name(client: httpx.AsyncCli
     assert (await chunks(client, model="small?tokens=1"))[0]["model"] == "small?tokens=1"
 
 
-async def test_a_client_that_stops_reading_at_done_has_not_given_up(
+async def test_a_client_that_stops_reading_at_the_end_marker_is_not_counted_as_early(
     client: httpx.AsyncClient, transport: MockTransport
 ) -> None:
     async with client.stream("POST", URL, json=body(stream=True)) as response:
@@ -481,7 +485,7 @@ async def test_a_client_that_stops_reading_at_done_has_not_given_up(
     assert (transport.requests, transport.open_streams, transport.mock.closed_early) == (1, 0, 0)
 
 
-async def test_a_client_that_stops_reading_earlier_has_given_up(
+async def test_a_client_that_stops_reading_earlier_is_counted_as_early(
     client: httpx.AsyncClient, transport: MockTransport
 ) -> None:
     async with client.stream("POST", URL, json=body(stream=True)) as response:

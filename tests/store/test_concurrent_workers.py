@@ -27,7 +27,7 @@ from tests._support.runs.store_records import (
 from tests._support.runs.stored_rows import count_rows
 
 
-async def test_of_many_workers_with_one_key_one_has_it(ready_url: str, parts: Parts) -> None:
+async def test_of_many_workers_with_one_key_only_one_gets_it(ready_url: str, parts: Parts) -> None:
     databases = [Database(ready_url, timeout_s=30) for _ in range(4)]
     batches = [Batch(openings=[opening(key=key())]) for _ in databases]
     results = await asyncio.gather(
@@ -40,7 +40,9 @@ async def test_of_many_workers_with_one_key_one_has_it(ready_url: str, parts: Pa
     assert await count_rows(parts.database, runs) == 1
 
 
-async def test_of_many_workers_that_retry_one_does(ready_url: str, parts: Parts) -> None:
+async def test_of_many_workers_that_retry_a_run_only_one_succeeds(
+    ready_url: str, parts: Parts
+) -> None:
     first = await parts.ended()
     databases = [Database(ready_url, timeout_s=30) for _ in range(4)]
     results = await asyncio.gather(
@@ -54,7 +56,7 @@ async def test_of_many_workers_that_retry_one_does(ready_url: str, parts: Parts)
     assert len([taken for taken in results if not taken]) == 1
 
 
-async def test_workers_that_write_at_once_do_not_stand_in_each_others_way(
+async def test_concurrent_writes_of_workers_do_not_block_each_other(
     ready_url: str, parts: Parts
 ) -> None:
     databases = [Database(ready_url, timeout_s=30) for _ in range(3)]
@@ -73,7 +75,7 @@ async def test_workers_that_write_at_once_do_not_stand_in_each_others_way(
     assert await count_rows(parts.database, conversations) == 5
 
 
-async def test_a_conversation_that_is_deleted_while_it_is_written_to_hurts_nothing_else(
+async def test_deleting_a_conversation_during_writes_affects_no_other(
     ready_url: str, parts: Parts
 ) -> None:
     other = Database(ready_url, timeout_s=30)
@@ -117,7 +119,7 @@ async def test_a_question_whose_commit_is_in_doubt_can_be_withdrawn(
 
 
 @pytest.mark.parametrize("count", [199, 200, 401])
-async def test_any_number_expires_at_once_and_each_once(
+async def test_many_runs_expire_together_and_each_once(
     parts: Parts, ready_url: str, count: int
 ) -> None:
     many = [opening() for _ in range(count)]

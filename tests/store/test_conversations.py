@@ -35,7 +35,7 @@ def conversations(parts: Parts) -> Conversations:
     return Conversations(parts.database)
 
 
-async def test_a_conversation_is_called_after_its_first_question(
+async def test_a_conversation_gets_its_title_from_the_first_question(
     parts: Parts, conversations: Conversations
 ) -> None:
     await parts.opened("What is gravity?\nIn short.", conversation="conv_a")
@@ -53,7 +53,7 @@ async def test_an_unknown_conversation_is_none(conversations: Conversations) -> 
     assert not await conversations.delete(ME, "conv_unknown")
 
 
-async def test_the_list_has_the_latest_updated_first(
+async def test_the_list_is_in_order_of_update_latest_first(
     parts: Parts, conversations: Conversations
 ) -> None:
     for number in range(7):
@@ -69,7 +69,9 @@ async def test_the_list_has_the_latest_updated_first(
     assert (await conversations.list_page(ME, 1, 0)).items[0].title == "Renamed"
 
 
-async def test_a_conversation_can_begin_empty(parts: Parts, conversations: Conversations) -> None:
+async def test_a_conversation_can_be_created_empty(
+    parts: Parts, conversations: Conversations
+) -> None:
     await conversations.create(ME, "conv_a", "Tides", "user 1", NOW)
     found = await conversations.get(ME, "conv_a")
     assert found == Conversation(
@@ -84,7 +86,7 @@ async def test_a_conversation_can_begin_empty(parts: Parts, conversations: Conve
     assert (found.title, found.user_id, found.updated_at) == ("Tides", "user 1", later)
 
 
-async def test_one_without_a_title_is_called_after_its_first_question(
+async def test_a_conversation_created_without_a_title_gets_it_from_the_first_question(
     parts: Parts, conversations: Conversations
 ) -> None:
     await conversations.create(ME, "conv_a", "", None, NOW)
@@ -105,7 +107,7 @@ async def test_an_empty_conversation_stays_when_its_first_question_is_dropped(
     assert await conversations.list_turns(ME, "conv_a") == []
 
 
-async def test_a_users_conversations_are_listed_the_latest_updated_first(
+async def test_conversations_of_users_are_listed_in_order_of_update_latest_first(
     parts: Parts, conversations: Conversations
 ) -> None:
     users = ["a", "b", None, "a", None, "b", "a", None]
@@ -129,7 +131,7 @@ async def test_a_users_conversations_are_listed_the_latest_updated_first(
                 assert [each.id for each in found] == expected
 
 
-async def test_turns_are_what_was_brought_then_questions_and_answers(
+async def test_turns_are_the_initial_messages_then_questions_and_answers(
     parts: Parts, conversations: Conversations
 ) -> None:
     brought = (Message("user", "Hello."), Message("assistant", "Hello!"))
@@ -179,7 +181,7 @@ async def test_a_title_may_be_any_text(parts: Parts, conversations: Conversation
     assert found.title == "A \ufffd \ufffd Ünïcode \N{ROCKET}"
 
 
-async def test_somebody_else_sees_and_changes_nothing(
+async def test_another_owner_can_neither_read_nor_change_a_conversation(
     parts: Parts, conversations: Conversations
 ) -> None:
     await parts.opened("Mine?", conversation="conv_a")
@@ -195,7 +197,7 @@ async def test_somebody_else_sees_and_changes_nothing(
     assert found.title == "Mine?"
 
 
-async def test_two_owners_may_have_conversations_of_the_same_name(
+async def test_two_owners_may_have_conversations_with_the_same_id(
     parts: Parts, conversations: Conversations
 ) -> None:
     await parts.opened("Mine?", conversation="conv_a")
@@ -233,7 +235,7 @@ async def _rows(database: Database) -> dict[str, int]:
     return await database.read(work)
 
 
-async def test_deleting_a_conversation_deletes_all_of_it(
+async def test_deleting_a_conversation_deletes_all_its_rows(
     parts: Parts, conversations: Conversations
 ) -> None:
     await _write_everything(parts.journal, "xylophonist")
@@ -243,7 +245,7 @@ async def test_deleting_a_conversation_deletes_all_of_it(
 
 
 @pytest.mark.parametrize("others", [0, 200])
-async def test_a_deleted_conversation_is_not_in_sqlites_files_any_more(
+async def test_the_text_of_a_deleted_conversation_is_erased_from_sqlites_files(
     sqlite_ready: str, tmp_path: Path, others: int
 ) -> None:
     database = Database(sqlite_ready)

@@ -41,7 +41,7 @@ async def _idle(database: Database) -> None:
         await asyncio.sleep(0.01)
 
 
-async def test_what_fails_midway_changes_nothing(database: Database) -> None:
+async def test_a_failed_transaction_changes_nothing(database: Database) -> None:
     async def work(connection: AsyncConnection) -> None:
         await connection.execute(_add("a"))
         raise LookupError
@@ -58,7 +58,7 @@ async def test_reading_cannot_change_anything(database: Database) -> None:
     assert await database.read(_names) == []
 
 
-async def test_a_reader_sees_one_moment(database: Database) -> None:
+async def test_a_reader_sees_one_snapshot(database: Database) -> None:
     async def work(connection: AsyncConnection) -> tuple[list[str], list[str]]:
         before = await _names(connection)
         await database.write(_add_worker)
@@ -95,7 +95,7 @@ async def test_a_broken_constraint_is_a_bug(database: Database) -> None:
     assert await database.read(_names) == ["a"]
 
 
-async def test_a_bug_does_not_repeat_what_users_said(database: Database) -> None:
+async def test_the_error_of_a_bug_contains_no_user_data(database: Database) -> None:
     async def work(connection: AsyncConnection) -> None:
         await connection.execute(sa.insert(workers), [{"id": "my secret"}])
 
@@ -107,7 +107,7 @@ async def test_a_bug_does_not_repeat_what_users_said(database: Database) -> None
 # --- callers that go ---
 
 
-async def test_a_cancelled_caller_leaves_the_work_to_end(database: Database) -> None:
+async def test_work_continues_after_its_caller_is_cancelled(database: Database) -> None:
     begun, go_on = asyncio.Event(), asyncio.Event()
 
     async def work(connection: AsyncConnection) -> None:
@@ -136,7 +136,7 @@ async def test_callers_cancelled_at_any_moment_leak_no_connection(database: Data
     assert await database.read(_names) == []
 
 
-async def test_slow_work_is_given_up_by_its_caller_and_ends(ready_url: str) -> None:
+async def test_a_caller_of_slow_work_times_out_and_the_work_ends(ready_url: str) -> None:
     database = Database(ready_url, timeout_s=0.3)
     await database.read(_names)
     go_on = asyncio.Event()
@@ -166,7 +166,7 @@ async def test_the_time_in_which_the_event_loop_is_busy_does_not_count(ready_url
     await database.close()
 
 
-async def test_a_process_frozen_in_a_transaction_does_not_keep_others_from_writing(
+async def test_a_process_suspended_in_a_transaction_does_not_block_other_writers(
     postgres_ready: str,
 ) -> None:
     frozen, other = (Database(postgres_ready, timeout_s=0.3) for _ in range(2))
@@ -196,12 +196,12 @@ async def test_a_process_frozen_in_a_transaction_does_not_keep_others_from_writi
         await database.close()
 
 
-async def test_more_readers_than_connections_wait_their_turn(database: Database) -> None:
+async def test_more_readers_than_connections_wait_for_each_other(database: Database) -> None:
     assert await asyncio.gather(*(database.read(_names) for _ in range(40))) == [[]] * 40
     assert _busy(database) == 0
 
 
-async def test_who_waits_too_long_for_a_connection_is_told_so(ready_url: str) -> None:
+async def test_waiting_too_long_for_a_connection_is_an_error(ready_url: str) -> None:
     database = Database(ready_url, timeout_s=0.3)
     end = asyncio.Event()
     readers = [
@@ -215,7 +215,7 @@ async def test_who_waits_too_long_for_a_connection_is_told_so(ready_url: str) ->
     await database.close()
 
 
-async def test_closing_lets_work_end(ready_url: str) -> None:
+async def test_closing_waits_for_pending_work(ready_url: str) -> None:
     database = Database(ready_url)
     caller = asyncio.create_task(database.write(_add_worker))
     await asyncio.sleep(0)
@@ -240,7 +240,7 @@ async def test_a_database_without_tables_is_refused_until_it_has_them(database_u
     await database.close()
 
 
-async def test_times_are_in_utc_on_both_sides(database: Database) -> None:
+async def test_times_are_in_utc_in_python_and_in_the_database(database: Database) -> None:
     await database.write(_add_worker)
     before = sa.select(workers.c.id).where(workers.c.seen_at < NOW + timedelta(microseconds=1))
     after = sa.select(workers.c.id).where(workers.c.seen_at < NOW)

@@ -38,7 +38,7 @@ async def ids(history: History, limit: int, offset: int, before: str | None = No
     return [run.id for run in page.items]
 
 
-async def test_a_page_is_of_the_newest_runs_first(parts: Parts, history: History) -> None:
+async def test_a_page_has_the_newest_runs_first(parts: Parts, history: History) -> None:
     runs = await asked(parts, 3)
     page = await history.list_page(ME, 10, 0)
     assert [run.id for run in page.items] == [run.run_id for run in reversed(runs)]
@@ -52,7 +52,7 @@ async def test_a_page_is_of_the_newest_runs_first(parts: Parts, history: History
     assert await parts.runs.get(ME, newest.id) == newest
 
 
-async def test_pages_make_up_the_whole_from_both_ends(parts: Parts, history: History) -> None:
+async def test_all_pages_together_are_the_complete_list(parts: Parts, history: History) -> None:
     runs = await asked(parts, 11)
     whole = [run.run_id for run in reversed(runs)]
     for limit in (1, 3, 4, 11, 20):
@@ -60,7 +60,7 @@ async def test_pages_make_up_the_whole_from_both_ends(parts: Parts, history: His
             assert await ids(history, limit, offset) == whole[offset : offset + limit]
 
 
-async def test_a_page_can_begin_after_a_run(parts: Parts, history: History) -> None:
+async def test_a_page_can_start_after_a_run(parts: Parts, history: History) -> None:
     runs = await asked(parts, 7)
     whole = [run.run_id for run in reversed(runs)]
     assert await ids(history, 3, 0, before=whole[2]) == whole[3:6]
@@ -69,7 +69,7 @@ async def test_a_page_can_begin_after_a_run(parts: Parts, history: History) -> N
     assert (await history.list_page(ME, 3, 0, before=whole[2])).total == 7
 
 
-async def test_a_running_run_is_in_the_history(parts: Parts, history: History) -> None:
+async def test_the_history_includes_running_runs(parts: Parts, history: History) -> None:
     run = await parts.opened("Still thinking?")
     page = await history.list_page(ME, 10, 0)
     assert [(each.id, each.state) for each in page.items] == [(run.run_id, "running")]
@@ -89,7 +89,7 @@ async def test_a_retried_run_leaves_the_list_but_can_still_be_read(
     assert superseded.superseded_by == again.run_id
 
 
-async def test_somebody_else_sees_nothing(parts: Parts, history: History) -> None:
+async def test_another_owner_sees_nothing(parts: Parts, history: History) -> None:
     [run] = await asked(parts, 1)
     assert await history.get(SOMEBODY_ELSE, run.run_id) is None
     page = await history.list_page(SOMEBODY_ELSE, 10, 0)
@@ -128,7 +128,7 @@ async def assert_counts_are_right(parts: Parts) -> None:
     assert counted == there
 
 
-async def test_the_counts_follow_whatever_happens_to_the_rows(parts: Parts) -> None:
+async def test_the_counts_follow_every_change_of_the_rows(parts: Parts) -> None:
     mine, theirs = await asked(parts, 5), await asked(parts, 3, SOMEBODY_ELSE)
     await assert_counts_are_right(parts)
     await parts.journal.write(Batch(openings=mine))  # written once more
@@ -149,7 +149,7 @@ async def test_the_counts_follow_whatever_happens_to_the_rows(parts: Parts) -> N
     assert [row[0] for row in counted] == [ME, SOMEBODY_ELSE]
 
 
-async def test_a_superseded_run_is_not_counted_off_twice(parts: Parts) -> None:
+async def test_deleting_a_superseded_run_does_not_lower_the_count_again(parts: Parts) -> None:
     first = await parts.ended()
     again = replace(opening(conversation=first.ask.conversation_id), retry_of=first.run_id)
     await parts.journal.write(Batch(openings=[again], endings=[ending(again)]))
@@ -159,7 +159,7 @@ async def test_a_superseded_run_is_not_counted_off_twice(parts: Parts) -> None:
     assert (await History(parts.database).list_page(ME, 1, 0)).total == 0
 
 
-async def test_the_counts_are_right_when_many_write_at_once(parts: Parts) -> None:
+async def test_the_counts_are_right_after_concurrent_writes(parts: Parts) -> None:
     async def write(number: int) -> None:
         for turn in range(20):
             run = opening(conversation=f"conv_{number}_{turn % 7}")
@@ -170,7 +170,7 @@ async def test_the_counts_are_right_when_many_write_at_once(parts: Parts) -> Non
     await assert_counts_are_right(parts)
 
 
-async def test_migrating_down_and_up_counts_and_indexes_what_is_there(
+async def test_migrating_down_and_up_counts_and_indexes_existing_rows(
     parts: Parts, ready_url: str
 ) -> None:
     runs = await asked(parts, 4)

@@ -35,19 +35,19 @@ from tests._support.servers.databases import Postgres
 _ITS_OWN = ("counts", "run_words", "run_stems")
 
 
-async def test_an_empty_database_is_brought_up_to_date_once(database_url: str) -> None:
+async def test_an_empty_database_is_migrated_once(database_url: str) -> None:
     assert "no tables" in str(await check(database_url))
     assert await migrate(database_url) == list_revisions()
     assert await check(database_url) is None
     assert await migrate(database_url) == []
 
 
-async def test_of_several_that_migrate_at_once_one_does_it(database_url: str) -> None:
+async def test_of_several_concurrent_migrations_one_is_applied(database_url: str) -> None:
     results = await asyncio.gather(*(migrate(database_url) for _ in range(4)))
     assert sorted(results) == [[], [], [], list_revisions()]
 
 
-async def test_down_and_up_again_leaves_a_database_that_works(database_url: str) -> None:
+async def test_a_database_works_after_migrating_down_and_up(database_url: str) -> None:
     await migrate(database_url)
     await _store_something(database_url)
     assert await migrate(database_url, "base") == list_revisions()[::-1]
@@ -56,7 +56,7 @@ async def test_down_and_up_again_leaves_a_database_that_works(database_url: str)
     await _store_something(database_url)
 
 
-async def test_what_is_stored_survives_down_to_the_first_migration_and_up(
+async def test_data_survives_migrating_to_the_first_revision_and_back(
     database_url: str,
 ) -> None:
     await migrate(database_url)
@@ -101,7 +101,7 @@ async def _store_something(url: str, **end: Any) -> str:
     return run.run_id
 
 
-async def test_a_database_of_a_newer_version_is_left_alone(database_url: str) -> None:
+async def test_a_database_of_a_newer_version_is_not_changed(database_url: str) -> None:
     await migrate(database_url)
     await _change(database_url, "UPDATE alembic_version SET version_num = '9999'")
     assert "by a newer version" in str(await check(database_url))
@@ -109,7 +109,7 @@ async def test_a_database_of_a_newer_version_is_left_alone(database_url: str) ->
         await migrate(database_url)
 
 
-async def test_a_migration_that_is_not_there_is_refused(database_url: str) -> None:
+async def test_an_unknown_migration_is_refused(database_url: str) -> None:
     with pytest.raises(SettingsError, match="There is no migration 0815"):
         await migrate(database_url, "0815")
 
@@ -121,7 +121,7 @@ async def test_a_migration_that_fails_changes_nothing(database_url: str) -> None
     assert await _on(database_url, lambda sync: sa.inspect(sync).get_table_names()) == ["workers"]
 
 
-async def test_the_tables_are_as_the_schema_describes_them(ready_url: str) -> None:
+async def test_the_migrated_tables_match_the_schema(ready_url: str) -> None:
     def compare(connection: Connection) -> list[Any]:
         options = {"include_name": _is_described, "compare_type": True}
         return list(
@@ -159,18 +159,18 @@ async def _change(url: str, statement: str) -> None:
 # --- places where there can be no database ---
 
 
-async def test_the_folder_of_a_new_file_is_made(tmp_path: Path) -> None:
+async def test_the_folder_of_a_new_file_is_created(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/a/b/service.db"
     assert await migrate(url) == list_revisions()
 
 
-async def test_a_folder_in_place_of_the_file_is_said(tmp_path: Path) -> None:
+async def test_a_folder_in_place_of_the_file_is_reported(tmp_path: Path) -> None:
     for act in (migrate, check):
         with pytest.raises(SettingsError, match="is a folder, not a file"):
             await act(f"sqlite:///{tmp_path}")
 
 
-async def test_a_file_that_is_no_database_is_said_and_left_alone(tmp_path: Path) -> None:
+async def test_a_file_that_is_no_database_is_reported_and_not_changed(tmp_path: Path) -> None:
     path = tmp_path / "letter.txt"
     path.write_text("Dear Sir or Madam, " * 100)
     for act in (migrate, check):
@@ -179,7 +179,7 @@ async def test_a_file_that_is_no_database_is_said_and_left_alone(tmp_path: Path)
     assert path.read_text().startswith("Dear Sir")
 
 
-async def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+async def test_a_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SettingsError, match="cannot be written to"):
         await migrate(f"sqlite:///{tmp_path}/file/service.db")
@@ -197,12 +197,12 @@ def locked_folder(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", tmp_path], check=True)
 
 
-async def test_a_folder_that_may_not_be_written_to_is_said(locked_folder: Path) -> None:
+async def test_a_read_only_folder_is_reported(locked_folder: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be written to"):
         await migrate(f"sqlite:///{locked_folder}/service.db")
 
 
-async def test_a_server_that_is_down_is_said(postgres: Postgres) -> None:
+async def test_a_server_that_is_down_is_reported(postgres: Postgres) -> None:
     url = "postgresql://postgres@127.0.0.1:1/nothing"
     for act in (migrate, check):
         with pytest.raises(StorageUnavailable) as caught:
@@ -210,12 +210,12 @@ async def test_a_server_that_is_down_is_said(postgres: Postgres) -> None:
         assert caught.value.reason == "down"
 
 
-async def test_a_database_that_is_not_there_is_said(postgres: Postgres) -> None:
+async def test_a_missing_database_is_reported(postgres: Postgres) -> None:
     with pytest.raises(StorageUnavailable):
         await migrate(postgres.url("nowhere"))
 
 
-async def test_the_file_is_synchronized_at_every_commit_and_overwrites_what_is_deleted(
+async def test_the_file_is_synchronized_at_every_commit_and_deleted_data_is_overwritten(
     sqlite_ready: str,
 ) -> None:
     database = Database(sqlite_ready)

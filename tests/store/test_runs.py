@@ -55,18 +55,18 @@ READS: dict[str, Callable[[Parts, str, str], Awaitable[Any]]] = {
 
 
 @pytest.mark.parametrize("name", READS)
-async def test_only_its_owner_sees_it(parts: Parts, name: str) -> None:
+async def test_only_the_owner_can_read_a_run(parts: Parts, name: str) -> None:
     run_id = await _whole(parts)
     assert await READS[name](parts, ME, run_id)
     assert not await READS[name](parts, SOMEBODY_ELSE, run_id)
 
 
-def test_every_way_to_read_is_tested_for_its_owner(parts: Parts) -> None:
+def test_every_query_of_runs_is_tested_for_the_owner(parts: Parts) -> None:
     public = {name for name in dir(parts.runs) if not name.startswith("_")}
     assert public == {*READS, "request_stop", "mark_watched"}
 
 
-async def test_segments_begin_with_the_one_that_holds_the_next_event(parts: Parts) -> None:
+async def test_segments_start_with_the_one_that_contains_the_next_event(parts: Parts) -> None:
     run_id = await _whole(parts)
     for after, data in ((0, [b"first", b"second"]), (3, [b"first", b"second"]), (4, [b"second"])):
         found = await parts.runs.list_segments(ME, run_id, after)
@@ -74,14 +74,14 @@ async def test_segments_begin_with_the_one_that_holds_the_next_event(parts: Part
     assert await parts.runs.list_segments(ME, run_id, 9) == []
 
 
-async def test_agents_answers_are_whole(parts: Parts) -> None:
+async def test_the_answers_of_agents_are_stored_completely(parts: Parts) -> None:
     run = await parts.opened()
     told = agent_answer(run)
     await parts.journal.write(Batch(answers=[told]))
     assert await parts.runs.list_agent_answers(ME, run.run_id) == [told]
 
 
-async def test_a_run_has_what_it_was_asked_with(parts: Parts) -> None:
+async def test_a_run_has_the_options_of_its_request(parts: Parts) -> None:
     run = await parts.opened(retry_of="run_0", trace_id="f" * 32, worker="worker_1")
     stored = await parts.runs.get(ME, run.run_id)
     assert stored is not None
@@ -100,7 +100,7 @@ async def test_exchanges_are_the_last_answered_ones_oldest_first(parts: Parts) -
     assert [run.answer for run in found] == ["answer 2", "answer 3", "answer 4"]
 
 
-async def test_the_latest_is_the_newest_one_in_whatever_state(parts: Parts) -> None:
+async def test_the_latest_run_is_the_newest_in_any_state(parts: Parts) -> None:
     assert await parts.runs.find_latest_run_id(ME, "c") is None
     await parts.ended(conversation="c")
     running = await parts.opened(conversation="c")
@@ -116,7 +116,7 @@ async def test_exchanges_end_before_a_given_run(parts: Parts) -> None:
     assert [run.answer for run in found] == ["answer 0", "answer 1"]
 
 
-async def test_what_has_no_answer_is_no_exchange(parts: Parts) -> None:
+async def test_a_run_without_an_answer_is_no_exchange(parts: Parts) -> None:
     await parts.opened(conversation="c")
     await parts.ended("", conversation="c")
     failed = await parts.ended("half of it", conversation="c")
@@ -126,7 +126,7 @@ async def test_what_has_no_answer_is_no_exchange(parts: Parts) -> None:
 # --- signals ---
 
 
-async def test_a_worker_hears_that_its_run_shall_stop_once(parts: Parts) -> None:
+async def test_a_worker_receives_a_stop_signal_once(parts: Parts) -> None:
     run = await parts.opened(worker="w")
     await parts.runs.request_stop(ME, run.run_id)
     await parts.runs.request_stop(ME, run.run_id)
@@ -135,7 +135,7 @@ async def test_a_worker_hears_that_its_run_shall_stop_once(parts: Parts) -> None
     assert await parts.workers.take_signals("w") == []
 
 
-async def test_a_worker_hears_of_readers_elsewhere_for_as_long_as_it_asks(parts: Parts) -> None:
+async def test_a_worker_receives_the_signal_of_readers_each_time(parts: Parts) -> None:
     run = await parts.opened(worker="w")
     await parts.runs.mark_watched(ME, run.run_id, NOW)
     await parts.runs.mark_watched(ME, run.run_id, UNTIL)
@@ -144,7 +144,7 @@ async def test_a_worker_hears_of_readers_elsewhere_for_as_long_as_it_asks(parts:
         assert [(each.stop, each.watched_until) for each in heard] == [(False, UNTIL)]
 
 
-async def test_a_run_that_is_watched_can_be_asked_to_stop(parts: Parts) -> None:
+async def test_a_watched_run_can_receive_a_stop_signal(parts: Parts) -> None:
     run = await parts.opened(worker="w")
     await parts.runs.mark_watched(ME, run.run_id, UNTIL)
     await parts.runs.request_stop(ME, run.run_id)
@@ -152,7 +152,7 @@ async def test_a_run_that_is_watched_can_be_asked_to_stop(parts: Parts) -> None:
     assert [(each.stop, each.watched_until) for each in heard] == [(True, UNTIL)]
 
 
-async def test_nobody_hears_of_another_workers_runs(parts: Parts) -> None:
+async def test_a_worker_receives_no_signals_for_runs_of_another(parts: Parts) -> None:
     run = await parts.opened(worker="w")
     await parts.runs.request_stop(ME, run.run_id)
     assert await parts.workers.take_signals("another") == []
@@ -165,7 +165,7 @@ async def test_a_run_that_has_ended_gets_no_signals(parts: Parts) -> None:
     assert await parts.workers.take_signals("w") == []
 
 
-async def test_nobody_stops_or_watches_anothers_run(parts: Parts) -> None:
+async def test_another_owner_can_neither_stop_nor_watch_a_run(parts: Parts) -> None:
     run = await parts.opened(worker="w")
     await parts.runs.request_stop(SOMEBODY_ELSE, run.run_id)
     await parts.runs.mark_watched(SOMEBODY_ELSE, run.run_id, UNTIL)

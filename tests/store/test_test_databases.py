@@ -12,7 +12,7 @@ from redis.exceptions import AuthenticationError
 from tests._support.servers.databases import Postgres, Redis, redis_server
 
 
-async def test_each_postgresql_database_is_empty_and_its_own(postgres: Postgres) -> None:
+async def test_each_postgresql_database_is_empty_and_separate(postgres: Postgres) -> None:
     urls = [postgres.new_database() for _ in range(2)]
     postgres.execute("CREATE TABLE things (id int)", urls[0].rpartition("/")[2])
     for url, tables in zip(urls, (1, 0), strict=True):
@@ -24,7 +24,7 @@ async def test_each_postgresql_database_is_empty_and_its_own(postgres: Postgres)
         postgres.drop_database(url)
 
 
-async def test_a_frozen_postgresql_does_not_answer_until_it_goes_on(postgres: Postgres) -> None:
+async def test_a_suspended_postgresql_answers_after_it_is_resumed(postgres: Postgres) -> None:
     connection = await asyncpg.connect(postgres.url())
     postgres.stop_the_world()
     try:
@@ -54,7 +54,7 @@ async def test_redis_is_empty_for_each_test(redis: Redis, redis_url: str) -> Non
         assert await client.get("a") is None
 
 
-async def test_redis_can_want_a_password() -> None:
+async def test_redis_can_require_a_password() -> None:
     with redis_server("secret") as server:
         async with Client.from_url(server.url) as client:
             assert await client.set("a", "1")

@@ -24,33 +24,33 @@ pytestmark = pytest.mark.parametrize("store_kind", EVERY_STORE)
 LATER = NOW + timedelta(seconds=30)
 
 
-async def test_a_worker_that_is_silent_for_too_long_is_lost(parts: Parts) -> None:
+async def test_a_worker_without_a_heartbeat_for_too_long_is_stale(parts: Parts) -> None:
     await parts.workers.register("a", NOW)
     await parts.workers.register("b", NOW)
     await parts.workers.register("b", LATER)
     assert await parts.workers.list_stale(LATER, except_for="me") == ["a"]
 
 
-async def test_a_worker_never_finds_itself_lost(parts: Parts) -> None:
+async def test_a_worker_never_finds_itself_stale(parts: Parts) -> None:
     await parts.workers.register("me", NOW)
     await parts.opened(worker="me")
     assert await parts.workers.list_stale(LATER, except_for="me") == []
 
 
-async def test_a_worker_nobody_ever_heard_of_is_lost_if_it_left_a_run(parts: Parts) -> None:
+async def test_an_unknown_worker_with_a_running_run_is_stale(parts: Parts) -> None:
     await parts.opened(worker="unheard")
     await parts.ended(worker="done")
     assert await parts.workers.list_stale(NOW, except_for="me") == ["unheard"]
 
 
-async def test_a_worker_that_is_forgotten_is_not_lost(parts: Parts) -> None:
+async def test_a_deregistered_worker_is_not_stale(parts: Parts) -> None:
     await parts.workers.register("a", NOW)
     await parts.workers.deregister("a")
     await parts.workers.deregister("never there")
     assert await parts.workers.list_stale(LATER, except_for="me") == []
 
 
-async def test_what_a_worker_left_is_of_every_owner_oldest_first(parts: Parts) -> None:
+async def test_unfinished_runs_are_of_all_owners_oldest_first(parts: Parts) -> None:
     left = [await parts.opened(owner=owner, worker="w") for owner in (ME, SOMEBODY_ELSE)]
     await parts.opened(worker="another")
     await parts.ended(worker="w")
@@ -60,7 +60,7 @@ async def test_what_a_worker_left_is_of_every_owner_oldest_first(parts: Parts) -
     ]
 
 
-async def test_expired_events_go_and_the_answer_stays(parts: Parts) -> None:
+async def test_expired_events_are_deleted_and_the_answer_stays(parts: Parts) -> None:
     run = opening()
     told = ending(run, events_expire_at=LATER)
     await parts.journal.write(Batch([run], segments=[segment(run, 1, 9)], endings=[told]))
@@ -74,12 +74,12 @@ async def test_expired_events_go_and_the_answer_stays(parts: Parts) -> None:
     assert await parts.workers.delete_expired(LATER) == 0
 
 
-async def test_a_run_that_goes_on_does_not_expire(parts: Parts) -> None:
+async def test_a_running_run_does_not_expire(parts: Parts) -> None:
     await parts.opened()
     assert await parts.workers.delete_expired(NOW + timedelta(days=9_999)) == 0
 
 
-async def test_expired_keys_go(parts: Parts) -> None:
+async def test_expired_keys_are_deleted(parts: Parts) -> None:
     await parts.opened(key=key("old", expires_at=NOW))
     await parts.opened(key=key("new", expires_at=LATER))
     await parts.workers.delete_expired(NOW)

@@ -49,7 +49,7 @@ def _freezing(redis: Redis) -> Iterator[None]:
         redis.resume()
 
 
-async def test_a_count_is_known_to_other_processes(redis_url: str) -> None:
+async def test_other_processes_read_a_stored_count(redis_url: str) -> None:
     async with _counts(redis_url) as mine, _counts(redis_url) as others:
         await mine.put({"a": 1, "b": 0}, None)
         assert await others.get(["b", "c", "a"], None) == [0, None, 1]
@@ -62,19 +62,19 @@ async def test_counts_expire(redis_url: str) -> None:
 
 
 @pytest.mark.parametrize("stored", ["", "x", "-1", "1.5", "1 ", "9" * 10, "²"])
-async def test_what_is_not_a_count_is_not_believed(redis_url: str, stored: str) -> None:
+async def test_an_invalid_count_is_ignored(redis_url: str, stored: str) -> None:
     async with _counts(redis_url) as counts, _client(redis_url) as client:
         await client.set("a", stored)
         assert await counts.get(["a"], None) == [None]
 
 
-async def test_what_is_not_even_a_text_is_not_believed(redis_url: str) -> None:
+async def test_a_value_of_another_type_is_ignored(redis_url: str) -> None:
     async with _counts(redis_url) as counts, _client(redis_url) as client:
         await client.lpush("a", "1")
         assert await counts.get(["a"], None) == [None]
 
 
-async def test_a_counter_with_redis_shares_what_it_counts(redis_url: str) -> None:
+async def test_a_counter_with_redis_shares_its_counts(redis_url: str) -> None:
     telemetry = Telemetry(TelemetryConfig())
     first, second = open_counter(redis_url, telemetry), open_counter(redis_url, telemetry)
     assert await first.count(["hello world"], "gpt-4o") == [2]
@@ -86,7 +86,7 @@ async def test_a_counter_with_redis_shares_what_it_counts(redis_url: str) -> Non
     await second.close()
 
 
-async def test_many_can_ask_at_once(redis_url: str) -> None:
+async def test_many_reads_can_be_concurrent(redis_url: str) -> None:
     async with _counts(redis_url) as counts:
         await counts.put({str(n): n for n in range(100)}, None)
         asked = await asyncio.gather(*(counts.get([str(n)], None) for n in range(100)))
@@ -106,7 +106,7 @@ async def _still_counts(url: str, timeout_s: float = PATIENT_S) -> None:
         assert await TokenCounter(counts).count(["hello world"], "gpt-4o") == [2]
 
 
-async def test_tokens_are_counted_when_redis_is_not_there() -> None:
+async def test_tokens_are_counted_when_redis_is_unreachable() -> None:
     await _still_counts(UNUSED)
 
 
@@ -128,7 +128,7 @@ async def test_tokens_are_counted_when_the_password_is_wrong(
     "said",
     [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"*x\r\n", b"$9999\r\nshort", b"\xff\xfe\r\n", b""],
 )
-async def test_tokens_are_counted_when_it_is_not_redis_that_answers(said: bytes) -> None:
+async def test_tokens_are_counted_when_the_server_is_not_redis(said: bytes) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(10)
         writer.write(said)
@@ -138,9 +138,7 @@ async def test_tokens_are_counted_when_it_is_not_redis_that_answers(said: bytes)
         await _still_counts(url.replace("http:", "redis:").replace("/v1", "/0"))
 
 
-async def test_a_full_redis_is_read_and_only_not_written(
-    redis_url: str, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_full_redis_is_still_read(redis_url: str, caplog: pytest.LogCaptureFixture) -> None:
     async with _client(redis_url) as client, _counts(redis_url) as counts:
         await counts.put({"a": 1}, None)
         await client.config_set("maxmemory", 1)
@@ -153,7 +151,7 @@ async def test_a_full_redis_is_read_and_only_not_written(
     assert "cannot be written" in warning
 
 
-async def test_a_redis_that_failed_is_left_alone_and_complained_of_once(
+async def test_a_failed_redis_gets_no_requests_for_a_while_and_is_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     connections = 0
@@ -171,7 +169,7 @@ async def test_a_redis_that_failed_is_left_alone_and_complained_of_once(
     assert warning.startswith("token counts cannot be read in Redis: ")
 
 
-async def test_a_redis_that_is_back_is_asked_again(
+async def test_a_redis_that_works_again_is_used_again(
     redis: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "service.llm.tokens.cache")
@@ -188,9 +186,7 @@ async def test_a_redis_that_is_back_is_asked_again(
     assert len(_warnings(caplog)) == 1
 
 
-async def test_an_answer_that_came_too_late_is_not_taken_for_the_next(
-    redis: Redis, redis_url: str
-) -> None:
+async def test_a_late_answer_is_not_used_for_the_next_request(redis: Redis, redis_url: str) -> None:
     async with _counts(redis_url, timeout_s=0.5, rest_s=0) as counts:
         await counts.put({"a": 1, "b": 2}, None)
         with _freezing(redis):
@@ -198,7 +194,7 @@ async def test_an_answer_that_came_too_late_is_not_taken_for_the_next(
         assert await counts.get(["b"], None) == [2]
 
 
-async def test_who_gives_up_leaves_no_connection_behind_that_is_half_read(
+async def test_a_cancelled_request_leaves_no_half_read_connection(
     redis: Redis, redis_url: str
 ) -> None:
     async with _counts(redis_url) as counts:
@@ -213,6 +209,6 @@ async def test_who_gives_up_leaves_no_connection_behind_that_is_half_read(
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1", "redis://127.0.0.1:port/0"])
-def test_an_address_that_is_not_one_of_redis_is_refused(url: str) -> None:
+def test_an_invalid_redis_url_is_refused(url: str) -> None:
     with pytest.raises(ValueError):
         open_counter(url, Telemetry(TelemetryConfig()))

@@ -40,19 +40,21 @@ async def _count(text: str, model: str = "gpt-4o") -> int:
         ("2 + 2 = 4", "gpt-4", 7),
     ],
 )
-async def test_tokens_are_those_of_the_models_tokenizer(text: str, model: str, tokens: int) -> None:
+async def test_tokens_are_counted_as_by_the_models_tokenizer(
+    text: str, model: str, tokens: int
+) -> None:
     assert await _count(text, model) == tokens
 
 
-async def test_a_text_that_looks_like_a_control_token_is_text() -> None:
+async def test_a_control_token_in_a_text_is_counted_as_text() -> None:
     assert await _count("<|endoftext|>") == 7
 
 
-async def test_a_model_whose_tokenizer_is_not_known_gets_a_fifth_more() -> None:
+async def test_a_model_with_an_unknown_tokenizer_gets_a_margin_of_a_fifth() -> None:
     assert await _count("one two three four five", "lama-9") == 6
 
 
-async def test_texts_are_counted_in_their_order_and_each_of_equal_ones() -> None:
+async def test_counts_are_in_the_order_of_the_texts_including_duplicates() -> None:
     assert await TokenCounter().count(["a b", "a", "a b c", "a"], "gpt-4o") == [2, 1, 3, 1]
 
 
@@ -60,12 +62,12 @@ async def test_lone_surrogates_are_counted_like_any_text() -> None:
     assert await _count("a\ud800b") == await _count("a?b")
 
 
-async def test_a_text_counted_in_pieces_has_as_many_tokens_as_in_one() -> None:
+async def test_counting_in_pieces_gives_the_same_number() -> None:
     text = PROSE * 4
     assert await _count(text) == pytest.approx(openai.o200k_base().count(text), rel=0.002)
 
 
-async def test_a_text_without_spaces_is_off_by_no_more_than_a_token_a_piece() -> None:
+async def test_a_text_without_spaces_is_off_by_at_most_one_token_per_piece() -> None:
     text = "a" * 100_000
     exact = openai.o200k_base().count(text)
     assert exact <= await _count(text) <= exact + 25
@@ -77,13 +79,13 @@ async def test_a_very_long_text_is_estimated_from_samples() -> None:
 
 
 @pytest.mark.parametrize("unit", ["-", "=", " ", "\t", "a", "\n ", "\u3000", "😀", "/*"])
-async def test_a_megabyte_of_the_worst_text_does_not_hang(unit: str) -> None:
+async def test_a_megabyte_of_the_slowest_text_is_counted_in_time(unit: str) -> None:
     text = unit * (1_000_000 // len(unit))
     async with asyncio.timeout(20):
         assert 0 < await _count(text) <= len(text.encode())
 
 
-async def test_the_event_loop_goes_on_while_a_long_text_is_counted() -> None:
+async def test_counting_a_long_text_does_not_block_the_event_loop() -> None:
     counting = asyncio.create_task(_count("-" * 200_000))
     turns = 0
     while not counting.done():
@@ -122,7 +124,7 @@ async def test_a_text_is_counted_once() -> None:
     assert [len(keys) for keys in shared.asked] == [2, 1]
 
 
-async def test_each_encoding_has_counts_of_its_own() -> None:
+async def test_each_encoding_has_separate_counts() -> None:
     shared = Remembering()
     counter = TokenCounter(shared)
     await counter.count(["お誕生日おめでとう"], "gpt-4o")
@@ -130,7 +132,7 @@ async def test_each_encoding_has_counts_of_its_own() -> None:
     assert len(shared.known) == 2
 
 
-async def test_what_others_have_counted_is_believed() -> None:
+async def test_shared_counts_are_used() -> None:
     shared = Remembering()
     await TokenCounter(shared).count(["hello world"], "gpt-4o")
     (key,) = shared.known
@@ -139,14 +141,14 @@ async def test_what_others_have_counted_is_believed() -> None:
 
 
 @pytest.mark.parametrize("lie", [-1, 45, 10**9])
-async def test_a_count_that_cannot_be_true_is_not_believed(lie: int) -> None:
+async def test_implausible_shared_counts_are_ignored(lie: int) -> None:
     shared = Remembering()
     await TokenCounter(shared).count(["hello world"], "gpt-4o")
     shared.known = dict.fromkeys(shared.known, lie)
     assert await TokenCounter(shared).count(["hello world"], "gpt-4o") == [2]
 
 
-async def test_others_learn_nothing_of_a_text_but_its_hash() -> None:
+async def test_the_shared_key_contains_only_a_hash_of_the_text() -> None:
     shared = Remembering()
     await TokenCounter(shared).count(["swordfish"], "gpt-4o")
     (key,) = shared.known
@@ -154,7 +156,7 @@ async def test_others_learn_nothing_of_a_text_but_its_hash() -> None:
     assert key.startswith("llm-sse:tokens:o200k:")
 
 
-async def test_what_was_not_used_for_longest_is_forgotten_first() -> None:
+async def test_the_least_recently_used_count_is_dropped_first() -> None:
     shared = Remembering()
     counter = TokenCounter(shared, limit_bytes=400)  # two texts
     for text in ("one", "two", "one", "three", "one"):
@@ -164,19 +166,19 @@ async def test_what_was_not_used_for_longest_is_forgotten_first() -> None:
     assert len(shared.asked) == 4
 
 
-async def test_more_texts_than_are_remembered_are_counted_all_the_same() -> None:
+async def test_texts_are_counted_without_a_cache_too() -> None:
     counter = TokenCounter(limit_bytes=0)
     assert await counter.count(["one", "two words"], "gpt-4o") == [1, 2]
 
 
-async def test_closing_a_counter_closes_what_it_shares() -> None:
+async def test_closing_a_counter_closes_its_shared_counts() -> None:
     shared = Remembering()
     await TokenCounter(shared).close()
     await TokenCounter().close()
     assert shared.closed
 
 
-def test_a_service_that_counts_nothing_loads_no_tables_and_no_redis() -> None:
+def test_the_service_loads_tokenizers_and_redis_only_when_needed() -> None:
     program = (
         "import sys, service.app; "
         "assert not {'rs_bpe', 'redis', 'service.llm.tokens.cache'} & set(sys.modules)"

@@ -39,16 +39,18 @@ def _fits(talk: str, room: int) -> str:
         ("u1", 1, "u1"),
     ],
 )
-def test_the_oldest_exchanges_go_first_and_each_goes_whole(talk: str, room: int, left: str) -> None:
+def test_the_oldest_exchanges_are_dropped_first_and_completely(
+    talk: str, room: int, left: str
+) -> None:
     assert _fits(talk, room) == left
 
 
 @pytest.mark.parametrize("room", [2, 1, 0, -1])
-def test_the_system_and_the_question_stay_even_when_they_are_too_long(room: int) -> None:
+def test_system_messages_and_the_question_stay_even_if_they_are_too_long(room: int) -> None:
     assert _fits("s1 u1 a1 u2", room) == "s1 u2"
 
 
-def test_a_question_asked_in_several_messages_is_one_exchange() -> None:
+def test_a_question_in_several_messages_is_one_exchange() -> None:
     assert _fits("u1 u2 a2 u3 a3 u4", 5) == "u3 a3 u4"
 
 
@@ -56,21 +58,21 @@ def test_an_answer_in_several_messages_belongs_to_its_question() -> None:
     assert _fits("u1 a1 a2 u3 a3 u4", 5) == "u3 a3 u4"
 
 
-def test_an_answer_that_nobody_asked_for_is_an_exchange_of_its_own() -> None:
+def test_an_answer_without_a_question_is_a_separate_exchange() -> None:
     assert _fits("a1 u2 a2 u3", 3) == "u2 a2 u3"
 
 
-def test_what_the_system_says_midway_stays_where_it_is() -> None:
+def test_a_system_message_between_exchanges_stays_in_place() -> None:
     assert _fits("u1 a1 s2 u3 a3 u4", 4) == "s2 u3 a3 u4"
 
 
-def test_nothing_older_is_kept_than_the_first_exchange_that_does_not_fit() -> None:
+def test_all_exchanges_before_one_that_does_not_fit_are_dropped() -> None:
     messages = _talk("u1 a1 u2 a2 u3")
     left = drop_oldest_exchanges(messages, [1, 1, 100, 1, 1], 50)
     assert [message.content for message in left] == ["u3"]
 
 
-def test_the_room_is_used_to_the_last_token() -> None:
+def test_the_room_is_used_up_to_the_last_token() -> None:
     messages = _talk("u1 a1 u2")
     needed = 10 + 20 + 30 + 3 * MESSAGE_TOKENS
     assert drop_oldest_exchanges(messages, [10, 20, 30], needed) == messages
@@ -92,7 +94,7 @@ class Counting:
 
 
 @pytest.mark.parametrize("talk", ["u1", "s1 u1"])
-async def test_a_question_without_history_is_never_counted_however_long(talk: str) -> None:
+async def test_a_question_without_history_is_never_counted(talk: str) -> None:
     count, messages = Counting(), _talk(talk)
     assert await trim_history(messages, -1, count) is messages
     assert count.calls == 0

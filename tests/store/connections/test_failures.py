@@ -112,7 +112,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-async def test_a_full_disk_refuses_what_is_new_and_keeps_what_there_is(small_disk: Path) -> None:
+async def test_a_full_disk_refuses_writes_and_preserves_existing_data(small_disk: Path) -> None:
     url = f"sqlite:///{small_disk}/service.db"
     await migrate(url)
     database = Database(url)
@@ -144,7 +144,7 @@ def _free_bytes(folder: Path) -> int:
     return found.f_bavail * found.f_bsize
 
 
-async def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
+async def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path}/nowhere/service.db")
     assert (await _refusal(database, reads=True)).reason == "down"
     await database.close()
@@ -169,7 +169,7 @@ async def _connections(url: str) -> int:
     return count
 
 
-async def test_a_frozen_server_is_given_up_in_time_and_healed_without_leaks(
+async def test_a_suspended_server_times_out_and_recovers_without_leaks(
     postgres: Postgres, postgres_ready: str
 ) -> None:
     database = Database(postgres_ready, timeout_s=TIMEOUT_S)
@@ -193,7 +193,7 @@ async def test_a_frozen_server_is_given_up_in_time_and_healed_without_leaks(
             await asyncio.sleep(0.05)
 
 
-async def test_a_frozen_server_does_not_keep_anybody_from_closing(
+async def test_a_suspended_server_does_not_prevent_closing(
     postgres: Postgres, postgres_ready: str
 ) -> None:
     database = Database(postgres_ready, timeout_s=TIMEOUT_S)
@@ -206,7 +206,7 @@ async def test_a_frozen_server_does_not_keep_anybody_from_closing(
         postgres.resume()
 
 
-async def test_a_restarted_server_is_found_again(postgres: Postgres, postgres_ready: str) -> None:
+async def test_a_restarted_server_is_used_again(postgres: Postgres, postgres_ready: str) -> None:
     database = Database(postgres_ready)
     await asyncio.gather(*(database.read(_count) for _ in range(10)))
     postgres.restart()
@@ -216,7 +216,7 @@ async def test_a_restarted_server_is_found_again(postgres: Postgres, postgres_re
     await database.close()
 
 
-async def test_a_server_that_is_down_at_first_is_found_when_it_comes(
+async def test_a_server_that_is_down_at_first_is_used_once_it_starts(
     postgres: Postgres, postgres_ready: str
 ) -> None:
     postgres.stop()
@@ -230,7 +230,7 @@ async def test_a_server_that_is_down_at_first_is_found_when_it_comes(
     await database.close()
 
 
-async def test_a_row_that_another_holds_is_waited_for_in_vain_only_so_long(
+async def test_waiting_for_a_locked_row_times_out(
     postgres_ready: str,
 ) -> None:
     database = Database(postgres_ready, timeout_s=TIMEOUT_S)
@@ -245,7 +245,7 @@ async def test_a_row_that_another_holds_is_waited_for_in_vain_only_so_long(
     await database.close()
 
 
-async def test_a_wrong_password_is_said_without_the_password(postgres_ready: str) -> None:
+async def test_a_wrong_password_is_reported_without_the_password(postgres_ready: str) -> None:
     url = postgres_ready.replace("postgres@", "nobody_such:s3cret-word@")
     database = Database(url)
     refusal = await _refusal(database, reads=True)

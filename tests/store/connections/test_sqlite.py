@@ -39,7 +39,9 @@ async def _begin(connection: SqliteConnection) -> None:
     await connection.cursor().execute("BEGIN IMMEDIATE")
 
 
-async def test_what_only_tells_waits_for_the_commit(connection: SqliteConnection) -> None:
+async def test_statements_without_a_result_are_deferred_until_the_commit(
+    connection: SqliteConnection,
+) -> None:
     await _begin(connection)
     await _say(connection, "a")
     assert not connection.in_transaction
@@ -47,14 +49,14 @@ async def test_what_only_tells_waits_for_the_commit(connection: SqliteConnection
     assert await _said(connection) == ["a"]
 
 
-async def test_what_asks_sees_what_was_told_before(connection: SqliteConnection) -> None:
+async def test_a_query_sees_deferred_statements(connection: SqliteConnection) -> None:
     await _begin(connection)
     await _say(connection, "a", "b")
     await _say(connection, "c")
     assert await _said(connection) == ["a", "b", "c"]
 
 
-async def test_what_was_told_and_taken_back_is_not_done(connection: SqliteConnection) -> None:
+async def test_a_rollback_discards_deferred_statements(connection: SqliteConnection) -> None:
     await _begin(connection)
     await _say(connection, "a")
     await connection.rollback()
@@ -65,7 +67,9 @@ async def test_what_was_told_and_taken_back_is_not_done(connection: SqliteConnec
     assert await _said(connection) == []
 
 
-async def test_what_follows_a_mistake_is_not_done(database_of_workers: Database) -> None:
+async def test_statements_after_a_failed_one_are_not_executed(
+    database_of_workers: Database,
+) -> None:
     async def work(connection: AsyncConnection) -> None:
         for name in ("a", None, "b"):
             await connection.execute(sa.insert(workers), [{"id": name, "seen_at": NOW}])
@@ -75,7 +79,7 @@ async def test_what_follows_a_mistake_is_not_done(database_of_workers: Database)
     assert await database_of_workers.read(_names) == []
 
 
-async def test_after_a_mistake_the_connection_is_as_before(database_of_workers: Database) -> None:
+async def test_a_connection_works_after_a_failed_statement(database_of_workers: Database) -> None:
     async def work(connection: AsyncConnection, name: str | None) -> None:
         await connection.execute(sa.insert(workers), [{"id": name, "seen_at": NOW}])
 

@@ -13,7 +13,7 @@ from service.store.connections.urls import parse_url
 from telemetry import configure_logging, redact
 
 
-def test_a_relative_path_is_below_the_current_folder() -> None:
+def test_a_relative_path_is_relative_to_the_current_folder() -> None:
     address = parse_url("sqlite:///data/service.db")
     assert (address.dialect, address.path) == ("sqlite", Path.cwd() / "data" / "service.db")
 
@@ -35,13 +35,13 @@ def test_a_sqlite_file_has_a_path_only(url: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+asyncpg"])
-def test_postgresql_has_several_names(scheme: str) -> None:
+def test_several_schemes_select_postgresql(scheme: str) -> None:
     address = parse_url(f"{scheme}://user:word%40@host:6543/name")
     assert address.dialect == "postgresql"
     assert address.dsn == "postgresql://user:word%40@host:6543/name"
 
 
-def test_what_libpq_alone_understands_is_left_out() -> None:
+def test_options_of_libpq_alone_are_removed() -> None:
     url = "postgres://host/name?sslmode=require&connect_timeout=10&channel_binding=require"
     assert parse_url(url).dsn == "postgresql://host/name?sslmode=require"
 
@@ -61,7 +61,7 @@ def test_another_kind_of_database_is_refused(url: str) -> None:
         "sqlite://user:word-s3cret@/x",
     ],
 )
-def test_a_password_is_never_repeated(url: str) -> None:
+def test_no_error_contains_the_password(url: str) -> None:
     with pytest.raises(SettingsError) as caught:
         parse_url(url)
     error: BaseException | None = caught.value
@@ -70,7 +70,7 @@ def test_a_password_is_never_repeated(url: str) -> None:
         error = error.__cause__ or error.__context__
 
 
-def test_a_password_is_taken_out_of_the_log() -> None:
+def test_the_log_redacts_the_password() -> None:
     lines = StringIO()
     configure_logging(level="info", json=True, stream=lines)
     address = parse_url("postgres://user:tr%C3%A8s-s3cret@host/name")

@@ -53,18 +53,18 @@ def terms(text: str) -> list[tuple[list[str], list[str]]]:
         ("--a b", [(["b"], ["a"])]),
     ],
 )
-def test_a_query_means_what_it_means_to_search_engines(
+def test_a_query_is_parsed_as_by_search_engines(
     text: str, meant: list[tuple[list[str], list[str]]]
 ) -> None:
     assert terms(text) == meant
 
 
 @pytest.mark.parametrize("text", ["", " ", "-x", "-x -y", "or", '""', "*", "\N{ROCKET}", "- -"])
-def test_a_query_that_wants_nothing_is_none(text: str) -> None:
+def test_a_query_without_a_wanted_word_is_none(text: str) -> None:
     assert parse_query(text) is None
 
 
-def test_stop_words_are_passed_over_outside_of_phrases() -> None:
+def test_stop_words_are_ignored_outside_of_phrases() -> None:
     assert parse_query("the", ENGLISH_STOP_WORDS) is None
     assert parse_query("what is the", ENGLISH_STOP_WORDS) is None
     assert parse_query("the cat", ENGLISH_STOP_WORDS) == parse_query("cat")
@@ -72,7 +72,7 @@ def test_stop_words_are_passed_over_outside_of_phrases() -> None:
     assert parse_query('"the who"', ENGLISH_STOP_WORDS) == parse_query('"the who"')
 
 
-def test_a_query_of_many_words_is_cut() -> None:
+def test_a_query_is_limited_to_fifty_words() -> None:
     query = parse_query(" ".join(f"w{number}" for number in range(300)))
     assert query is not None
     assert len(query.wanted) == MAX_TERMS
@@ -89,7 +89,7 @@ def test_a_query_of_many_words_is_cut() -> None:
         ("日本", "日本"),
     ],
 )
-def test_latin_letters_lose_their_accents_and_others_stay(text: str, folded: str) -> None:
+def test_only_latin_letters_lose_their_accents(text: str, folded: str) -> None:
     assert normalize(text) == folded
 
 
@@ -101,14 +101,14 @@ def fts() -> sqlite3.Connection:
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
-def test_fts5_takes_whatever_is_typed(fts: sqlite3.Connection, text: str) -> None:
+def test_fts5_accepts_every_query(fts: sqlite3.Connection, text: str) -> None:
     query = parse_query(text)
     if query is not None:
         fts.execute("SELECT * FROM texts WHERE texts MATCH ?", (to_fts5(query),)).fetchall()
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
-def test_what_is_written_for_postgresql_means_the_same_to_us(text: str) -> None:
+def test_the_query_for_postgresql_parses_to_the_same_query(text: str) -> None:
     query = parse_query(text)
     if query is not None:
         assert parse_query(to_websearch(query)) == query
@@ -126,7 +126,7 @@ _AGREED = (
 )
 
 
-async def test_postgresql_reads_plain_queries_as_we_do(postgres: Postgres) -> None:
+async def test_postgresql_parses_plain_queries_alike(postgres: Postgres) -> None:
     connection = await asyncpg.connect(postgres.url())
     try:
         for text in _AGREED:

@@ -115,7 +115,7 @@ async def test_words_phrases_negations_and_alternatives(
         ('"in her sleep"', "en", []),
     ],
 )
-async def test_english_is_stemmed_and_other_languages_are_as_they_are(
+async def test_only_english_words_are_stemmed(
     parts: Parts, search: Search, query: str, lang: str, expected: list[tuple[str, str]]
 ) -> None:
     await tell(parts, *ALL)
@@ -124,9 +124,7 @@ async def test_english_is_stemmed_and_other_languages_are_as_they_are(
 
 
 @pytest.mark.parametrize("lang", ["en", "simple"])
-async def test_nothing_that_can_be_typed_is_an_error(
-    parts: Parts, search: Search, lang: str
-) -> None:
+async def test_no_query_is_an_error(parts: Parts, search: Search, lang: str) -> None:
     await tell(parts, *ALL)
     for query in HOSTILE:
         page = await search.find(ME, query, lang)
@@ -134,14 +132,14 @@ async def test_nothing_that_can_be_typed_is_an_error(
 
 
 @pytest.mark.parametrize("query", ["", "   ", "-cats", "the", "what is the", "?!", "\N{ROCKET}"])
-async def test_a_query_that_wants_nothing_finds_nothing(
+async def test_a_query_without_a_wanted_word_finds_nothing(
     parts: Parts, search: Search, query: str
 ) -> None:
     await tell(parts, *ALL)
     assert await found(search, query) == []
 
 
-async def test_an_unknown_language_is_refused_with_those_that_there_are(search: Search) -> None:
+async def test_an_unknown_language_is_refused_with_a_list_of_the_known_ones(search: Search) -> None:
     with pytest.raises(RequestError, match="simple, en, da, de") as refused:
         await search.find(ME, "cats", "tlh")
     assert refused.value.code == "bad_request"
@@ -158,15 +156,13 @@ async def test_a_match_in_the_question_ranks_above_one_in_the_answer(
     assert ranks[0] > ranks[1]
 
 
-async def test_of_equals_the_newest_comes_first(parts: Parts, search: Search) -> None:
+async def test_among_equals_the_newest_is_first(parts: Parts, search: Search) -> None:
     await tell(parts, *[("Say it aloud.", "Aloud.")] * 3)
     page = await search.find(ME, "aloud")
     assert [hit.run.id for hit in page.items] == ["run_0002", "run_0001", "run_0000"]
 
 
-async def test_pages_follow_each_other_and_know_how_many_there_are(
-    parts: Parts, search: Search
-) -> None:
+async def test_pages_are_consecutive_and_have_the_total(parts: Parts, search: Search) -> None:
     await tell(parts, *[("Say it.", "It.")] * 7)
     pages = [await search.find(ME, "say", limit=3, offset=offset) for offset in (0, 3, 6, 9)]
     assert [page.total for page in pages] == [7] * 4
@@ -175,7 +171,7 @@ async def test_pages_follow_each_other_and_know_how_many_there_are(
     assert ids == [f"run_{number:04}" for number in range(6, -1, -1)]
 
 
-async def test_somebody_elses_runs_are_not_found(parts: Parts, search: Search) -> None:
+async def test_runs_of_another_owner_are_not_found(parts: Parts, search: Search) -> None:
     await tell(parts, *ALL)
     for owner in (SOMEBODY_ELSE, "m", "me ", "ME", "me 0", "o", "", "*", '"', "o6d650"):
         assert await found(search, "gravity", owner=owner) == []
@@ -192,7 +188,7 @@ async def test_owners_may_have_any_name(parts: Parts, search: Search) -> None:
         assert await found(search, "hello", "simple", owner=name) == [f"Hello from number{number}."]
 
 
-async def test_a_run_is_found_once_it_has_ended(parts: Parts, search: Search) -> None:
+async def test_a_run_is_found_only_after_it_has_ended(parts: Parts, search: Search) -> None:
     run = await parts.opened("Is there life on Mars?")
     assert await found(search, "mars") == []
     await parts.journal.write(Batch(endings=[ending(run, answer="Nobody knows.", state="failed")]))
@@ -201,7 +197,7 @@ async def test_a_run_is_found_once_it_has_ended(parts: Parts, search: Search) ->
     assert await found(search, "mars nobody") == ["Is there life on Mars?"]
 
 
-async def test_a_retried_run_is_found_no_more(parts: Parts, search: Search) -> None:
+async def test_a_retried_run_is_no_longer_found(parts: Parts, search: Search) -> None:
     [first] = await tell(parts, ("Is there life on Mars?", "Some."))
     again = replace(opening("Is there life on Mars?"), retry_of=first.run_id)
     await parts.journal.write(Batch(openings=[again]))
@@ -211,7 +207,7 @@ async def test_a_retried_run_is_found_no_more(parts: Parts, search: Search) -> N
     assert await found(search, "some life", "simple") == []
 
 
-async def test_a_deleted_conversation_is_found_no_more(parts: Parts, search: Search) -> None:
+async def test_a_deleted_conversation_is_no_longer_found(parts: Parts, search: Search) -> None:
     runs = await tell(parts, *ALL)
     assert await Conversations(parts.database).delete(ME, runs[0].ask.conversation_id)
     assert await found(search, "gravity") == []
@@ -234,7 +230,7 @@ async def test_only_the_newest_thousand_are_ranked_and_counted(
 
 
 @pytest.mark.parametrize("gap", [1_500, 5_000, 100_000, 1_000_000])
-async def test_old_runs_are_found_however_many_came_in_between(
+async def test_old_runs_are_found_behind_many_newer_ones(
     parts: Parts, search: Search, gap: int
 ) -> None:
     for number in range(5):
@@ -275,7 +271,7 @@ def marked(text: str) -> list[str]:
         ("snake_case", "en", ["snake_case"]),
     ],
 )
-async def test_a_snippet_marks_what_matched(
+async def test_a_snippet_marks_the_matches(
     parts: Parts, search: Search, query: str, lang: str, matches: list[str]
 ) -> None:
     await tell(parts, *ALL)
@@ -284,7 +280,9 @@ async def test_a_snippet_marks_what_matched(
     assert matches in snippets
 
 
-async def test_a_snippet_is_of_where_most_of_it_stands(parts: Parts, search: Search) -> None:
+async def test_a_snippet_is_from_the_place_with_the_most_matches(
+    parts: Parts, search: Search
+) -> None:
     hay = "hay " * 500
     await tell(parts, ("Question.", f"{hay}needle {hay}needle thread {hay}"))
     said = await snippet(search, "needle thread")
@@ -294,7 +292,7 @@ async def test_a_snippet_is_of_where_most_of_it_stands(parts: Parts, search: Sea
     assert len(said.split()) <= 40
 
 
-async def test_control_characters_of_a_text_are_not_in_its_snippet(
+async def test_a_snippet_contains_no_control_characters_of_the_text(
     parts: Parts, search: Search
 ) -> None:
     await tell(parts, ("Question.", f"One {MARK}fake{UNMARK}\ttwo\n\x1b[31m needle <b>three"))
@@ -318,7 +316,7 @@ async def test_control_characters_of_a_text_are_not_in_its_snippet(
     ],
     ids=["one word", "many words", "a long word", "CJK", "accents", "emoji", "combining", "blank"],
 )
-async def test_a_text_of_a_megabyte_is_stored_and_found_by_its_beginning(
+async def test_a_text_of_a_megabyte_is_stored_and_found_by_its_first_words(
     parts: Parts, search: Search, text: str
 ) -> None:
     await tell(parts, ("A large text", f"Prologue. {text} epilogue."))
@@ -327,7 +325,9 @@ async def test_a_text_of_a_megabyte_is_stored_and_found_by_its_beginning(
     assert MARK in await snippet(search, "prologue")
 
 
-async def test_what_postgresql_cannot_store_does_no_harm(parts: Parts, search: Search) -> None:
+async def test_characters_that_postgresql_refuses_are_replaced(
+    parts: Parts, search: Search
+) -> None:
     await tell(parts, ("A \0 question", "An \ud800 answer"))
     assert await found(search, "answer") == ["A \ufffd question"]
     assert await found(search, "question\0 \ud800answer") == ["A \ufffd question"]

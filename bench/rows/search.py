@@ -28,7 +28,7 @@ from service.store.history import History
 from service.store.journal.batch import Batch
 from service.store.journal.writer import JournalWriter
 from service.store.search.search import Search
-from tests._support.runs.store_records import ending, opening
+from tests._support.runs.store_records import make_run, make_run_end
 from tests._support.servers.databases import postgres_server
 
 _PAGE = 10
@@ -226,7 +226,7 @@ async def _commits(lab: Lab, journal: JournalWriter) -> list[float]:
     """Return how many ms each commit of ten runs took, questions and answers in one."""
     took = []
     for _ in range(lab.pick(60, 5)):
-        runs = [opening("hourly weekly", owner=OWNER) for _ in range(10)]
-        ends = [ending(run, answer="monthly " * 40) for run in runs]
+        runs = [make_run("hourly weekly", owner=OWNER) for _ in range(10)]
+        ends = [make_run_end(run, answer="monthly " * 40) for run in runs]
         took.append(await _took_ms(partial(journal.write, Batch(openings=runs, endings=ends))))
     return took

@@ -19,7 +19,7 @@ from service.store.journal.batch import Batch
 from tests._support.llm.scripted import an_ask, now
 from tests._support.runs.memory_store import Memory
 from tests._support.runs.service import ME, Service, read, service
-from tests._support.runs.store_records import opening
+from tests._support.runs.store_records import make_run
 
 
 def _process(of: Service, folder: Path) -> Worker:
@@ -133,7 +133,7 @@ async def test_a_run_left_by_a_process_that_died_meanwhile_is_ended(tmp_path: Pa
     async with service() as it:
         process = _process(it, tmp_path)
         await process.start()
-        dead = opening(owner=ME, worker="worker_dead")
+        dead = make_run(owner=ME, worker="worker_dead")
         await it.memory.journal.write(Batch([dead]))
         spool = Spool(_folder(tmp_path), "worker_dead")
         spool.open()

@@ -18,18 +18,18 @@ from tests._support.runs.store_records import (
     ME,
     NOW,
     Parts,
-    agent_answer,
-    ending,
-    key,
-    opening,
-    segment,
+    make_agent_answer,
+    make_key,
+    make_run,
+    make_run_end,
+    make_segment,
 )
 from tests._support.runs.stored_rows import count_rows
 
 
 async def test_of_many_workers_with_one_key_only_one_gets_it(ready_url: str, parts: Parts) -> None:
     databases = [Database(ready_url, timeout_s=30) for _ in range(4)]
-    batches = [Batch(openings=[opening(key=key())]) for _ in databases]
+    batches = [Batch(openings=[make_run(key=make_key())]) for _ in databases]
     results = await asyncio.gather(
         *(JournalWriter(each).write(batch) for each, batch in zip(databases, batches, strict=True))
     )
@@ -43,11 +43,11 @@ async def test_of_many_workers_with_one_key_only_one_gets_it(ready_url: str, par
 async def test_of_many_workers_that_retry_a_run_only_one_succeeds(
     ready_url: str, parts: Parts
 ) -> None:
-    first = await parts.ended()
+    first = await parts.finish_run()
     databases = [Database(ready_url, timeout_s=30) for _ in range(4)]
     results = await asyncio.gather(
         *(
-            JournalWriter(each).write(Batch(openings=[opening(retry_of=first.run_id)]))
+            JournalWriter(each).write(Batch(openings=[make_run(retry_of=first.run_id)]))
             for each in databases
         )
     )
@@ -64,9 +64,9 @@ async def test_concurrent_writes_of_workers_do_not_block_each_other(
     async def work(database: Database) -> None:
         journal = JournalWriter(database)
         for _ in range(10):
-            many = [opening(conversation=f"c{number}") for number in range(5)]
+            many = [make_run(conversation=f"c{number}") for number in range(5)]
             await journal.write(Batch(openings=many))
-            await journal.write(Batch(endings=[ending(run) for run in reversed(many)]))
+            await journal.write(Batch(endings=[make_run_end(run) for run in reversed(many)]))
 
     await asyncio.gather(*map(work, databases))
     for each in databases:
@@ -80,14 +80,14 @@ async def test_deleting_a_conversation_during_writes_affects_no_other(
 ) -> None:
     other = Database(ready_url, timeout_s=30)
     users = Conversations(other)
-    kept = await parts.opened(conversation="kept")
+    kept = await parts.create_run(conversation="kept")
     for round_ in range(1, 30):
-        lost = [await parts.opened(conversation="lost") for _ in range(3)]
+        lost = [await parts.create_run(conversation="lost") for _ in range(3)]
         both = [kept, *lost]
         batch = Batch(
-            segments=[segment(run, round_, round_) for run in both],
-            answers=[agent_answer(run) for run in lost],
-            endings=[ending(run) for run in lost],
+            segments=[make_segment(run, round_, round_) for run in both],
+            answers=[make_agent_answer(run) for run in lost],
+            endings=[make_run_end(run) for run in lost],
         )
         written, deleted = await asyncio.gather(
             parts.journal.write(batch), users.delete(ME, "lost")
@@ -102,7 +102,7 @@ async def test_a_question_whose_commit_is_in_doubt_can_be_withdrawn(
     ready_url: str, parts: Parts
 ) -> None:
     database = Database(ready_url, timeout_s=0.5)
-    journal, run, go_on = JournalWriter(database), opening(), asyncio.Event()
+    journal, run, go_on = JournalWriter(database), make_run(), asyncio.Event()
 
     async def hang(connection: AsyncConnection) -> None:
         await journal._write(Batch([run]), connection)
@@ -122,8 +122,8 @@ async def test_a_question_whose_commit_is_in_doubt_can_be_withdrawn(
 async def test_many_runs_expire_together_and_each_once(
     parts: Parts, ready_url: str, count: int
 ) -> None:
-    many = [opening() for _ in range(count)]
-    batch = Batch(many, endings=[ending(run, events_expire_at=NOW) for run in many])
+    many = [make_run() for _ in range(count)]
+    batch = Batch(many, endings=[make_run_end(run, events_expire_at=NOW) for run in many])
     await parts.journal.write(batch)
     other = Database(ready_url, timeout_s=30)
     expired = await asyncio.gather(

@@ -20,13 +20,13 @@ from service.store.schema import metadata
 from tests._support.runs.store_records import (
     ME,
     NOW,
-    SOMEBODY_ELSE,
+    OTHER_OWNER,
     Parts,
-    agent_answer,
-    ending,
-    key,
-    opening,
-    segment,
+    make_agent_answer,
+    make_key,
+    make_run,
+    make_run_end,
+    make_segment,
 )
 
 
@@ -38,7 +38,7 @@ def conversations(parts: Parts) -> Conversations:
 async def test_a_conversation_gets_its_title_from_the_first_question(
     parts: Parts, conversations: Conversations
 ) -> None:
-    await parts.opened("What is gravity?\nIn short.", conversation="conv_a")
+    await parts.create_run("What is gravity?\nIn short.", conversation="conv_a")
     found = await conversations.get(ME, "conv_a")
     assert found is not None
     assert (found.id, found.title) == ("conv_a", "What is gravity?")
@@ -58,7 +58,7 @@ async def test_the_list_is_in_order_of_update_latest_first(
 ) -> None:
     for number in range(7):
         created_at = NOW + timedelta(minutes=number)
-        await parts.opened(conversation=f"conv_{number}", created_at=created_at)
+        await parts.create_run(conversation=f"conv_{number}", created_at=created_at)
     await conversations.rename(ME, "conv_3", "Renamed", NOW + timedelta(hours=1))
     whole = [f"conv_{number}" for number in (3, 6, 5, 4, 2, 1, 0)]
     for limit in (2, 3, 10):
@@ -80,7 +80,7 @@ async def test_a_conversation_can_be_created_empty(
     assert await conversations.list_turns(ME, "conv_a") == []
     assert (await conversations.list_page(ME, 10, 0)).total == 1
     later = NOW + timedelta(minutes=1)
-    await parts.opened("What is a tide?", conversation="conv_a", created_at=later)
+    await parts.create_run("What is a tide?", conversation="conv_a", created_at=later)
     found = await conversations.get(ME, "conv_a")
     assert found is not None
     assert (found.title, found.user_id, found.updated_at) == ("Tides", "user 1", later)
@@ -91,7 +91,7 @@ async def test_a_conversation_created_without_a_title_gets_it_from_the_first_que
 ) -> None:
     await conversations.create(ME, "conv_a", "", None, NOW)
     for question in ("What is a tide?", "And a comet?"):
-        await parts.opened(question, conversation="conv_a")
+        await parts.create_run(question, conversation="conv_a")
         found = await conversations.get(ME, "conv_a")
         assert found is not None
         assert found.title == "What is a tide?"
@@ -101,7 +101,7 @@ async def test_an_empty_conversation_stays_when_its_first_question_is_dropped(
     parts: Parts, conversations: Conversations
 ) -> None:
     await conversations.create(ME, "conv_a", "Tides", None, NOW)
-    asked = await parts.opened(conversation="conv_a", created_at=NOW + timedelta(minutes=1))
+    asked = await parts.create_run(conversation="conv_a", created_at=NOW + timedelta(minutes=1))
     await parts.journal.write(Batch(dropped=[asked.run_id]))
     assert await conversations.get(ME, "conv_a") is not None
     assert await conversations.list_turns(ME, "conv_a") == []
@@ -114,9 +114,9 @@ async def test_conversations_of_users_are_listed_in_order_of_update_latest_first
     for number, user_id in enumerate(users):
         moment = NOW + timedelta(minutes=number)
         await conversations.create(ME, f"conv_{number}", "", user_id, moment)
-    await conversations.create(SOMEBODY_ELSE, "conv_x", "", "a", NOW)
+    await conversations.create(OTHER_OWNER, "conv_x", "", "a", NOW)
     again = NOW + timedelta(hours=1)
-    await parts.opened(conversation="conv_2", created_at=again)
+    await parts.create_run(conversation="conv_2", created_at=again)
     for wanted, whole in {
         ("a",): [6, 3, 0],
         ("b",): [5, 1],
@@ -135,20 +135,21 @@ async def test_turns_are_the_initial_messages_then_questions_and_answers(
     parts: Parts, conversations: Conversations
 ) -> None:
     brought = (Message("user", "Hello."), Message("assistant", "Hello!"))
-    first = await parts.ended(
+    first = await parts.finish_run(
         "It pulls.", run_id="run_1", conversation="conv_a", initial_messages=brought
     )
-    failed = opening("And why?", run_id="run_2", conversation="conv_a")
+    failed = make_run("And why?", run_id="run_2", conversation="conv_a")
     await parts.journal.write(
         Batch(
-            openings=[failed], endings=[ending(failed, state="failed", answer="", error="Sorry.")]
+            openings=[failed],
+            endings=[make_run_end(failed, state="failed", answer="", error="Sorry.")],
         )
     )
-    stopped = opening("How?", run_id="run_3", conversation="conv_a")
+    stopped = make_run("How?", run_id="run_3", conversation="conv_a")
     await parts.journal.write(
-        Batch(openings=[stopped], endings=[ending(stopped, state="cancelled", answer="")])
+        Batch(openings=[stopped], endings=[make_run_end(stopped, state="cancelled", answer="")])
     )
-    running = await parts.opened("When?", run_id="run_4", conversation="conv_a")
+    running = await parts.create_run("When?", run_id="run_4", conversation="conv_a")
     turns = await conversations.list_turns(ME, "conv_a")
     assert [(turn.role, turn.content, turn.run_id, turn.state) for turn in turns] == [
         ("user", "Hello.", None, None),
@@ -166,15 +167,17 @@ async def test_turns_are_the_initial_messages_then_questions_and_answers(
 
 
 async def test_a_retried_exchange_appears_once(parts: Parts, conversations: Conversations) -> None:
-    first = await parts.ended("Half an", run_id="run_1", conversation="conv_a")
-    again = opening(run_id="run_2", conversation="conv_a", retry_of=first.run_id)
-    await parts.journal.write(Batch(openings=[again], endings=[ending(again, answer="Whole.")]))
+    first = await parts.finish_run("Half an", run_id="run_1", conversation="conv_a")
+    again = make_run(run_id="run_2", conversation="conv_a", retry_of=first.run_id)
+    await parts.journal.write(
+        Batch(openings=[again], endings=[make_run_end(again, answer="Whole.")])
+    )
     turns = await conversations.list_turns(ME, "conv_a")
     assert [turn.content for turn in turns] == ["What?", "Whole."]
 
 
 async def test_a_title_may_be_any_text(parts: Parts, conversations: Conversations) -> None:
-    await parts.opened(conversation="conv_a")
+    await parts.create_run(conversation="conv_a")
     assert await conversations.rename(ME, "conv_a", "A \0 \ud800 Ünïcode \N{ROCKET}", NOW)
     found = await conversations.get(ME, "conv_a")
     assert found is not None
@@ -184,14 +187,14 @@ async def test_a_title_may_be_any_text(parts: Parts, conversations: Conversation
 async def test_another_owner_can_neither_read_nor_change_a_conversation(
     parts: Parts, conversations: Conversations
 ) -> None:
-    await parts.opened("Mine?", conversation="conv_a")
-    assert await conversations.get(SOMEBODY_ELSE, "conv_a") is None
-    assert (await conversations.list_page(SOMEBODY_ELSE, 10, 0)).total == 0
-    assert await conversations.list_for_users(SOMEBODY_ELSE, [None], 10, 0) == []
-    assert await conversations.list_turns(SOMEBODY_ELSE, "conv_a") == []
-    assert await conversations.list_running_run_ids(SOMEBODY_ELSE, "conv_a") == []
-    assert not await conversations.rename(SOMEBODY_ELSE, "conv_a", "Theirs", NOW)
-    assert not await conversations.delete(SOMEBODY_ELSE, "conv_a")
+    await parts.create_run("Mine?", conversation="conv_a")
+    assert await conversations.get(OTHER_OWNER, "conv_a") is None
+    assert (await conversations.list_page(OTHER_OWNER, 10, 0)).total == 0
+    assert await conversations.list_for_users(OTHER_OWNER, [None], 10, 0) == []
+    assert await conversations.list_turns(OTHER_OWNER, "conv_a") == []
+    assert await conversations.list_running_run_ids(OTHER_OWNER, "conv_a") == []
+    assert not await conversations.rename(OTHER_OWNER, "conv_a", "Theirs", NOW)
+    assert not await conversations.delete(OTHER_OWNER, "conv_a")
     found = await conversations.get(ME, "conv_a")
     assert found is not None
     assert found.title == "Mine?"
@@ -200,10 +203,10 @@ async def test_another_owner_can_neither_read_nor_change_a_conversation(
 async def test_two_owners_may_have_conversations_with_the_same_id(
     parts: Parts, conversations: Conversations
 ) -> None:
-    await parts.opened("Mine?", conversation="conv_a")
-    await parts.opened("Theirs?", conversation="conv_a", owner=SOMEBODY_ELSE)
+    await parts.create_run("Mine?", conversation="conv_a")
+    await parts.create_run("Theirs?", conversation="conv_a", owner=OTHER_OWNER)
     assert await conversations.delete(ME, "conv_a")
-    assert [turn.content for turn in await conversations.list_turns(SOMEBODY_ELSE, "conv_a")] == [
+    assert [turn.content for turn in await conversations.list_turns(OTHER_OWNER, "conv_a")] == [
         "Theirs?"
     ]
 
@@ -214,13 +217,13 @@ async def test_two_owners_may_have_conversations_with_the_same_id(
 async def _write_everything(journal: JournalWriter, secret: str) -> None:
     """Store a conversation that says `secret` wherever a conversation can say something."""
     brought = [Message("user", f"{secret} brought")]
-    run = opening(
-        f"{secret} question", conversation="conv_gone", initial_messages=brought, key=key()
+    run = make_run(
+        f"{secret} question", conversation="conv_gone", initial_messages=brought, key=make_key()
     )
-    answer = replace(agent_answer(run, text=f"{secret} agent"), error=f"{secret} error")
-    events = segment(run, 1, 2, f"[{secret}]\n".encode())
+    answer = replace(make_agent_answer(run, text=f"{secret} agent"), error=f"{secret} error")
+    events = make_segment(run, 1, 2, f"[{secret}]\n".encode())
     await journal.write(Batch(openings=[run], answers=[answer], segments=[events]))
-    await journal.write(Batch(endings=[ending(run, answer=f"{secret} answer")]))
+    await journal.write(Batch(endings=[make_run_end(run, answer=f"{secret} answer")]))
 
 
 async def _rows(database: Database) -> dict[str, int]:
@@ -250,8 +253,8 @@ async def test_the_text_of_a_deleted_conversation_is_erased_from_sqlites_files(
 ) -> None:
     database = Database(sqlite_ready)
     journal, conversations = JournalWriter(database), Conversations(database)
-    runs = [opening(f"xylograph {number}") for number in range(others)]
-    ends = [ending(run, answer="xylem and others") for run in runs]
+    runs = [make_run(f"xylograph {number}") for number in range(others)]
+    ends = [make_run_end(run, answer="xylem and others") for run in runs]
     await journal.write(Batch(openings=runs[: others // 2], endings=ends[: others // 2]))
     await _write_everything(journal, "xylophonist")
     await journal.write(Batch(openings=runs[others // 2 :], endings=ends[others // 2 :]))

@@ -14,8 +14,9 @@ from service.store.history import History
 from service.store.journal.batch import Batch
 from service.store.migrate import migrate
 from service.store.records import NewRun
+from service.store.revisions import list_revisions
 from service.store.search.search import Search
-from tests._support.runs.store_records import ME, SOMEBODY_ELSE, Parts, ending, opening
+from tests._support.runs.store_records import ME, OTHER_OWNER, Parts, make_run, make_run_end
 
 
 @pytest.fixture
@@ -26,10 +27,10 @@ def history(parts: Parts) -> History:
 async def asked(parts: Parts, count: int, owner: str = ME) -> list[NewRun]:
     """Store runs that have ended, the newest last."""
     runs = [
-        opening(f"Question {number}?", run_id=f"run_{owner}_{number:03}", owner=owner)
+        make_run(f"Question {number}?", run_id=f"run_{owner}_{number:03}", owner=owner)
         for number in range(count)
     ]
-    await parts.journal.write(Batch(openings=runs, endings=[ending(run) for run in runs]))
+    await parts.journal.write(Batch(openings=runs, endings=[make_run_end(run) for run in runs]))
     return runs
 
 
@@ -70,7 +71,7 @@ async def test_a_page_can_start_after_a_run(parts: Parts, history: History) -> N
 
 
 async def test_the_history_includes_running_runs(parts: Parts, history: History) -> None:
-    run = await parts.opened("Still thinking?")
+    run = await parts.create_run("Still thinking?")
     page = await history.list_page(ME, 10, 0)
     assert [(each.id, each.state) for each in page.items] == [(run.run_id, "running")]
 
@@ -78,9 +79,9 @@ async def test_the_history_includes_running_runs(parts: Parts, history: History)
 async def test_a_retried_run_leaves_the_list_but_can_still_be_read(
     parts: Parts, history: History
 ) -> None:
-    first = await parts.ended()
-    again = replace(opening(), retry_of=first.run_id)
-    await parts.journal.write(Batch(openings=[again], endings=[ending(again)]))
+    first = await parts.finish_run()
+    again = replace(make_run(), retry_of=first.run_id)
+    await parts.journal.write(Batch(openings=[again], endings=[make_run_end(again)]))
     page = await history.list_page(ME, 10, 0)
     assert [run.id for run in page.items] == [again.run_id]
     assert page.total == 1
@@ -91,10 +92,10 @@ async def test_a_retried_run_leaves_the_list_but_can_still_be_read(
 
 async def test_another_owner_sees_nothing(parts: Parts, history: History) -> None:
     [run] = await asked(parts, 1)
-    assert await history.get(SOMEBODY_ELSE, run.run_id) is None
-    page = await history.list_page(SOMEBODY_ELSE, 10, 0)
+    assert await history.get(OTHER_OWNER, run.run_id) is None
+    page = await history.list_page(OTHER_OWNER, 10, 0)
     assert (list(page.items), page.total) == ([], 0)
-    page = await history.list_page(SOMEBODY_ELSE, 10, 0, before="z")
+    page = await history.list_page(OTHER_OWNER, 10, 0, before="z")
     assert (list(page.items), page.total) == ([], 0)
 
 
@@ -129,12 +130,12 @@ async def assert_counts_are_right(parts: Parts) -> None:
 
 
 async def test_the_counts_follow_every_change_of_the_rows(parts: Parts) -> None:
-    mine, theirs = await asked(parts, 5), await asked(parts, 3, SOMEBODY_ELSE)
+    mine, theirs = await asked(parts, 5), await asked(parts, 3, OTHER_OWNER)
     await assert_counts_are_right(parts)
     await parts.journal.write(Batch(openings=mine))  # written once more
     await assert_counts_are_right(parts)
-    again = replace(opening(), retry_of=mine[0].run_id)
-    lost = replace(opening(), retry_of=mine[0].run_id)
+    again = replace(make_run(), retry_of=mine[0].run_id)
+    lost = replace(make_run(), retry_of=mine[0].run_id)
     taken = await parts.journal.write(Batch(openings=[again, lost]))
     assert list(taken) == [lost.run_id]
     await assert_counts_are_right(parts)
@@ -142,17 +143,17 @@ async def test_the_counts_follow_every_change_of_the_rows(parts: Parts) -> None:
     await assert_counts_are_right(parts)
     conversations = Conversations(parts.database)
     assert await conversations.delete(ME, mine[1].ask.conversation_id)
-    assert await conversations.delete(SOMEBODY_ELSE, theirs[0].ask.conversation_id)
-    assert not await conversations.delete(SOMEBODY_ELSE, mine[2].ask.conversation_id)
+    assert await conversations.delete(OTHER_OWNER, theirs[0].ask.conversation_id)
+    assert not await conversations.delete(OTHER_OWNER, mine[2].ask.conversation_id)
     await assert_counts_are_right(parts)
     counted, _ = await parts.database.read(_counts_and_rows)
-    assert [row[0] for row in counted] == [ME, SOMEBODY_ELSE]
+    assert [row[0] for row in counted] == [ME, OTHER_OWNER]
 
 
 async def test_deleting_a_superseded_run_does_not_lower_the_count_again(parts: Parts) -> None:
-    first = await parts.ended()
-    again = replace(opening(conversation=first.ask.conversation_id), retry_of=first.run_id)
-    await parts.journal.write(Batch(openings=[again], endings=[ending(again)]))
+    first = await parts.finish_run()
+    again = replace(make_run(conversation=first.ask.conversation_id), retry_of=first.run_id)
+    await parts.journal.write(Batch(openings=[again], endings=[make_run_end(again)]))
     await assert_counts_are_right(parts)
     await Conversations(parts.database).delete(ME, first.ask.conversation_id)
     await assert_counts_are_right(parts)
@@ -162,8 +163,8 @@ async def test_deleting_a_superseded_run_does_not_lower_the_count_again(parts: P
 async def test_the_counts_are_right_after_concurrent_writes(parts: Parts) -> None:
     async def write(number: int) -> None:
         for turn in range(20):
-            run = opening(conversation=f"conv_{number}_{turn % 7}")
-            await parts.journal.write(Batch(openings=[run], endings=[ending(run)]))
+            run = make_run(conversation=f"conv_{number}_{turn % 7}")
+            await parts.journal.write(Batch(openings=[run], endings=[make_run_end(run)]))
         await Conversations(parts.database).delete(ME, f"conv_{number}_0")
 
     await asyncio.gather(*(write(number) for number in range(8)))
@@ -174,11 +175,11 @@ async def test_migrating_down_and_up_counts_and_indexes_existing_rows(
     parts: Parts, ready_url: str
 ) -> None:
     runs = await asked(parts, 4)
-    again = replace(opening(), retry_of=runs[0].run_id)
+    again = replace(make_run(), retry_of=runs[0].run_id)
     await parts.journal.write(Batch(openings=[again]))
-    await parts.journal.write(Batch(endings=[ending(again, answer="Changed.")]))
+    await parts.journal.write(Batch(endings=[make_run_end(again, answer="Changed.")]))
     await migrate(ready_url, "0001")
-    assert await migrate(ready_url) == ["0002", "0003", "0004"]
+    assert await migrate(ready_url) == list_revisions()[1:]
     await assert_counts_are_right(parts)
     search = Search(parts.database)
     assert (await search.find(ME, "question answer")).total == 3

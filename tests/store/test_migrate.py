@@ -28,7 +28,14 @@ from service.store.migrate import check, migrate
 from service.store.revisions import FOLDER, list_revisions
 from service.store.runs import RunStore
 from service.store.schema import metadata
-from tests._support.runs.store_records import ME, agent_answer, ending, key, opening, segment
+from tests._support.runs.store_records import (
+    ME,
+    make_agent_answer,
+    make_key,
+    make_run,
+    make_run_end,
+    make_segment,
+)
 from tests._support.servers.databases import Postgres
 
 # What the migrations make and the schema does not describe.
@@ -89,12 +96,12 @@ async def test_a_run_degraded_before_its_reasons_were_stored_was_degraded_by_its
 
 async def _store_something(url: str, **end: Any) -> str:
     database = Database(url)
-    run = opening(key=key(), initial_messages=(Message("user", "a"),))
+    run = make_run(key=make_key(), initial_messages=(Message("user", "a"),))
     batch = Batch(
         openings=[run],
-        segments=[segment(run, 1, 2)],
-        answers=[agent_answer(run)],
-        endings=[ending(run, **end)],
+        segments=[make_segment(run, 1, 2)],
+        answers=[make_agent_answer(run)],
+        endings=[make_run_end(run, **end)],
     )
     await JournalWriter(database).write(batch)
     await database.close()

@@ -11,31 +11,33 @@ import pytest
 from service.domain import Message
 from service.store.journal.batch import Batch
 from tests._support.runs.store_records import (
-    EVERY_STORE,
+    ALL_STORE_KINDS,
     ME,
     NOW,
-    SOMEBODY_ELSE,
+    OTHER_OWNER,
     Parts,
-    agent_answer,
-    ending,
-    key,
-    opening,
-    segment,
+    make_agent_answer,
+    make_key,
+    make_run,
+    make_run_end,
+    make_segment,
 )
 
-pytestmark = pytest.mark.parametrize("store_kind", EVERY_STORE)
+pytestmark = pytest.mark.parametrize("store_kind", ALL_STORE_KINDS)
 
 UNTIL = NOW + timedelta(minutes=5)
 
 
 async def _whole(parts: Parts) -> str:
     """Write a run with everything that belongs to one; return its id."""
-    run = opening(conversation="c", key=key(), initial_messages=(Message("user", "Earlier."),))
+    run = make_run(
+        conversation="c", key=make_key(), initial_messages=(Message("user", "Earlier."),)
+    )
     batch = Batch(
         openings=[run],
-        segments=[segment(run, 1, 4, b"first"), segment(run, 5, 9, b"second")],
-        answers=[agent_answer(run, "llm-1"), agent_answer(run, "llm-2")],
-        endings=[ending(run)],
+        segments=[make_segment(run, 1, 4, b"first"), make_segment(run, 5, 9, b"second")],
+        answers=[make_agent_answer(run, "llm-1"), make_agent_answer(run, "llm-2")],
+        endings=[make_run_end(run)],
     )
     await parts.journal.write(batch)
     return run.run_id
@@ -58,7 +60,7 @@ READS: dict[str, Callable[[Parts, str, str], Awaitable[Any]]] = {
 async def test_only_the_owner_can_read_a_run(parts: Parts, name: str) -> None:
     run_id = await _whole(parts)
     assert await READS[name](parts, ME, run_id)
-    assert not await READS[name](parts, SOMEBODY_ELSE, run_id)
+    assert not await READS[name](parts, OTHER_OWNER, run_id)
 
 
 def test_every_query_of_runs_is_tested_for_the_owner(parts: Parts) -> None:
@@ -75,14 +77,14 @@ async def test_segments_start_with_the_one_that_contains_the_next_event(parts: P
 
 
 async def test_the_answers_of_agents_are_stored_completely(parts: Parts) -> None:
-    run = await parts.opened()
-    told = agent_answer(run)
+    run = await parts.create_run()
+    told = make_agent_answer(run)
     await parts.journal.write(Batch(answers=[told]))
     assert await parts.runs.list_agent_answers(ME, run.run_id) == [told]
 
 
 async def test_a_run_has_the_options_of_its_request(parts: Parts) -> None:
-    run = await parts.opened(retry_of="run_0", trace_id="f" * 32, worker="worker_1")
+    run = await parts.create_run(retry_of="run_0", trace_id="f" * 32, worker="worker_1")
     stored = await parts.runs.get(ME, run.run_id)
     assert stored is not None
     assert (stored.retry_of, stored.trace_id, stored.worker_id) == ("run_0", "f" * 32, "worker_1")
@@ -95,31 +97,31 @@ async def test_a_run_has_the_options_of_its_request(parts: Parts) -> None:
 
 async def test_exchanges_are_the_last_answered_ones_oldest_first(parts: Parts) -> None:
     for number in range(5):
-        await parts.ended(f"answer {number}", conversation="c")
+        await parts.finish_run(f"answer {number}", conversation="c")
     found = await parts.runs.list_exchanges(ME, "c", 3)
     assert [run.answer for run in found] == ["answer 2", "answer 3", "answer 4"]
 
 
 async def test_the_latest_run_is_the_newest_in_any_state(parts: Parts) -> None:
     assert await parts.runs.find_latest_run_id(ME, "c") is None
-    await parts.ended(conversation="c")
-    running = await parts.opened(conversation="c")
-    await parts.ended(conversation="d")
+    await parts.finish_run(conversation="c")
+    running = await parts.create_run(conversation="c")
+    await parts.finish_run(conversation="d")
     assert await parts.runs.find_latest_run_id(ME, "c") == running.run_id
 
 
 async def test_exchanges_end_before_a_given_run(parts: Parts) -> None:
     for number in range(3):
-        await parts.ended(f"answer {number}", conversation="c")
+        await parts.finish_run(f"answer {number}", conversation="c")
     last = (await parts.runs.list_exchanges(ME, "c", 1))[0]
     found = await parts.runs.list_exchanges(ME, "c", 5, before=last.id)
     assert [run.answer for run in found] == ["answer 0", "answer 1"]
 
 
 async def test_a_run_without_an_answer_is_no_exchange(parts: Parts) -> None:
-    await parts.opened(conversation="c")
-    await parts.ended("", conversation="c")
-    failed = await parts.ended("half of it", conversation="c")
+    await parts.create_run(conversation="c")
+    await parts.finish_run("", conversation="c")
+    failed = await parts.finish_run("half of it", conversation="c")
     assert [run.id for run in await parts.runs.list_exchanges(ME, "c", 5)] == [failed.run_id]
 
 
@@ -127,7 +129,7 @@ async def test_a_run_without_an_answer_is_no_exchange(parts: Parts) -> None:
 
 
 async def test_a_worker_receives_a_stop_signal_once(parts: Parts) -> None:
-    run = await parts.opened(worker="w")
+    run = await parts.create_run(worker="w")
     await parts.runs.request_stop(ME, run.run_id)
     await parts.runs.request_stop(ME, run.run_id)
     heard = await parts.workers.take_signals("w")
@@ -136,7 +138,7 @@ async def test_a_worker_receives_a_stop_signal_once(parts: Parts) -> None:
 
 
 async def test_a_worker_receives_the_signal_of_readers_each_time(parts: Parts) -> None:
-    run = await parts.opened(worker="w")
+    run = await parts.create_run(worker="w")
     await parts.runs.mark_watched(ME, run.run_id, NOW)
     await parts.runs.mark_watched(ME, run.run_id, UNTIL)
     for _ in range(2):
@@ -145,7 +147,7 @@ async def test_a_worker_receives_the_signal_of_readers_each_time(parts: Parts) -
 
 
 async def test_a_watched_run_can_receive_a_stop_signal(parts: Parts) -> None:
-    run = await parts.opened(worker="w")
+    run = await parts.create_run(worker="w")
     await parts.runs.mark_watched(ME, run.run_id, UNTIL)
     await parts.runs.request_stop(ME, run.run_id)
     heard = await parts.workers.take_signals("w")
@@ -153,20 +155,20 @@ async def test_a_watched_run_can_receive_a_stop_signal(parts: Parts) -> None:
 
 
 async def test_a_worker_receives_no_signals_for_runs_of_another(parts: Parts) -> None:
-    run = await parts.opened(worker="w")
+    run = await parts.create_run(worker="w")
     await parts.runs.request_stop(ME, run.run_id)
     assert await parts.workers.take_signals("another") == []
 
 
 async def test_a_run_that_has_ended_gets_no_signals(parts: Parts) -> None:
-    run = await parts.ended(worker="w")
+    run = await parts.finish_run(worker="w")
     await parts.runs.request_stop(ME, run.run_id)
     await parts.runs.mark_watched(ME, run.run_id, UNTIL)
     assert await parts.workers.take_signals("w") == []
 
 
 async def test_another_owner_can_neither_stop_nor_watch_a_run(parts: Parts) -> None:
-    run = await parts.opened(worker="w")
-    await parts.runs.request_stop(SOMEBODY_ELSE, run.run_id)
-    await parts.runs.mark_watched(SOMEBODY_ELSE, run.run_id, UNTIL)
+    run = await parts.create_run(worker="w")
+    await parts.runs.request_stop(OTHER_OWNER, run.run_id)
+    await parts.runs.mark_watched(OTHER_OWNER, run.run_id, UNTIL)
     assert await parts.workers.take_signals("w") == []

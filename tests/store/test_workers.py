@@ -8,18 +8,18 @@ import pytest
 
 from service.store.journal.batch import Batch
 from tests._support.runs.store_records import (
-    EVERY_STORE,
+    ALL_STORE_KINDS,
     ME,
     NOW,
-    SOMEBODY_ELSE,
+    OTHER_OWNER,
     Parts,
-    ending,
-    key,
-    opening,
-    segment,
+    make_key,
+    make_run,
+    make_run_end,
+    make_segment,
 )
 
-pytestmark = pytest.mark.parametrize("store_kind", EVERY_STORE)
+pytestmark = pytest.mark.parametrize("store_kind", ALL_STORE_KINDS)
 
 LATER = NOW + timedelta(seconds=30)
 
@@ -33,13 +33,13 @@ async def test_a_worker_without_a_heartbeat_for_too_long_is_stale(parts: Parts) 
 
 async def test_a_worker_never_finds_itself_stale(parts: Parts) -> None:
     await parts.workers.register("me", NOW)
-    await parts.opened(worker="me")
+    await parts.create_run(worker="me")
     assert await parts.workers.list_stale(LATER, except_for="me") == []
 
 
 async def test_an_unknown_worker_with_a_running_run_is_stale(parts: Parts) -> None:
-    await parts.opened(worker="unheard")
-    await parts.ended(worker="done")
+    await parts.create_run(worker="unheard")
+    await parts.finish_run(worker="done")
     assert await parts.workers.list_stale(NOW, except_for="me") == ["unheard"]
 
 
@@ -51,9 +51,9 @@ async def test_a_deregistered_worker_is_not_stale(parts: Parts) -> None:
 
 
 async def test_unfinished_runs_are_of_all_owners_oldest_first(parts: Parts) -> None:
-    left = [await parts.opened(owner=owner, worker="w") for owner in (ME, SOMEBODY_ELSE)]
-    await parts.opened(worker="another")
-    await parts.ended(worker="w")
+    left = [await parts.create_run(owner=owner, worker="w") for owner in (ME, OTHER_OWNER)]
+    await parts.create_run(worker="another")
+    await parts.finish_run(worker="w")
     found = await parts.workers.list_unfinished_runs("w")
     assert [(run.id, run.owner) for run in found] == [
         (run.run_id, run.ask.owner) for run in sorted(left, key=lambda run: run.run_id)
@@ -61,9 +61,9 @@ async def test_unfinished_runs_are_of_all_owners_oldest_first(parts: Parts) -> N
 
 
 async def test_expired_events_are_deleted_and_the_answer_stays(parts: Parts) -> None:
-    run = opening()
-    told = ending(run, events_expire_at=LATER)
-    await parts.journal.write(Batch([run], segments=[segment(run, 1, 9)], endings=[told]))
+    run = make_run()
+    told = make_run_end(run, events_expire_at=LATER)
+    await parts.journal.write(Batch([run], segments=[make_segment(run, 1, 9)], endings=[told]))
     assert await parts.workers.delete_expired(LATER - timedelta(microseconds=1)) == 0
     assert await parts.runs.list_segments(ME, run.run_id)
     assert await parts.workers.delete_expired(LATER) == 1
@@ -75,13 +75,13 @@ async def test_expired_events_are_deleted_and_the_answer_stays(parts: Parts) -> 
 
 
 async def test_a_running_run_does_not_expire(parts: Parts) -> None:
-    await parts.opened()
+    await parts.create_run()
     assert await parts.workers.delete_expired(NOW + timedelta(days=9_999)) == 0
 
 
 async def test_expired_keys_are_deleted(parts: Parts) -> None:
-    await parts.opened(key=key("old", expires_at=NOW))
-    await parts.opened(key=key("new", expires_at=LATER))
+    await parts.create_run(key=make_key("old", expires_at=NOW))
+    await parts.create_run(key=make_key("new", expires_at=LATER))
     await parts.workers.delete_expired(NOW)
     long_ago = NOW - timedelta(days=1)
     assert await parts.runs.find_key(ME, "old", long_ago) is None

@@ -166,13 +166,13 @@ class MemoryParts(Parts):
     Ids of the same millisecond are in no order. A database is never that fast.
     """
 
-    async def opened(self, question: str = "What?", **fields: Any) -> NewRun:
+    async def create_run(self, question: str = "What?", **fields: Any) -> NewRun:
         next_millisecond()
-        return await super().opened(question, **fields)
+        return await super().create_run(question, **fields)
 
-    async def ended(self, answer: str = "An answer.", **fields: Any) -> NewRun:
+    async def finish_run(self, answer: str = "An answer.", **fields: Any) -> NewRun:
         next_millisecond()
-        return await super().ended(answer, **fields)
+        return await super().finish_run(answer, **fields)
 
 
 def memory_parts() -> MemoryParts:

@@ -17,8 +17,8 @@ from service.store.workers import Workers
 
 NOW = datetime(2026, 3, 14, 15, 9, 26, 535897, tzinfo=UTC)
 ME = "me"
-SOMEBODY_ELSE = "somebody else"
-EVERY_STORE = ["sqlite", "postgresql", "memory"]  # that a contract test runs on
+OTHER_OWNER = "somebody else"
+ALL_STORE_KINDS = ["sqlite", "postgresql", "memory"]  # that a contract test runs on
 
 
 @dataclass(frozen=True)
@@ -30,20 +30,22 @@ class Parts:
     runs: RunStore
     workers: Workers
 
-    async def opened(self, question: str = "What?", **fields: Any) -> NewRun:
+    async def create_run(self, question: str = "What?", **fields: Any) -> NewRun:
         """Write a run that begins, and return it."""
-        made = opening(question, **fields)
+        made = make_run(question, **fields)
         await self.journal.write(Batch(openings=[made]))
         return made
 
-    async def ended(self, answer: str = "An answer.", **fields: Any) -> NewRun:
+    async def finish_run(self, answer: str = "An answer.", **fields: Any) -> NewRun:
         """Write a run that has been answered, and return how it began."""
-        made = opening(**fields)
-        await self.journal.write(Batch(openings=[made], endings=[ending(made, answer=answer)]))
+        made = make_run(**fields)
+        await self.journal.write(
+            Batch(openings=[made], endings=[make_run_end(made, answer=answer)])
+        )
         return made
 
 
-def opening(
+def make_run(
     question: str = "What?",
     *,
     owner: str = ME,
@@ -72,7 +74,7 @@ def opening(
     return replace(whole, **fields)
 
 
-def ending(run: NewRun, **fields: Any) -> RunEnd:
+def make_run_end(run: NewRun, **fields: Any) -> RunEnd:
     whole = RunEnd(
         run_id=run.run_id,
         owner=run.ask.owner,
@@ -88,13 +90,13 @@ def ending(run: NewRun, **fields: Any) -> RunEnd:
     return replace(whole, **fields)
 
 
-def segment(run: NewRun, first: int, last: int, data: bytes = b"[]\n") -> Segment:
+def make_segment(run: NewRun, first: int, last: int, data: bytes = b"[]\n") -> Segment:
     return Segment(
         run_id=run.run_id, owner=run.ask.owner, first_seq=first, last_seq=last, data=data
     )
 
 
-def agent_answer(run: NewRun, agent: str = "llm-1", text: str = "Said.") -> AgentAnswer:
+def make_agent_answer(run: NewRun, agent: str = "llm-1", text: str = "Said.") -> AgentAnswer:
     report = AgentReport(
         agent=agent,
         model="model",
@@ -115,6 +117,6 @@ def agent_answer(run: NewRun, agent: str = "llm-1", text: str = "Said.") -> Agen
     )
 
 
-def key(name: str = "key", **fields: Any) -> NewKey:
+def make_key(name: str = "key", **fields: Any) -> NewKey:
     whole = NewKey(key=name, fingerprint=b"body", expires_at=NOW + timedelta(hours=1))
     return replace(whole, **fields)

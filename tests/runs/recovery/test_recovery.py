@@ -32,7 +32,7 @@ from service.store.records import NewRun, Segment, StoredRun
 from telemetry import Telemetry, TelemetryConfig
 from tests._support.runs.event_samples import REPORT
 from tests._support.runs.service import FOREVER, LONG, ME, Service, service
-from tests._support.runs.store_records import opening
+from tests._support.runs.store_records import make_run
 
 DEAD = "worker_dead"
 PAID = replace(REPORT, usage=Usage(1, 2), cost=0.5)
@@ -49,7 +49,7 @@ EVENTS: list[Event] = [
 
 async def _left(of: Service, committed: int, worker: str = DEAD) -> NewRun:
     """Have a run in the store whose first `committed` events are there, and no end."""
-    opened = opening("Why?", owner=ME, worker=worker)
+    opened = make_run("Why?", owner=ME, worker=worker)
     data = encode_events(EVENTS[:committed])
     segment = Segment(run_id=opened.run_id, owner=ME, first_seq=1, last_seq=committed, data=data)
     await of.memory.journal.write(Batch([opened], segments=[segment] if committed else []))

@@ -24,7 +24,7 @@ from service.store.journal.writer import JournalWriter
 from service.store.migrate import migrate
 from service.store.runs import RunStore
 from service.store.schema import runs
-from tests._support.runs.store_records import ME, opening, segment
+from tests._support.runs.store_records import ME, make_run, make_segment
 from tests._support.servers.databases import Postgres
 
 TIMEOUT_S = 0.5
@@ -36,7 +36,7 @@ async def _count(connection: AsyncConnection) -> int:
 
 
 async def _refusal(database: Database, *, reads: bool = False) -> StorageUnavailable:
-    work = database.read(_count) if reads else JournalWriter(database).write(Batch([opening()]))
+    work = database.read(_count) if reads else JournalWriter(database).write(Batch([make_run()]))
     async with asyncio.timeout(TIMEOUT_S + HANGS_S):
         with pytest.raises(StorageUnavailable) as caught:
             await work
@@ -48,7 +48,7 @@ async def _healed(database: Database) -> None:
     async with asyncio.timeout(HANGS_S):
         while True:
             try:
-                await JournalWriter(database).write(Batch([opening()]))
+                await JournalWriter(database).write(Batch([make_run()]))
             except StorageUnavailable:
                 await asyncio.sleep(0.05)
             else:
@@ -117,7 +117,7 @@ async def test_a_full_disk_refuses_writes_and_preserves_existing_data(small_disk
     await migrate(url)
     database = Database(url)
     journal = JournalWriter(database)
-    run = opening()
+    run = make_run()
     await journal.write(Batch([run]))
     filler = small_disk / "filler"
     filler.write_bytes(b"x" * (_free_bytes(small_disk) - 100_000))
@@ -125,7 +125,7 @@ async def test_a_full_disk_refuses_writes_and_preserves_existing_data(small_disk
 
     async def fill() -> None:
         for seq in count(1):
-            await journal.write(Batch(segments=[segment(run, seq, seq, b"x" * 20_000)]))
+            await journal.write(Batch(segments=[make_segment(run, seq, seq, b"x" * 20_000)]))
             written.append(seq)
 
     with pytest.raises(StorageUnavailable) as caught:
@@ -134,7 +134,7 @@ async def test_a_full_disk_refuses_writes_and_preserves_existing_data(small_disk
     kept = await RunStore(database).list_segments(ME, run.run_id)
     assert [each.last_seq for each in kept] == written
     filler.unlink()
-    await journal.write(Batch(segments=[segment(run, 900, 900)]))
+    await journal.write(Batch(segments=[make_segment(run, 900, 900)]))
     assert len(await RunStore(database).list_segments(ME, run.run_id)) == len(written) + 1
     await database.close()
 
@@ -211,7 +211,7 @@ async def test_a_restarted_server_is_used_again(postgres: Postgres, postgres_rea
     await asyncio.gather(*(database.read(_count) for _ in range(10)))
     postgres.restart()
     # At the first attempt: connections that the server has closed are replaced.
-    await JournalWriter(database).write(Batch([opening()]))
+    await JournalWriter(database).write(Batch([make_run()]))
     assert await database.read(_count) == 1
     await database.close()
 
@@ -234,7 +234,7 @@ async def test_waiting_for_a_locked_row_times_out(
     postgres_ready: str,
 ) -> None:
     database = Database(postgres_ready, timeout_s=TIMEOUT_S)
-    run = opening()
+    run = make_run()
     await JournalWriter(database).write(Batch([run]))
     holder = await asyncpg.connect(postgres_ready)
     async with holder.transaction():

@@ -10,24 +10,24 @@ from service.domain import Message, MissingAgent, Usage
 from service.store.journal.batch import Batch
 from service.store.records import KeyConflict
 from tests._support.runs.store_records import (
-    EVERY_STORE,
+    ALL_STORE_KINDS,
     ME,
     NOW,
-    SOMEBODY_ELSE,
+    OTHER_OWNER,
     Parts,
-    agent_answer,
-    ending,
-    key,
-    opening,
-    segment,
+    make_agent_answer,
+    make_key,
+    make_run,
+    make_run_end,
+    make_segment,
 )
 
-pytestmark = pytest.mark.parametrize("store_kind", EVERY_STORE)
+pytestmark = pytest.mark.parametrize("store_kind", ALL_STORE_KINDS)
 
 
 async def test_brought_messages_come_before_the_runs(parts: Parts) -> None:
     brought = (Message("user", "a"), Message("assistant", "b"))
-    run = await parts.opened(initial_messages=brought)
+    run = await parts.create_run(initial_messages=brought)
     assert await parts.runs.list_initial_messages(ME, run.ask.conversation_id) == list(brought)
 
 
@@ -36,33 +36,33 @@ async def test_an_empty_batch_is_nothing(parts: Parts) -> None:
 
 
 async def test_a_megabyte_can_be_kept(parts: Parts) -> None:
-    run = await parts.ended("ä" * 1_000_000)
+    run = await parts.finish_run("ä" * 1_000_000)
     stored = await parts.runs.get(ME, run.run_id)
     assert stored is not None
     assert len(stored.answer) == 1_000_000
 
 
 async def test_the_first_of_a_batch_has_the_key(parts: Parts) -> None:
-    first, second = opening(key=key()), opening(key=key())
+    first, second = make_run(key=make_key()), make_run(key=make_key())
     taken = await parts.journal.write(Batch(openings=[first, second]))
     assert taken == {second.run_id: KeyConflict(first.run_id, b"body")}
 
 
 async def test_a_key_is_its_owners_alone(parts: Parts) -> None:
-    await parts.opened(key=key())
-    other = opening(owner=SOMEBODY_ELSE, key=key())
+    await parts.create_run(key=make_key())
+    other = make_run(owner=OTHER_OWNER, key=make_key())
     assert await parts.journal.write(Batch(openings=[other])) == {}
     mine = await parts.runs.find_key(ME, "key", NOW)
-    theirs = await parts.runs.find_key(SOMEBODY_ELSE, "key", NOW)
+    theirs = await parts.runs.find_key(OTHER_OWNER, "key", NOW)
     assert mine is not None
     assert theirs is not None
     assert mine.run_id != theirs.run_id == other.run_id
 
 
 async def test_an_expired_key_can_be_had_anew(parts: Parts) -> None:
-    await parts.opened(key=key(expires_at=NOW))
+    await parts.create_run(key=make_key(expires_at=NOW))
     assert await parts.runs.find_key(ME, "key", NOW) is None
-    second = opening(key=key())
+    second = make_run(key=make_key())
     assert await parts.journal.write(Batch(openings=[second])) == {}
     known = await parts.runs.find_key(ME, "key", NOW)
     assert known is not None
@@ -70,10 +70,10 @@ async def test_an_expired_key_can_be_had_anew(parts: Parts) -> None:
 
 
 async def test_a_key_is_taken_over_from_the_named_run_only(parts: Parts) -> None:
-    first = await parts.ended(key=key())
-    second = opening(key=key(replaces=first.run_id))
+    first = await parts.finish_run(key=make_key())
+    second = make_run(key=make_key(replaces=first.run_id))
     assert await parts.journal.write(Batch(openings=[second])) == {}
-    third = opening(key=key(replaces=first.run_id))
+    third = make_run(key=make_key(replaces=first.run_id))
     taken = await parts.journal.write(Batch(openings=[third]))
     assert taken == {third.run_id: KeyConflict(second.run_id, b"body")}
 
@@ -82,8 +82,8 @@ async def test_a_key_is_taken_over_from_the_named_run_only(parts: Parts) -> None
 
 
 async def test_a_retry_takes_the_place_of_its_run(parts: Parts) -> None:
-    first = await parts.ended(conversation="c")
-    second = await parts.ended("Better.", conversation="c", retry_of=first.run_id)
+    first = await parts.finish_run(conversation="c")
+    second = await parts.finish_run("Better.", conversation="c", retry_of=first.run_id)
     stored = await parts.runs.get(ME, first.run_id)
     assert stored is not None
     assert stored.superseded_by == second.run_id
@@ -91,18 +91,18 @@ async def test_a_retry_takes_the_place_of_its_run(parts: Parts) -> None:
 
 
 async def test_only_one_retry_is_made(parts: Parts) -> None:
-    first = await parts.ended()
-    retries = [opening(retry_of=first.run_id), opening(retry_of=first.run_id)]
+    first = await parts.finish_run()
+    retries = [make_run(retry_of=first.run_id), make_run(retry_of=first.run_id)]
     taken = await parts.journal.write(Batch(openings=retries))
     assert taken == {retries[1].run_id: KeyConflict(retries[0].run_id, None)}
-    third = opening(retry_of=first.run_id)
+    third = make_run(retry_of=first.run_id)
     taken = await parts.journal.write(Batch(openings=[third]))
     assert taken == {third.run_id: KeyConflict(retries[0].run_id, None)}
 
 
 async def test_a_retry_of_anothers_run_leaves_it_alone(parts: Parts) -> None:
-    mine = await parts.ended()
-    await parts.opened(owner=SOMEBODY_ELSE, retry_of=mine.run_id)
+    mine = await parts.finish_run()
+    await parts.create_run(owner=OTHER_OWNER, retry_of=mine.run_id)
     stored = await parts.runs.get(ME, mine.run_id)
     assert stored is not None
     assert stored.superseded_by is None
@@ -112,12 +112,12 @@ async def test_a_retry_of_anothers_run_leaves_it_alone(parts: Parts) -> None:
 
 
 async def test_what_belongs_to_a_deleted_run_is_left_out(parts: Parts) -> None:
-    there, gone = await parts.opened(), opening()
+    there, gone = await parts.create_run(), make_run()
     both = (there, gone)
     batch = Batch(
-        segments=[segment(run, 1, 2) for run in both],
-        answers=[agent_answer(run) for run in both],
-        endings=[ending(run) for run in both],
+        segments=[make_segment(run, 1, 2) for run in both],
+        answers=[make_agent_answer(run) for run in both],
+        endings=[make_run_end(run) for run in both],
     )
     await parts.journal.write(batch)
     assert len(await parts.runs.list_segments(ME, there.run_id)) == 1
@@ -126,9 +126,9 @@ async def test_what_belongs_to_a_deleted_run_is_left_out(parts: Parts) -> None:
 
 
 async def test_the_first_ending_stays(parts: Parts) -> None:
-    run = await parts.opened()
+    run = await parts.create_run()
     for state in ("interrupted", "completed"):
-        await parts.journal.write(Batch(endings=[ending(run, state=state)]))
+        await parts.journal.write(Batch(endings=[make_run_end(run, state=state)]))
     stored = await parts.runs.get(ME, run.run_id)
     assert stored is not None
     assert stored.state == "interrupted"
@@ -136,16 +136,20 @@ async def test_the_first_ending_stays(parts: Parts) -> None:
 
 async def test_what_comes_after_the_end_is_left_out(parts: Parts) -> None:
     """As from a process that was taken for dead and goes on."""
-    run = await parts.opened()
-    await parts.journal.write(Batch(segments=[segment(run, 1, 2)], endings=[ending(run)]))
-    await parts.journal.write(Batch(answers=[agent_answer(run)], segments=[segment(run, 3, 4)]))
+    run = await parts.create_run()
+    await parts.journal.write(
+        Batch(segments=[make_segment(run, 1, 2)], endings=[make_run_end(run)])
+    )
+    await parts.journal.write(
+        Batch(answers=[make_agent_answer(run)], segments=[make_segment(run, 3, 4)])
+    )
     assert [each.last_seq for each in await parts.runs.list_segments(ME, run.run_id)] == [2]
     assert await parts.runs.list_agent_answers(ME, run.run_id) == []
 
 
 async def test_an_ending_says_everything(parts: Parts) -> None:
-    run = await parts.opened()
-    told = ending(
+    run = await parts.create_run()
+    told = make_run_end(
         run,
         state="failed",
         answer="Half of",
@@ -166,16 +170,16 @@ async def test_an_ending_says_everything(parts: Parts) -> None:
 
 
 async def test_an_ending_under_another_owners_name_ends_nothing(parts: Parts) -> None:
-    run = await parts.opened()
-    await parts.journal.write(Batch(endings=[replace(ending(run), owner=SOMEBODY_ELSE)]))
+    run = await parts.create_run()
+    await parts.journal.write(Batch(endings=[replace(make_run_end(run), owner=OTHER_OWNER)]))
     stored = await parts.runs.get(ME, run.run_id)
     assert stored is not None
     assert stored.state == "running"
 
 
 async def test_a_dropped_retry_gives_its_run_back(parts: Parts) -> None:
-    first = await parts.ended()
-    retry = await parts.opened(retry_of=first.run_id, conversation=first.ask.conversation_id)
+    first = await parts.finish_run()
+    retry = await parts.create_run(retry_of=first.run_id, conversation=first.ask.conversation_id)
     await parts.journal.write(Batch(dropped=[retry.run_id]))
     stored = await parts.runs.get(ME, first.run_id)
     assert stored is not None

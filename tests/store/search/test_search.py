@@ -17,7 +17,7 @@ from service.store.records import NewRun
 from service.store.search.excerpt import MARK, UNMARK
 from service.store.search.search import LANGUAGES, Search
 from tests._support.runs.hostile_queries import HOSTILE
-from tests._support.runs.store_records import ME, SOMEBODY_ELSE, Parts, ending, opening
+from tests._support.runs.store_records import ME, OTHER_OWNER, Parts, make_run, make_run_end
 
 SPACE = ("What keeps satellites in orbit?", "Gravity pulls them; their speed keeps them falling.")
 CATS = ("Do cats dream?", "Cats dream of hunting, researchers said. A sleeping cat's paws run.")
@@ -36,11 +36,13 @@ def search(parts: Parts) -> Search:
 async def tell(parts: Parts, *exchanges: tuple[str, str], **fields: Any) -> list[NewRun]:
     """Store exchanges, the newest last."""
     openings = [
-        opening(question, run_id=f"run_{number:04}", **fields)
+        make_run(question, run_id=f"run_{number:04}", **fields)
         for number, (question, _) in enumerate(exchanges)
     ]
     answers = [answer for _, answer in exchanges]
-    endings = [ending(run, answer=answer) for run, answer in zip(openings, answers, strict=True)]
+    endings = [
+        make_run_end(run, answer=answer) for run, answer in zip(openings, answers, strict=True)
+    ]
     for run, end in zip(openings, endings, strict=True):
         await parts.journal.write(Batch(openings=[run], endings=[end]))
     return openings
@@ -173,7 +175,7 @@ async def test_pages_are_consecutive_and_have_the_total(parts: Parts, search: Se
 
 async def test_runs_of_another_owner_are_not_found(parts: Parts, search: Search) -> None:
     await tell(parts, *ALL)
-    for owner in (SOMEBODY_ELSE, "m", "me ", "ME", "me 0", "o", "", "*", '"', "o6d650"):
+    for owner in (OTHER_OWNER, "m", "me ", "ME", "me 0", "o", "", "*", '"', "o6d650"):
         assert await found(search, "gravity", owner=owner) == []
         assert await found(search, "gravity or me", owner=owner) == []
 
@@ -181,28 +183,32 @@ async def test_runs_of_another_owner_are_not_found(parts: Parts, search: Search)
 async def test_owners_may_have_any_name(parts: Parts, search: Search) -> None:
     names = ("me", "me 0", "0 me", 'a"b', "Ünïcode", "user:1", "running", "runs")
     for number, name in enumerate(names):
-        run = opening(f"Hello from number{number}.", owner=name)
-        await parts.journal.write(Batch(openings=[run], endings=[ending(run)]))
+        run = make_run(f"Hello from number{number}.", owner=name)
+        await parts.journal.write(Batch(openings=[run], endings=[make_run_end(run)]))
     for number, name in enumerate(names):
         assert await found(search, "hello", owner=name) == [f"Hello from number{number}."]
         assert await found(search, "hello", "simple", owner=name) == [f"Hello from number{number}."]
 
 
 async def test_a_run_is_found_only_after_it_has_ended(parts: Parts, search: Search) -> None:
-    run = await parts.opened("Is there life on Mars?")
+    run = await parts.create_run("Is there life on Mars?")
     assert await found(search, "mars") == []
-    await parts.journal.write(Batch(endings=[ending(run, answer="Nobody knows.", state="failed")]))
+    await parts.journal.write(
+        Batch(endings=[make_run_end(run, answer="Nobody knows.", state="failed")])
+    )
     assert await found(search, "mars nobody") == ["Is there life on Mars?"]
-    await parts.journal.write(Batch(endings=[ending(run, answer="Nobody knows.", state="failed")]))
+    await parts.journal.write(
+        Batch(endings=[make_run_end(run, answer="Nobody knows.", state="failed")])
+    )
     assert await found(search, "mars nobody") == ["Is there life on Mars?"]
 
 
 async def test_a_retried_run_is_no_longer_found(parts: Parts, search: Search) -> None:
     [first] = await tell(parts, ("Is there life on Mars?", "Some."))
-    again = replace(opening("Is there life on Mars?"), retry_of=first.run_id)
+    again = replace(make_run("Is there life on Mars?"), retry_of=first.run_id)
     await parts.journal.write(Batch(openings=[again]))
     assert await found(search, "mars") == []
-    await parts.journal.write(Batch(endings=[ending(again, answer="Plenty.")]))
+    await parts.journal.write(Batch(endings=[make_run_end(again, answer="Plenty.")]))
     assert await found(search, "plenty") == ["Is there life on Mars?"]
     assert await found(search, "some life", "simple") == []
 
@@ -217,9 +223,9 @@ async def test_a_deleted_conversation_is_no_longer_found(parts: Parts, search: S
 async def test_only_the_newest_thousand_are_ranked_and_counted(
     parts: Parts, search: Search
 ) -> None:
-    runs = [opening(f"Question {number}.", run_id=f"run_{number:04}") for number in range(1_050)]
+    runs = [make_run(f"Question {number}.", run_id=f"run_{number:04}") for number in range(1_050)]
     for some in (runs[:500], runs[500:]):
-        endings = [ending(run, answer="The usual.") for run in some]
+        endings = [make_run_end(run, answer="The usual.") for run in some]
         await parts.journal.write(Batch(openings=some, endings=endings))
     page = await search.find(ME, "usual")
     assert page.total == 1_000
@@ -234,8 +240,8 @@ async def test_old_runs_are_found_behind_many_newer_ones(
     parts: Parts, search: Search, gap: int
 ) -> None:
     for number in range(5):
-        run = opening(f"Needle {number}.")
-        await parts.journal.write(Batch(openings=[run], endings=[ending(run)]))
+        run = make_run(f"Needle {number}.")
+        await parts.journal.write(Batch(openings=[run], endings=[make_run_end(run)]))
         if parts.database.dialect == "postgresql":  # there, runs are searched block by block
             await parts.database.write(partial(_skip_numbers, (number + 1) * gap))
     assert len(await found(search, "needle")) == 5
@@ -349,7 +355,7 @@ async def test_writers_do_not_wait_for_a_search(parts: Parts, search: Search) ->
 
     reader = asyncio.create_task(parts.database.read(read))
     await reading.wait()
-    await parts.ended("Written meanwhile.", question="A new one")
+    await parts.finish_run("Written meanwhile.", question="A new one")
     assert await found(search, "meanwhile") == ["A new one"]
     written.set()
     assert await reader == 0

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from service.conversation import History
+
 Role = Literal["system", "user", "assistant", "tool"]
 
 CHARS_PER_TOKEN = 4  # the usual rule of thumb; only ever used for usage marked `estimated`
@@ -48,58 +50,53 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestOptions:
-    """What holds for one question beside its words; kept with the run.
+    """Options of one request, stored with its run.
 
-    `options` are request parameters by OpenAI's names, passed on to models as they are;
-    `instructions` are a system's message for this question alone; `echo` is what the face wants to
-    say of the run again. A run in the `background` goes on although nobody reads it.
-    `preceding` are turns of the caller's that lead up to the question; `follows` is the run of the
-    same conversation that it goes on from: what was asked beside that is not told.
+    `parameters` are OpenAI's request parameters, passed on to models unchanged; `instructions` are
+    a system message for this question alone; `echo` holds fields of the request that the API
+    returns with the answer. A run in the `background` continues without readers.
     """
 
-    options: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
     instructions: str = ""
     echo: Mapping[str, Any] = field(default_factory=dict)
     background: bool = False
-    preceding: tuple[Message, ...] = ()
-    follows: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
-    """What a face makes of a request: everything a run needs to know about it.
+    """A question with everything that its run needs to know.
 
-    `continues` says that the conversation may exist already: what was said in it comes first.
-    With `whole_context` all turns that the caller brought along are told, however many; with
-    `appends` they follow what is known, and are not another account of it.
-    A conversation that begins gets `title`, else one made of the question, and is listed as the
-    one of `user_id`, if there is one.
+    The last of `messages` is the question; `history` states how the earlier ones relate to the
+    stored conversation. A conversation that starts gets `title`, or one made of the question, and
+    is listed under `user_id` if there is one.
     """
 
     messages: tuple[Message, ...]
     message_id: str
-    conversation_id: str
+    history: History
     ensemble: str
     stream_agents: bool = False
     max_tokens: int | None = None
     timeout_s: float | None = None
     owner: str = "anonymous"
-    continues: bool = False
-    whole_context: bool = False
-    appends: bool = False
     title: str | None = None
     user_id: str | None = None
-    particulars: RequestOptions = RequestOptions()
+    options: RequestOptions = RequestOptions()
+
+    @property
+    def conversation_id(self) -> str:
+        return self.history.conversation_id
 
     @property
     def question(self) -> str:
         """The text of the last message."""
         return self.messages[-1].content
 
-    def without_option(self, name: str) -> RunRequest:
-        """Return the same question without one of its options."""
-        options = {key: each for key, each in self.particulars.options.items() if key != name}
-        return replace(self, particulars=replace(self.particulars, options=options))
+    def without_parameter(self, name: str) -> RunRequest:
+        """Return the same request without one of its parameters for models."""
+        parameters = {key: each for key, each in self.options.parameters.items() if key != name}
+        return replace(self, options=replace(self.options, parameters=parameters))
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,6 +162,6 @@ def _known(order: PreparedRun, workflow: Workflow) -> Run:
         trace_id=workflow.trace_id,
         created_at=opening.created_at,
         retry_of=opening.retry_of,
-        particulars=opening.ask.particulars,
+        options=opening.ask.options,
         log=RunLog(),
     )

@@ -7,13 +7,14 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from service.conversation import Branch
 from service.domain import AgentReport, RunRequest
 from service.ensembles.catalog import Catalog, Ensemble
 from service.errors import FieldError, RequestError
 from service.ids import new_id
 from service.llm.content_parts import accepts, part_types
 from service.messages import restore_question
-from service.runs.history.conversation import in_context
+from service.runs.history.conversation import apply_history
 from service.runs.launcher import PreparedRun
 from service.runs.settings import IdempotencyKey, Limits
 from service.store.records import NewKey, NewRun, StoredRun
@@ -46,19 +47,20 @@ class Intake:
         """
         ensemble = _ensemble(ask, catalog)
         exchanges, before = self._limits.exchanges, retried.id if retried else None
-        ask, brought = await in_context(ask, self._tables, exchanges, before)
+        context = await apply_history(ask, self._tables, exchanges, before)
         now = datetime.now(UTC)
         keyed_s = self._limits.idempotency_s if key else 0.0
         opening = NewRun(
             run_id=new_id("run"),
             worker_id=self._worker_id,
-            ask=ask,
+            ask=context.request,
             ensemble=ensemble.name,
             config_hash=ensemble.config_hash,
             config=_config(ensemble),
             trace_id=request.trace_id if (request := current_request()) else "",
             created_at=now,
-            initial_messages=brought,
+            initial_messages=context.initial_messages,
+            preceding=context.preceding,
             key=self._new_key(key, now) if key else None,
             retry_of=retried.id if retried else None,
         )
@@ -96,16 +98,15 @@ class Intake:
 def ask_of(run: StoredRun) -> RunRequest:
     """Return the question of a stored run, to be asked again."""
     return RunRequest(
-        messages=(restore_question(run.question, run.raw),),
+        messages=(*run.preceding, restore_question(run.question, run.raw)),
         message_id=run.message_id,
-        conversation_id=run.conversation_id,
+        history=Branch(run.conversation_id, run.follows),
         ensemble=run.ensemble,
         stream_agents=run.stream_agents,
         max_tokens=run.max_tokens,
         timeout_s=run.timeout_s,
         owner=run.owner,
-        continues=True,
-        particulars=run.particulars,
+        options=run.options,
     )
 
 
@@ -116,9 +117,9 @@ def _ensemble(ask: RunRequest, catalog: Catalog) -> Ensemble:
         fault = FieldError("ensemble", f"there is no such ensemble; there are: {there_are}")
         raise RequestError("unknown_ensemble", f"Ensemble: {fault.message}.", [fault])
     honours = STRATEGIES[ensemble.strategy].honours
-    for option in ask.particulars.options:
-        if honours is not None and option not in honours:
-            raise _cannot(option, f"ensemble {ensemble.name} makes one answer of several")
+    for parameter in ask.options.parameters:
+        if honours is not None and parameter not in honours:
+            raise _cannot(parameter, f"ensemble {ensemble.name} makes one answer of several")
     types = part_types(ask.messages)
     if types and not any(accepts(agent, types) for agent in ensemble.agents):
         raise _cannot("messages", f"no agent of {ensemble.name} takes {', '.join(sorted(types))}")

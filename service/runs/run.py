@@ -55,7 +55,7 @@ class Run:
     trace_id: str
     created_at: datetime
     retry_of: str | None = None
-    particulars: RequestOptions = field(default_factory=RequestOptions)
+    options: RequestOptions = field(default_factory=RequestOptions)
     log: RunLog
     readers: int = 0
 
@@ -165,7 +165,7 @@ class LiveRun(Run):
             self.ended.set_result(None)
 
     def _abandon_after(self, seconds: float) -> None:
-        if not self.particulars.background:
+        if not self.options.background:
             self._abandonment = self._loop.call_later(seconds, self.stop, ABANDONED)
 
     def _cancel_abandonment(self) -> None:

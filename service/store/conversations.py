@@ -19,7 +19,7 @@ from service.store.rows import (
     DEGRADATION_COLUMNS,
     degraded_by,
     missing_agents,
-    particulars,
+    read_preceding,
     tool_calls,
 )
 from service.store.schema import conversations, messages, runs
@@ -198,7 +198,7 @@ async def _read_turns(
 
 
 def _make_turns(row: Row[Any]) -> Iterator[ConversationTurn]:
-    for each in particulars(row.particulars).preceding:
+    for each in read_preceding(row.particulars):
         yield ConversationTurn(role=each.role, content=each.content, created_at=row.created_at)
     yield ConversationTurn(
         role=restore_question(row.question, row.whole).role,

@@ -48,6 +48,7 @@ class NewRun:
     trace_id: str
     created_at: datetime
     initial_messages: Sequence[Message] = ()
+    preceding: Sequence[Message] = ()
     key: NewKey | None = None
     retry_of: str | None = None
 
@@ -145,7 +146,9 @@ class StoredRun:
     last_seq: int
     events_expired: bool
     raw: str | None = None
-    particulars: RequestOptions = field(default_factory=RequestOptions)
+    options: RequestOptions = field(default_factory=RequestOptions)
+    preceding: Sequence[Message] = ()
+    follows: str = ""
     tool_calls: Sequence[ToolCall] = ()
     missing: Sequence[MissingAgent] = ()
     degraded_by: Sequence[DegradedBy] = ()

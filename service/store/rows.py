@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Row
 
+from service.conversation import Branch
 from service.domain import (
     AgentReport,
     DegradedBy,
@@ -43,7 +44,6 @@ RUN_COLUMNS = (
     *DEGRADATION_COLUMNS,
 )
 ANSWER_COLUMNS = tuple(agent_answers.columns)
-_NONE = RequestOptions()
 _REPORT = tuple(field.name for field in fields(AgentReport))
 
 
@@ -54,7 +54,7 @@ def stored_run(row: Row[Any]) -> StoredRun:
         **{name: getattr(row, name) for name in _PLAIN},
         usage=usage,
         raw=row.whole,
-        particulars=particulars(row.particulars),
+        **_read_particulars(row.particulars),
         tool_calls=tool_calls(row.tool_calls),
         missing=missing_agents(row),
         degraded_by=degraded_by(row),
@@ -87,7 +87,7 @@ class _StoredMessage(msgspec.Struct):
     whole: str | None = None  # `Message.raw`
 
 
-class _StoredOptions(msgspec.Struct):
+class _Particulars(msgspec.Struct):
     """JSON of the column `particulars`. Its keys are stored data and keep their names."""
 
     options: dict[str, Any] = {}
@@ -98,34 +98,46 @@ class _StoredOptions(msgspec.Struct):
     follows: str = ""
 
 
-def particulars(column: str | None) -> RequestOptions:
-    """Return the options of the request that a row stores."""
-    if not column:
-        return _NONE
-    stored = msgspec.json.decode(column, type=_StoredOptions)
-    return RequestOptions(
-        options=stored.options,
+_NO_PARTICULARS = _Particulars()
+
+
+def read_preceding(column: str | None) -> Sequence[Message]:
+    """Return the messages between the earlier turns and the question of a row."""
+    return _messages(_decode_particulars(column))
+
+
+def _read_particulars(column: str | None) -> dict[str, Any]:
+    """Return the fields of StoredRun that the column `particulars` holds."""
+    stored = _decode_particulars(column)
+    options = RequestOptions(
+        parameters=stored.options,
         instructions=stored.instructions,
         echo=stored.echo,
         background=stored.background,
-        preceding=tuple(Message(each.role, each.content, each.whole) for each in stored.preceding),
-        follows=stored.follows,
     )
+    return {"options": options, "preceding": _messages(stored), "follows": stored.follows}
 
 
-def _options_json(options: RequestOptions) -> str | None:
-    if options == _NONE:
-        return None
-    preceding = (_StoredMessage(each.role, each.content, each.raw) for each in options.preceding)
-    stored = _StoredOptions(
-        options=dict(options.options),
+def _decode_particulars(column: str | None) -> _Particulars:
+    return msgspec.json.decode(column, type=_Particulars) if column else _NO_PARTICULARS
+
+
+def _messages(stored: _Particulars) -> Sequence[Message]:
+    return tuple(Message(each.role, each.content, each.whole) for each in stored.preceding)
+
+
+def _encode_particulars(opening: NewRun) -> str | None:
+    options, history = opening.ask.options, opening.ask.history
+    preceding = (_StoredMessage(each.role, each.content, each.raw) for each in opening.preceding)
+    stored = _Particulars(
+        options=dict(options.parameters),
         instructions=options.instructions,
         echo=dict(options.echo),
         background=options.background,
         preceding=tuple(preceding),
-        follows=options.follows,
+        follows=history.after if isinstance(history, Branch) else "",
     )
-    return _json(stored)
+    return None if stored == _NO_PARTICULARS else _json(stored)
 
 
 def _json(value: Any) -> str:
@@ -147,7 +159,7 @@ def run_row(opening: NewRun) -> Mapping[str, Any]:
         "state": "running",
         "question": ask.question,
         "whole": encode_question(ask.messages[-1]),
-        "particulars": _options_json(ask.particulars),
+        "particulars": _encode_particulars(opening),
         "answer": "",
         "ensemble": opening.ensemble,
         "config_hash": opening.config_hash,

@@ -165,7 +165,7 @@ runs = Table(
     Column("events_expire_at", UTCTime),
     Column("events_expired", Boolean, nullable=False),
     Column("whole", CleanText),  # of the question: `Message.raw`
-    Column("particulars", CleanText),  # `RequestOptions` as JSON; NULL for the defaults
+    Column("particulars", CleanText),  # JSON, see `rows._Particulars`; NULL for the defaults
     Column("tool_calls", CleanText),  # of the answer: a JSON array of `ToolCall`
     ForeignKeyConstraint(
         ["owner", "conversation_id"],

@@ -213,7 +213,7 @@ class AgentCall:
             stream=agent.stream,
             watched=self._on_piece is not None,
             extra_body=agent.extra_body,
-            options=self._request.particulars.options,
+            options=self._request.options.parameters,
             first_token_timeout_s=agent.first_token_timeout_s,
             idle_timeout_s=agent.idle_timeout_s,
             timeout_s=max(0.0, self._deadline - self._loop.time()),

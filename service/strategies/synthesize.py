@@ -21,7 +21,7 @@ async def synthesize(request: RunRequest, kit: Kit, emit: Emit) -> Answer:
     """
     combiner = kit.ensemble.combiner
     assert combiner is not None  # noqa: S101  (check() below)
-    answers, missing = await ask_all(request.without_option("stop"), kit, emit)
+    answers, missing = await ask_all(request.without_parameter("stop"), kit, emit)
     await emit(CombineStarted(combiner.name, tuple(each.agent.name for each in answers)))
 
     async def forward(piece: str | ToolCall) -> None:
@@ -40,7 +40,7 @@ async def synthesize(request: RunRequest, kit: Kit, emit: Emit) -> Answer:
         answered_by = best.agent.name
         kit.workflow.record_step_down(combiner.name, error.code)
         await emit(AgentFailed(combiner.name, error.code, error.message, call.report()))
-        await forward(_cut_at_stop(best.text, request.particulars.options.get("stop")))
+        await forward(_cut_at_stop(best.text, request.options.parameters.get("stop")))
     return Answer(
         source=combiner.name,
         answered_by=answered_by,

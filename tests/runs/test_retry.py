@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from service.conversation import Continue
 from service.domain import Message
 from service.errors import RequestError
 from service.events import AgentFinished, RunFinished
@@ -83,8 +84,8 @@ async def test_an_agent_that_failed_is_asked_anew() -> None:
 async def test_it_is_asked_with_what_was_said_before_it() -> None:
     async with service(HALF, timeout_s=40) as one, service(WHOLE, beside=one) as other:
         await other.finish(saying("First?"))
-        second = await one.finish(saying("Second?", continues=True))
-        await other.finish(saying("Third?", continues=True))
+        second = await one.finish(saying("Second?", history=Continue("conv_1")))
+        await other.finish(saying("Third?", history=Continue("conv_1")))
         await _retried(other, second)
         asked = [each["messages"] for each in other.server.asked if each["model"] == model("b")]
     contents = [message["content"] for message in asked[-1]]
@@ -95,7 +96,7 @@ async def test_it_is_asked_with_what_was_said_before_it() -> None:
 
 async def test_it_is_asked_with_the_turns_that_were_brought() -> None:
     brought = (Message("user", "Q1"), Message("assistant", "A1"))
-    ask = an_ask(messages=(*brought, Message("user", "Q2")), continues=True)
+    ask = an_ask(messages=(*brought, Message("user", "Q2")), history=Continue("conv_1"))
     async with service(HALF, timeout_s=40) as one, service(WHOLE, beside=one) as other:
         await _retried(other, await one.finish(ask))
         asked = next(each for each in other.server.asked if each["model"] == model("b"))

@@ -38,7 +38,7 @@ async def test_what_was_said_before_a_failure_stays_said() -> None:
 async def test_tool_calls_are_the_answer_and_come_as_they_are_told() -> None:
     tools = [{"type": "function", "function": {"name": "weather"}}]
     options: dict[str, Any] = {"tools": tools, "temperature": 0.5}
-    ask = an_ask(particulars=RequestOptions(options=options))
+    ask = an_ask(options=RequestOptions(parameters=options))
     told = await play({"a": {"model": model(tool_calls=2, tokens=12)}}, None, ask=ask)
     (asked,) = told.server.asked
     assert options.items() <= asked.items()

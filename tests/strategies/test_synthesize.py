@@ -407,7 +407,7 @@ async def test_cancelling_a_run_cancels_every_call_and_counts_what_was_done() ->
 
 
 def _with(**options: Any) -> RunRequest:
-    return an_ask(particulars=RequestOptions(options=options))
+    return an_ask(options=RequestOptions(parameters=options))
 
 
 async def test_only_the_combiner_is_told_where_to_stop() -> None:

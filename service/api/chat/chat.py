@@ -20,6 +20,7 @@ from service.api.http.principal import Principal, current_principal
 from service.api.http.query import ChoiceParam
 from service.api.http.sse import Encode
 from service.api.openapi.operation import EVENTS, IDEMPOTENCY_KEY, Operation, ResponseSpec, Tag
+from service.conversation import continue_or_start
 from service.domain import Message, RunRequest
 from service.errors import RequestError
 from service.events import AnswerDelta, Event, RunFailed, RunFinished
@@ -61,11 +62,10 @@ class ChatRequest(Body):
         return RunRequest(
             messages=tuple(Message(turn.role, turn.content) for turn in self.messages),
             message_id=new_id("msg"),
-            conversation_id=self.conversation_id or new_id("conv"),
+            history=continue_or_start(self.conversation_id),
             ensemble=self.ensemble or "",
             max_tokens=self.max_tokens,
             owner=principal.owner,
-            continues=self.conversation_id is not None,
         )
 
 

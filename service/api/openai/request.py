@@ -15,6 +15,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from service.api.http.body import Body, Identifier, Said, Tokens
 from service.api.http.principal import Principal
 from service.api.openai.tools import Open, ResponseFormat, Tool, ToolCalled, ToolChoice
+from service.conversation import Continue, Given
 from service.domain import Message, RequestOptions, RunRequest
 from service.ids import new_id
 from service.messages import parse_chat_message
@@ -172,22 +173,23 @@ class CompletionRequest(Body):
         return RunRequest(
             messages=self.turns,
             message_id=new_id("msg"),
-            conversation_id=self.conversation_id or new_id("conv"),
+            history=self._history(),
             ensemble=self.model,
             max_tokens=self.max_completion_tokens or self.max_tokens,
             owner=principal.owner,
-            continues=self.conversation_id is not None,
-            whole_context=True,
-            particulars=RequestOptions(options=self._options()),
+            options=RequestOptions(parameters=self._parameters()),
         )
 
-    def _options(self) -> dict[str, Any]:
-        given = self.model_dump(mode="json", include=_OPTIONS, exclude_unset=True)
+    def _history(self) -> Continue | Given:
+        return Continue(name, is_complete=True) if (name := self.conversation_id) else Given()
+
+    def _parameters(self) -> dict[str, Any]:
+        given = self.model_dump(mode="json", include=_PARAMETERS, exclude_unset=True)
         neutral: Sequence[Any] = (None, [], {}, {"type": "text"})
         return {name: value for name, value in given.items() if value not in neutral}
 
 
-_OPTIONS = {
+_PARAMETERS = {
     "temperature", "top_p", "seed", "stop", "presence_penalty", "frequency_penalty", "logit_bias",
     "response_format", "tools", "tool_choice", "parallel_tool_calls", "reasoning_effort",
     "verbosity",

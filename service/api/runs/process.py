@@ -29,8 +29,8 @@ from service.api.openapi.operation import (
 )
 from service.api.runs.event_json import RunEvent, encoder
 from service.api.runs.runs import NOTHING_MORE, reattach
+from service.conversation import continue_or_start
 from service.domain import Message, RunRequest
-from service.ids import new_id
 
 
 class ProcessRequest(Body):
@@ -49,13 +49,12 @@ class ProcessRequest(Body):
         return RunRequest(
             messages=(Message("user", self.message),),
             message_id=self.message_id,
-            conversation_id=self.conversation_id or new_id("conv"),
+            history=continue_or_start(self.conversation_id),
             ensemble=self.ensemble or "",
             stream_agents=self.stream_agents,
             max_tokens=self.max_tokens,
             timeout_s=self.timeout_s,
             owner=principal.owner,
-            continues=self.conversation_id is not None,
         )
 
 

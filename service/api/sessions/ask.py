@@ -27,6 +27,7 @@ from service.api.http.principal import Principal, current_principal
 from service.api.http.sse import Encode
 from service.api.openapi.operation import EVENTS, IDEMPOTENCY_KEY, Operation, ResponseSpec, Tag
 from service.api.sessions.sessions import Name, SessionIds, session_ids, user_of
+from service.conversation import continue_or_start
 from service.domain import Message, RunRequest
 from service.events import AnswerDelta, Event, RunFailed, RunFinished, RunStarted
 from service.ids import new_id
@@ -50,11 +51,10 @@ class ConversationRequest(Body):
         return RunRequest(
             messages=(Message("user", self.message),),
             message_id=new_id("msg"),
-            conversation_id=self.session_id or new_id("conv"),
+            history=continue_or_start(self.session_id),
             ensemble=self.ensemble or "",
             max_tokens=self.max_tokens,
             owner=principal.owner,
-            continues=self.session_id is not None,
             title=self.session_name,
             user_id=self.user_id,
         )

@@ -24,6 +24,7 @@ from service.api.openapi.operation import (
     ResponseSpec,
     Tag,
 )
+from service.conversation import continue_or_start
 from service.domain import Message, RunRequest
 from service.events import AnswerDelta, Event, RunFailed
 from service.ids import new_id
@@ -43,11 +44,10 @@ class StreamRequest(Body):
         return RunRequest(
             messages=(Message("user", self.prompt),),
             message_id=new_id("msg"),
-            conversation_id=self.conversation_id or new_id("conv"),
+            history=continue_or_start(self.conversation_id),
             ensemble=self.ensemble or "",
             max_tokens=self.max_tokens,
             owner=principal.owner,
-            continues=self.conversation_id is not None,
         )
 
 

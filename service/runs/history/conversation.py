@@ -1,11 +1,16 @@
-"""What was said before in a conversation, as the models are to see it."""
+"""The history of a question: the messages that its models receive before it.
+
+Applies the `History` that an API chose for a request to the stored conversation. Knows turns and
+exchanges; how many fit into a model's window is decided in `service.llm.tokens.window`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import takewhile
 
+from service.conversation import Branch, Continue, NewConversation
 from service.domain import Message, RunRequest
 from service.errors import FieldError, RequestError
 from service.messages import build_answer, drop_unmatched_calls, restore_question
@@ -13,86 +18,120 @@ from service.store.records import StoredRun
 from service.store.runs import RunStore
 
 
-async def in_context(
-    ask: RunRequest, tables: RunStore, exchanges: int, before: str | None = None
-) -> tuple[RunRequest, Sequence[Message]]:
-    """Return `ask` with the last `exchanges` of its conversation in front of the question.
+@dataclass(frozen=True, slots=True)
+class Context:
+    """A request with all messages that its models receive, and those of them to store.
 
-    Also returns the turns that the caller brought along and that are to be kept: those of a
-    conversation that is not known yet. `before` leaves out that run and those after it. Raises
-    RequestError 400 when a tool's result and its call do not belong together.
+    `initial_messages` are stored with a conversation that starts, `preceding` with the run.
     """
-    *brought, question = ask.messages
-    if ask.continues:
-        runs = await _answered(ask, tables, exchanges, before)
-        stored = await tables.list_initial_messages(ask.owner, ask.conversation_id)
-        if runs or stored:
-            if ask.appends:
-                ask, brought = _led_up_to(ask, brought), []
-            elif question.role == "tool":  # the results of one round come together
-                ask = _led_up_to(ask, _last_results(brought))
-            told = lineage(runs, ask.particulars.follows)
-            known = last_exchanges([*stored, *turns_of(told)], exchanges)
-            return _asked(_keeping_instructions(ask, brought), known, question), []
-    earlier = brought if ask.whole_context else last_exchanges(brought, exchanges)
-    return _asked(ask, earlier, question, earlier), brought
+
+    request: RunRequest
+    initial_messages: Sequence[Message] = ()
+    preceding: Sequence[Message] = ()
 
 
-def lineage(runs: Sequence[StoredRun], last: str) -> Sequence[StoredRun]:
-    """Return those of a conversation's runs that led to the run `last`, it included.
+async def apply_history(
+    request: RunRequest, store: RunStore, exchanges: int, before: str | None = None
+) -> Context:
+    """Return `request` with its history: of stored turns the last `exchanges`.
 
-    Of questions that go on from one answer side by side, each knows nothing of the others. All
-    when `last` is empty. `runs` are oldest first.
+    `before` leaves out that run and later ones. Raises RequestError 400 for a tool call without
+    its result or a result without its call, and StorageUnavailable.
     """
-    kept: list[StoredRun] = []
+    *given, question = request.messages
+    history = request.history
+    if isinstance(history, Continue | Branch):
+        stored = await _stored_turns(request, store, exchanges, before)
+        if stored is not None:
+            return _continue(request, stored)
+    is_limited = isinstance(history, NewConversation) or (
+        isinstance(history, Continue) and not history.is_complete
+    )
+    earlier = last_exchanges(given, exchanges) if is_limited else given
+    required = (*earlier, question)
+    request = _with_messages(request, earlier, (question,), required)
+    return Context(request, initial_messages=given)
+
+
+def _continue(request: RunRequest, stored: Sequence[Message]) -> Context:
+    *given, question = request.messages
+    if isinstance(request.history, Branch):
+        preceding: Sequence[Message] = given
+    else:
+        preceding = _last_results(given) if question.role == "tool" else ()
+        request = _add_instructions(request, given)
+    latest = (*preceding, question)
+    return Context(_with_messages(request, stored, latest, latest), preceding=tuple(preceding))
+
+
+def select_lineage(runs: Sequence[StoredRun], last: str) -> Sequence[StoredRun]:
+    """Return those of a conversation's runs that led to the run `last`, which is included.
+
+    Questions that branch from the same answer are not part of each other's history. All runs when
+    `last` is empty. `runs` are ordered from the oldest.
+    """
+    selected: list[StoredRun] = []
     for run in reversed(runs):
-        if not last or run.id <= last:  # one without an answer is not among them
-            kept.append(run)
-            last = run.particulars.follows
-    return kept[::-1]
+        if not last or run.id <= last:  # `last` is not among them if it has no answer
+            selected.append(run)
+            last = run.follows
+    return selected[::-1]
 
 
-async def _answered(
-    ask: RunRequest, tables: RunStore, exchanges: int, before: str | None
+async def _stored_turns(
+    request: RunRequest, store: RunStore, exchanges: int, before: str | None
+) -> Sequence[Message] | None:
+    """Return the stored turns of the last exchanges; None when nothing is stored."""
+    runs = await _list_runs(request, store, exchanges, before)
+    initial = await store.list_initial_messages(request.owner, request.conversation_id)
+    if not (runs or initial):
+        return None
+    after = request.history.after if isinstance(request.history, Branch) else ""
+    return last_exchanges([*initial, *list_turns(select_lineage(runs, after))], exchanges)
+
+
+async def _list_runs(
+    request: RunRequest, store: RunStore, exchanges: int, before: str | None
 ) -> Sequence[StoredRun]:
-    """Return the runs of the last exchanges: with a tool's result, what it was called for too."""
+    """Return the runs of the last exchanges, each tool result with the run that called for it."""
     limit = exchanges
     while True:
-        runs = await tables.list_exchanges(ask.owner, ask.conversation_id, limit, before)
+        runs = await store.list_exchanges(request.owner, request.conversation_id, limit, before)
         if len(runs) < limit or not runs or _question(runs[0]).role != "tool":
             return runs
         limit *= 2
 
 
 def _last_results(messages: Sequence[Message]) -> Sequence[Message]:
-    return [*takewhile(lambda it: it.role == "tool", reversed(messages))][::-1]
+    return [*takewhile(lambda each: each.role == "tool", reversed(messages))][::-1]
 
 
-def _led_up_to(ask: RunRequest, turns: Sequence[Message]) -> RunRequest:
-    return replace(ask, particulars=replace(ask.particulars, preceding=tuple(turns)))
+def _add_instructions(request: RunRequest, given: Iterable[Message]) -> RunRequest:
+    """Return `request` with the system messages of `given` as instructions."""
+    texts = [each.content for each in given if each.role == "system"]
+    if not texts:
+        return request
+    instructions = "\n\n".join(filter(None, [request.options.instructions, *texts]))
+    return replace(request, options=replace(request.options, instructions=instructions))
 
 
-def _keeping_instructions(ask: RunRequest, brought: Iterable[Message]) -> RunRequest:
-    """Return `ask` with what the caller told the models, though its other turns are known."""
-    told = [each.content for each in brought if each.role == "system"]
-    if not told:
-        return ask
-    instructions = "\n\n".join(filter(None, [ask.particulars.instructions, *told]))
-    return replace(ask, particulars=replace(ask.particulars, instructions=instructions))
-
-
-def _asked(
-    ask: RunRequest, earlier: Sequence[Message], question: Message, brought: Sequence[Message] = ()
+def _with_messages(
+    request: RunRequest,
+    earlier: Sequence[Message],
+    latest: Sequence[Message],
+    required: Sequence[Message],
 ) -> RunRequest:
-    """Return `ask` with `earlier` turns, of which the caller has said `brought` just now."""
-    told = Message("system", ask.particulars.instructions)
-    first = [told] if told.content and told not in earlier else []
-    said = (*ask.particulars.preceding, question)
-    messages = _matched((*first, *earlier, *said), (*brought, *said))
-    return replace(ask, messages=tuple(messages))
+    """Return `request` with its instructions, `earlier` turns and the `latest` as messages.
+
+    `required` are those of the request itself, none of which may be dropped.
+    """
+    instructions = Message("system", request.options.instructions)
+    is_new = instructions.content and instructions not in earlier
+    messages = (*([instructions] if is_new else []), *earlier, *latest)
+    return replace(request, messages=tuple(_match_calls(messages, required)))
 
 
-def _matched(messages: Sequence[Message], required: Sequence[Message]) -> Sequence[Message]:
+def _match_calls(messages: Sequence[Message], required: Sequence[Message]) -> Sequence[Message]:
     try:
         return drop_unmatched_calls(messages, required)
     except ValueError as error:
@@ -102,7 +141,7 @@ def _matched(messages: Sequence[Message], required: Sequence[Message]) -> Sequen
 
 
 def last_exchanges(messages: Sequence[Message], count: int) -> Sequence[Message]:
-    """Return the last `count` questions with their answers, and any instructions of the system."""
+    """Return the last `count` questions with their answers, and all messages of the system."""
     questions = [n for n, message in enumerate(messages) if message.role == "user"]
     if len(questions) <= count:
         return messages
@@ -111,12 +150,12 @@ def last_exchanges(messages: Sequence[Message], count: int) -> Sequence[Message]
     return [*system, *messages[start:]]
 
 
-def turns_of(runs: Sequence[StoredRun]) -> list[Message]:
-    """Return what was said in `runs`, the questions with what led up to them."""
+def list_turns(runs: Sequence[StoredRun]) -> list[Message]:
+    """Return the turns of `runs`: the messages that precede each question, it, and its answer."""
     turns: list[Message] = []
     for run in runs:
         answer = build_answer(run.answer, run.tool_calls)
-        turns += [*run.particulars.preceding, _question(run), answer]
+        turns += [*run.preceding, _question(run), answer]
     return turns
 
 

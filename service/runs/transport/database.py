@@ -135,7 +135,7 @@ def make_run(stored: StoredRun, events: Sequence[Event]) -> Run:
         trace_id=stored.trace_id,
         created_at=stored.created_at,
         retry_of=stored.retry_of,
-        particulars=stored.particulars,
+        options=stored.options,
         log=RunLog(events),
     )
 

@@ -19,6 +19,7 @@ from typing import Any, ParamSpec, TypeVarTuple
 import httpx
 
 from service.coalescing import CoalescingWindow
+from service.conversation import NewConversation
 from service.domain import Message, RunRequest, ToolCall
 from service.ensembles.catalog import Agent, AgentDefaults, Catalog, parse_ensembles
 from service.events import AnswerDelta, Event
@@ -263,7 +264,7 @@ def an_ask(**changes: Any) -> RunRequest:
     fields: dict[str, Any] = {
         "messages": (Message("user", "Why is the sky blue?"),),
         "message_id": "message_1",
-        "conversation_id": "conv_1",
+        "history": NewConversation("conv_1"),
         "ensemble": "",
     }
     return RunRequest(**{**fields, **changes})

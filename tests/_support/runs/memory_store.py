@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from service.conversation import Branch
 from service.domain import Message, Usage
 from service.errors import StorageUnavailable
 from service.settings import Settings
@@ -347,7 +348,9 @@ def _open(tables: Tables, opening: NewRun) -> None:
     values: dict[str, Any] = {name: row.get(name) for name in _OF_A_RUN} | {
         "usage": Usage(),
         "raw": row["whole"],
-        "particulars": ask.particulars,
+        "options": ask.options,
+        "preceding": opening.preceding,
+        "follows": ask.history.after if isinstance(ask.history, Branch) else "",
         "tool_calls": (),
         "missing": (),
         "degraded_by": (),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from service.conversation import NewConversation
 from service.domain import AgentReport, Message, RunRequest, Usage
 from service.ids import new_id
 from service.store.database import Database
@@ -57,7 +58,7 @@ def make_run(
     ask = RunRequest(
         messages=(Message("user", question),),
         message_id="message",
-        conversation_id=conversation or new_id("conv"),
+        history=NewConversation(conversation or new_id("conv")),
         ensemble="fanout",
         owner=owner,
     )

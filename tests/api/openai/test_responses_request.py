@@ -10,6 +10,7 @@ import pytest
 from service.api.http.body import fitted
 from service.api.http.principal import ANONYMOUS
 from service.api.openai.responses.request import ResponseRequest
+from service.conversation import Given
 from service.domain import Message, RunRequest
 from service.errors import RequestError
 
@@ -21,7 +22,8 @@ HI = {"role": "user", "content": "Hi"}
 
 def ask(**fields: Any) -> RunRequest:
     body = {"model": "fanout", "input": "Why?", **fields}
-    return fitted(ResponseRequest, json.dumps(body)).to_request(ANONYMOUS)
+    parsed = fitted(ResponseRequest, json.dumps(body))
+    return parsed.to_request(ANONYMOUS, Given(), parsed.turns)
 
 
 def said(*items: Any) -> list[Any]:
@@ -33,7 +35,7 @@ def said(*items: Any) -> list[Any]:
 def test_a_text_is_the_users_question() -> None:
     asked = ask()
     assert asked.messages == (Message("user", "Why?"),)
-    assert (asked.ensemble, asked.continues, asked.appends) == ("fanout", False, True)
+    assert asked.ensemble == "fanout"
 
 
 def test_messages_are_turns_with_and_without_their_type() -> None:
@@ -98,7 +100,7 @@ def test_what_is_asked_of_models_has_the_names_of_chat_completions() -> None:
         parallel_tool_calls=False,
         text={"format": schema, "verbosity": "low"},
         reasoning={"effort": "high", "summary": "auto"},
-    ).particulars.options
+    ).options.parameters
     function = {key: each for key, each in TOOL.items() if key != "type"}
     assert options == {
         "temperature": 0.5,
@@ -117,21 +119,21 @@ def test_what_is_asked_of_models_has_the_names_of_chat_completions() -> None:
 def test_what_asks_for_nothing_is_not_passed_on() -> None:
     neutral = {"tools": [], "tool_choice": "auto", "parallel_tool_calls": True, "store": False}
     text = {"format": {"type": "text"}}
-    assert ask(**neutral, text=text, include=[], top_logprobs=0).particulars.options == {}
+    assert ask(**neutral, text=text, include=[], top_logprobs=0).options.parameters == {}
 
 
 @pytest.mark.parametrize("conversation", ["conv-1", {"id": "conv-1"}])
-def test_a_conversation_is_gone_on_with(conversation: Any) -> None:
-    asked = ask(conversation=conversation)
-    assert (asked.conversation_id, asked.continues) == ("conv-1", True)
+def test_a_conversation_is_named_by_its_id_or_as_an_object(conversation: Any) -> None:
+    body = {"model": "fanout", "input": "Why?", "conversation": conversation}
+    assert fitted(ResponseRequest, json.dumps(body)).conversation_id == "conv-1"
 
 
 def test_instructions_and_the_background_are_of_this_question() -> None:
     asked = ask(instructions="Be brief.", background=True, max_output_tokens=5)
-    assert asked.particulars.instructions == "Be brief."
-    assert asked.particulars.background
+    assert asked.options.instructions == "Be brief."
+    assert asked.options.background
     assert asked.max_tokens == 5
-    assert asked.particulars.echo == {"max_output_tokens": 5}
+    assert asked.options.echo == {"max_output_tokens": 5}
 
 
 @pytest.mark.parametrize(

@@ -221,7 +221,7 @@ def test_it_says_what_the_request_said() -> None:
     run = run_of(*said("Be"), *finished())
     tool = {"type": "function", "name": "f", "parameters": {}, "strict": True}
     echo = {"metadata": {"a": "b"}, "tools": [tool], "reasoning": {"effort": "low"}, "top_p": 0.5}
-    run.particulars = RequestOptions(echo=echo, instructions="Be brief.", background=True)
+    run.options = RequestOptions(echo=echo, instructions="Be brief.", background=True)
     shown = response_object(run)
     assert shown["metadata"] == {"a": "b"}
     assert shown["tools"] == [{**tool, "description": None}]

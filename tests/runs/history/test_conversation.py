@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from service.conversation import Branch, Continue, Given, History
 from service.domain import Message, RequestOptions, RunRequest
 from service.events import RunFinished
 from service.runs.history.conversation import last_exchanges
@@ -12,6 +13,8 @@ from tests._support.runs.service import Service, ended, saying, service
 
 SOLO: dict[str, Any] = {"agents": {"a": {"model": model("a")}}, "combiner": None}
 SYSTEM = Message("system", "Be brief.")
+CONTINUE = Continue("conv_1")
+ADD = Branch("conv_1")
 EARLIER = (Message("user", "Q1"), Message("assistant", "A1"))
 
 
@@ -20,8 +23,11 @@ def _told(of: Service) -> list[tuple[str, str]]:
     return [(each["role"], each["content"]) for each in of.server.asked[-1]["messages"]]
 
 
-def _next(question: str, *brought: Message, **changes: Any) -> RunRequest:
-    return an_ask(messages=(*brought, Message("user", question)), continues=True, **changes)
+def _next(
+    question: str, *given: Message, history: History = CONTINUE, **changes: Any
+) -> RunRequest:
+    """Return a request with earlier messages `given`, which continues the conversation."""
+    return an_ask(messages=(*given, Message("user", question)), history=history, **changes)
 
 
 async def _said(of: Service, question: str) -> list[tuple[str, str]]:
@@ -169,7 +175,7 @@ async def test_turns_that_are_added_follow_what_is_known_and_are_kept() -> None:
     async with service(**SOLO) as it:
         first = await _said(it, "First?")
         added = Message("user", "By the way:")
-        await it.finish(_next("Second?", added, appends=True))
+        await it.finish(_next("Second?", added, history=ADD))
         told = [*first, ("user", "By the way:"), ("user", "Second?")]
         assert _told(it) == told
         await it.finish(_next("Third?"))
@@ -178,7 +184,7 @@ async def test_turns_that_are_added_follow_what_is_known_and_are_kept() -> None:
 
 async def test_turns_are_added_to_a_conversation_that_begins_with_them() -> None:
     async with service(**SOLO) as it:
-        await it.finish(_next("Second?", *EARLIER, appends=True))
+        await it.finish(_next("Second?", *EARLIER, history=ADD))
         assert _told(it) == [("user", "Q1"), ("assistant", "A1"), ("user", "Second?")]
         assert await it.memory.runs.list_initial_messages("anonymous", "conv_1") == list(EARLIER)
 
@@ -186,11 +192,10 @@ async def test_turns_are_added_to_a_conversation_that_begins_with_them() -> None
 async def test_questions_that_go_on_from_one_answer_know_nothing_of_each_other() -> None:
     async with service(**SOLO) as it:
         first = await it.finish(_next("First?"))
-        goes_on = RequestOptions(follows=first.id)
-        left = await it.finish(_next("Left?", particulars=goes_on))
-        await it.finish(_next("Right?", particulars=goes_on))
+        left = await it.finish(_next("Left?", history=Branch("conv_1", first.id)))
+        await it.finish(_next("Right?", history=Branch("conv_1", first.id)))
         assert [text for role, text in _told(it) if role == "user"] == ["First?", "Right?"]
-        await it.finish(_next("Left again?", particulars=RequestOptions(follows=left.id)))
+        await it.finish(_next("Left again?", history=Branch("conv_1", left.id)))
         asked = [text for role, text in _told(it) if role == "user"]
         assert asked == ["First?", "Left?", "Left again?"]
 
@@ -200,8 +205,7 @@ async def test_questions_that_go_on_from_one_answer_know_nothing_of_each_other()
 
 async def test_all_that_a_caller_brings_is_told_when_it_says_so() -> None:
     async with service(**SOLO, limits={"exchanges": 1}) as of:
-        ask = an_ask(messages=(*_exchanges(3), Message("user", "Q4")), whole_context=True)
-        await of.finish(ask)
+        await of.finish(_next("Q4", *_exchanges(3), history=Given()))
         assert len(_told(of)) == 7
 
 
@@ -212,7 +216,7 @@ async def test_instructions_come_first_and_hold_for_one_question() -> None:
             ("user", "Q1"),
             ("assistant", (await of.stored(await of.finish(_next("Q1")))).answer),
         ]
-        await of.finish(_next("Q2", particulars=told))
+        await of.finish(_next("Q2", options=told))
         assert _told(of) == [("system", "Be brief."), *said, ("user", "Q2")]
         await of.finish(_next("Q3"))
         assert ("system", "Be brief.") not in _told(of)
@@ -232,7 +236,7 @@ async def test_what_the_system_says_to_a_known_conversation_is_told_once() -> No
 
 async def test_a_run_in_the_background_goes_on_unread() -> None:
     async with service(**SOLO, limits={"detach_grace_s": 0.0}) as of:
-        run = await of.start(an_ask(particulars=RequestOptions(background=True)))
+        run = await of.start(an_ask(options=RequestOptions(background=True)))
         with of.runs.reading(run):
             pass
         assert isinstance(await ended(run), RunFinished)

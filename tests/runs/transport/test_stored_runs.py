@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from service.conversation import NewConversation
 from service.runs.journal.codec import encode_events
 from service.runs.run import Run
 from service.runs.transport.database import StoredRuns, join_segments
@@ -33,7 +34,7 @@ async def test_a_finished_run_can_be_read_from_any_event_on() -> None:
 
 async def test_a_run_is_known_as_it_was() -> None:
     async with service() as it:
-        run = await it.finish(an_ask(conversation_id="conv_2", message_id="message_2"))
+        run = await it.finish(an_ask(history=NewConversation("conv_2"), message_id="message_2"))
         again = await it.runs.find(run.id, ME)
     for name in ("message_id", "conversation_id", "ensemble_name", "config_hash", "created_at"):
         assert getattr(again, name) == getattr(run, name)

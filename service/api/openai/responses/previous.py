@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any
 
 from service.api.http.query import may_be_id
-from service.api.openai.responses.items import Reference, sent_back
+from service.api.openai.responses.items import Reference, sent_back, to_messages
 from service.api.openai.responses.request import ResponseRequest
 from service.api.openai.responses.response import kept_object
-from service.domain import Message, RunRequest
+from service.conversation import Branch, Given, History
+from service.domain import Message
 from service.errors import FieldError, RequestError
-from service.ids import new_id
-from service.runs.history.conversation import lineage, turns_of
+from service.runs.history.conversation import list_turns, select_lineage
 from service.runs.run import Run
 from service.runs.runs import Runs
 from service.store.records import StoredRun
@@ -31,39 +31,44 @@ def run_id_of(response_id: str) -> str | None:
     return f"run_{response_id.removeprefix('resp_')}"
 
 
-async def following(ask: RunRequest, previous_id: str, runs: Runs, tables: RunStore) -> RunRequest:
-    """Return `ask` as one that goes on from an earlier response.
+async def find_history(
+    body: ResponseRequest, owner: str, runs: Runs, tables: RunStore
+) -> tuple[History, Sequence[Message]]:
+    """Return the history of a request, and the messages that precede its own.
 
-    In its conversation, when nothing was asked there since; else in one of its own, which begins
-    with what was said up to that response. Raises RequestError 400, 409 while it is running.
+    After an earlier response the request continues its conversation, if nothing was asked there
+    since; otherwise it starts a conversation with a copy of the turns up to that response.
+    Raises RequestError 400, and 409 while that response is in progress.
     """
-    previous = await _find(ask, previous_id, runs)
-    if await tables.find_latest_run_id(ask.owner, previous.conversation_id) == previous.id:
-        particulars = replace(ask.particulars, follows=previous.id)
-        conversation_id = previous.conversation_id
-        return replace(
-            ask, conversation_id=conversation_id, continues=True, particulars=particulars
-        )
-    before = await _said(ask.owner, previous, tables)
-    return replace(ask, conversation_id=new_id("conv"), messages=(*before, *ask.messages))
+    if not body.previous_response_id:
+        return Branch(body.conversation_id) if body.conversation_id else Given(), ()
+    previous = await _find_previous(body.previous_response_id, owner, runs)
+    if await tables.find_latest_run_id(owner, previous.conversation_id) == previous.id:
+        return Branch(previous.conversation_id, after=previous.id), ()
+    return Given(), await _read_turns(owner, previous, tables)
 
 
-async def resolved(body: ResponseRequest, caller: str, tables: RunStore) -> ResponseRequest:
-    """Return `body` with items in place of references to them. Raises RequestError 400."""
+async def resolve_references(
+    body: ResponseRequest, owner: str, tables: RunStore
+) -> Sequence[Message]:
+    """Return the messages of `body`, with items in place of references to them.
+
+    Raises RequestError 400.
+    """
     if isinstance(body.input, str) or not any(isinstance(each, Reference) for each in body.input):
-        return body
+        return body.turns
     items: list[Any] = []
     for at, each in enumerate(body.input):
         if isinstance(each, Reference):
-            items.append(await _item(each.id, at, caller, tables))
+            items.append(await _find_item(each.id, at, owner, tables))
         else:
             items.append(each)
-    return body.replace_items(items)
+    return to_messages(items)
 
 
-async def _item(item_id: str, at: int, caller: str, tables: RunStore) -> Any:
+async def _find_item(item_id: str, at: int, owner: str, tables: RunStore) -> Any:
     digits = _ITEM.fullmatch(item_id)
-    run = await tables.get(caller, f"run_{digits[1]}") if digits else None
+    run = await tables.get(owner, f"run_{digits[1]}") if digits else None
     for item in kept_object(run, ())["output"] if run else ():
         if item["id"] == item_id:
             return sent_back(item)
@@ -72,12 +77,12 @@ async def _item(item_id: str, at: int, caller: str, tables: RunStore) -> Any:
     raise RequestError("item_not_found", f"Item with id '{shown}' not found.", [fault])
 
 
-async def _find(ask: RunRequest, previous_id: str, runs: Runs) -> Run | StoredRun:
+async def _find_previous(previous_id: str, owner: str, runs: Runs) -> Run | StoredRun:
     run_id = run_id_of(previous_id)
     try:
         if run_id is None:
             raise _missing(previous_id)
-        previous = await runs.get(run_id, ask.owner)
+        previous = await runs.get(run_id, owner)
     except RequestError as error:
         raise _missing(previous_id) from error
     if isinstance(previous, Run) and not previous.log.finished:
@@ -87,12 +92,12 @@ async def _find(ask: RunRequest, previous_id: str, runs: Runs) -> Run | StoredRu
     return previous
 
 
-async def _said(owner: str, last: Run | StoredRun, tables: RunStore) -> list[Message]:
-    """Return what was said in a conversation, up to a run and with its answer."""
+async def _read_turns(owner: str, last: Run | StoredRun, tables: RunStore) -> list[Message]:
+    """Return the turns of a conversation up to the run `last`, its answer included."""
     conversation_id = last.conversation_id
     answered = await tables.list_exchanges(owner, conversation_id, _ALL_RUNS)
-    brought = await tables.list_initial_messages(owner, conversation_id)
-    return [*brought, *turns_of(lineage(answered, last.id))]
+    initial = await tables.list_initial_messages(owner, conversation_id)
+    return [*initial, *list_turns(select_lineage(answered, last.id))]
 
 
 def _missing(previous_id: str) -> RequestError:

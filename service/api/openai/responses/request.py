@@ -6,6 +6,7 @@ Source: https://platform.openai.com/docs/api-reference/responses/create
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -16,6 +17,7 @@ from service.api.http.principal import Principal
 from service.api.openai.request import ONE_OR_SEVERAL, Fraction, is_blank
 from service.api.openai.responses.items import Item, to_messages
 from service.api.openai.tools import WORD_OR_OBJECT, Name
+from service.conversation import History
 from service.domain import Message, RequestOptions, RunRequest
 from service.ids import new_id
 
@@ -175,26 +177,22 @@ class ResponseRequest(Body):
             return (Message("user", self.input),)
         return tuple(to_messages(self.input))
 
-    def replace_items(self, items: list[Item]) -> ResponseRequest:
-        """Return the same request with other items of input."""
-        copy = self.model_copy(update={"input": items})
-        copy.__dict__.pop("turns", None)  # computed from the former items
-        return copy
+    def to_request(
+        self, principal: Principal, history: History, messages: Sequence[Message]
+    ) -> RunRequest:
+        """Return the question of `principal`.
 
-    def to_request(self, principal: Principal) -> RunRequest:
-        """Return the question of `principal`."""
+        `history` and `messages` are those that `service.api.openai.responses.previous` finds.
+        """
         return RunRequest(
-            messages=self.turns,
+            messages=tuple(messages),
             message_id=new_id("msg"),
-            conversation_id=self._conversation_id or new_id("conv"),
+            history=history,
             ensemble=self.model,
             max_tokens=self.max_output_tokens,
             owner=principal.owner,
-            continues=self._conversation_id is not None,
-            whole_context=True,
-            appends=True,
-            particulars=RequestOptions(
-                options=self._options(),
+            options=RequestOptions(
+                parameters=self._parameters(),
                 instructions=self.instructions or "",
                 echo=self.model_dump(mode="json", include=_ECHOED, exclude_none=True),
                 background=bool(self.background),
@@ -202,11 +200,11 @@ class ResponseRequest(Body):
         )
 
     @property
-    def _conversation_id(self) -> str | None:
+    def conversation_id(self) -> str | None:
         named = self.conversation
         return named.id if isinstance(named, ConversationId) else named
 
-    def _options(self) -> dict[str, Any]:
+    def _parameters(self) -> dict[str, Any]:
         """Return what agents are asked for, as chat completions have it."""
         form = self.text.format if self.text else None
         given = {

@@ -142,7 +142,7 @@ def _ended(end: RunSummary) -> dict[str, Any]:
 def _object(
     run: Run | StoredRun, output: Sequence[dict[str, Any]], standing: dict[str, Any]
 ) -> dict[str, Any]:
-    echo = run.particulars.echo
+    echo = run.options.echo
     created = run.created_at.timestamp()
     elapsed_ms = standing.get("elapsed_ms")
     return {
@@ -150,12 +150,12 @@ def _object(
         "object": "response",
         "created_at": int(created),
         "status": standing["status"],
-        "background": run.particulars.background,
+        "background": run.options.background,
         "completed_at": None if elapsed_ms is None else int(created + elapsed_ms / 1000),
         "conversation": {"id": run.conversation_id},
         "error": standing.get("error"),
         "incomplete_details": standing.get("incomplete_details"),
-        "instructions": run.particulars.instructions or None,
+        "instructions": run.options.instructions or None,
         "model": run.ensemble_name if isinstance(run, Run) else run.ensemble,
         "output": output,
         **{name: echo.get(name, usual) for name, usual in _ECHOED.items()},

@@ -18,7 +18,7 @@ from service.api.http.first_output import wait_for_first_output
 from service.api.http.principal import current_principal
 from service.api.http.query import ChoiceParam, Position
 from service.api.openai.chat_completions import FORM, check_model
-from service.api.openai.responses.previous import following, resolved, run_id_of
+from service.api.openai.responses.previous import find_history, resolve_references, run_id_of
 from service.api.openai.responses.request import ResponseRequest
 from service.api.openai.responses.response import (
     ResponseEvents,
@@ -86,11 +86,11 @@ def install(app: Quart, api: ApiDependencies) -> None:
         check_model(body.model, catalog())
         key = idempotency_key(body, "stream", "stream_options")
         principal = current_principal()
-        ask = (await resolved(body, principal.owner, tables)).to_request(principal)
-        if body.previous_response_id:
-            ask = await following(ask, body.previous_response_id, runs, tables)
+        messages = await resolve_references(body, principal.owner, tables)
+        history, earlier = await find_history(body, principal.owner, runs, tables)
+        question = body.to_request(principal, history, (*earlier, *messages))
         try:
-            run = await runs.start(ask, key)
+            run = await runs.start(question, key)
         except RequestError as error:
             raise _renamed(error) from error
         if body.stream:

@@ -1,4 +1,4 @@
-"""Makes runs and sets them to work."""
+"""Starts runs: their span, their log, their strategy, and the commit of their end."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ _log = logging.getLogger("service.run")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunDependencies:
-    """What runs are made with. `catalog` is asked anew for each run: the file may have changed."""
+    """The clients and tables that runs use.
+
+    `catalog` is called for each run, because the ensembles file can change.
+    """
 
     catalog: Callable[[], Catalog]
     client: LLMClient
@@ -43,32 +46,33 @@ class RunDependencies:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedRun:
-    """A run to be made: its question as it was committed, and what it is answered with.
+    """A run to start: its row in the database, and the agents that answer it.
 
-    `reused` are agents' answers of an earlier run; `kept` is how long its events are.
+    `retention` is how long its events stay readable after the end. `reused` are the
+    answers, by agent, of the run that it retries.
     """
 
     opening: NewRun
     ensemble: Ensemble
     catalog: Catalog
-    kept: timedelta
+    retention: timedelta
     reused: Mapping[str, AgentReport] = field(default_factory=dict)
 
 
 class Launcher:
-    """Begins runs whose question has been committed."""
+    """Starts runs whose question is committed."""
 
-    def __init__(self, tools: RunDependencies, journal: Journal, grace_s: float) -> None:
-        self._tools = tools
+    def __init__(self, dependencies: RunDependencies, journal: Journal, grace_s: float) -> None:
+        self._dependencies = dependencies
         self._journal = journal
         self._grace_s = grace_s
 
-    def launch(self, order: PreparedRun) -> tuple[LiveRun, PendingEvents]:
-        """Set a run to work and return it with what keeps it."""
-        opening, ensemble, ask = order.opening, order.ensemble, order.opening.ask
-        kept = order.kept  # all that stays of the order: it holds the ensemble as text
+    def launch(self, prepared: PreparedRun) -> tuple[LiveRun, PendingEvents]:
+        """Start a run; return it with its events that the journal commits."""
+        opening, ensemble, ask = prepared.opening, prepared.ensemble, prepared.opening.ask
+        retention = prepared.retention  # `conclude` must not keep `prepared`, a large object
         agents = tuple(agent.name for agent in ensemble.agents)
-        workflow = self._tools.telemetry.start_workflow(
+        workflow = self._dependencies.telemetry.start_workflow(
             ensemble.name,
             run_id=opening.run_id,
             conversation_id=ask.conversation_id,
@@ -78,8 +82,8 @@ class Launcher:
         )
         bind_log(run_id=opening.run_id, conversation_id=ask.conversation_id)
         timeout_s = min(ensemble.timeout_s, ask.timeout_s or ensemble.timeout_s)
-        kit = self._kit(order, workflow, timeout_s)
-        run = LiveRun(_known(order, workflow), kit, self._grace_s)
+        kit = self._make_kit(prepared, workflow, timeout_s)
+        run = LiveRun(_make_run(prepared, workflow), kit, self._grace_s)
         pending = self._journal.track(run.id, run.owner, run.log)
 
         def append(event: Event) -> None:
@@ -95,37 +99,41 @@ class Launcher:
                 self._journal.add_answer(answer)
 
         async def conclude(final: RunFinished | RunFailed) -> None:
-            await self._commit_end(run, pending, final, kept)
-            self._account(run, final)
+            await self._commit_end(run, pending, final, retention)
+            self._report(run, final)
 
         strategy = STRATEGIES[ensemble.strategy]
         run.start(strategy.run(ask, kit, emit), timeout_s, conclude)
         return run, pending
 
-    def _kit(self, order: PreparedRun, workflow: Workflow, timeout_s: float) -> Kit:
-        tools = self._tools
+    def _make_kit(self, prepared: PreparedRun, workflow: Workflow, timeout_s: float) -> Kit:
+        dependencies = self._dependencies
         return Kit(
-            client=tools.client,
-            ensemble=order.ensemble,
-            keys=tools.keys,
-            prices=order.catalog.prices,
-            budget=tools.budget,
+            client=dependencies.client,
+            ensemble=prepared.ensemble,
+            keys=dependencies.keys,
+            prices=prepared.catalog.prices,
+            budget=dependencies.budget,
             workflow=workflow,
             deadline=asyncio.get_running_loop().time() + timeout_s,
-            reused=order.reused,
-            tokens=tools.tokens,
+            reused=prepared.reused,
+            tokens=dependencies.tokens,
         )
 
     async def _commit_end(
-        self, run: LiveRun, pending: PendingEvents, final: RunFinished | RunFailed, kept: timedelta
+        self,
+        run: LiveRun,
+        pending: PendingEvents,
+        final: RunFinished | RunFailed,
+        retention: timedelta,
     ) -> None:
         events = [*run.log.after(0), final]
         for answer in make_final_answers(run.id, run.owner, final):
             self._journal.add_answer(answer)
-        ending = make_run_end(run.id, run.owner, events, datetime.now(UTC), kept)
+        ending = make_run_end(run.id, run.owner, events, datetime.now(UTC), retention)
         await self._journal.end(pending, final, ending, run.workflow)
 
-    def _account(self, run: LiveRun, final: RunFinished | RunFailed) -> None:
+    def _report(self, run: LiveRun, final: RunFinished | RunFailed) -> None:
         outcome = get_end_state(final)
         failure = final if isinstance(final, RunFailed) else None
         answer = final if isinstance(final, RunFinished) else None
@@ -150,15 +158,15 @@ class Launcher:
         _log.info("run %s", outcome, extra=fields)
 
 
-def _known(order: PreparedRun, workflow: Workflow) -> Run:
-    opening = order.opening
+def _make_run(prepared: PreparedRun, workflow: Workflow) -> Run:
+    opening = prepared.opening
     return Run(
         id=opening.run_id,
         owner=opening.ask.owner,
         message_id=opening.ask.message_id,
         conversation_id=opening.ask.conversation_id,
-        ensemble_name=order.ensemble.name,
-        config_hash=order.ensemble.config_hash,
+        ensemble_name=prepared.ensemble.name,
+        config_hash=prepared.ensemble.config_hash,
         trace_id=workflow.trace_id,
         created_at=opening.created_at,
         retry_of=opening.retry_of,

@@ -1,7 +1,7 @@
-"""The log of one run, and readers that follow it.
+"""The log of one run, and its readers.
 
-Work appends; any number of readers follow, each at its own speed. Appending never waits for a
-reader. A reader takes everything new in one go, so a burst costs it one wake-up and one write.
+The run appends events; any number of readers follow, each at its own speed. Appending never waits
+for a reader. A reader takes all new events at once, so a burst costs it one wake-up and one write.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from service.events import Event
 
 
 class RunLog:
-    """An append-only list of events. The first has the sequence number 1."""
+    """An append-only list of events, numbered from 1."""
 
     def __init__(self, events: Sequence[Event] = ()) -> None:
         self._events = list(events)
@@ -23,7 +23,7 @@ class RunLog:
         self._readers: set[Reader] = set()
 
     def append(self, event: Event) -> None:
-        """Add `event` and wake whoever waits for it. Nothing may follow a final event."""
+        """Add `event` and wake the readers. Raises RuntimeError after a final event."""
         if self.finished:
             raise RuntimeError(f"{event.type} after the end of the run")
         self._events.append(event)
@@ -31,14 +31,14 @@ class RunLog:
             reader.wake(at_once=event.final)
 
     def release_readers(self) -> None:
-        """Let readers go although more may come: not from here."""
+        """Let readers end although the run continues, in another process."""
         self._is_released = True
         for reader in self._readers:
             reader.wake(at_once=True)
 
     @property
     def is_over(self) -> bool:
-        """Whether readers have nothing to wait for."""
+        """Whether no more events will arrive here."""
         return self._is_released or self.finished
 
     @property
@@ -46,7 +46,7 @@ class RunLog:
         return bool(self._events) and self._events[-1].final
 
     def after(self, seq: int) -> Sequence[Event]:
-        """Return the events that follow number `seq` (0: all)."""
+        """Return the events that follow event number `seq`; 0 returns all."""
         return self._events[seq:]
 
     def __len__(self) -> int:
@@ -60,17 +60,18 @@ class RunLog:
 
 
 class Silence(Enum):
-    """What a reader is told instead of events."""
+    """The result of `Reader.take` when there are no events."""
 
-    KEEP_ALIVE = auto()  # nothing happened for a while
-    END = auto()  # the run is over and everything has been read
+    KEEP_ALIVE = auto()  # no event for `keep_alive_s`
+    END = auto()  # the run is over and all events were taken
 
 
 class Reader:
-    """One connection's place in a log.
+    """The position of one connection in a log.
 
-    `keep_alive_s` is how long it waits before it is told KEEP_ALIVE. Timers look at the clock
-    when they fire; nothing is reset per event.
+    `seq` is the number of the last event taken, `delivered` of the last one that the client has
+    received. `flush` is called before events are returned. Without an event for `keep_alive_s`,
+    `take` returns KEEP_ALIVE; its timer compares times when it fires, and no event resets it.
     """
 
     def __init__(
@@ -82,20 +83,20 @@ class Reader:
         flush: Callable[[], None] = lambda: None,
     ) -> None:
         self.seq = after
-        self.delivered = after  # the last event that was dealt with before `take` was called again
+        self.delivered = after
         self._log = log
         self._pace = pace
         self._keep_alive_s = keep_alive_s
         self._flush = flush
         self._loop = asyncio.get_running_loop()
-        self._last = self._loop.time() - 1  # when something was last taken
+        self._last = self._loop.time() - 1  # when `take` last returned
         self._waiter: asyncio.Future[None] | None = None
         self._waking: asyncio.TimerHandle | None = None
-        self._keep_alive = self._loop.call_later(keep_alive_s, self._look)
+        self._keep_alive = self._loop.call_later(keep_alive_s, self._on_keep_alive)
         log.join(self)
 
     async def take(self) -> Sequence[Event] | Silence:
-        """Return everything new, as soon as there is something; `seq` is then its last number."""
+        """Wait for new events and return all of them."""
         self.delivered = self.seq
         events = self._log.after(self.seq)
         if not events and not self._log.is_over:
@@ -119,7 +120,7 @@ class Reader:
             self._waking.cancel()
 
     def wake(self, *, at_once: bool) -> None:
-        """Let `take` return: now, or when the window since its last return is over."""
+        """Let `take` return: now, or when the reader's window since its last return is over."""
         if self._waiter is None or self._waiter.done():
             return
         due = self._last + self._pace.reader_window_s
@@ -135,9 +136,9 @@ class Reader:
         if self._waiter and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _look(self) -> None:
+    def _on_keep_alive(self) -> None:
         due = self._last + self._keep_alive_s
         if due <= self._loop.time():
             self._release()
             due = self._loop.time() + self._keep_alive_s
-        self._keep_alive = self._loop.call_at(due, self._look)
+        self._keep_alive = self._loop.call_at(due, self._on_keep_alive)

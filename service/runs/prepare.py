@@ -68,7 +68,7 @@ class Intake:
             opening=opening,
             ensemble=ensemble,
             catalog=catalog,
-            kept=timedelta(seconds=max(self._limits.retention_s, keyed_s)),
+            retention=timedelta(seconds=max(self._limits.retention_s, keyed_s)),
             reused=await self._reusable_answers(ensemble, retried) if retried else {},
         )
 

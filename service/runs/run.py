@@ -1,4 +1,4 @@
-"""One run: a question being answered or answered already, its log, and who is reading it."""
+"""One run: a question with its log, and the number of its readers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from service.strategies.base import Kit
 
 _log = logging.getLogger(__name__)
 
-_FIRST_READER_S = 5.0  # at least; a response needs a moment to begin
+_FIRST_READER_S = 5.0  # at least; a response needs a moment to start
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +35,16 @@ class StopReason:
 
 
 CANCELLED = StopReason("cancelled", "The run was cancelled.")
-ABANDONED = StopReason("abandoned", "Nobody was reading any more, so the run was stopped.")
+ABANDONED = StopReason("abandoned", "The run was stopped because no client was reading it.")
 SHUTTING_DOWN = StopReason("shutting_down", "The service is shutting down; please ask again.")
 INTERRUPTED = StopReason(
-    "interrupted", "The service stopped before the run had ended; what it had by then is kept."
+    "interrupted", "The service stopped before the run ended; its events until then are stored."
 )
 
 
 @dataclass(eq=False, kw_only=True)
 class Run:
-    """What is known of one run, and its log. `trace_id` is 32 hex digits, `created_at` UTC."""
+    """A run with its log. `trace_id` is 32 hex digits, `created_at` is UTC."""
 
     id: str
     owner: str
@@ -61,31 +61,31 @@ class Run:
 
     @property
     def elapsed_ms(self) -> float:
-        """The milliseconds since the run began."""
+        """The milliseconds since the run was created."""
         return round((datetime.now(UTC) - self.created_at).total_seconds() * 1000, 1)
 
     @property
     def is_complete(self) -> bool:
-        """Whether all that has happened is in the log."""
+        """Whether the log has all events so far."""
         return True
 
     @property
     def was_interrupted(self) -> bool:
-        """Whether its process ended before it did."""
+        """Whether its worker ended before the run did."""
         last = self.log.after(len(self.log) - 1)
         return any(isinstance(end, RunFailed) and end.code == INTERRUPTED.code for end in last)
 
     def attach(self) -> None:
-        """Note a reader."""
+        """Count a new reader."""
         self.readers += 1
 
     def detach(self) -> None:
-        """Note that a reader left."""
+        """Count that a reader left."""
         self.readers -= 1
 
 
 class LiveRun(Run):
-    """A run that this process works on. `ended` is done when its final event is in the log."""
+    """A run of this process. `ended` is done when its final event is in the log."""
 
     def __init__(self, known: Run, kit: Kit, grace_s: float) -> None:
         super().__init__(**vars(known))
@@ -98,33 +98,33 @@ class LiveRun(Run):
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
         self._abandonment: asyncio.TimerHandle | None = None
-        # Also for the first reader: a client can vanish before its response begins.
+        # Also for the first reader: a client can disconnect before its response starts.
         self._abandon_after(max(grace_s, _FIRST_READER_S))
 
     @property
     def elapsed_ms(self) -> float:
-        """The milliseconds since it was set to work."""
+        """The milliseconds since the start in this process."""
         return round((self._loop.time() - self._started) * 1000, 1)
 
     def attach(self) -> None:
-        """Note a reader; the run no longer waits for one."""
+        """Count a new reader, and do not abandon the run."""
         super().attach()
         self._cancel_abandonment()
 
     def detach(self) -> None:
-        """Note that a reader left. After the last one the run lives on for the grace."""
+        """Count that a reader left. After the last one the run continues for the grace period."""
         super().detach()
         if not self.readers:
             self.extend(self._grace_s)
 
     def extend(self, seconds: float) -> None:
-        """Go on for `seconds` with nobody reading here, a run in the background to its end."""
+        """Continue for `seconds` without a reader here; a background run continues to its end."""
         if self._work is not None and not self.readers:
             self._cancel_abandonment()
             self._abandon_after(seconds)
 
     def stop(self, why: StopReason) -> None:
-        """Cancel the work; the final event says `why`. Does nothing once the run has ended."""
+        """Cancel the work; the final event states `why`. Does nothing after the end of the run."""
         if self._work is not None and not self._work.done() and self._stopped is None:
             self._stopped = why
             self._work.cancel()
@@ -135,10 +135,9 @@ class LiveRun(Run):
         timeout_s: float,
         conclude: Callable[[RunFinished | RunFailed], Awaitable[None]],
     ) -> None:
-        """Set to work. `conclude` is given the final event, whatever that will be; when it is
-        done with it, the event is added to the log.
+        """Start the work. After its end `conclude` gets the final event, which is then logged.
 
-        A callback, not a task that waits: 2 KB less for each open run.
+        A callback, not a waiting task, reacts to the end: 2 KB less for each open run.
         """
 
         def on_work_done(work: asyncio.Task[Answer]) -> None:
@@ -201,17 +200,18 @@ class LiveRun(Run):
         )
 
     def _unfinished(self) -> tuple[AgentReport, ...]:
-        told = AgentFinished | AgentFailed | AgentSkipped
-        accounted = {event.agent for event in self.log.after(0) if isinstance(event, told)}
+        """Return the reports of agents without a finished, failed or skipped event."""
+        ends = AgentFinished | AgentFailed | AgentSkipped
+        ended = {event.agent for event in self.log.after(0) if isinstance(event, ends)}
         reports = (work.report() for work in self._kit.calls)
-        return tuple(report for report in reports if report.agent not in accounted)
+        return tuple(report for report in reports if report.agent not in ended)
 
     def _reason(self, error: BaseException | None) -> tuple[str, str, str]:
-        """Return code, sentence and source of a run that did not finish."""
+        """Return the code, the message and the source of a run that did not finish."""
         if isinstance(error, RunError):
             return error.code, error.message, error.source
         if error is not None:
-            _log.error("a run failed for a reason that is a bug", exc_info=error)
+            _log.error("unexpected error in a run", exc_info=error)
             return "internal_error", "The service failed; this has been logged.", "service"
         why = self._stopped or SHUTTING_DOWN
         return why.code, why.message, "service"

@@ -1,4 +1,4 @@
-"""What a process takes on, how long things are kept, and what a caller's key is."""
+"""The limits of runs, and the idempotency key of a request."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Bounds. Seconds, but for the two that count runs and earlier exchanges."""
+    """Limits of one process: counts of open runs and of earlier exchanges; the rest in seconds."""
 
     open_runs: int
     exchanges: int
@@ -19,7 +19,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
-    """A caller's key, a fingerprint of the request it came with, and the run it has so far."""
+    """A client's key with the fingerprint of its request.
+
+    `bound_to` is the failed or interrupted run that the new run replaces under this key.
+    """
 
     key: str
     fingerprint: bytes

@@ -1,4 +1,4 @@
-"""Events as they are kept: lines, each a JSON array of events that follow one another."""
+"""The stored format of events: lines, each a JSON array of consecutive events."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _decode = msgspec.json.Decoder(list[Event]).decode
 
 
 def encode_events(events: Sequence[Event]) -> bytes:
-    """Return `events` as one line, without its end."""
+    """Return `events` as one line, without a newline at its end."""
     return _encode(events)
 
 
 def decode_events(lines: bytes) -> list[Event]:
-    """Return the events of `lines`. Raises msgspec.DecodeError for what `encode` did not write."""
+    """Return the events of `lines`. Raises msgspec.DecodeError for other content."""
     return [event for line in lines.split(b"\n") for event in _decode(line)]
 
 
 def join_lines(lines: Iterable[bytes]) -> bytes:
-    """Return several lines as one block that `decode_events` takes."""
+    """Return several lines as one block for `decode_events`."""
     return b"\n".join(lines)

@@ -1,4 +1,4 @@
-"""Wakes one task at the earliest of the moments that others ask for."""
+"""The timer of the journal: it wakes one task at the earliest of several times."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import math
 
 
 class CommitTimer:
-    """Times are the loop's, in seconds."""
+    """An alarm for one waiting task. Times are those of the event loop, in seconds."""
 
     def __init__(self) -> None:
         self._at = math.inf
         self._sleeper: asyncio.Future[None] | None = None
 
     def set(self, at: float) -> None:
-        """Ring at `at`, unless it is to ring before that."""
+        """Wake the task at `at`, or at the time that is already set if that is earlier."""
         if at >= self._at:
             return
         self._at = at
@@ -22,7 +22,7 @@ class CommitTimer:
             self._sleeper.set_result(None)
 
     async def wait(self) -> None:
-        """Return when it rings, and be quiet from then on."""
+        """Wait until the time that is set, then clear it."""
         loop = asyncio.get_running_loop()
         while (left_s := self._at - loop.time()) > 0:
             self._sleeper = loop.create_future()

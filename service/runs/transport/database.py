@@ -1,4 +1,4 @@
-"""Runs as the database has them: ended ones, and those that another process works on."""
+"""Runs that are read from the database: ended runs, and running ones of other workers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from service.store.runs import RunStore
 
 _log = logging.getLogger(__name__)
 
-_POLL_EVERY_S = 0.25  # as often as events are committed
+_POLL_EVERY_S = 0.25  # the interval of commits
 _MARK_EVERY_S = 5.0
 _WATCHED_S = 15.0  # how long a run goes on after the last word that somebody reads it here
 

@@ -92,7 +92,7 @@ async def test_an_unfinished_run_is_interrupted_and_says_so() -> None:
     final = events[-1]
     assert isinstance(final, RunFailed)
     assert (final.code, final.partial, final.elapsed_ms) == ("interrupted", True, None)
-    assert "what it had by then is kept" in final.message
+    assert "its events until then are stored" in final.message
     assert (stored.state, stored.code, stored.answer) == ("interrupted", "interrupted", "Hel")
 
 

@@ -1,4 +1,4 @@
-"""The decoder against the standard's text, at every split.
+"""The decoder with the examples of the standard, split at every byte.
 
 Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
@@ -12,7 +12,7 @@ import pytest
 from service.errors import BadStream
 from service.llm.sse_decoder import ServerEvent, SSEDecoder
 
-# A stream and its events. Those named "standard" are the examples of the standard itself.
+# Streams and their events. Those named "standard" are the examples of the standard.
 EXAMPLES: dict[str, tuple[bytes, list[ServerEvent]]] = {
     "standard: messages": (
         b"data: This is the first.\n\ndata: The 2nd, it\ndata: has two lines.\n\ndata: Third.\n\n",
@@ -87,7 +87,7 @@ EXAMPLES: dict[str, tuple[bytes, list[ServerEvent]]] = {
         [ServerEvent(b"a")],
     ),
     "the start of a byte order mark": (b"\xef\xbbdata: a\n\ndata: b\n\n", [ServerEvent(b"b")]),
-    "only one byte order mark": (b"\xef\xbb\xbf\xef\xbb\xbfdata: a\n\n", []),
+    "a second byte order mark is data": (b"\xef\xbb\xbf\xef\xbb\xbfdata: a\n\n", []),
     "other line separators are data": (
         "data: a\u2028b\u2029c\u0085d\x0be\x0cf\n\n".encode(),
         [ServerEvent("a\u2028b\u2029c\u0085d\x0be\x0cf".encode())],
@@ -144,7 +144,7 @@ def test_two_splits_at_any_bytes_change_nothing(stream: bytes, events: list[Serv
 
 @every_example
 def test_the_fast_path_gives_the_same_events(stream: bytes, events: list[ServerEvent]) -> None:
-    """The fast path is only open once a stream has begun."""
+    """The decoder takes the fast path only after the start of a stream."""
     stream, events = stream.removeprefix(b"\xef\xbb\xbf"), list(events)
     started = b"data: x\n\n"
     slow = decode(started, *(stream[i : i + 1] for i in range(len(stream))))
@@ -189,7 +189,7 @@ def test_finish_returns_an_event_once() -> None:
     assert decoder.finish() == []
 
 
-# Ways of sending too large an event, with a limit of 100 bytes.
+# Streams with a too large event, for a limit of 100 bytes.
 TOO_LARGE = {
     "one line": b"data: " + b"x" * 100 + b"\n\n",
     "an unfinished line": b"x" * 101,
@@ -225,7 +225,7 @@ def test_too_long_a_stream_is_refused() -> None:
 
 
 def test_a_large_event_in_small_blocks_takes_a_time_proportional_to_its_size() -> None:
-    """By count, not by clock: the line's buffer grows in place and is searched never again."""
+    """Checked without a clock: the buffer of the line grows in place and is not searched again."""
     decoder = SSEDecoder()
     decoder.feed(b"data: ")
     waiting = decoder._line

@@ -1,6 +1,6 @@
-"""The mock on a port, over real sockets: httpx where a client will do, bytes where it will not.
+"""The mock as a server on real sockets, used by httpx or, where that is too limited, with bytes.
 
-The server has a thread and an event loop of its own, uvloop's and asyncio's in turn.
+Runs in a separate thread with its own event loop: uvloop's, then asyncio's.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from service.mock_llm.transport import MockLLM
 
 @pytest.fixture(params=[uvloop.new_event_loop, asyncio.new_event_loop], ids=["uvloop", "asyncio"])
 def url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Yield the base URL of a mock; afterwards the server must end cleanly."""
+    """Yield the base URL of a mock; the server must end cleanly afterwards."""
     ready: queue.Queue[str] = queue.Queue()
     stops: queue.Queue[Callable[[], object]] = queue.Queue()
     mock = MockLLM(pace=TokenPace(first_s=0, gap_s=0))
@@ -58,16 +58,16 @@ async def client(url: str) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-def body(model: str = "small", **fields: Any) -> dict[str, Any]:
+def make_body(model: str = "small", **fields: Any) -> dict[str, Any]:
     return {"model": model, "messages": [{"role": "user", "content": "Why?"}], **fields}
 
 
-async def stream(client: httpx.AsyncClient, model: str) -> list[bytes]:
+async def read_stream(client: httpx.AsyncClient, model: str) -> list[bytes]:
     """Return the data of each event."""
     decoder = SSEDecoder()
     events = []
-    asked = body(model, stream=True)
-    async with client.stream("POST", "/chat/completions", json=asked) as response:
+    request = make_body(model, stream=True)
+    async with client.stream("POST", "/chat/completions", json=request) as response:
         assert response.headers["transfer-encoding"] == "chunked"
         async for block in response.aiter_raw():
             events += decoder.feed(block)
@@ -79,7 +79,7 @@ def text_of(data: list[bytes]) -> str:
     return "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in some)
 
 
-async def stats(url: str) -> dict[str, int]:
+async def read_stats(url: str) -> dict[str, int]:
     async with httpx.AsyncClient() as client:
         numbers: dict[str, int] = (await client.get(url.removesuffix("/v1") + "/stats")).json()
         return numbers
@@ -92,7 +92,7 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
 
 
 @asynccontextmanager
-async def connected(url: str) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+async def connect(url: str) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     parts = urlsplit(url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     try:
@@ -101,31 +101,31 @@ async def connected(url: str) -> AsyncIterator[tuple[asyncio.StreamReader, async
         writer.transport.abort()
 
 
-def request_bytes(document: dict[str, Any], *fields: str) -> bytes:
+def encode_request(document: dict[str, Any], *fields: str) -> bytes:
     content = json.dumps(document).encode()
     lines = ["POST /v1/chat/completions HTTP/1.1", "Host: mock", *fields]
     return "\r\n".join([*lines, f"Content-Length: {len(content)}", "", ""]).encode() + content
 
 
 async def read_response(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
-    """Return the status line and the body of a response with a length."""
+    """Return the status line and the body of a response with a content-length."""
     head = await reader.readuntil(b"\r\n\r\n")
     fields = dict(line.split(b": ", 1) for line in head.split(b"\r\n")[1:] if line)
     return head.split(b"\r\n")[0], await reader.readexactly(int(fields[b"content-length"]))
 
 
-async def exchange(url: str, sent: bytes) -> bytes:
-    """Return everything that comes back until the server closes."""
-    async with connected(url) as (reader, writer):
+async def send_and_read(url: str, sent: bytes) -> bytes:
+    """Return all data until the server closes the connection."""
+    async with connect(url) as (reader, writer):
         writer.write(sent)
         return await asyncio.wait_for(reader.read(), 10)
 
 
 async def test_a_stream_over_a_socket_equals_the_one_in_process(client: httpx.AsyncClient) -> None:
-    whole = (await client.post("/chat/completions", json=body())).json()
-    data = await stream(client, "small")
+    document = (await client.post("/chat/completions", json=make_body())).json()
+    data = await read_stream(client, "small")
     assert data[-1] == b"[DONE]"
-    assert text_of(data) == whole["choices"][0]["message"]["content"]
+    assert text_of(data) == document["choices"][0]["message"]["content"]
 
 
 async def test_the_models_are_listed(client: httpx.AsyncClient) -> None:
@@ -133,24 +133,24 @@ async def test_the_models_are_listed(client: httpx.AsyncClient) -> None:
 
 
 async def test_a_connection_serves_one_request_after_the_other(url: str) -> None:
-    async with connected(url) as (reader, writer):
+    async with connect(url) as (reader, writer):
         for _ in range(3):
-            writer.write(request_bytes(body("small?tokens=2")))
+            writer.write(encode_request(make_body("small?tokens=2")))
             status, content = await read_response(reader)
             assert status == b"HTTP/1.1 200 OK"
             assert json.loads(content)["usage"]["completion_tokens"] == 2
 
 
 async def test_requests_sent_at_once_are_answered_in_turn(url: str) -> None:
-    async with connected(url) as (reader, writer):
-        writer.write(b"".join(request_bytes(body(f"small?tokens={n}")) for n in (1, 2, 3)))
+    async with connect(url) as (reader, writer):
+        writer.write(b"".join(encode_request(make_body(f"small?tokens={n}")) for n in (1, 2, 3)))
         answers = [json.loads((await read_response(reader))[1]) for _ in range(3)]
     assert [answer["usage"]["completion_tokens"] for answer in answers] == [1, 2, 3]
 
 
 async def test_a_request_may_arrive_byte_by_byte(url: str) -> None:
-    async with connected(url) as (reader, writer):
-        for byte in request_bytes(body("small?tokens=1")):
+    async with connect(url) as (reader, writer):
+        for byte in encode_request(make_body("small?tokens=1")):
             writer.write(bytes([byte]))
             await writer.drain()
             await asyncio.sleep(0)
@@ -158,8 +158,8 @@ async def test_a_request_may_arrive_byte_by_byte(url: str) -> None:
 
 
 async def test_a_client_that_expects_100_receives_it(url: str) -> None:
-    head, content = request_bytes(body(), "Expect: 100-continue").split(b"\r\n\r\n", 1)
-    async with connected(url) as (reader, writer):
+    head, content = encode_request(make_body(), "Expect: 100-continue").split(b"\r\n\r\n", 1)
+    async with connect(url) as (reader, writer):
         writer.write(head + b"\r\n\r\n")
         assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
         writer.write(content)
@@ -167,7 +167,7 @@ async def test_a_client_that_expects_100_receives_it(url: str) -> None:
 
 
 async def test_the_connection_closes_at_the_clients_request(url: str) -> None:
-    answer = await exchange(url, request_bytes(body(stream=True), "Connection: close"))
+    answer = await send_and_read(url, encode_request(make_body(stream=True), "Connection: close"))
     assert b"connection: close" in answer
     assert answer.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
 
@@ -190,81 +190,81 @@ BAD_HEADS = {
 async def test_an_invalid_request_is_refused_and_the_connection_closed(
     url: str, sent: bytes, status: int
 ) -> None:
-    head, _, content = (await exchange(url, sent)).partition(b"\r\n\r\n")
+    head, _, content = (await send_and_read(url, sent)).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 %d " % status)
     assert json.loads(content)["error"]["message"].endswith(".")
 
 
 async def test_a_body_of_4_mb_is_read(client: httpx.AsyncClient) -> None:
-    content = json.dumps(body()).encode()
+    content = json.dumps(make_body()).encode()
     content += b" " * (4 * 1024 * 1024 - len(content))
     assert (await client.post("/chat/completions", content=content)).status_code == 200
 
 
 async def test_a_status_fault_has_its_headers(client: httpx.AsyncClient) -> None:
     model = "small?fault=status&status=503&retry_after=2"
-    response = await client.post("/chat/completions", json=body(model))
+    response = await client.post("/chat/completions", json=make_body(model))
     assert (response.status_code, response.headers["retry-after"]) == (503, "2")
 
 
 async def test_split_characters_are_joined_by_the_client(client: httpx.AsyncClient) -> None:
-    assert text_of(await stream(client, "small?fault=split_utf8")) == MULTIBYTE_TEXT
+    assert text_of(await read_stream(client, "small?fault=split_utf8")) == MULTIBYTE_TEXT
 
 
 async def test_a_cut_is_a_clean_end_of_file(client: httpx.AsyncClient) -> None:
-    assert len(await stream(client, "small?fault=cut&after=4")) == 5
+    assert len(await read_stream(client, "small?fault=cut&after=4")) == 5
 
 
 async def test_a_reset_happens_after_the_given_tokens(url: str) -> None:
-    asked = request_bytes(body("small?fault=reset&after=2", stream=True))
-    async with connected(url) as (reader, writer):
-        writer.write(asked)
+    request = encode_request(make_body("small?fault=reset&after=2", stream=True))
+    async with connect(url) as (reader, writer):
+        writer.write(request)
         received = b"".join([await reader.readuntil(b"\n\n") for _ in range(3)])
         assert received.count(b"data: ") == 3
         with pytest.raises(ConnectionResetError):
             await reader.read()
-    assert (await stats(url))["closed_early"] == 0
+    assert (await read_stats(url))["closed_early"] == 0
 
 
 async def test_a_refused_request_gets_no_response(client: httpx.AsyncClient) -> None:
     with pytest.raises(httpx.NetworkError):
-        await client.post("/chat/completions", json=body("small?fault=refuse"))
+        await client.post("/chat/completions", json=make_body("small?fault=refuse"))
 
 
 @pytest.mark.parametrize("model", ["small?fault=hang", "small?fault=stall", "small?gap_ms=60000"])
 async def test_a_disconnect_stops_the_stream_immediately(url: str, model: str) -> None:
     async def open_streams(count: int) -> bool:
-        return (await stats(url))["open_streams"] == count
+        return (await read_stats(url))["open_streams"] == count
 
-    async with connected(url) as (_, writer):
-        writer.write(request_bytes(body(model, stream=True)))
+    async with connect(url) as (_, writer):
+        writer.write(encode_request(make_body(model, stream=True)))
         await until(lambda: open_streams(1))
     await until(lambda: open_streams(0))
-    assert (await stats(url))["closed_early"] == 1
+    assert (await read_stats(url))["closed_early"] == 1
 
 
 async def test_a_client_that_does_not_read_pauses_the_stream(url: str) -> None:
-    """Everything comes once it reads, and the server has not buffered it all meanwhile."""
+    """Once the client reads, it receives everything; the server does not buffer it before."""
 
     async def streaming() -> bool:
-        return (await stats(url))["open_streams"] == 1
+        return (await read_stats(url))["open_streams"] == 1
 
-    model = "small?tokens=60000&first_ms=0&gap_ms=0"  # 15 MB: more than the sockets take
-    async with connected(url) as (reader, writer):
-        writer.write(request_bytes(body(model, stream=True), "Connection: close"))
+    model = "small?tokens=60000&first_ms=0&gap_ms=0"  # 15 MB: more than the sockets buffer
+    async with connect(url) as (reader, writer):
+        writer.write(encode_request(make_body(model, stream=True), "Connection: close"))
         await until(streaming)
         await asyncio.sleep(0.2)
         assert await streaming()
         received = 0
         while block := await reader.read(1 << 20):
             received += block.count(b'"content":"')
-    assert received > 59_000  # a few are cut in two by the blocks
+    assert received > 59_000  # blocks split a few of them
 
 
 async def test_tokens_are_sent_at_their_times(url: str) -> None:
-    asked = request_bytes(body("small?tokens=3&first_ms=0&gap_ms=60000", stream=True))
-    async with connected(url) as (reader, writer):
-        writer.write(asked)
+    request = encode_request(make_body("small?tokens=3&first_ms=0&gap_ms=60000", stream=True))
+    async with connect(url) as (reader, writer):
+        writer.write(request)
         await reader.readuntil(b"\n\n")  # the role
         await reader.readuntil(b"\n\n")  # the first token
         with pytest.raises(TimeoutError):
@@ -272,6 +272,6 @@ async def test_tokens_are_sent_at_their_times(url: str) -> None:
 
 
 async def test_the_statistics_count_requests(client: httpx.AsyncClient, url: str) -> None:
-    await stream(client, "small")
+    await read_stream(client, "small")
     await client.get("/nowhere")
-    assert await stats(url) == {"requests": 2, "open_streams": 0, "closed_early": 0}
+    assert await read_stats(url) == {"requests": 2, "open_streams": 0, "closed_early": 0}

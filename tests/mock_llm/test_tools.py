@@ -1,4 +1,4 @@
-"""What the mock makes of tools, answer formats, pictures and stops, and what it refuses."""
+"""Tools, response formats, images and stop texts of the mock, and the requests that it refuses."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ PIXEL = "data:image/png;base64,iVBORw0KGgo="
 Messages = Sequence[dict[str, Any]]
 
 
-def tool(name: str = "get_weather", **properties: Any) -> dict[str, Any]:
+def make_tool(name: str = "get_weather", **properties: Any) -> dict[str, Any]:
     schema = {"type": "object", "properties": properties or {"city": {"type": "string"}}}
     return {"type": "function", "function": {"name": name, "parameters": schema}}
 
 
-async def post(
+async def post_chat(
     text: str | Messages = "What is it like?", model: str = "small", **fields: Any
 ) -> httpx.Response:
     messages = [{"role": "user", "content": text}] if isinstance(text, str) else text
@@ -32,30 +32,30 @@ async def post(
         return await client.post(URL, json={"model": model, "messages": messages, **fields})
 
 
-async def choice(*args: Any, **fields: Any) -> dict[str, Any]:
-    """Return the one choice of a whole answer."""
-    response = await post(*args, **fields)
+async def request_choice(*args: Any, **fields: Any) -> dict[str, Any]:
+    """Return the only choice of an unstreamed answer."""
+    response = await post_chat(*args, **fields)
     assert response.status_code == 200, response.text
     (only,) = response.json()["choices"]
     return dict(only)
 
 
-async def chunks(**fields: Any) -> list[dict[str, Any]]:
+async def request_chunks(**fields: Any) -> list[dict[str, Any]]:
     """Return the chunks of a streamed answer."""
-    blocks = (await post(stream=True, **fields)).text.split("\n\n")
+    blocks = (await post_chat(stream=True, **fields)).text.split("\n\n")
     assert blocks[-2:] == ["data: [DONE]", ""]
     return [json.loads(block.removeprefix("data: ")) for block in blocks[:-2]]
 
 
-async def refusal(*args: Any, **fields: Any) -> str:
-    """Return the parameter that was refused."""
-    response = await post(*args, **fields)
+async def request_refusal(*args: Any, **fields: Any) -> str:
+    """Return the name of the refused parameter."""
+    response = await post_chat(*args, **fields)
     assert response.status_code == 400, response.text
     return str(response.json()["error"]["param"])
 
 
 async def test_a_tool_is_called_if_the_models_name_requests_it() -> None:
-    only = await choice(model="small?tool_calls=1", tools=[tool()])
+    only = await request_choice(model="small?tool_calls=1", tools=[make_tool()])
     assert only["finish_reason"] == "tool_calls"
     assert only["message"]["content"] is None
     (called,) = only["message"]["tool_calls"]
@@ -64,7 +64,7 @@ async def test_a_tool_is_called_if_the_models_name_requests_it() -> None:
 
 
 async def test_tools_that_are_only_offered_are_not_called() -> None:
-    only = await choice(tools=[tool()])
+    only = await request_choice(tools=[make_tool()])
     assert (only["finish_reason"], "tool_calls" in only["message"]) == ("stop", False)
 
 
@@ -76,63 +76,70 @@ async def test_tools_that_are_only_offered_are_not_called() -> None:
     ],
 )
 async def test_a_tool_that_is_required_is_called(wanted: Any, called: list[str]) -> None:
-    only = await choice(tools=[tool("one"), tool("two")], tool_choice=wanted)
+    only = await request_choice(tools=[make_tool("one"), make_tool("two")], tool_choice=wanted)
     assert [each["function"]["name"] for each in only["message"]["tool_calls"]] == called
 
 
 async def test_no_tool_is_called_if_the_request_forbids_it() -> None:
-    only = await choice(model="small?tool_calls=1", tools=[tool()], tool_choice="none")
+    only = await request_choice(model="small?tool_calls=1", tools=[make_tool()], tool_choice="none")
     assert only["finish_reason"] == "stop"
 
 
 async def test_several_tools_are_called_unless_parallel_calls_are_off() -> None:
-    asked: dict[str, Any] = {"model": "small?tool_calls=3", "tools": [tool("one"), tool("two")]}
-    several = (await choice(**asked))["message"]["tool_calls"]
+    fields: dict[str, Any] = {
+        "model": "small?tool_calls=3",
+        "tools": [make_tool("one"), make_tool("two")],
+    }
+    several = (await request_choice(**fields))["message"]["tool_calls"]
     assert [each["function"]["name"] for each in several] == ["one", "two", "one"]
     assert len({each["id"] for each in several}) == 3
-    one = await choice(**asked, parallel_tool_calls=False)
+    one = await request_choice(**fields, parallel_tool_calls=False)
     assert len(one["message"]["tool_calls"]) == 1
 
 
 async def test_pieces_of_streamed_calls_join_to_the_arguments() -> None:
-    some = await chunks(model="small?tool_calls=2", tools=[tool("one"), tool("two")])
-    first, *pieces, last = [chunk["choices"][0] for chunk in some]
+    received = await request_chunks(
+        model="small?tool_calls=2", tools=[make_tool("one"), make_tool("two")]
+    )
+    first, *pieces, last = [chunk["choices"][0] for chunk in received]
     assert first["delta"] == {"role": "assistant", "content": None, "refusal": None}
     assert (last["delta"], last["finish_reason"]) == ({}, "tool_calls")
     joined: dict[int, str] = {}
     for piece in pieces:
         (delta,) = piece["delta"]["tool_calls"]
         assert ("id" in delta) == (delta["index"] not in joined)
-        told = delta["function"]["arguments"]
-        joined[delta["index"]] = joined.get(delta["index"], "") + told
+        arguments = delta["function"]["arguments"]
+        joined[delta["index"]] = joined.get(delta["index"], "") + arguments
     assert len(pieces) > 4
     assert [json.loads(each) for each in joined.values()] == [{"city": "What is it like?"}] * 2
 
 
 async def test_the_pieces_of_calls_are_counted_as_tokens() -> None:
-    asked = {"model": "small?tool_calls=1", "tools": [tool()]}
-    some = await chunks(**asked, stream_options={"include_usage": True})
-    pieces = [chunk for chunk in some if chunk["choices"] and "tool_calls" in str(chunk["choices"])]
-    assert some[-1]["usage"]["completion_tokens"] == len(pieces) - 1  # the last is the finish
+    fields = {"model": "small?tool_calls=1", "tools": [make_tool()]}
+    received = await request_chunks(**fields, stream_options={"include_usage": True})
+    pieces = [
+        chunk for chunk in received if chunk["choices"] and "tool_calls" in str(chunk["choices"])
+    ]
+    assert received[-1]["usage"]["completion_tokens"] == len(pieces) - 1  # the last is the finish
 
 
-def turns(*results: dict[str, Any]) -> Messages:
-    """Return a conversation in which two tools were called and these messages follow."""
+def make_turns(*results: dict[str, Any]) -> Messages:
+    """Return a conversation with two tool calls, followed by `results`."""
     calls = [
         {"id": name, "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}
         for name in ("call_1", "call_2")
     ]
-    said = {"role": "assistant", "content": None, "tool_calls": calls}
-    return [{"role": "user", "content": "How is it?"}, said, *results]
+    assistant = {"role": "assistant", "content": None, "tool_calls": calls}
+    return [{"role": "user", "content": "How is it?"}, assistant, *results]
 
 
-def result(name: str, text: str = "Sunny.") -> dict[str, Any]:
+def make_result(name: str, text: str = "Sunny.") -> dict[str, Any]:
     return {"role": "tool", "tool_call_id": name, "content": text}
 
 
 async def test_an_answer_after_tool_results_quotes_them() -> None:
-    told = turns(result("call_2"), result("call_1", "Rain."))
-    only = await choice(told, model="small?tool_calls=2", tools=[tool()])
+    messages = make_turns(make_result("call_2"), make_result("call_1", "Rain."))
+    only = await request_choice(messages, model="small?tool_calls=2", tools=[make_tool()])
     assert only["finish_reason"] == "stop"
     assert "A tool said “Sunny.”. A tool said “Rain.”." in only["message"]["content"]
 
@@ -140,18 +147,18 @@ async def test_an_answer_after_tool_results_quotes_them() -> None:
 @pytest.mark.parametrize(
     "messages",
     [
-        turns(),
-        turns(result("call_1")),
-        turns(result("call_1"), {"role": "user", "content": "And?"}),
-        turns(result("call_1"), result("call_1")),
-        turns(result("call_1"), result("call_2"), result("call_3")),
-        [result("call_1")],
+        make_turns(),
+        make_turns(make_result("call_1")),
+        make_turns(make_result("call_1"), {"role": "user", "content": "And?"}),
+        make_turns(make_result("call_1"), make_result("call_1")),
+        make_turns(make_result("call_1"), make_result("call_2"), make_result("call_3")),
+        [make_result("call_1")],
     ],
 )
 async def test_a_tool_call_without_a_result_or_a_result_without_a_call_is_refused(
     messages: Messages,
 ) -> None:
-    assert (await refusal(messages, tools=[tool()])).startswith("messages")
+    assert (await request_refusal(messages, tools=[make_tool()])).startswith("messages")
 
 
 SCHEMA = {
@@ -171,12 +178,12 @@ SCHEMA = {
 }
 
 
-def as_schema(schema: dict[str, Any]) -> dict[str, Any]:
+def make_schema_format(schema: dict[str, Any]) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": "an_answer", "schema": schema}}
 
 
 async def test_a_structured_answer_matches_its_schema() -> None:
-    only = await choice(response_format=as_schema(SCHEMA))
+    only = await request_choice(response_format=make_schema_format(SCHEMA))
     answer = json.loads(only["message"]["content"])
     assert len(answer.pop("title")) == 5
     assert answer == {
@@ -194,19 +201,19 @@ async def test_a_structured_answer_matches_its_schema() -> None:
 async def test_a_schema_may_contain_itself() -> None:
     inner = {"type": "array", "items": {"$ref": "#"}}
     schema = {"type": "object", "properties": {"text": {"type": "string"}, "parts": inner}}
-    only = await choice(response_format=as_schema(schema))
+    only = await request_choice(response_format=make_schema_format(schema))
     assert json.loads(only["message"]["content"]).keys() == {"text", "parts"}
 
 
 async def test_a_structured_answer_streams_like_any_other() -> None:
-    form = as_schema(SCHEMA)
-    whole = (await choice(response_format=form))["message"]["content"]
-    deltas = [chunk["choices"][0]["delta"] for chunk in await chunks(response_format=form)]
-    assert "".join(delta.get("content", "") for delta in deltas) == whole
+    form = make_schema_format(SCHEMA)
+    text = (await request_choice(response_format=form))["message"]["content"]
+    deltas = [chunk["choices"][0]["delta"] for chunk in await request_chunks(response_format=form)]
+    assert "".join(delta.get("content", "") for delta in deltas) == text
 
 
 async def test_without_a_schema_the_answer_is_some_json_object() -> None:
-    only = await choice(response_format={"type": "json_object"})
+    only = await request_choice(response_format={"type": "json_object"})
     assert isinstance(json.loads(only["message"]["content"]), dict)
 
 
@@ -216,16 +223,16 @@ async def test_images_are_counted() -> None:
         {"type": "image_url", "image_url": {"url": PIXEL, "detail": "low"}},
         {"type": "image_url", "image_url": {"url": "https://pictures.test/1.png"}},
     ]
-    only = await choice([{"role": "user", "content": parts}])
+    only = await request_choice([{"role": "user", "content": parts}])
     assert "Pictures shown: 2." in only["message"]["content"]
 
 
 async def test_an_answer_ends_before_a_stop_text() -> None:
-    whole = (await choice(model="small?tokens=40"))["message"]["content"]
-    words = whole.split()
-    stopped = await choice(model="small?tokens=40", stop=["never said", words[20]])
+    text = (await request_choice(model="small?tokens=40"))["message"]["content"]
+    words = text.split()
+    stopped = await request_choice(model="small?tokens=40", stop=["never said", words[20]])
     assert stopped["finish_reason"] == "stop"
-    assert stopped["message"]["content"].rstrip() == whole[: whole.index(words[20])].rstrip()
+    assert stopped["message"]["content"].rstrip() == text[: text.index(words[20])].rstrip()
 
 
 @pytest.mark.parametrize(
@@ -241,18 +248,18 @@ async def test_an_answer_ends_before_a_stop_text() -> None:
     ],
 )
 async def test_a_field_that_openai_refuses_is_refused_by_name(field: str, value: object) -> None:
-    assert await refusal(**{field: value}) == field
+    assert await request_refusal(**{field: value}) == field
 
 
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"tools": [tool("not a name")]}, "tools[...].function.name"),
+        ({"tools": [make_tool("not a name")]}, "tools[...].function.name"),
         ({"tools": [{"type": "function"}]}, "tools[...]"),
-        ({"tools": [tool()], "tool_choice": "maybe"}, "tool_choice"),
+        ({"tools": [make_tool()], "tool_choice": "maybe"}, "tool_choice"),
         (
             {
-                "tools": [tool()],
+                "tools": [make_tool()],
                 "tool_choice": {"type": "function", "function": {"name": "other"}},
             },
             "tool_choice",
@@ -262,7 +269,7 @@ async def test_a_field_that_openai_refuses_is_refused_by_name(field: str, value:
     ],
 )
 async def test_a_wrong_tool_or_format_is_named(fields: dict[str, Any], param: str) -> None:
-    assert (await refusal(**fields)).replace("[0]", "[...]") == param
+    assert (await request_refusal(**fields)).replace("[0]", "[...]") == param
 
 
 @pytest.mark.parametrize(
@@ -276,4 +283,4 @@ async def test_a_wrong_tool_or_format_is_named(fields: dict[str, Any], param: st
     ],
 )
 async def test_content_that_openai_refuses_is_refused(message: dict[str, Any]) -> None:
-    assert await refusal([message]) == "messages[0].content"
+    assert await request_refusal([message]) == "messages[0].content"

@@ -117,8 +117,8 @@ def a_call(model_name: str = "", **changes: Any) -> Call:
 
 
 @dataclass
-class Heard:
-    """What came of one call: its pieces of text as they were passed on, and its reply."""
+class Received:
+    """The result of one call: its pieces of text as passed on, and its reply."""
 
     pieces: list[str] = field(default_factory=list)
     reply: Reply = field(default_factory=Reply)
@@ -139,20 +139,20 @@ def an_operation() -> AgentOperation:
     return workflow.start_agent("agent", "model")
 
 
-async def hear(
+async def call_model(
     transport: httpx.AsyncBaseTransport,
     call: Call,
     *,
     key_needed: bool = False,
-    heard: Heard | None = None,
-    pace: CoalescingWindow | None = None,
-) -> Heard:
-    """Ask through the real client and return what was heard."""
-    heard = heard or Heard()
+    received: Received | None = None,
+    coalescing: CoalescingWindow | None = None,
+) -> Received:
+    """Call a model with the real client and return the result."""
+    received = received or Received()
     async with httpx.AsyncClient(transport=transport, timeout=None) as http:
-        client = LLMClient(http, pace or CoalescingWindow(), key_needed=key_needed)
-        await client.chat(call, heard.reply, heard.on_text, an_operation(), 1)
-    return heard
+        client = LLMClient(http, coalescing or CoalescingWindow(), key_needed=key_needed)
+        await client.chat(call, received.reply, received.on_text, an_operation(), 1)
+    return received
 
 
 def mock(**options: Any) -> MockTransport:

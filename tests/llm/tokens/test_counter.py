@@ -1,4 +1,4 @@
-"""Tokens are counted as OpenAI's models count them, once, and never at the event loop's cost."""
+"""Token counts equal those of OpenAI's tokenizers, are cached, and do not block the event loop."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ async def _count(text: str, model: str = "gpt-4o") -> int:
     return tokens
 
 
-# --- how many ---
+# --- numbers ---
 
 
-# Source: what tiktoken's o200k_base and cl100k_base say.
+# Source: tiktoken with o200k_base and cl100k_base.
 @pytest.mark.parametrize(
     ("text", "model", "tokens"),
     [
@@ -94,19 +94,19 @@ async def test_counting_a_long_text_does_not_block_the_event_loop() -> None:
     assert turns > 20
 
 
-# --- once ---
+# --- caching ---
 
 
-class Remembering:
-    """Stands for other processes: remembers what it is given and what it was asked for."""
+class SharedCounts:
+    """In place of other processes: stores counts, and records the requested keys."""
 
     def __init__(self, known: Mapping[str, int] | None = None) -> None:
         self.known = dict(known or {})
-        self.asked: list[Sequence[str]] = []
+        self.requested: list[Sequence[str]] = []
         self.closed = False
 
     async def get(self, keys: Sequence[str], parent: AgentOperation | None) -> list[int | None]:
-        self.asked.append(keys)
+        self.requested.append(keys)
         return [self.known.get(key) for key in keys]
 
     async def put(self, counts: Mapping[str, int], parent: AgentOperation | None) -> None:
@@ -117,15 +117,15 @@ class Remembering:
 
 
 async def test_a_text_is_counted_once() -> None:
-    shared = Remembering()
+    shared = SharedCounts()
     counter = TokenCounter(shared)
     await counter.count(["one", "two"], "gpt-4o")
     assert await counter.count(["two", "three"], "gpt-4o") == [1, 1]
-    assert [len(keys) for keys in shared.asked] == [2, 1]
+    assert [len(keys) for keys in shared.requested] == [2, 1]
 
 
 async def test_each_encoding_has_separate_counts() -> None:
-    shared = Remembering()
+    shared = SharedCounts()
     counter = TokenCounter(shared)
     await counter.count(["お誕生日おめでとう"], "gpt-4o")
     assert await counter.count(["お誕生日おめでとう"], "gpt-4") == [9]
@@ -133,23 +133,23 @@ async def test_each_encoding_has_separate_counts() -> None:
 
 
 async def test_shared_counts_are_used() -> None:
-    shared = Remembering()
+    shared = SharedCounts()
     await TokenCounter(shared).count(["hello world"], "gpt-4o")
     (key,) = shared.known
     shared.known[key] = 5
     assert await TokenCounter(shared).count(["hello world"], "gpt-4o") == [5]
 
 
-@pytest.mark.parametrize("lie", [-1, 45, 10**9])
-async def test_implausible_shared_counts_are_ignored(lie: int) -> None:
-    shared = Remembering()
+@pytest.mark.parametrize("count", [-1, 45, 10**9])
+async def test_implausible_shared_counts_are_ignored(count: int) -> None:
+    shared = SharedCounts()
     await TokenCounter(shared).count(["hello world"], "gpt-4o")
-    shared.known = dict.fromkeys(shared.known, lie)
+    shared.known = dict.fromkeys(shared.known, count)
     assert await TokenCounter(shared).count(["hello world"], "gpt-4o") == [2]
 
 
 async def test_the_shared_key_contains_only_a_hash_of_the_text() -> None:
-    shared = Remembering()
+    shared = SharedCounts()
     await TokenCounter(shared).count(["swordfish"], "gpt-4o")
     (key,) = shared.known
     assert "swordfish" not in key
@@ -157,13 +157,13 @@ async def test_the_shared_key_contains_only_a_hash_of_the_text() -> None:
 
 
 async def test_the_least_recently_used_count_is_dropped_first() -> None:
-    shared = Remembering()
+    shared = SharedCounts()
     counter = TokenCounter(shared, limit_bytes=400)  # two texts
     for text in ("one", "two", "one", "three", "one"):
         await counter.count([text], "gpt-4o")
-    assert len(shared.asked) == 3
+    assert len(shared.requested) == 3
     await counter.count(["two"], "gpt-4o")
-    assert len(shared.asked) == 4
+    assert len(shared.requested) == 4
 
 
 async def test_texts_are_counted_without_a_cache_too() -> None:
@@ -172,7 +172,7 @@ async def test_texts_are_counted_without_a_cache_too() -> None:
 
 
 async def test_closing_a_counter_closes_its_shared_counts() -> None:
-    shared = Remembering()
+    shared = SharedCounts()
     await TokenCounter(shared).close()
     await TokenCounter().close()
     assert shared.closed

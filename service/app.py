@@ -241,7 +241,7 @@ def _telemetry_config(settings: Settings, variables: Mapping[str, str]) -> Telem
 def _set_labels(telemetry: Telemetry, catalog: Catalog) -> None:
     """Limit the metrics' label values to the configured names."""
     telemetry.set_labels(
-        workflows={**catalog.ensembles, **catalog.alone},
+        workflows={**catalog.ensembles, **catalog.single_agents},
         agents=catalog.agents,
         models=catalog.models,
         providers={agent.provider for agent in catalog.agents.values()},

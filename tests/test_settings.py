@@ -1,4 +1,4 @@
-"""Settings come from the environment, then `.env`; a bad one is named, a secret never shown."""
+"""Settings: their sources and defaults, and the errors for malformed or unknown ones."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ def _complaint(env_file: Path, **values: str) -> str:
 # --- where they come from ---
 
 
-def test_nothing_has_to_be_set(env_file: Path) -> None:
+def test_no_setting_is_required(env_file: Path) -> None:
     settings = load_settings(env_file)
     assert (settings.use_llm_mock, settings.address) == (True, ("", 8080))
 
 
-def test_a_setting_in_the_file_counts(env_file: Path) -> None:
+def test_a_setting_is_read_from_the_file(env_file: Path) -> None:
     assert _settings(env_file, max_tokens="7").max_tokens == 7
 
 
-def test_the_environment_wins_over_the_file(
+def test_the_environment_takes_precedence_over_the_file(
     env_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MAX_TOKENS", "9")
@@ -56,11 +56,11 @@ def test_the_environment_wins_over_the_file(
 
 
 @pytest.mark.parametrize("name", ["llm_base_url", "port", "log_json", "llm_key", "max_tokens"])
-def test_an_empty_setting_is_one_that_is_not_set(env_file: Path, name: str) -> None:
+def test_an_empty_setting_counts_as_not_set(env_file: Path, name: str) -> None:
     assert _settings(env_file, **{name: ""}) == Settings()
 
 
-def test_names_in_lower_case_count_too(env_file: Path) -> None:
+def test_names_are_case_insensitive(env_file: Path) -> None:
     env_file.write_text("max_tokens=7")
     assert load_settings(env_file).max_tokens == 7
 
@@ -116,17 +116,17 @@ def test_a_duration_is_a_number(env_file: Path, name: str) -> None:
     assert _complaint(env_file, **{name: "nan"}).startswith(f"{name.upper()}: ")
 
 
-def test_every_malformed_setting_has_its_line(env_file: Path) -> None:
+def test_every_malformed_setting_has_a_line(env_file: Path) -> None:
     lines = _complaint(env_file, workers="none", log_level="loud", port="x").splitlines()
     assert sorted(line.partition(":")[0] for line in lines) == ["LOG_LEVEL", "PORT", "WORKERS"]
 
 
-def test_the_sentence_says_how_an_address_looks(env_file: Path) -> None:
+def test_the_error_of_an_address_shows_the_format(env_file: Path) -> None:
     said = _complaint(env_file, http_addr="nowhere")
     assert said == "HTTP_ADDR: must look like ':8080' or 'host:8080'"
 
 
-def test_what_was_given_is_not_echoed(env_file: Path) -> None:
+def test_the_malformed_value_is_not_shown(env_file: Path) -> None:
     said = _complaint(env_file, llm_base_url=SECRET, llm_key=SECRET, port=SECRET)
     assert SECRET not in said
 
@@ -147,16 +147,16 @@ def _unknown(env_file: Path, text: str, *keys: str) -> str:
     return str(caught.value)
 
 
-def test_an_unknown_name_is_told_with_the_likely_intended_one(env_file: Path) -> None:
+def test_an_unknown_name_is_reported_with_the_most_similar_one(env_file: Path) -> None:
     said = _unknown(env_file, "DETACH_GRACE=3")
     assert said == f"DETACH_GRACE in {env_file}: not a known setting; did you mean DETACH_GRACE_S?"
 
 
-def test_an_unknown_name_like_no_other_is_told_without_a_guess(env_file: Path) -> None:
+def test_an_unknown_name_similar_to_none_is_reported_without_a_suggestion(env_file: Path) -> None:
     assert _unknown(env_file, "ZZZ=1").endswith("not a known setting")
 
 
-def test_every_unknown_name_has_its_line(env_file: Path) -> None:
+def test_every_unknown_name_has_a_line(env_file: Path) -> None:
     assert len(_unknown(env_file, "WORKERZ=1\nWORKERS=1\nPORTT=1").splitlines()) == 2
 
 
@@ -165,18 +165,18 @@ def test_an_unknown_names_value_is_not_shown(env_file: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_ANYTHING", "workers"])
-def test_names_that_others_read_are_known(env_file: Path, name: str) -> None:
+def test_names_that_other_programs_read_are_known(env_file: Path, name: str) -> None:
     env_file.write_text(f"{name}=1")
     check_env_file(env_file, frozenset())
 
 
 @pytest.mark.parametrize("name", sorted(WITHOUT_EFFECT))
-def test_names_of_the_family_without_effect_are_known(env_file: Path, name: str) -> None:
+def test_names_without_effect_are_known(env_file: Path, name: str) -> None:
     env_file.write_text(f"{name}=1")
     check_env_file(env_file, frozenset())
 
 
-def test_variables_that_agents_name_as_their_keys_are_known(env_file: Path) -> None:
+def test_variables_that_agents_name_as_key_env_are_known(env_file: Path) -> None:
     env_file.write_text("MY_LAB_KEY=x")
     check_env_file(env_file, frozenset({"MY_LAB_KEY"}))
 
@@ -189,7 +189,7 @@ def test_no_file_has_no_unknown_names(env_file: Path) -> None:
 # --- variables ---
 
 
-def test_variables_are_the_environments_and_behind_it_the_files(
+def test_variables_come_from_the_environment_first_and_then_from_the_file(
     env_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     env_file.write_text("LAB_A=file\nLAB_B=file\nLAB_C=\n")
@@ -221,16 +221,16 @@ def test_an_address_is_a_port_or_host_and_port(
     assert _settings(env_file, http_addr=address).address == expected
 
 
-def test_host_and_port_win_over_the_address(env_file: Path) -> None:
+def test_host_and_port_take_precedence_over_the_address(env_file: Path) -> None:
     settings = _settings(env_file, http_addr="a:1", host="127.0.0.1", port="2")
     assert settings.address == ("127.0.0.1", 2)
 
 
-def test_port_alone_leaves_the_addresses_host(env_file: Path) -> None:
+def test_a_port_alone_keeps_the_host_of_the_address(env_file: Path) -> None:
     assert _settings(env_file, http_addr="a:1", port="2").address == ("a", 2)
 
 
-def test_port_zero_is_a_port(env_file: Path) -> None:
+def test_port_zero_is_valid(env_file: Path) -> None:
     assert _settings(env_file, port="0").address == ("", 0)
 
 
@@ -244,30 +244,30 @@ def test_without_a_key_the_default_server_is_openais(env_file: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["llm_key", "openai_api_key", "groq_api_key"])
-def test_any_of_three_names_holds_the_key(env_file: Path, name: str) -> None:
+def test_the_key_may_have_any_of_three_names(env_file: Path, name: str) -> None:
     key = _settings(env_file, **{name: SECRET}).default_key
     assert key is not None
     assert key.get_secret_value() == SECRET
 
 
-def test_llm_key_comes_before_the_others(env_file: Path) -> None:
+def test_llm_key_takes_precedence_over_the_others(env_file: Path) -> None:
     key = _settings(env_file, llm_key="a", openai_api_key="b", groq_api_key="c").default_key
     assert key is not None
     assert key.get_secret_value() == "a"
 
 
-def test_a_groq_key_alone_chooses_groqs_server_and_model(env_file: Path) -> None:
+def test_a_groq_key_alone_selects_groqs_server_and_model(env_file: Path) -> None:
     settings = _settings(env_file, groq_api_key=SECRET)
     assert settings.default_base_url == GROQ_URL
     assert settings.default_model.startswith("llama")
 
 
-def test_a_groq_key_beside_another_changes_nothing(env_file: Path) -> None:
+def test_a_groq_key_beside_another_key_has_no_effect(env_file: Path) -> None:
     settings = _settings(env_file, groq_api_key=SECRET, openai_api_key=SECRET)
     assert (settings.default_base_url, settings.default_model) == (OPENAI_URL, "gpt-4o-mini")
 
 
-def test_an_address_and_a_model_that_are_set_win(env_file: Path) -> None:
+def test_a_configured_address_and_model_take_precedence(env_file: Path) -> None:
     settings = _settings(
         env_file, groq_api_key=SECRET, llm_base_url="http://lab.test/v1", openai_model="m"
     )
@@ -286,25 +286,25 @@ def test_an_address_and_a_model_that_are_set_win(env_file: Path) -> None:
         ({"log_json": "true"}, True),
     ],
 )
-def test_logs_are_json_in_production_unless_told_otherwise(
+def test_logs_are_json_in_production_unless_configured(
     env_file: Path, values: dict[str, str], json: bool
 ) -> None:
     assert _settings(env_file, **values).json_logs is json
 
 
-def test_a_log_level_may_be_in_capitals(env_file: Path) -> None:
+def test_a_log_level_may_be_in_upper_case(env_file: Path) -> None:
     assert _settings(env_file, log_level="WARNING").log_level == "warning"
 
 
 # --- the database and Redis ---
 
 
-def test_the_database_is_a_file_unless_told(env_file: Path) -> None:
+def test_the_default_database_is_a_file(env_file: Path) -> None:
     assert _settings(env_file).database == "sqlite:///data/service.db"
     assert _settings(env_file).migrates_on_start
 
 
-def test_postgres_variables_make_a_url_whatever_is_in_the_password(env_file: Path) -> None:
+def test_special_characters_in_postgres_variables_are_quoted_in_the_url(env_file: Path) -> None:
     settings = _settings(
         env_file,
         postgres_host="db",
@@ -316,7 +316,7 @@ def test_postgres_variables_make_a_url_whatever_is_in_the_password(env_file: Pat
     assert not settings.migrates_on_start
 
 
-def test_database_url_wins(env_file: Path) -> None:
+def test_database_url_takes_precedence(env_file: Path) -> None:
     settings = _settings(env_file, postgres_host="db", database_url="sqlite:///here.db")
     assert settings.database == "sqlite:///here.db"
 

@@ -1,4 +1,4 @@
-"""The command line: serve, migrate, mock, check."""
+"""The command line: the commands serve, migrate, mock and check."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ ENV_FILE = Path(".env")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code; what the user did wrong is one line each."""
-    options = _parser().parse_args(arguments)
+    """Run a command and return its exit code; each error of the user is one line on stderr."""
+    options = _build_parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         return command(options)
@@ -52,35 +52,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _parser() -> argparse.ArgumentParser:
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m service",
-        description="One question to several LLM agents at once; the combined answer streams.",
+        description="Asks several LLM agents at once and streams their combined answer.",
     )
     parser.add_argument("--version", action="version", version=VERSION)
     commands = parser.add_subparsers(required=True, metavar="command")
 
     serving = commands.add_parser("serve", help="start the service")
-    serving.add_argument("--workers", type=int, help="processes to serve with (WORKERS)")
+    serving.add_argument("--workers", type=int, help="number of processes (WORKERS)")
     serving.add_argument("--host", help="interface to listen on (HOST)")
-    serving.add_argument("--port", type=int, help="port to listen on; 0 picks one (PORT)")
+    serving.add_argument("--port", type=int, help="port to listen on; 0 chooses a free one (PORT)")
     serving.set_defaults(command=_serve)
 
-    migrating = commands.add_parser("migrate", help="bring the database to this version")
-    migrating.add_argument("--check", action="store_true", help="only say whether it is")
-    migrating.add_argument("--down-to", metavar="REVISION", help='go back; "base" drops everything')
+    migrating = commands.add_parser("migrate", help="migrate the database to this version")
+    migrating.add_argument("--check", action="store_true", help="only check whether it is needed")
+    migrating.add_argument(
+        "--down-to", metavar="REVISION", help='migrate back; "base" drops all tables'
+    )
     migrating.set_defaults(command=_migrate)
 
     mocking = commands.add_parser("mock", help="serve the mock LLM over a socket")
     mocking.add_argument("--host", default="127.0.0.1")
-    mocking.add_argument("--port", type=int, default=9100, help="0 picks one")
+    mocking.add_argument("--port", type=int, default=9100, help="0 chooses a free one")
     mocking.add_argument("--seed", type=int, default=0)
     mocking.set_defaults(command=_mock)
 
     checking = commands.add_parser("check", help="validate the settings and the ensembles file")
     checking.set_defaults(command=_check)
 
-    working = commands.add_parser("worker")  # what `serve --workers` starts; not for people
+    working = commands.add_parser("worker")  # started by `serve --workers`, not by users
     working.add_argument("sock", type=int)
     working.add_argument("parent", type=int)
     working.set_defaults(command=_work)
@@ -88,15 +90,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _load(overrides: Mapping[str, object]) -> tuple[Settings, Mapping[str, str], Catalog]:
-    """Return settings (the command line's first), variables and the catalog, all checked."""
+    """Return the settings, with the command line's overrides, the variables and the catalog."""
     for name, value in overrides.items():
         if value is not None:
-            os.environ[name.upper()] = str(value)  # workers and the pools below read it too
+            os.environ[name.upper()] = str(value)  # for the worker processes too
     settings = load_settings(ENV_FILE)
     variables = read_variables(ENV_FILE)
     for name, value in variables.items():
         if name.startswith("OTEL_"):
-            os.environ.setdefault(name, value)  # OpenTelemetry reads nothing but the environment
+            os.environ.setdefault(name, value)  # OpenTelemetry reads only the environment
     check_otel_variables()
     catalog = open_ensembles(settings).catalog
     keys = (agent.key_env for agent in catalog.agents.values())
@@ -115,7 +117,7 @@ def _serve(options: argparse.Namespace) -> int:
     except OSError as error:
         print(f"HTTP_ADDR: cannot listen on {host}:{port}: {error}", file=sys.stderr)  # noqa: T201
         return 1
-    _prepare(settings)  # now that nobody else serves here: it might be with these very tables
+    _prepare(settings)  # after listening: another service at this port may use the same tables
     _announce(settings, variables, catalog, sock)
     if settings.workers > 1:
         return Supervisor(sock, settings.workers, settings.drain_s).run()
@@ -132,15 +134,15 @@ def _work(options: argparse.Namespace) -> int:
 
 
 def _prepare(settings: Settings) -> None:
-    """Bring the schema up to date where that is wanted, else refuse one that is not.
+    """Migrate the database if MIGRATE_ON_START, else raise SettingsError if that is needed.
 
-    A database that cannot be reached is no reason not to start: it may come back.
+    An unreachable database does not prevent the start: it may be available later.
     """
     try:
         if settings.migrates_on_start:
             applied = asyncio.run(migrate(settings.database))
             if applied:
-                _log.info("the database was brought to this version", extra={"applied": applied})
+                _log.info("the database was migrated", extra={"applied": applied})
         elif fault := asyncio.run(check(settings.database, settings.store_timeout_s)):
             raise SettingsError(fault)
     except StorageUnavailable as error:
@@ -156,7 +158,7 @@ def _migrate(options: argparse.Namespace) -> int:
         print(fault or "The database is at this version.")  # noqa: T201
         return 1 if fault else 0
     applied = asyncio.run(migrate(settings.database, options.down_to))
-    verb = "Took back" if options.down_to else "Applied"
+    verb = "Reverted" if options.down_to else "Applied"
     print(f"{verb} {', '.join(applied)}." if applied else "There was nothing to do.")  # noqa: T201
     return 0
 
@@ -178,11 +180,11 @@ def _mock(options: argparse.Namespace) -> int:
 def _check(_options: argparse.Namespace) -> int:
     settings, variables, catalog = _load({})
     database = parse_url(settings.database).display_name
-    print(f"{settings.ensembles_file} is good.\nThe database: {database}")  # noqa: T201
+    print(f"{settings.ensembles_file} is valid.\nThe database: {database}")  # noqa: T201
     for ensemble in catalog.ensembles.values():
         mark = " (default)" if ensemble.name == catalog.default else ""
         print(f"\n{ensemble.name}{mark}: {ensemble.strategy}")  # noqa: T201
-        for agent in ensemble.everyone:
+        for agent in ensemble.all_agents:
             where = urlsplit(agent.base_url).netloc
             key = "key set" if agent_key(agent, settings, variables) else "no key"
             who = "the mock" if settings.use_llm_mock else f"{where}, {key}"
@@ -195,7 +197,7 @@ def _check(_options: argparse.Namespace) -> int:
 def _announce(
     settings: Settings, variables: Mapping[str, str], catalog: Catalog, sock: socket.socket
 ) -> None:
-    """Print where the service is, who answers, and a command to paste."""
+    """Print the service's address, its models and database, and an example command."""
     url = base_url(sock)
     for warning in _warnings(settings, variables, catalog):
         print(f"Warning: {warning}", file=sys.stderr)  # noqa: T201
@@ -210,7 +212,7 @@ def _announce(
     print(  # noqa: T201
         f"LLM SSE Service {VERSION} on {url}{many}\n"
         f"Answers come from {answers}\n"
-        f"Conversations are kept in {parse_url(settings.database).display_name}\n\n"
+        f"Conversations are stored in {parse_url(settings.database).display_name}\n\n"
         f'  curl -N -X POST {url}/api/process -H "Content-Type: application/json" \\\n'
         f"""    -d '{{"message":"Explain gravity like I am 5", "message_id":"message_123"}}'\n""",
         flush=True,
@@ -218,21 +220,21 @@ def _announce(
 
 
 def _warnings(settings: Settings, variables: Mapping[str, str], catalog: Catalog) -> Sequence[str]:
-    said = [
+    warnings = [
         f"{name} has no effect in this version." for name in sorted(WITHOUT_EFFECT & set(variables))
     ]
     if settings.use_llm_mock and settings.default_key:
-        said.append("a key is set, but USE_LLM_MOCK is true: answers come from the mock.")
+        warnings.append("An API key is set, but USE_LLM_MOCK is true: answers come from the mock.")
     if not settings.use_llm_mock:
         agents = catalog.agents.values()
         keyless = [each for each in agents if not agent_key(each, settings, variables)]
         names = sorted({each.key_env or "LLM_KEY" for each in keyless})
-        said += [f"{name} is not set: agents that need it will fail." for name in names]
+        warnings += [f"{name} is not set: agents that need it will fail." for name in names]
         home = urlsplit(settings.default_base_url).netloc
-        said += [
-            f"{agent.name} sends the default key to {host}: give it a key_env if that is not meant."
+        warnings += [
+            f"{agent.name} sends the default key to {host}: set its key_env to change that."
             for agent in agents
             if settings.default_key and not agent.key_env
             if (host := urlsplit(agent.base_url).netloc) != home
         ]
-    return said
+    return warnings

@@ -1,7 +1,7 @@
-"""Agents and ensembles as `ensembles.toml` describes them. Pure: text in, `Catalog` out.
+"""The agents and ensembles of `ensembles.toml`: parses its text into a `Catalog`, without I/O.
 
-An agent is a model with a prompt, a place to ask it and deadlines. An ensemble is a strategy
-and the agents it asks. What the file leaves out comes from the settings (`AgentDefaults`).
+An agent is a model with a prompt, a server address and time limits. An ensemble is a strategy
+with its agents. Values that the file omits come from the settings (`AgentDefaults`).
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ AGENT_PREFIX = "agent/"
 
 
 class EnsemblesError(Exception):
-    """The file cannot be used. Each line of the message says `file:line: what is wrong`."""
+    """The file is invalid. Each line of the message has the form `file:line: key: reason`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentDefaults:
-    """What an agent gets when the file does not say."""
+    """The values of an agent that the file omits."""
 
     model: str
     base_url: str
@@ -39,10 +39,10 @@ class AgentDefaults:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agent:
-    """One model with its prompt and limits, every default filled in. Times in seconds.
+    """One model with its prompt and limits, with all defaults filled in. Times are in seconds.
 
-    `content_parts` are the types of parts beside text that it is given, None: all. `config_hash`
-    names all of that.
+    `content_parts` are the types of message parts other than text that the model accepts; None:
+    all. `config_hash` is a hash of all other fields.
     """
 
     name: str
@@ -68,10 +68,10 @@ class Agent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ensemble:
-    """A strategy and the agents it asks.
+    """A strategy and its agents.
 
-    `straggler_grace_s` None means: wait for every agent. `config_hash` names the prompts and
-    settings in force, so that a run can say what it used.
+    Without `straggler_grace_s` a run waits for every agent. `config_hash` is a hash of the prompts
+    and limits; each run stores that of the configuration it used.
     """
 
     name: str
@@ -85,46 +85,46 @@ class Ensemble:
     config_hash: str
 
     @property
-    def everyone(self) -> tuple[Agent, ...]:
-        """The agents and, last, the combiner when there is one."""
+    def all_agents(self) -> tuple[Agent, ...]:
+        """The agents, and after them the combiner if there is one."""
         return (*self.agents, *([self.combiner] if self.combiner else []))
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """All that `ensembles.toml` defines. `prices` are by model name.
+    """The contents of `ensembles.toml`. `prices` has model names as keys.
 
-    `alone` are the agents as ensembles of one: `agent/<name>`.
+    `single_agents` has an ensemble `agent/<name>` for each agent.
     """
 
     default: str
     ensembles: Mapping[str, Ensemble]
-    alone: Mapping[str, Ensemble]
+    single_agents: Mapping[str, Ensemble]
     agents: Mapping[str, Agent]
     prices: Mapping[str, Price]
 
     def find(self, name: str) -> Ensemble | None:
-        """Return the ensemble, or agent alone, of that name; the default one for ""."""
-        return self.ensembles.get(name or self.default) or self.alone.get(name)
+        """Return the ensemble, or the single agent, of this name; for "" the default ensemble."""
+        return self.ensembles.get(name or self.default) or self.single_agents.get(name)
 
     @property
     def models(self) -> frozenset[str]:
-        """Every model name that can be asked, fallbacks included."""
+        """The models of all agents, including their fallbacks."""
         return frozenset(
             model for agent in self.agents.values() for model in (agent.model, *agent.fallbacks)
         )
 
 
-# A strategy's own word on an ensemble: what is wrong with it, or None.
+# Returns why an ensemble cannot use a strategy, None when it can.
 Check = Callable[[Ensemble], str | None]
 
 
 def parse_ensembles(
     text: str, *, source: str, defaults: AgentDefaults, checks: Mapping[str, Check]
 ) -> Catalog:
-    """Return what `text` (TOML) defines. `checks` holds one function per strategy.
+    """Parse TOML into a catalog. `checks` has a function for each strategy.
 
-    Raises EnsemblesError naming `source`, the line and the reason of each fault.
+    Raises EnsemblesError with the line and the reason of each fault; `source` names the file.
     """
     try:
         file = EnsemblesTable.model_validate(tomllib.loads(text))
@@ -132,20 +132,26 @@ def parse_ensembles(
         line, reason = syntax_fault(error, text)
         raise EnsemblesError(f"{source}:{line}: {reason}") from error
     except ValidationError as error:
-        faults = [(tuple(fault["loc"]), _reason(fault["msg"])) for fault in error.errors()]
-        raise EnsemblesError(_describe(faults, text, source)) from error
-    agents = {name: _agent(name, table, defaults) for name, table in file.agents.items()}
-    faults = list(_faults(file, agents))
+        faults = [(tuple(fault["loc"]), _reword(fault["msg"])) for fault in error.errors()]
+        raise EnsemblesError(_format_faults(faults, text, source)) from error
+    agents = {name: _build_agent(name, table, defaults) for name, table in file.agents.items()}
+    faults = _find_faults(file, agents)
     if faults:
-        raise EnsemblesError(_describe(faults, text, source))
-    ensembles = {name: _ensemble(name, table, agents) for name, table in file.ensembles.items()}
-    faults = [fault for name, table in ensembles.items() for fault in _misfits(name, table, checks)]
+        raise EnsemblesError(_format_faults(faults, text, source))
+    ensembles = {
+        name: _build_ensemble(name, table, agents) for name, table in file.ensembles.items()
+    }
+    faults = [
+        fault for name, table in ensembles.items() for fault in _check_strategy(name, table, checks)
+    ]
     if faults:
-        raise EnsemblesError(_describe(faults, text, source))
+        raise EnsemblesError(_format_faults(faults, text, source))
     return Catalog(
         default=file.default,
         ensembles=MappingProxyType(ensembles),
-        alone=MappingProxyType({each.name: each for each in map(_alone, agents.values())}),
+        single_agents=MappingProxyType(
+            {each.name: each for each in map(_ensemble_of_one, agents.values())}
+        ),
         agents=MappingProxyType(agents),
         prices=MappingProxyType(
             {model: Price(**table.model_dump()) for model, table in file.prices.items()}
@@ -156,13 +162,13 @@ def parse_ensembles(
 _Fault = tuple[tuple[str | int, ...], str]
 
 
-def _faults(file: EnsemblesTable, agents: Mapping[str, Agent]) -> list[_Fault]:
+def _find_faults(file: EnsemblesTable, agents: Mapping[str, Agent]) -> list[_Fault]:
     faults: list[_Fault] = []
     if file.default not in file.ensembles:
         faults.append((("default",), f"there is no ensemble named {file.default!r}"))
     for name, agent in agents.items():
         if agent.max_tokens >= agent.context_tokens and file.agents[name].context_tokens:
-            why = f"{agent.max_tokens} of max_tokens leave no room for a question"
+            why = f"{agent.max_tokens} of max_tokens leave no room for the question"
             faults.append((("agents", name, "context_tokens"), why))
         if not host_of(agent.base_url):
             where = ("agents", name, "base_url")
@@ -181,7 +187,7 @@ def _faults(file: EnsemblesTable, agents: Mapping[str, Agent]) -> list[_Fault]:
     return faults
 
 
-def _misfits(name: str, ensemble: Ensemble, checks: Mapping[str, Check]) -> list[_Fault]:
+def _check_strategy(name: str, ensemble: Ensemble, checks: Mapping[str, Check]) -> list[_Fault]:
     where = ("ensembles", name, "strategy")
     check = checks.get(ensemble.strategy)
     if check is None:
@@ -191,7 +197,7 @@ def _misfits(name: str, ensemble: Ensemble, checks: Mapping[str, Check]) -> list
     return [(where, fault)] if fault else []
 
 
-def _agent(name: str, table: AgentTable, defaults: AgentDefaults) -> Agent:
+def _build_agent(name: str, table: AgentTable, defaults: AgentDefaults) -> Agent:
     base_url = (table.base_url or defaults.base_url).rstrip("/")
     model = table.model or defaults.model
     filled_in = {"model", "base_url", "provider", "max_tokens", "context_tokens", "fallbacks"}
@@ -209,12 +215,12 @@ def _agent(name: str, table: AgentTable, defaults: AgentDefaults) -> Agent:
     return replace(agent, config_hash=_hash(agent))
 
 
-def _alone(agent: Agent) -> Ensemble:
+def _ensemble_of_one(agent: Agent) -> Ensemble:
     table = EnsembleTable(strategy="solo", agents=[agent.name], timeout_s=agent.timeout_s)
-    return _ensemble(f"{AGENT_PREFIX}{agent.name}", table, {agent.name: agent})
+    return _build_ensemble(f"{AGENT_PREFIX}{agent.name}", table, {agent.name: agent})
 
 
-def _ensemble(name: str, table: EnsembleTable, agents: Mapping[str, Agent]) -> Ensemble:
+def _build_ensemble(name: str, table: EnsembleTable, agents: Mapping[str, Agent]) -> Ensemble:
     used = [agents[each] for each in table.agents]
     combiner = agents[table.combiner] if table.combiner else None
     return Ensemble(
@@ -226,18 +232,18 @@ def _ensemble(name: str, table: EnsembleTable, agents: Mapping[str, Agent]) -> E
     )
 
 
-def _hash(told: object) -> str:
-    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+def _hash(configuration: object) -> str:
+    return hashlib.sha256(repr(configuration).encode()).hexdigest()[:16]
 
 
-def _describe(faults: list[_Fault], text: str, source: str) -> str:
+def _format_faults(faults: list[_Fault], text: str, source: str) -> str:
     return "\n".join(
         f"{source}:{line_of(text, where)}: {'.'.join(map(str, where)) or 'file'}: {why}"
         for where, why in faults
     )
 
 
-def _reason(message: str) -> str:
+def _reword(message: str) -> str:
     return {
         "Extra inputs are not permitted": "this key is not known",
         "Field required": "this key is missing",

@@ -1,4 +1,4 @@
-"""What is known of well-known models: how much they take in, and how they cut text into tokens.
+"""Well-known models: the sizes of their context windows, and their tokenizers.
 
 Sources: the model pages of platform.openai.com/docs/models, console.groq.com/docs/models,
 docs.mistral.ai, docs.anthropic.com, ai.google.dev/gemini-api/docs/models, docs.x.ai.
@@ -15,21 +15,22 @@ Encoding = Literal["o200k", "cl100k"]
 
 @dataclass(frozen=True, slots=True)
 class ModelFamily:
-    """`context_tokens` is for question and answer together.
+    """Models with one context window and tokenizer.
 
-    `encoding` None: its tokenizer is not one of OpenAI's, so that counts are not exact.
+    `context_tokens` is the limit of question and answer together. `encoding` is None when the
+    tokenizer is not one of OpenAI's, so that token counts are estimates.
     """
 
     context_tokens: int
     encoding: Encoding | None = None
 
 
-# Most models of today take 128,000 or more, and a server that takes less says so when asked:
-# too large a guess costs one refusal and a line in ensembles.toml, too small a one costs memory
-# in every long conversation and nobody notices.
+# Most models accept 128,000 tokens or more, and a server with a lower limit refuses the request:
+# a guess that is too large costs one refusal and a line in ensembles.toml. One that is too small
+# would drop messages of every long conversation, unnoticed.
 _UNKNOWN = ModelFamily(128_000)
 
-# By how the name begins; the longest that fits counts.
+# By prefix of the model's name; the longest that matches applies.
 _FAMILIES: Mapping[str, ModelFamily] = {
     "gpt-3.5": ModelFamily(16_385, "cl100k"),
     "gpt-35": ModelFamily(16_385, "cl100k"),  # Azure's spelling
@@ -65,12 +66,12 @@ _FAMILIES: Mapping[str, ModelFamily] = {
 
 
 def family_of(model: str) -> ModelFamily:
-    """Return what is known of `model`, by its name: "openai/gpt-4o-mini" is a gpt-4o."""
+    """Return the family of `model`: "openai/gpt-4o-mini" is a gpt-4o."""
     name = model.lower().rpartition("/")[2].removeprefix("ft:")
-    fits = [known for known in _FAMILIES if name.startswith(known)]
-    return _FAMILIES[max(fits, key=len)] if fits else _UNKNOWN
+    prefixes = [prefix for prefix in _FAMILIES if name.startswith(prefix)]
+    return _FAMILIES[max(prefixes, key=len)] if prefixes else _UNKNOWN
 
 
 def smallest_context(models: Iterable[str]) -> int:
-    """Return the tokens that each of `models` takes: a conversation is cut once for all of them."""
+    """Return the smallest context window, in tokens, to which a conversation is cut for all."""
     return min(family_of(model).context_tokens for model in models)

@@ -1,4 +1,4 @@
-"""Whose server an address is. Pure."""
+"""The provider of a model's server, by its address."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _PROVIDERS = {
 
 
 def provider_of(url: str) -> str:
-    """Return the provider's name, `openai_compatible` for a server that is not known."""
+    """Return the provider's name, `openai_compatible` for an unknown server."""
     return _PROVIDERS.get(host_of(url), "openai_compatible")
 
 
 def host_of(url: str) -> str:
-    """Return the host of an http or https address, "" when `url` is not one."""
+    """Return the host of an http or https address; "" for any other text."""
     try:
         parts = urlsplit(url)
-        _ = parts.port  # only now is it looked at
+        _ = parts.port  # raises ValueError for an invalid port
     except ValueError:
         return ""
     return (parts.hostname or "") if parts.scheme in {"http", "https"} else ""

@@ -1,4 +1,4 @@
-"""The tables of `ensembles.toml`: which keys there are, their types and their defaults."""
+"""The tables of `ensembles.toml`: their keys, with types and defaults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds the line of a key in TOML text, for error messages. `tomllib` keeps no positions."""
+"""Finds the line of a key in TOML text, for error messages: `tomllib` records no positions."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _CLOSING = re.compile(r"\"{3}|'{3}|[\]}]")
 
 
 def line_of(text: str, path: Sequence[str | int]) -> int:
-    """Return the 1-based line where `path`, or its longest known beginning, is defined."""
+    """Return the 1-based line that defines `path`, or its longest prefix that is defined."""
     wanted = tuple(str(part) for part in path)
     best, length = 1, 0
-    for line, keys in _definitions(text):
+    for line, keys in _find_definitions(text):
         shared = len(keys) if keys == wanted[: len(keys)] else 0
         if shared > length:
             best, length = line, shared
@@ -30,24 +30,24 @@ def syntax_fault(error: tomllib.TOMLDecodeError, text: str) -> tuple[int, str]:
     return (int(line[1]) if line else text.rstrip().count("\n") + 1), reason
 
 
-def _definitions(text: str) -> Iterator[tuple[int, tuple[str, ...]]]:
+def _find_definitions(text: str) -> Iterator[tuple[int, tuple[str, ...]]]:
     table: tuple[str, ...] = ()
-    value = ""  # the lines so far of a value that goes on
-    # Not splitlines: a string may hold U+2028 and its like.
+    value = ""  # the lines so far of a value of several lines
+    # Not splitlines, which also splits at U+2028 and similar characters.
     for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
         if value:
             value += f"\n{line}"
-            if _CLOSING.search(line) and _is_whole(value):
+            if _CLOSING.search(line) and _is_complete(value):
                 value = ""
         elif header := _HEADER.match(line):
-            table = _parts(header[1])
+            table = _split_key(header[1])
             yield number, table
         elif key := _KEY.match(line):
-            yield number, (*table, *_parts(key[1]))
-            value = "" if _is_whole(line) else line
+            yield number, (*table, *_split_key(key[1]))
+            value = "" if _is_complete(line) else line
 
 
-def _is_whole(statement: str) -> bool:
+def _is_complete(statement: str) -> bool:
     try:
         tomllib.loads(statement)
     except tomllib.TOMLDecodeError:
@@ -55,7 +55,7 @@ def _is_whole(statement: str) -> bool:
     return True
 
 
-def _parts(dotted: str) -> tuple[str, ...]:
+def _split_key(dotted: str) -> tuple[str, ...]:
     try:
         node: object = tomllib.loads(f"{dotted} = 0")
     except tomllib.TOMLDecodeError:

@@ -1,4 +1,4 @@
-"""`ensembles.toml` on disk: read at start-up, reread when it changes."""
+"""Reads `ensembles.toml` at start-up, and again when it changes."""
 
 from __future__ import annotations
 
@@ -11,49 +11,53 @@ from service.ensembles.catalog import AgentDefaults, Catalog, Check, EnsemblesEr
 
 _log = logging.getLogger(__name__)
 
-_LOOK_EVERY_S = 2.0
+_INTERVAL_S = 2.0
 
 
 class EnsemblesFile:
-    """Holds the last good catalog of a file.
+    """The last valid catalog of a file.
 
-    Raises EnsemblesError when the file cannot be used at the start; later a bad file is logged
-    and the catalog stays.
+    The constructor raises EnsemblesError for an invalid file. Later an invalid file is logged, and
+    the catalog remains as it was.
     """
 
     def __init__(self, path: Path, defaults: AgentDefaults, checks: Mapping[str, Check]) -> None:
         self._path = path
         self._defaults = defaults
         self._checks = checks
-        self._seen = self._version()
+        self._version = self._read_version()
         self._catalog = self._read()
 
     @property
     def catalog(self) -> Catalog:
+        """The current catalog."""
         return self._catalog
 
     def reload_if_changed(self) -> bool:
-        """Return whether a new catalog is in force."""
-        version = self._version()
-        if version == self._seen:
+        """Read the file if it has changed; return whether there is a new catalog."""
+        version = self._read_version()
+        if version == self._version:
             return False
-        self._seen = version
+        self._version = version
         try:
             self._catalog = self._read()
         except EnsemblesError as error:
-            _log.error("the changed ensembles file is refused, the old one stays: %s", error)
+            _log.error(
+                "the changed ensembles file is invalid, its previous version remains in use: %s",
+                error,
+            )
             return False
-        _log.info("the ensembles file was reread")
+        _log.info("the ensembles file was read again")
         return True
 
     async def watch(self, changed: Callable[[Catalog], None]) -> None:
-        """Look for a change every two seconds until cancelled."""
+        """Check for changes every two seconds until cancelled; call `changed` after each."""
         while True:
-            await asyncio.sleep(_LOOK_EVERY_S)
+            await asyncio.sleep(_INTERVAL_S)
             if self.reload_if_changed():
                 changed(self._catalog)
 
-    def _version(self) -> tuple[int, int] | None:
+    def _read_version(self) -> tuple[int, int] | None:
         try:
             status = self._path.stat()
         except OSError:

@@ -1,4 +1,4 @@
-"""The command line: what is printed where, and the exit code."""
+"""The command line: its output and exit codes."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_check_lists_every_ensemble_with_its_agents_and_models(
     assert main(["check"]) == 0
     printed = capsys.readouterr()
     assert printed.out.splitlines() == [
-        "ensembles.toml is good.",
+        "ensembles.toml is valid.",
         f"The database: {Path.cwd()}/data/service.db",
         "",
         "fanout (default): synthesize",
@@ -81,7 +81,7 @@ def test_check_lists_every_ensemble_with_its_agents_and_models(
     assert printed.err == ""
 
 
-def test_check_says_where_each_agent_is_asked_and_whether_its_key_is_there(
+def test_check_shows_each_agents_server_and_whether_its_key_is_set(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     _settings(use_llm_mock="false", lab_key=SECRET)
@@ -92,7 +92,7 @@ def test_check_says_where_each_agent_is_asked_and_whether_its_key_is_there(
     assert "Warning: LLM_KEY is not set" in out
 
 
-def test_check_warns_of_settings_that_this_version_takes_no_notice_of(
+def test_check_warns_about_settings_without_effect(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     _settings(api_key="some-key")
@@ -100,7 +100,7 @@ def test_check_warns_of_settings_that_this_version_takes_no_notice_of(
     assert "Warning: API_KEY has no effect in this version." in capsys.readouterr().out
 
 
-def test_check_shows_where_the_database_is_without_its_password(
+def test_check_shows_the_database_without_its_password(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     _settings(postgres_host="db.test", postgres_password=SECRET, postgres_db="chats")
@@ -111,7 +111,7 @@ def test_check_shows_where_the_database_is_without_its_password(
 
 
 @pytest.mark.parametrize("url", ["mysql://h/x", "sqlite://", "sqlite:///:memory:", "nonsense"])
-def test_an_impossible_database_is_refused_before_anything_begins(
+def test_an_invalid_database_url_is_refused_at_start_up(
     url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _settings(database_url=url)
@@ -123,7 +123,7 @@ def test_an_impossible_database_is_refused_before_anything_begins(
 # --- migrate ---
 
 
-def test_migrate_makes_the_tables_once_and_takes_them_back(
+def test_migrate_applies_migrations_once_and_reverts_them(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["migrate", "--check"]) == 1
@@ -138,7 +138,7 @@ def test_migrate_makes_the_tables_once_and_takes_them_back(
     assert applied.startswith("Applied 0001, ")
     assert check == "The database is at this version."
     assert again == "There was nothing to do."
-    assert back.startswith("Took back ")
+    assert back.startswith("Reverted ")
     assert "nowhere" in printed.err
 
 
@@ -156,17 +156,19 @@ def _refusal(capsys: pytest.CaptureFixture[str]) -> str:
     return printed.err
 
 
-def test_a_fault_in_the_ensembles_is_told_with_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_fault_in_the_ensembles_file_is_reported_with_its_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     Path("ensembles.toml").write_text(ENSEMBLES + "agnets = 1\n")
     assert _refusal(capsys) == "ensembles.toml:12: ensembles.alone.agnets: this key is not known\n"
 
 
-def test_a_malformed_setting_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_malformed_setting_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     _settings(workers="many")
     assert _refusal(capsys).startswith("WORKERS: ")
 
 
-def test_an_unknown_name_in_the_env_file_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_name_in_the_env_file_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     _settings(drain="5")
     assert _refusal(capsys) == "DRAIN in .env: not a known setting; did you mean DRAIN_S?\n"
 
@@ -176,7 +178,7 @@ def test_an_agents_key_in_the_env_file_is_known(capsys: pytest.CaptureFixture[st
     assert main(["check"]) == 0
 
 
-def test_a_missing_ensembles_file_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_ensembles_file_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     _settings(ensembles_file="nowhere.toml")
     assert _refusal(capsys).startswith("nowhere.toml: cannot be read")
 
@@ -184,20 +186,20 @@ def test_a_missing_ensembles_file_is_told(capsys: pytest.CaptureFixture[str]) ->
 # --- as a process ---
 
 
-def test_a_process_that_cannot_start_says_why_on_stderr_and_exits_with_2() -> None:
+def test_a_process_that_cannot_start_prints_the_reason_to_stderr_and_exits_with_2() -> None:
     done = _run("serve", WORKERS="0")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("WORKERS: ")
     assert "Traceback" not in done.stderr
 
 
-def test_a_check_that_finds_nothing_wrong_exits_with_0() -> None:
+def test_a_check_without_faults_exits_with_0() -> None:
     done = _run("check")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("ensembles.toml is good.\n")
+    assert done.stdout.startswith("ensembles.toml is valid.\n")
 
 
-def test_a_port_that_is_taken_is_told_by_its_address() -> None:
+def test_a_port_in_use_is_reported_with_its_address() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = _run("serve", "--host", "127.0.0.1", "--port", str(port))
@@ -206,7 +208,7 @@ def test_a_port_that_is_taken_is_told_by_its_address() -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_the_mock_says_where_it_answers_and_ends_when_interrupted() -> None:
+def test_the_mock_prints_its_address_and_ends_when_interrupted() -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "service", "mock", "--port", "0"],
         env=_environment(),
@@ -236,7 +238,7 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert _usage(capsys, "--version") == (0, f"{VERSION}\n", "")
 
 
-def test_help_lists_the_commands_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_the_commands_for_users(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = _usage(capsys, "--help")
     assert code == 0
     assert {"serve", "mock", "check"} <= set(out.split())
@@ -244,7 +246,7 @@ def test_help_lists_the_commands_for_people(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize("arguments", [(), ("dance",), ("serve", "--port", "x")])
-def test_what_cannot_be_understood_exits_with_2(
+def test_invalid_arguments_exit_with_2(
     capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
 ) -> None:
     code, out, err = _usage(capsys, *arguments)

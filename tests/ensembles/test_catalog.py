@@ -1,4 +1,4 @@
-"""What `ensembles.toml` may say, what each fault is told like, and what is filled in."""
+"""Parsing `ensembles.toml`: valid keys, the error of each fault, and defaults."""
 
 from __future__ import annotations
 
@@ -88,13 +88,13 @@ def _complaint(text: str) -> str:
         ("[ensembles.both]\nagents", "[ensembles.both]\nagent", "8: ensembles.both.agents: this"),
     ],
 )
-def test_a_fault_is_told_with_its_line_its_key_and_the_reason(
+def test_a_fault_is_reported_with_its_line_key_and_reason(
     old: str, new: str, complaint: str
 ) -> None:
     assert f"ensembles.toml:{complaint}" in _complaint(_changed(old, new))
 
 
-def test_every_fault_has_its_line() -> None:
+def test_every_fault_has_a_line() -> None:
     text = GOOD.replace('"gpt-4o"', "1").replace("[agents.judge]", "[agents.judge]\nx = 1")
     assert [line.split(":")[1] for line in _complaint(text).splitlines()] == ["5", "7"]
 
@@ -103,7 +103,7 @@ def test_every_fault_has_its_line() -> None:
     ("text", "line"),
     [('a = 1\nb = "x\n', 2), ("[a]\n[a]\n", 2), ("a = 1\n\nb b\n", 3), ("a = [1,\n2", 2)],
 )
-def test_what_is_not_toml_is_told_with_its_line(text: str, line: int) -> None:
+def test_a_syntax_error_is_reported_with_its_line(text: str, line: int) -> None:
     assert _complaint(text).startswith(f"ensembles.toml:{line}: ")
 
 
@@ -112,7 +112,7 @@ def test_a_file_without_ensembles_is_refused(text: str) -> None:
     assert "ensembles" in _complaint(text)
 
 
-def test_a_default_address_that_leads_nowhere_is_a_fault_too() -> None:
+def test_an_invalid_default_address_is_a_fault() -> None:
     defaults = AgentDefaults(model="m", base_url="http://[::x", max_tokens=1)
     with pytest.raises(EnsemblesError, match="not an http or https address"):
         parse_ensembles(GOOD, source="ensembles.toml", defaults=defaults, checks=CHECKS)
@@ -121,7 +121,7 @@ def test_a_default_address_that_leads_nowhere_is_a_fault_too() -> None:
 # --- what is filled in ---
 
 
-def test_the_settings_fill_in_what_an_agent_does_not_say() -> None:
+def test_the_settings_are_the_defaults_of_an_agent() -> None:
     one = a_catalog(GOOD).agents["one"]
     assert (one.model, one.base_url, one.max_tokens) == (
         "gpt-4o-mini",
@@ -130,7 +130,7 @@ def test_the_settings_fill_in_what_an_agent_does_not_say() -> None:
     )
 
 
-def test_what_an_agent_says_counts() -> None:
+def test_the_values_of_an_agent_take_precedence() -> None:
     assert a_catalog(GOOD).agents["two"].model == "gpt-4o"
 
 
@@ -144,7 +144,7 @@ def test_what_an_agent_says_counts() -> None:
         ('model = "of-somebodys-own"', 128_000),
     ],
 )
-def test_an_agent_takes_what_is_known_of_its_models_unless_told(lines: str, tokens: int) -> None:
+def test_the_context_window_defaults_to_that_of_the_models(lines: str, tokens: int) -> None:
     assert a_catalog(_changed('model = "gpt-4o"', lines)).agents["two"].context_tokens == tokens
 
 
@@ -162,17 +162,17 @@ def test_an_address_loses_its_last_slash() -> None:
         ('base_url = "http://localhost:11434/v1"\nprovider = "ollama"', "ollama"),
     ],
 )
-def test_the_provider_is_known_by_its_host_unless_told(lines: str, provider: str) -> None:
+def test_the_provider_defaults_to_that_of_the_host(lines: str, provider: str) -> None:
     text = _changed('model = "gpt-4o"', lines)
     assert a_catalog(text).agents["two"].provider == provider
 
 
 def test_an_ensemble_has_its_agents_in_their_order_and_the_combiner_last() -> None:
     both = a_catalog(GOOD).ensembles["both"]
-    assert [agent.name for agent in both.everyone] == ["one", "two", "judge"]
+    assert [agent.name for agent in both.all_agents] == ["one", "two", "judge"]
 
 
-def test_the_default_ensemble_is_fanout_unless_told() -> None:
+def test_the_default_ensemble_is_fanout() -> None:
     text = GOOD.replace('default = "both"\n', "").replace("ensembles.both", "ensembles.fanout")
     assert a_catalog(text).default == "fanout"
 
@@ -191,7 +191,7 @@ def _hash(catalog: Catalog) -> str:
     return catalog.ensembles["both"].config_hash
 
 
-def test_the_hash_of_an_ensemble_stays_while_nothing_of_it_changes() -> None:
+def test_the_hash_of_an_unchanged_ensemble_is_stable() -> None:
     elsewhere = _changed('strategy = "solo"', 'strategy = "solo"\ntimeout_s = 9')
     assert _hash(a_catalog(elsewhere)) == _hash(a_catalog(GOOD))
 
@@ -212,11 +212,11 @@ def test_a_catalog_cannot_be_changed() -> None:
 # --- the file that is shipped ---
 
 
-def test_the_shipped_file_is_good() -> None:
+def test_the_shipped_file_is_valid() -> None:
     shipped = ROOT / "ensembles.toml"
     catalog = a_catalog(shipped.read_text("utf-8"))
     assert catalog.default == "fanout"
-    assert [agent.name for agent in catalog.ensembles["fanout"].everyone] == [
+    assert [agent.name for agent in catalog.ensembles["fanout"].all_agents] == [
         "llm-1",
         "llm-2",
         "llm-combine",

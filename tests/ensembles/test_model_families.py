@@ -1,4 +1,4 @@
-"""Well-known models are known by their names, however these are spelled."""
+"""The family of a model, by the different spellings of its name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from service.ensembles.model_families import family_of, smallest_context
         ("of-somebodys-own", 128_000, None),
     ],
 )
-def test_a_model_is_known_by_how_its_name_begins(
+def test_the_longest_prefix_of_the_name_determines_the_family(
     model: str, tokens: int, encoding: str | None
 ) -> None:
     family = family_of(model)

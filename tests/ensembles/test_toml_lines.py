@@ -1,4 +1,4 @@
-"""The line of a key in TOML text, as an error message names it."""
+"""The line of a key in TOML text, for error messages."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ inline = { a = 1 }
         (["prices", "gpt-4o.mini", "input"], 22),
     ],
 )
-def test_a_key_is_found_in_its_line(path: list[str], line: int) -> None:
+def test_the_line_of_a_key_is_found(path: list[str], line: int) -> None:
     assert line_of(TEXT, path) == line
 
 
@@ -62,7 +62,7 @@ def test_a_key_is_found_in_its_line(path: list[str], line: int) -> None:
         ([], 1),
     ],
 )
-def test_of_an_unknown_key_the_longest_known_beginning_is_found(
+def test_for_an_unknown_key_its_longest_known_prefix_is_found(
     path: list[str | int], line: int
 ) -> None:
     assert line_of(TEXT, path) == line
@@ -77,13 +77,13 @@ def test_windows_line_ends_are_line_ends() -> None:
     assert line_of('[a]\r\nb = 1\r\n[c]\r\nd = """\r\n"""\r\ne = 1\r\n', ["c", "e"]) == 6
 
 
-def test_quotes_in_a_comment_open_no_string() -> None:
+def test_quotes_in_a_comment_do_not_open_a_string() -> None:
     assert line_of('# say """ or \'\'\'\na = 1 # """\nb = 1\n', ["b"]) == 3
 
 
-def test_one_kind_of_quotes_inside_the_other_opens_no_string() -> None:
+def test_quotes_inside_other_quotes_do_not_open_a_string() -> None:
     assert line_of('a = """it\'s \'\'\'"""\nb = 1\n', ["b"]) == 2
 
 
-def test_an_array_over_several_lines_holds_no_tables() -> None:
+def test_an_array_of_several_lines_contains_no_tables() -> None:
     assert line_of('[a]\nb = [\n  ["x"],\n  ["y"]\n]\nc = 1\n', ["a", "c"]) == 6

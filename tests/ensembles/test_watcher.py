@@ -1,4 +1,4 @@
-"""The file on disk: read at the start, reread when it changes, a bad change refused."""
+"""The ensembles file is read at start-up and after changes; an invalid change is ignored."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_the_file_is_read_at_the_start(path: Path) -> None:
     assert _model(_open(path).catalog) == "first"
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_the_error_of_a_missing_file_names_it(tmp_path: Path) -> None:
     with pytest.raises(EnsemblesError, match=r"nowhere\.toml: cannot be read"):
         _open(tmp_path / "nowhere.toml")
 
@@ -54,28 +54,28 @@ def test_a_file_that_is_not_text_is_refused(path: Path) -> None:
         _open(path)
 
 
-def test_a_fault_is_told_with_the_files_path(path: Path) -> None:
+def test_a_fault_is_reported_with_the_path_of_the_file(path: Path) -> None:
     _write(path, SOLO.format(model="x") + "x = 1\n")
     with pytest.raises(EnsemblesError) as caught:
         _open(path)
     assert str(caught.value).startswith(f"{path}:6: ")
 
 
-def test_an_unchanged_file_is_not_reread(path: Path) -> None:
+def test_an_unchanged_file_is_not_read_again(path: Path) -> None:
     file = _open(path)
     catalog = file.catalog
     assert not file.reload_if_changed()
     assert file.catalog is catalog
 
 
-def test_a_changed_file_is_in_force_at_the_next_look(path: Path) -> None:
+def test_a_changed_file_is_used_after_the_next_check(path: Path) -> None:
     file = _open(path)
     _write(path, SOLO.format(model="second"))
     assert file.reload_if_changed()
     assert _model(file.catalog) == "second"
 
 
-def test_a_bad_change_is_refused_and_the_old_catalog_stays(
+def test_after_an_invalid_change_the_previous_catalog_remains(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = _open(path)
@@ -86,7 +86,7 @@ def test_a_bad_change_is_refused_and_the_old_catalog_stays(
     assert f"{path}:1: " in caplog.text
 
 
-def test_a_bad_change_is_told_once(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_invalid_change_is_logged_once(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = _open(path)
     _write(path, "agents = 1")
     for _ in range(3):
@@ -94,7 +94,7 @@ def test_a_bad_change_is_told_once(path: Path, caplog: pytest.LogCaptureFixture)
     assert len(caplog.records) == 1
 
 
-def test_a_good_change_after_a_bad_one_is_in_force(path: Path) -> None:
+def test_a_valid_change_after_an_invalid_one_is_used(path: Path) -> None:
     file = _open(path)
     for text in ("agents = 1", SOLO.format(model="third")):
         _write(path, text)
@@ -102,7 +102,7 @@ def test_a_good_change_after_a_bad_one_is_in_force(path: Path) -> None:
     assert _model(file.catalog) == "third"
 
 
-def test_a_file_that_vanishes_changes_nothing(path: Path) -> None:
+def test_after_the_file_is_deleted_the_catalog_remains(path: Path) -> None:
     file = _open(path)
     path.unlink()
     assert not file.reload_if_changed()
@@ -110,7 +110,7 @@ def test_a_file_that_vanishes_changes_nothing(path: Path) -> None:
 
 
 @skipping
-async def test_a_watched_file_tells_of_a_good_change_within_seconds(path: Path) -> None:
+async def test_a_valid_change_is_passed_on_within_seconds(path: Path) -> None:
     told: list[str] = []
     watching = asyncio.create_task(_open(path).watch(lambda catalog: told.append(_model(catalog))))
     await asyncio.sleep(10)

@@ -114,7 +114,7 @@ def _progress(run: Run) -> list[dict[str, Any]]:
 
 
 def _names(catalog: Catalog) -> list[str]:
-    return [*catalog.ensembles, *catalog.alone]
+    return [*catalog.ensembles, *catalog.single_agents]
 
 
 def _model(name: str, created: int) -> dict[str, Any]:

@@ -1,5 +1,5 @@
-"""Performance as ratios, measured in one run on one machine: `python -m bench`.
+"""Benchmark that measures performance as ratios within one run: `python -m bench`.
 
-The mock LLM is the upstream; it, the service and the floor are processes of their own, and the load
-is generated in this one. Nothing here is imported by the service.
+The mock LLM (the upstream), the service and the floor (a bare server) run as separate processes;
+this process generates the load. The service never imports this package.
 """

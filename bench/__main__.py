@@ -1,4 +1,4 @@
-"""`python -m bench [--quick] [row …]`."""
+"""Command line of the benchmark: `python -m bench [--quick] [row …]`."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ import uvloop
 from bench.lab import Lab
 from bench.processes import BenchError
 from bench.rows import ROWS
-from bench.table import Line, machine, markdown
+from bench.table import Line, describe_machine, format_markdown
 from service.server.sockets import allow_many_files
 
 _ROW_S = 200.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print the table, and return 0 unless something could not be measured.
+    """Measure, print the table and return 0, or 1 if a row could not be measured.
 
-    A target that was missed is in the table, not in the exit code.
+    A missed target appears in the table and does not change the exit code.
     """
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("rows", nargs="*", metavar="row", help=f"of {', '.join(ROWS)}; all if none")
-    parser.add_argument("--quick", action="store_true", help="a smoke run: figures mean nothing")
+    parser.add_argument("rows", nargs="*", metavar="row", help=f"{', '.join(ROWS)}; default: all")
+    parser.add_argument(
+        "--quick", action="store_true", help="a short smoke test without meaningful figures"
+    )
     options = parser.parse_args(arguments)
     if unknown := set(options.rows) - set(ROWS):
         parser.error(f"no such row: {', '.join(sorted(unknown))}")
@@ -50,51 +52,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def _measure(names: Sequence[str], *, quick: bool) -> int:
     task = asyncio.current_task()
     assert task is not None
-    # As Ctrl-C does: the processes are ended on the way out.
+    # Handle SIGTERM like Ctrl-C, so that the processes are stopped.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     lines: list[Line] = []
     faults: list[str] = []
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         lab = Lab(Path(folder), quick)
         try:
-            await lab.open()
+            await lab.start()
             for name in names:
                 print(f"measuring {name} …", file=sys.stderr, flush=True)
-                row, reasons = await _row(name, lab)
+                row, reasons = await _measure_row(name, lab)
                 lines += row
                 faults += reasons
         finally:
-            await lab.close()
-    print(f"{markdown(lines)}\n\n{machine()}{' A smoke run.' if quick else ''}")
+            await lab.stop()
+    print(f"{format_markdown(lines)}\n\n{describe_machine()}{' A smoke run.' if quick else ''}")
     for fault in faults:
         print(f"\nNot measured: {fault}", file=sys.stderr)
     return 1 if faults else 0
 
 
-async def _row(name: str, lab: Lab) -> tuple[list[Line], list[str]]:
-    """Return a row's lines, or why there are none; the other rows are measured all the same."""
+async def _measure_row(name: str, lab: Lab) -> tuple[list[Line], list[str]]:
+    """Return the lines of a row, or the reasons why it could not be measured."""
     faults: list[str] = []
     try:
         async with asyncio.timeout(_ROW_S):
             return await ROWS[name](lab), faults
     except* (BenchError, OSError) as group:  # a timeout is an OSError
-        reasons = {str(error) or "it took too long" for error in _leaves(group)}
+        reasons = {str(error) or "it took too long" for error in _flatten(group)}
         faults += [f"{name}: {reason}" for reason in sorted(reasons)]
         _show_logs(lab)
     return [], faults
 
 
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    """Return the errors in a group, however deep."""
+def _flatten(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """Return all errors of a group and of the groups in it."""
     found: list[BaseException] = []
     for error in group.exceptions:
-        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+        found += _flatten(error) if isinstance(error, BaseExceptionGroup) else [error]
     return found
 
 
 def _show_logs(lab: Lab) -> None:
     for process in lab.processes:
-        print(f"--- the end of {process.name}'s log\n{process.log_tail()}", file=sys.stderr)
+        print(f"--- the end of {process.name}'s log\n{process.read_log_tail()}", file=sys.stderr)
 
 
 if __name__ == "__main__":

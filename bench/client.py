@@ -1,7 +1,7 @@
-"""A client cheap enough to load the service from the core that the mock needs as well.
+"""A client with little CPU cost, since the load generator shares a core with the mock.
 
-One connection and one request each, read as bytes and timed where they arrive. An answer's tokens
-are the words of its deltas: the mock's token is a word with the space before it.
+Each request has its own connection; responses are read as bytes and timed at arrival. The tokens
+of an answer are the words of its deltas: a token of the mock is a word with the space before it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _MESSAGE = re.compile(rb'"message": ?"((?:[^"\\]|\\.)*)"')
 
 @dataclass(slots=True)
 class Tally:
-    """What was read while it was in force. Gaps are seconds between an answer's tokens.
+    """Counts of the tokens read in one window; `gaps` are seconds between an answer's tokens.
 
-    Of several tokens in one read the first has the time since the read before, the others none:
-    these are counted, not listed.
+    The first of several tokens in one read has the gap since the previous read; the others have no
+    gap and are counted in `without_gap`.
     """
 
     tokens: int = 0
@@ -33,15 +33,15 @@ class Tally:
     without_gap: int = 0
 
 
-class ServerRequest(asyncio.Protocol):
-    """One request and its response; times in `perf_counter` seconds, 0 for what did not happen."""
+class TimedRequest(asyncio.Protocol):
+    """One request and its response; times in `perf_counter` seconds, 0 if it did not happen."""
 
     def __init__(self, request: bytes, tally: Tally | None = None) -> None:
         self.tally = tally
         self.sent = self.replied = self.first_token = self.last_token = self.ended = 0.0
         self.tokens = 0
         self.last_event = b""
-        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._request = request
         self._transport: asyncio.Transport | None = None
         self._head = b""
@@ -49,10 +49,10 @@ class ServerRequest(asyncio.Protocol):
 
     @property
     def rest(self) -> bytes:
-        """What followed the last event: of a JSON response, all of it."""
+        """The bytes after the last event: for a JSON response, the complete response."""
         return self._rest
 
-    # uvloop's transports are no subclass of asyncio's, so there is nothing to narrow.
+    # uvloop's transports are not subclasses of asyncio.Transport.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._transport = transport
         self.sent = perf_counter()
@@ -73,14 +73,14 @@ class ServerRequest(asyncio.Protocol):
         tokens = 0
         for event in data[:end].split(b"\n\n"):
             if b'"answer.delta"' in event:
-                tokens += _words(event)
+                tokens += _count_words(event)
             elif b'"final"' in event:
                 self.last_event = event
                 self.ended = now
         if tokens:
-            self._take(tokens, now)
+            self._record_tokens(tokens, now)
 
-    def _take(self, tokens: int, now: float) -> None:
+    def _record_tokens(self, tokens: int, now: float) -> None:
         tally = self.tally
         if not self.tokens:
             self.first_token = now
@@ -92,14 +92,14 @@ class ServerRequest(asyncio.Protocol):
         self.tokens += tokens
         self.last_token = now
 
-    def connection_lost(self, exc: Exception | None) -> None:  # asyncio's name
+    def connection_lost(self, exc: Exception | None) -> None:  # name defined by asyncio
         self.ended = self.ended or perf_counter()
-        if not self.over.done():
-            self.over.set_result(None)
+        if not self.done.done():
+            self.done.set_result(None)
 
     @property
     def status(self) -> int:
-        """The response's status; 0 without a response."""
+        """The response's HTTP status; 0 without a response."""
         found = re.match(rb"HTTP/1\.1 (\d{3})", self._head)
         return int(found[1]) if found else 0
 
@@ -109,39 +109,37 @@ class ServerRequest(asyncio.Protocol):
             self._transport.abort()
 
 
-async def connect(address: Address, exchange: ServerRequest) -> ServerRequest:
-    """Send the exchange's request. Raises BenchError when nobody listens."""
+async def connect(address: Address, request: TimedRequest) -> TimedRequest:
+    """Connect and send the request. Raises BenchError when the connection fails."""
     loop = asyncio.get_running_loop()
     try:
-        await loop.create_connection(lambda: exchange, *address)
+        await loop.create_connection(lambda: request, *address)
     except OSError as error:
         raise BenchError(f"No connection to port {address[1]}: {error}.") from error
-    return exchange
+    return request
 
 
-async def converse(
-    address: Address, exchange: ServerRequest, expected_tokens: int
-) -> ServerRequest:
-    """See an exchange through to its end.
+async def perform(address: Address, request: TimedRequest, expected_tokens: int) -> TimedRequest:
+    """Send the request and wait for the end of its response.
 
-    Raises BenchError unless it is answered with 200 and exactly `expected_tokens`.
+    Raises BenchError unless the response has status 200 and exactly `expected_tokens`.
     """
-    await connect(address, exchange)
+    await connect(address, request)
     try:
         async with asyncio.timeout(_RUN_S):
-            await exchange.over
+            await request.done
     except TimeoutError:
         raise BenchError(f"A response had not ended after {_RUN_S:g} s.") from None
     finally:
-        exchange.abort()
-    if exchange.status != 200:
-        raise BenchError(f"A request was answered {exchange.status}.")
-    if exchange.tokens != expected_tokens:
-        last = exchange.last_event.decode(errors="replace") or "The connection broke off."
-        raise BenchError(f"{exchange.tokens} tokens instead of {expected_tokens} came. {last}")
-    return exchange
+        request.abort()
+    if request.status != 200:
+        raise BenchError(f"A response had the status {request.status}.")
+    if request.tokens != expected_tokens:
+        last = request.last_event.decode(errors="replace") or "The connection broke off."
+        raise BenchError(f"{request.tokens} tokens instead of {expected_tokens} came. {last}")
+    return request
 
 
-def _words(event: bytes) -> int:
+def _count_words(event: bytes) -> int:
     message = _MESSAGE.search(event)
     return len(message[1].split()) if message else 0

@@ -1,7 +1,7 @@
-"""Collectors in every state, and what a service says became of its spans.
+"""Collectors in five conditions, and the span counts that a service reports.
 
-well, slow and refusing: a process of its own, `bench.otlp_sink`. dead: a port where nobody listens.
-mute: one that never answers a connection attempt, as behind a firewall that drops packets.
+well, slow and refusing: the process `bench.otlp_sink`. dead: a port without a listener. mute: a
+port that never answers a connection attempt, as behind a firewall that drops packets.
 """
 
 from __future__ import annotations
@@ -22,33 +22,35 @@ _ITEMS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Collectors:
-    """Where each of them is."""
+    """The address of the sink and the URL of each collector, by condition."""
 
     sink: Address
     urls: dict[str, str]
 
-    def told(self, feels: str) -> dict[str, str]:
-        """Return the variables that make a service export to the collector that `feels` so."""
-        return {"OTEL_EXPORTER_OTLP_ENDPOINT": self.urls[feels]}
+    def build_environment(self, condition: str) -> dict[str, str]:
+        """Return the variables that make a service export to the collector in `condition`."""
+        return {"OTEL_EXPORTER_OTLP_ENDPOINT": self.urls[condition]}
 
-    async def spans(self) -> int:
-        """Return how many spans the collector that is well has got."""
+    async def count_spans(self) -> int:
+        """Return the number of spans that the well collector has received."""
         return int((await fetch_json(self.sink, "/counts"))["spans"])
 
 
 @asynccontextmanager
-async def collectors(lab: Lab) -> AsyncIterator[Collectors]:
-    """Offer one of each kind."""
-    async with lab.otlp_sink() as sink:
+async def run_collectors(lab: Lab) -> AsyncIterator[Collectors]:
+    """Run a collector in each condition."""
+    async with lab.run_otlp_sink() as sink:
         with ExitStack() as stack:
-            urls = {feels: f"{_url(sink)}/{feels}" for feels in ("well", "slow", "refusing")}
+            urls = {
+                condition: f"{_url(sink)}/{condition}" for condition in ("well", "slow", "refusing")
+            }
             urls["dead"] = _url(stack.enter_context(_dead()))
             urls["mute"] = _url(stack.enter_context(_mute()))
             yield Collectors(sink, urls)
 
 
-async def exported(service: Address) -> dict[str, int]:
-    """Return how many spans a service has sent, failed to send, and dropped, by its metrics."""
+async def read_export_counts(service: Address) -> dict[str, int]:
+    """Return the numbers of spans sent, failed and dropped from the service's metrics."""
     page = (await fetch(service, "/metrics")).decode()
     return {outcome: int(float(count)) for outcome, count in _ITEMS.findall(page)}
 
@@ -59,7 +61,7 @@ def _url(address: Address) -> str:
 
 @contextmanager
 def _dead() -> Iterator[Address]:
-    """Hold a port without listening on it: connections are refused."""
+    """Bind a port without listening on it, so that connections are refused."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         yield sock.getsockname()
@@ -67,11 +69,11 @@ def _dead() -> Iterator[Address]:
 
 @contextmanager
 def _mute() -> Iterator[Address]:
-    """Listen with a queue that is full: Linux then ignores who wants to connect."""
+    """Listen with a full backlog; Linux then ignores connection attempts."""
     with socket.socket() as sock, ExitStack() as stack:
         sock.bind(("127.0.0.1", 0))
         sock.listen(0)
-        for _ in range(2):  # one fits; of the other nobody can tell
+        for _ in range(2):  # one fills the backlog; whether a second fits depends on the kernel
             waiting = stack.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(sock.getsockname())

@@ -1,4 +1,4 @@
-"""Runs to look through: made of words that are as frequent as in real texts, stored in bulk."""
+"""Generated runs for the search rows, with word frequencies of real texts, stored in bulk."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import asyncpg  # type: ignore[import-untyped]  # it has no stubs
 from service.store.migrate import migrate
 
 OWNER = "anonymous"
-# What to search for, and how many of a hundred runs have it.
+# Search words, and the percentage of runs that contain them.
 MARKS = {"hourly": 50.0, "weekly": 50.0, "monthly": 5.0, "yearly": 1.0, "new year": 1.0}
-ONCE = "comet"  # in one run
+ONCE = "comet"  # in exactly one run
 
-_OTHERS = 5  # of a hundred runs belong to somebody else
+_OTHERS = 5  # percentage of runs that belong to another owner
 _WORDS, _QUESTION_WORDS, _ANSWER_WORDS = 20_000, 10, 80
-_BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
+_FIRST_RUN_AT = datetime(2026, 1, 1, tzinfo=UTC)
 _SYLLABLES = (
     "ba co di fu ge ha ki lo mu ne pa ri so tu ve wa xi yo za thra stre".split()  # noqa: SIM905
 )
@@ -38,32 +38,38 @@ Row = tuple[object, ...]
 
 
 async def fill_sqlite(path: Path, runs: int) -> str:
-    """Make a database of `runs` runs, each a conversation, and return its URL."""
+    """Create a database of `runs` runs, each in its own conversation, and return its URL."""
     url = f"sqlite:///{path}"
     await migrate(url)
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA synchronous = OFF")
     connection.execute("BEGIN")
-    connection.execute("INSERT INTO configs VALUES ('hash', 'fanout', '{}', ?)", (_local(_BEGIN),))
-    made = [[_plain(value) for value in row] for row in _rows(runs)]
+    connection.execute(
+        "INSERT INTO configs VALUES ('hash', 'fanout', '{}', ?)", (_format_time(_FIRST_RUN_AT),)
+    )
+    made = [[_to_sqlite(value) for value in row] for row in _generate_rows(runs)]
     connection.executemany(
         f"INSERT INTO conversations ({', '.join(_CONVERSATION)}) VALUES (?, ?, 'A title', ?, ?)",
         [(row[1], row[2], row[12], row[12]) for row in made],
     )
-    holes = ", ".join("?" * len(_COLUMNS))
-    connection.executemany(f"INSERT INTO runs ({', '.join(_COLUMNS)}) VALUES ({holes})", made)
+    placeholders = ", ".join("?" * len(_COLUMNS))
+    connection.executemany(
+        f"INSERT INTO runs ({', '.join(_COLUMNS)}) VALUES ({placeholders})", made
+    )
     connection.execute("COMMIT")
     connection.close()
     return url
 
 
 async def fill_postgresql(url: str, runs: int) -> str:
-    """The same in an empty PostgreSQL database; the indexes are made last, as a restore does."""
+    """Fill an empty PostgreSQL database likewise; the indexes are created last, as in a restore."""
     await migrate(url)
     connection = await asyncpg.connect(url)
     try:
-        await connection.execute("INSERT INTO configs VALUES ('hash', 'fanout', '{}', $1)", _BEGIN)
-        made = list(_rows(runs))
+        await connection.execute(
+            "INSERT INTO configs VALUES ('hash', 'fanout', '{}', $1)", _FIRST_RUN_AT
+        )
+        made = list(_generate_rows(runs))
         conversations = [(row[1], row[2], "A title", row[12], row[12]) for row in made]
         await connection.copy_records_to_table(
             "conversations", records=conversations, columns=_CONVERSATION
@@ -82,22 +88,22 @@ async def fill_postgresql(url: str, runs: int) -> str:
     return url
 
 
-def rare_words() -> list[str]:
-    """Return some words of the corpus that are in about one run of a hundred."""
-    return _vocabulary()[900:910]
+def list_rare_words() -> list[str]:
+    """Return words of the corpus that about 1 % of the runs contain."""
+    return _build_vocabulary()[900:910]
 
 
-def _rows(runs: int) -> Iterator[Row]:
+def _generate_rows(runs: int) -> Iterator[Row]:
     chance = random.Random(1)
-    words = _vocabulary()
+    words = _build_vocabulary()
     weights = list(itertools.accumulate(1 / (place + 2) for place in range(len(words))))
     for number in range(runs):
-        said = chance.choices(words, cum_weights=weights, k=_QUESTION_WORDS + _ANSWER_WORDS)
-        said += [mark for mark, share in MARKS.items() if chance.random() * 100 < share]
-        said += [ONCE] if number == runs // 3 else []
-        question, answer = " ".join(said[:_QUESTION_WORDS]), " ".join(said[_QUESTION_WORDS:])
+        text = chance.choices(words, cum_weights=weights, k=_QUESTION_WORDS + _ANSWER_WORDS)
+        text += [mark for mark, share in MARKS.items() if chance.random() * 100 < share]
+        text += [ONCE] if number == runs // 3 else []
+        question, answer = " ".join(text[:_QUESTION_WORDS]), " ".join(text[_QUESTION_WORDS:])
         owner = "somebody else" if chance.random() * 100 < _OTHERS else OWNER
-        at = _BEGIN + timedelta(seconds=number)
+        at = _FIRST_RUN_AT + timedelta(seconds=number)
         yield (
             f"run_{number:012x}{number:020x}", owner, f"conv_{number}", f"message_{number}",
             "completed", question, answer, "fanout", "hash", "0" * 32, "worker", False, at, at,
@@ -105,8 +111,8 @@ def _rows(runs: int) -> Iterator[Row]:
         )  # fmt: skip
 
 
-def _vocabulary() -> list[str]:
-    """Return words, the most frequent first: the one at place n is 1/n as frequent as the first."""
+def _build_vocabulary() -> list[str]:
+    """Return words by descending frequency: word n has 1/n of the frequency of the first (Zipf)."""
     chance = random.Random(2)
     made: dict[str, None] = {}
     while len(made) < _WORDS:
@@ -115,10 +121,10 @@ def _vocabulary() -> list[str]:
     return list(made)
 
 
-def _plain(value: object) -> object:
-    return _local(value) if isinstance(value, datetime) else value
+def _to_sqlite(value: object) -> object:
+    return _format_time(value) if isinstance(value, datetime) else value
 
 
-def _local(moment: datetime) -> str:
-    """Return a time as SQLAlchemy has it in SQLite."""
+def _format_time(moment: datetime) -> str:
+    """Return a time in SQLAlchemy's format for SQLite."""
     return moment.strftime("%Y-%m-%d %H:%M:%S.%f")

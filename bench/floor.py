@@ -1,6 +1,6 @@
-"""The floor: what Quart on Hypercorn costs when a generator yields ready-made events.
+"""The floor: a Quart application on Hypercorn that only yields prepared events.
 
-A process of its own, `python -m bench.floor`, configured as the service's server is.
+Runs as its own process, `python -m bench.floor`, with the configuration of the service's server.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections.abc import AsyncGenerator
 
 from quart import Quart, Response
 
-from bench.standin import run
+from bench.stub_server import run
 
-# Private, but a floor on another configuration would be none.
+# Private, but the floor must send the same headers as the service.
 from service.api.http.sse import HEADERS
 
 
-def event(number: int) -> bytes:
-    """Return an event of the size and shape of face A's answer deltas, with one token."""
+def build_event(number: int) -> bytes:
+    """Return an event like an answer delta of `/api/process`, with one token."""
     return (
         f"id: run_0123456789abcdef0123456789abcdef-{number}\n"
         'data: {"message_id": "bench", "conversation_id": "conv_0123456789abcdef0123456789abcdef", '
@@ -27,10 +27,10 @@ def event(number: int) -> bytes:
 
 
 def create_app() -> Quart:
-    """Return the application: `/<count>/<gap_ms>` streams that many events at that pace."""
+    """Return the application: `/<count>/<gap_ms>` streams `count` events, one every `gap_ms`."""
     app = Quart("floor", static_folder=None)
     app.config["RESPONSE_TIMEOUT"] = None
-    events = [event(number) for number in range(1, 1001)]
+    events = [build_event(number) for number in range(1, 1001)]
 
     @app.get("/<int:count>/<int:gap_ms>")
     async def stream(count: int, gap_ms: int) -> Response:

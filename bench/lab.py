@@ -1,4 +1,4 @@
-"""The lab: the mock and the floor for the whole run, and a fresh service for each row."""
+"""The processes of a benchmark: mock and floor for all rows, and a new service for each row."""
 
 from __future__ import annotations
 
@@ -9,16 +9,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bench.client import Address, ServerRequest, converse
-from bench.fans import GAP_MS, TOKENS, Fan, Speech, ensembles_toml, get
-from bench.load import Load, Meter, Question, arrive
+from bench.client import Address, TimedRequest, perform
+from bench.ensembles import (
+    GAP_MS,
+    TOKENS,
+    BenchEnsemble,
+    MockAnswer,
+    build_get,
+    format_ensembles,
+)
+from bench.load import Load, Meter, Question, send_evenly
 from bench.processes import Process
 
 T = TypeVar("T")
 
 SERVICE = ("service", "serve", "--host", "127.0.0.1", "--port", "0", "--workers", "1")
 
-# A sleep ends late and nothing makes up for it: a paced generator takes longer than its pace.
+# Each sleep ends late, so a paced generator takes longer than the sum of its gaps.
 _FLOOR_SLACK = 1.15
 
 
@@ -29,13 +36,13 @@ class Served:
     process: Process
     address: Address
 
-    def ask(self, fan: Fan) -> Question:
-        return Question(self.address, fan.request, fan.combiner.tokens, fan.run_s)
+    def build_question(self, ensemble: BenchEnsemble) -> Question:
+        return Question(self.address, ensemble.request, ensemble.combiner.tokens, ensemble.run_s)
 
 
 @dataclass(slots=True)
 class Lab:
-    """What rows measure with. `quick` shrinks everything to a smoke run."""
+    """The processes and helpers that rows use; `quick` reduces all sizes to a smoke test."""
 
     folder: Path
     quick: bool = False
@@ -43,13 +50,15 @@ class Lab:
     _mock: tuple[Process, Address] | None = None
     _floor: tuple[Process, Address] | None = None
 
-    def pick(self, full: T, quick: T) -> T:
-        """Return the first, or the second in a quick run."""
+    def choose(self, full: T, quick: T) -> T:
+        """Return `full`, or `quick` in a quick run."""
         return quick if self.quick else full
 
-    def speech(self, gap_ms: int = GAP_MS) -> Speech:
-        """Return the answer that models give unless a row needs another."""
-        return self.pick(Speech(gap_ms=gap_ms), Speech(tokens=20, first_ms=30, gap_ms=gap_ms))
+    def default_answer(self, gap_ms: int = GAP_MS) -> MockAnswer:
+        """Return the models' default answer."""
+        return self.choose(
+            MockAnswer(gap_ms=gap_ms), MockAnswer(tokens=20, first_ms=30, gap_ms=gap_ms)
+        )
 
     @property
     def mock(self) -> Process:
@@ -59,81 +68,83 @@ class Lab:
     @property
     def _settle_s(self) -> float:
         # The service adapts its coalescing to its load four times a second.
-        return self.pick(0.5, 0.1)
+        return self.choose(0.5, 0.1)
 
-    async def open(self) -> None:
-        """Start the helpers."""
+    async def start(self) -> None:
+        """Start the mock and the floor."""
         mock = self._start("mock", ["service", "mock", "--host", "127.0.0.1", "--port", "0"], {})
         floor = self._start("floor", ["bench.floor"], {})
-        self._mock = mock, await mock.address()
-        self._floor = floor, await floor.address()
+        self._mock = mock, await mock.wait_for_address()
+        self._floor = floor, await floor.wait_for_address()
 
-    async def close(self) -> None:
-        """End every process that is left."""
+    async def stop(self) -> None:
+        """Stop all processes."""
         for process in self.processes:
             await process.stop()
 
     @asynccontextmanager
-    async def service(
+    async def run_service(
         self,
-        fans: Sequence[Fan],
+        ensembles: Sequence[BenchEnsemble],
         more: Mapping[str, str] | None = None,
         program: Sequence[str] = SERVICE,
     ) -> AsyncIterator[Served]:
-        """Serve `fans` with the mock as upstream; `more` are variables of its environment.
+        """Run a service with `ensembles` and the mock as upstream; `more` are its variables.
 
-        Each has an SQLite file of its own, unless `more` says otherwise.
+        Each service has its own SQLite file, unless `more` sets DATABASE_URL.
         """
         assert self._mock is not None
         host, port = self._mock[1]
         number = len(self.processes)
-        ensembles = self.folder / f"ensembles-{number}.toml"
-        ensembles.write_text(ensembles_toml(fans))
+        ensembles_file = self.folder / f"ensembles-{number}.toml"
+        ensembles_file.write_text(format_ensembles(ensembles))
         variables = {
             "USE_LLM_MOCK": "false",
             "LLM_BASE_URL": f"http://{host}:{port}/v1",
             "LLM_KEY": "bench",
-            "ENSEMBLES_FILE": str(ensembles),
+            "ENSEMBLES_FILE": str(ensembles_file),
             "DRAIN_S": "0",
             "DATABASE_URL": f"sqlite:///data/service-{number}.db",
             **(more or {}),
         }
         process = self._start(f"service-{number}", program, variables)
         try:
-            yield Served(process, await process.address())
+            yield Served(process, await process.wait_for_address())
         finally:
             await process.stop()
 
-    async def warm_up(self, served: Served, fan: Fan) -> list[ServerRequest]:
-        """Let the service import, connect and cache what only the first runs pay for."""
-        return await arrive(served.ask(fan), count=self.pick(20, 2), interval_s=0.01)
+    async def warm_up(self, served: Served, ensemble: BenchEnsemble) -> list[TimedRequest]:
+        """Send some requests, so that imports, connections and caches do not affect the figures."""
+        return await send_evenly(
+            served.build_question(ensemble), count=self.choose(20, 2), interval_s=0.01
+        )
 
-    def load(self, served: Served, fan: Fan) -> Load:
-        """Return load on the service that asks `fan`."""
-        return Load(served.ask(fan), served.process, self.mock, self._settle_s)
+    def create_load(self, served: Served, ensemble: BenchEnsemble) -> Load:
+        """Return a load that asks `ensemble` of the service."""
+        return Load(served.build_question(ensemble), served.process, self.mock, self._settle_s)
 
-    def floor_load(self, tokens: int = TOKENS, gap_ms: int = GAP_MS) -> Load:
-        """Return load on the floor: the same number of tokens, each an event."""
+    def create_floor_load(self, tokens: int = TOKENS, gap_ms: int = GAP_MS) -> Load:
+        """Return a load on the floor, with one event for each of the `tokens`."""
         assert self._floor is not None
         process, address = self._floor
         run_s = tokens * gap_ms / 1000 * _FLOOR_SLACK
-        question = Question(address, get(f"/{tokens}/{gap_ms}"), tokens, run_s)
+        question = Question(address, build_get(f"/{tokens}/{gap_ms}"), tokens, run_s)
         return Load(question, process, self.mock, self._settle_s)
 
-    def meter(self, served: Served) -> Meter:
+    def start_meter(self, served: Served) -> Meter:
         return Meter(served.process, self.mock)
 
-    async def mock_stats(self) -> dict[str, Any]:
-        """Return what the mock counts: requests, open_streams, closed_early."""
+    async def fetch_mock_stats(self) -> dict[str, Any]:
+        """Return the mock's counts: requests, open_streams, closed_early."""
         assert self._mock is not None
         return await fetch_json(self._mock[1], "/stats")
 
     @asynccontextmanager
-    async def otlp_sink(self) -> AsyncIterator[Address]:
-        """Serve the stand-in for a collector."""
+    async def run_otlp_sink(self) -> AsyncIterator[Address]:
+        """Run the stub collector."""
         process = self._start(f"otlp-sink-{len(self.processes)}", ["bench.otlp_sink"], {})
         try:
-            yield await process.address()
+            yield await process.wait_for_address()
         finally:
             await process.stop()
 
@@ -145,11 +156,11 @@ class Lab:
 
 async def fetch(address: Address, path: str) -> bytes:
     """Return the body of a GET. Raises BenchError unless the status is 200."""
-    exchange = await converse(address, ServerRequest(get(path)), 0)
-    return exchange.rest.partition(b"\r\n\r\n")[2]
+    request = await perform(address, TimedRequest(build_get(path)), 0)
+    return request.rest.partition(b"\r\n\r\n")[2]
 
 
 async def fetch_json(address: Address, path: str) -> dict[str, Any]:
-    """Return what a GET answers, a JSON object. Raises BenchError unless the status is 200."""
+    """Return the JSON object in the response to a GET. Raises BenchError unless it is a 200."""
     found: dict[str, Any] = json.loads(await fetch(address, path))
     return found

@@ -1,4 +1,4 @@
-"""Load: streams kept open in a closed loop, or arriving evenly, and what they measured."""
+"""Load generation: streams in a closed loop or at an even rate, with measurements."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from time import perf_counter
 from types import TracebackType
 from typing import Self
 
-from bench.client import Address, ServerRequest, Tally, converse
-from bench.processes import BenchError, Process, cpu_s, machine_cpu_s
+from bench.client import Address, Tally, TimedRequest, perform
+from bench.processes import BenchError, Process, read_cpu_s, read_machine_cpu_s
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A request, what must come back, and how long that takes at best."""
+    """A request, the tokens expected in its response, and its ideal duration."""
 
     address: Address
     request: bytes
@@ -25,8 +25,8 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Busy:
-    """Shares of one core that the processes used; `others` is whatever else the machine did."""
+class CpuShares:
+    """Shares of one core that each process used; `others` is the rest of the machine."""
 
     server: float
     mock: float
@@ -34,49 +34,49 @@ class Busy:
     others: float
 
     def __str__(self) -> str:
-        said = (
+        text = (
             f"server {self.server:.0%}, mock {self.mock:.0%}, load {self.load:.0%}, "
             f"others {self.others:.0%} of a core"
         )
         if max(self.mock, self.load) > 0.9:
-            return f"**WARNING: a helper was the bottleneck**: {said}"
-        return said
+            return f"**WARNING: a helper was the bottleneck**: {text}"
+        return text
 
 
-def busiest(many: Sequence[Busy]) -> Busy:
+def find_highest_shares(many: Sequence[CpuShares]) -> CpuShares:
     """Return the highest share of each process."""
-    return Busy(*(max(shares) for shares in zip(*map(astuple, many), strict=True)))
+    return CpuShares(*(max(shares) for shares in zip(*map(astuple, many), strict=True)))
 
 
 class Meter:
-    """CPU used since it was made, by a server and by the helpers."""
+    """CPU time of the server, the mock and the load generator since the construction."""
 
     def __init__(self, server: Process, mock: Process) -> None:
         self._pids = (server.pid, mock.pid)
-        self._began = perf_counter()
-        self._before = self._now()
+        self._started = perf_counter()
+        self._before = self._read_cpu_s()
 
-    def _now(self) -> list[float]:
-        own = os.times()  # not cpu_s: the servers are children of this process
-        used = [*map(cpu_s, self._pids), own.user + own.system]
-        return [*used, machine_cpu_s() - sum(used)]
+    def _read_cpu_s(self) -> list[float]:
+        own = os.times()  # not read_cpu_s: the servers are children of this process
+        used = [*map(read_cpu_s, self._pids), own.user + own.system]
+        return [*used, read_machine_cpu_s() - sum(used)]
 
     def server_cpu_s(self) -> float:
-        return cpu_s(self._pids[0]) - self._before[0]
+        return read_cpu_s(self._pids[0]) - self._before[0]
 
-    def busy(self) -> Busy:
-        elapsed = perf_counter() - self._began
-        used = [now - then for now, then in zip(self._now(), self._before, strict=True)]
-        return Busy(*(max(0.0, each) / elapsed for each in used))
+    def read_shares(self) -> CpuShares:
+        elapsed = perf_counter() - self._started
+        used = [now - then for now, then in zip(self._read_cpu_s(), self._before, strict=True)]
+        return CpuShares(*(max(0.0, each) / elapsed for each in used))
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What was read in one stretch of time, and the server's CPU seconds meanwhile."""
+    """The tokens read in one interval, and the server's CPU seconds in it."""
 
     tally: Tally
     cpu_s: float
-    busy: Busy
+    busy: CpuShares
     seconds: float
 
     @property
@@ -94,9 +94,9 @@ class Window:
 
 
 class Load:
-    """A number of streams open at any time: whenever one has ended the next begins.
+    """A constant number of open streams: each one that ends is replaced by a new one.
 
-    Leaving the block lets the open ones finish, so that they do not burden what comes next.
+    The exit of the block waits for the open streams, so that they do not affect later measurements.
     """
 
     def __init__(self, question: Question, server: Process, mock: Process, settle_s: float) -> None:
@@ -105,9 +105,9 @@ class Load:
         self._server = server
         self._mock = mock
         self._tasks: list[asyncio.Task[None]] = []
-        self._ending = False
+        self._is_ending = False
         self._tally: Tally | None = None
-        self._open: set[ServerRequest] = set()
+        self._open: set[TimedRequest] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -118,14 +118,14 @@ class Load:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._ending = True
+        self._is_ending = True
         if error is not None:
             for task in self._tasks:
                 task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=error is not None)
 
     async def raise_to(self, count: int) -> None:
-        """Open streams until there are `count`, their starts spread over one run, and settle."""
+        """Open streams up to `count`, spread over the time of a run, and let them settle."""
         more = count - len(self._tasks)
         for number in range(more):
             delay_s = number * self._question.run_s / more
@@ -133,24 +133,28 @@ class Load:
         await self._wait(self._question.run_s + self._settle_s)
 
     async def measure(self, seconds: float) -> Window:
-        """Return what happens in the next `seconds`."""
-        self._watch(Tally())
+        """Measure the next `seconds`."""
+        self._set_tally(Tally())
         tally = self._tally
         assert tally is not None
         meter = Meter(self._server, self._mock)
-        began = perf_counter()
+        started = perf_counter()
         await self._wait(seconds)
-        used_s, busy, elapsed_s = meter.server_cpu_s(), meter.busy(), perf_counter() - began
-        self._watch(None)
+        used_s, busy, elapsed_s = (
+            meter.server_cpu_s(),
+            meter.read_shares(),
+            perf_counter() - started,
+        )
+        self._set_tally(None)
         return Window(tally, used_s, busy, elapsed_s)
 
-    def _watch(self, tally: Tally | None) -> None:
+    def _set_tally(self, tally: Tally | None) -> None:
         self._tally = tally
-        for exchange in self._open:
-            exchange.tally = tally
+        for request in self._open:
+            request.tally = tally
 
     async def _wait(self, seconds: float) -> None:
-        """Let time pass; a stream that fails meanwhile raises here."""
+        """Sleep; the failure of a stream in this time is raised here."""
         done, _ = await asyncio.wait(
             self._tasks, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION
         )
@@ -160,24 +164,24 @@ class Load:
     async def _repeat(self, delay_s: float) -> None:
         await asyncio.sleep(delay_s)
         question = self._question
-        while not self._ending:
-            exchange = ServerRequest(question.request, self._tally)
-            self._open.add(exchange)
+        while not self._is_ending:
+            request = TimedRequest(question.request, self._tally)
+            self._open.add(request)
             try:
-                await converse(question.address, exchange, question.tokens)
+                await perform(question.address, request, question.tokens)
             finally:
-                self._open.discard(exchange)
+                self._open.discard(request)
 
 
-async def arrive(question: Question, *, count: int, interval_s: float) -> list[ServerRequest]:
-    """Ask `count` times, `interval_s` apart whatever the answers do; return all when all ended."""
-    began = perf_counter()
-    exchanges = [ServerRequest(question.request) for _ in range(count)]
+async def send_evenly(question: Question, *, count: int, interval_s: float) -> list[TimedRequest]:
+    """Send `count` requests at an even rate, independent of the responses; return all."""
+    started = perf_counter()
+    requests = [TimedRequest(question.request) for _ in range(count)]
     async with asyncio.TaskGroup() as group:
-        for number, exchange in enumerate(exchanges):
-            await asyncio.sleep(max(0.0, began + number * interval_s - perf_counter()))
-            group.create_task(converse(question.address, exchange, question.tokens))
-    return exchanges
+        for number, request in enumerate(requests):
+            await asyncio.sleep(max(0.0, started + number * interval_s - perf_counter()))
+            group.create_task(perform(question.address, request, question.tokens))
+    return requests
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -1,4 +1,4 @@
-"""The processes under load: started, measured through /proc, and ended by their own pid."""
+"""Start, measurement through /proc, and stop of the processes of a benchmark."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class BenchError(Exception):
-    """A measurement could not be made; the message says why."""
+    """A measurement failed; the message states the reason."""
 
 
 class Process:
-    """One Python process whose output goes to a log file in `folder`.
+    """One Python process that writes its output to a log file in `folder`.
 
-    It gets `variables` and nothing else of this process's environment, and `folder` as its working
-    directory, so that no `.env` of a developer changes what is measured.
+    Its environment contains only PATH, LANG and `variables`, and its working directory is `folder`,
+    so that a developer's `.env` does not affect the measurement.
     """
 
     def __init__(
@@ -51,29 +51,31 @@ class Process:
     def pid(self) -> int:
         return self._popen.pid
 
-    async def address(self) -> tuple[str, int]:
-        """Return host and port once the process has said where it listens."""
+    async def wait_for_address(self) -> tuple[str, int]:
+        """Wait until the process prints its address; return host and port. Raises BenchError."""
         for _ in range(int(_START_S / 0.05)):
-            said = _URL.search(self._log.read_text(errors="replace"))
-            if said:
-                return said[1], int(said[2])
+            found = _URL.search(self._log.read_text(errors="replace"))
+            if found:
+                return found[1], int(found[2])
             if self._popen.poll() is not None:
                 code = self._popen.returncode
-                raise BenchError(f"The {self.name} ended at once, with {code}.\n{self.log_tail()}")
+                raise BenchError(
+                    f"The {self.name} ended at once, with {code}.\n{self.read_log_tail()}"
+                )
             await asyncio.sleep(0.05)
         raise BenchError(f"The {self.name} did not start within {_START_S:g} s.")
 
-    def cpu_s(self) -> float:
-        """Return the CPU seconds used so far, children included."""
-        return cpu_s(self.pid)
+    def read_cpu_s(self) -> float:
+        """Return the CPU seconds used until now, including children."""
+        return read_cpu_s(self.pid)
 
-    def rss_bytes(self) -> int:
+    def read_rss_bytes(self) -> int:
         """Return the resident memory of the process itself."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     async def stop(self) -> None:
-        """End the process: SIGTERM, a while, SIGKILL."""
+        """Stop the process with SIGTERM, after a timeout with SIGKILL."""
         if self._popen.poll() is None:
             self._popen.send_signal(signal.SIGTERM)
         for _ in range(int(_STOP_S / 0.02)):
@@ -83,32 +85,32 @@ class Process:
         self._popen.kill()
         self._popen.wait()
 
-    def log_tail(self, lines: int = 20) -> str:
-        """Return the last lines of what the process wrote."""
+    def read_log_tail(self, lines: int = 20) -> str:
+        """Return the last lines of the log."""
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
 
 
-def machine_cpu_s() -> float:
-    """Return the CPU seconds that all of the machine has used since it started."""
+def read_machine_cpu_s() -> float:
+    """Return the CPU seconds that the whole machine has used since its boot."""
     total = Path("/proc/stat").read_text().partition("\n")[0].split()
-    # user, nice, system, idle, iowait, irq, softirq, steal; the guests' are among the users'.
-    return sum(int(total[place]) for place in (1, 2, 3, 6, 7, 8)) / _TICKS
+    # user, nice, system, idle, iowait, irq, softirq, steal; guest time is part of user time.
+    return sum(int(total[index]) for index in (1, 2, 3, 6, 7, 8)) / _TICKS
 
 
-def cpu_s(pid: int) -> float:
-    """Return the user and system seconds of `pid`, of its ended and of its living children.
+def read_cpu_s(pid: int) -> float:
+    """Return the user and system CPU seconds of `pid` and of its ended and running children.
 
-    Raises BenchError when there is no such process any more.
+    Raises BenchError when the process has ended.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError as error:
-        raise BenchError(f"Process {pid} is gone.") from error
-    # The fields behind the command's name, which may hold anything: utime, stime, cutime, cstime.
+        raise BenchError(f"Process {pid} has ended.") from error
+    # After the command name, which may contain any character: utime, stime, cutime, cstime.
     fields = stat.rpartition(")")[2].split()
     own = sum(map(int, fields[11:15])) / _TICKS
     children = 0.0
     for listed in Path(f"/proc/{pid}/task").glob("*/children"):
-        with suppress(OSError, BenchError):  # it may end meanwhile
-            children += sum(cpu_s(int(child)) for child in listed.read_text().split())
+        with suppress(OSError, BenchError):  # the child may have ended
+            children += sum(read_cpu_s(int(child)) for child in listed.read_text().split())
     return own + children

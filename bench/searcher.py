@@ -1,4 +1,4 @@
-"""`python -m bench.searcher URL`: searches a database without a break, until it is ended."""
+"""Process that searches a database continuously: `python -m bench.searcher URL`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import sys
 from bench.corpus import MARKS, OWNER
 from service.store.database import Database
 from service.store.search.search import Search
-
-_AT_ONCE = 1
 
 
 async def _search(database: Database) -> None:
@@ -23,7 +21,7 @@ async def _search(database: Database) -> None:
 async def _main(url: str) -> None:
     database = Database(url)
     try:
-        await asyncio.gather(*(_search(database) for _ in range(_AT_ONCE)))
+        await _search(database)
     finally:
         await database.close()
 

@@ -1,4 +1,4 @@
-"""The table that a run prints."""
+"""The Markdown table that a benchmark prints."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the table. `met` says whether the target was; None where there is none."""
+    """One line of the table; `met` states whether the target was met, None without a target."""
 
-    what: str
+    title: str
     reached: str
     target: str = ""
     note: str = ""
     met: bool | None = None
 
 
-def markdown(lines: Sequence[Line]) -> str:
+def format_markdown(lines: Sequence[Line]) -> str:
     """Return the lines as a Markdown table."""
     rows = [("what", "reached", "target", "note"), ("---",) * 4]
-    rows += [(line.what, line.reached, _target(line), line.note) for line in lines]
+    rows += [(line.title, line.reached, _format_target(line), line.note) for line in lines]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def machine() -> str:
-    """Return what the figures depend on, as far as it may be told."""
+def describe_machine() -> str:
+    """Return the Python version and number of cores that the figures depend on."""
     cores = len(os.sched_getaffinity(0))
     return f"Python {platform.python_version()}, {cores} cores; ratios hold, absolutes do not."
 
 
-def thousands(value: float) -> str:
-    """Return a large number for people: 12.3 k."""
+def format_thousands(value: float) -> str:
+    """Return a number in thousands, such as `12.3 k`."""
     return f"{value / 1000:.1f} k"
 
 
-def _target(line: Line) -> str:
+def _format_target(line: Line) -> str:
     if line.met is None:
         return line.target
     return f"{line.target} ({'met' if line.met else 'missed'})"

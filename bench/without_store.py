@@ -1,8 +1,8 @@
-"""The service with nothing to keep its runs in: what the store costs is the difference.
+"""The service without a store, to measure the cost of the store as the difference.
 
-A process of its own, `python -m bench.without_store`, configured and served as the service is. No
-database, no journal, no spool; a run's ids, its log and the folding of its end are left as they
-are, since what answers a run needs them.
+Runs as its own process, `python -m bench.without_store`, with the configuration and server of the
+service, but without database, journal and spool. A run's ids, log and final summary remain, since
+the responses need them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from service.runs.journal.journal import Journal
 from service.runs.journal.pending import PendingEvents
 from service.runs.log import RunLog
 
-# Private, but the same server as the service's.
+# Private, to use the same server as the service.
 from service.server.process import _serve
 from service.server.sockets import allow_many_files, base_url, listen
 from service.settings import load_settings
@@ -73,22 +73,22 @@ async def _nothing(*_: object) -> Sequence[Any]:
     return ()
 
 
-def services() -> Services:
-    """Return the service that the environment asks for, without its store."""
+def create_services() -> Services:
+    """Return the service of the environment's settings, without a store."""
     settings = load_settings(Path(".env")).model_copy(update={"spool_dir": Path(os.devnull)})
     nothing = cast(Any, NoTables())
     store = Store(**dict.fromkeys(Store.__dataclass_fields__, nothing))
     made = create_app(settings, os.environ, store=store)
-    # The journal is not for anybody to choose, so this one has to forget that it is one.
+    # The journal is not configurable, so its class is replaced.
     made.runs.journal.__class__ = NoJournal
     return made
 
 
 def main() -> None:
-    """Serve on a free port until SIGTERM, as `service serve` does."""
+    """Serve on a free port until SIGTERM, like `service serve`."""
     configure_logging(level="INFO", json=False)
     allow_many_files()
-    made = services()
+    made = create_services()
     sock = listen("127.0.0.1", 0)
     print(f"Without a store at {base_url(sock)}", flush=True)
     gc.freeze()

@@ -1,12 +1,12 @@
-"""First answer token against the ideal: the agents' last token, then the combiner's first."""
+"""Delay of the first answer token over the ideal: the agents' time plus the combiner's first."""
 
 from __future__ import annotations
 
 from statistics import median
 
-from bench.fans import Fan, Speech
+from bench.ensembles import BenchEnsemble, MockAnswer
 from bench.lab import Lab, Served
-from bench.load import arrive, percentile
+from bench.load import percentile, send_evenly
 from bench.table import Line
 
 _P50, _P95 = 0.01, 0.02
@@ -14,34 +14,39 @@ _WINDOW_S = 15.0
 _SLICES = 5
 
 
-async def latency(lab: Lab) -> list[Line]:
-    """Ask at an even rate that keeps about 50 runs open; overhead is relative to the ideal."""
-    agent, combiner = lab.pick(Speech(tokens=181), lab.speech()), lab.speech()
-    fans = [Fan(name, agent, combiner, stream=name == "streamed") for name in ("streamed", "whole")]
-    fans = fans[: lab.pick(2, 1)]
-    async with lab.service(fans) as served:
-        for fan in fans:
-            await lab.warm_up(served, fan)
-        return [await _line(lab, served, fan) for fan in fans]
+async def measure_latency(lab: Lab) -> list[Line]:
+    """Ask at an even rate with about 50 open runs; the overhead is relative to the ideal."""
+    agent, combiner = lab.choose(MockAnswer(tokens=181), lab.default_answer()), lab.default_answer()
+    ensembles = [
+        BenchEnsemble(name, agent, combiner, stream=name == "streamed")
+        for name in ("streamed", "whole")
+    ]
+    ensembles = ensembles[: lab.choose(2, 1)]
+    async with lab.run_service(ensembles) as served:
+        for ensemble in ensembles:
+            await lab.warm_up(served, ensemble)
+        return [await _line(lab, served, ensemble) for ensemble in ensembles]
 
 
-async def _line(lab: Lab, served: Served, fan: Fan) -> Line:
-    open_runs = lab.pick(50, 5)
-    interval_s = fan.run_s / open_runs
-    count = int(lab.pick(_WINDOW_S, 0.5) / interval_s) + open_runs
-    meter = lab.meter(served)
-    exchanges = await arrive(served.ask(fan), count=count, interval_s=interval_s)
-    busy = meter.busy()
-    ideal_s = fan.first_answer_s
-    # The first arrivals meet an idle service: only what came to the full number counts.
-    over = [each.first_token - each.sent - ideal_s for each in exchanges[open_runs:]]
-    # Medians of slices in time: a neighbour's burst then spoils one slice, not the figure.
-    size = max(1, len(over) // lab.pick(_SLICES, 1))
+async def _line(lab: Lab, served: Served, ensemble: BenchEnsemble) -> Line:
+    open_runs = lab.choose(50, 5)
+    interval_s = ensemble.run_s / open_runs
+    count = int(lab.choose(_WINDOW_S, 0.5) / interval_s) + open_runs
+    meter = lab.start_meter(served)
+    requests = await send_evenly(
+        served.build_question(ensemble), count=count, interval_s=interval_s
+    )
+    busy = meter.read_shares()
+    ideal_s = ensemble.first_answer_s
+    # The first runs meet an idle service, so only the later ones count.
+    over = [each.first_token - each.sent - ideal_s for each in requests[open_runs:]]
+    # Medians over slices of time: a burst of other load then affects only one slice.
+    size = max(1, len(over) // lab.choose(_SLICES, 1))
     slices = [over[start : start + size] for start in range(0, len(over) - size + 1, size)]
     p50 = median(median(each) for each in slices)
     p95 = median(percentile(each, 0.95) for each in slices)
     return Line(
-        f"first answer token over the ideal, agents {fan.name}",
+        f"first answer token over the ideal, agents {ensemble.name}",
         f"p50 {p50 / ideal_s:+.2%}, p95 {p95 / ideal_s:+.2%}",
         f"p50 ≤ {_P50:.0%}, p95 ≤ {_P95:.0%}",
         f"{open_runs} runs open, {len(over)} measured in {len(slices)} slices; "

@@ -1,23 +1,23 @@
-"""Answer tokens relayed per CPU-second of the server, against the bare floor."""
+"""Answer tokens per CPU-second of the server, relative to the floor."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from statistics import median
 
-from bench.fans import GAP_MS, Fan, Speech
+from bench.ensembles import GAP_MS, BenchEnsemble, MockAnswer
 from bench.lab import Lab
-from bench.load import Load, Window, busiest
-from bench.table import Line, thousands
+from bench.load import Load, Window, find_highest_shares
+from bench.table import Line, format_thousands
 
 _STREAMED, _AIM, _GO_WHOLE = 0.25, 0.35, 0.7
 _STREAMS = 50
 
 
-async def throughput(lab: Lab) -> list[Line]:
-    """At the pace of a model, 5 ms a token, 50 streams open all the time."""
-    paced = lab.speech()
-    floor, streamed, whole = await _windows(lab, paced, lab.pick(2.5, 0.3))
+async def measure_throughput(lab: Lab) -> list[Line]:
+    """Measure 50 open streams at the pace of a model, 5 ms a token."""
+    paced = lab.default_answer()
+    floor, streamed, whole = await _windows(lab, paced, lab.choose(2.5, 0.3))
     return [
         _floor_line(lab, f"floor: bare generator, {GAP_MS} ms an event", floor),
         _line(lab, "answer tokens per CPU-second, agents streamed", streamed, floor,
@@ -27,10 +27,10 @@ async def throughput(lab: Lab) -> list[Line]:
     ]  # fmt: skip
 
 
-async def back_to_back(lab: Lab) -> list[Line]:
-    """Without any gap between tokens, so that the server is never idle."""
-    at_once = lab.speech(gap_ms=0)
-    floor, streamed, whole = await _windows(lab, at_once, lab.pick(1.5, 0.3))
+async def measure_back_to_back(lab: Lab) -> list[Line]:
+    """Measure streams without gaps between tokens, so that the server is never idle."""
+    at_once = lab.default_answer(gap_ms=0)
+    floor, streamed, whole = await _windows(lab, at_once, lab.choose(1.5, 0.3))
     return [
         _floor_line(lab, "second floor: bare generator, back to back", floor),
         _line(lab, "the same from a back-to-back upstream, agents streamed", streamed, floor),
@@ -39,20 +39,23 @@ async def back_to_back(lab: Lab) -> list[Line]:
 
 
 async def _windows(
-    lab: Lab, speech: Speech, seconds: float
+    lab: Lab, answer: MockAnswer, seconds: float
 ) -> tuple[list[Window], list[Window], list[Window]]:
-    """Return windows of the floor and of the service, streamed and whole, taken in turns."""
-    fans = [Fan("streamed", speech, speech), Fan("whole", speech, speech, stream=False)]
+    """Return windows of the floor and of the service, streamed and whole, measured in turns."""
+    ensembles = [
+        BenchEnsemble("streamed", answer, answer),
+        BenchEnsemble("whole", answer, answer, stream=False),
+    ]
     taken: tuple[list[Window], list[Window], list[Window]] = ([], [], [])
-    async with lab.service(fans) as served:
-        for fan in fans:
-            await lab.warm_up(served, fan)
+    async with lab.run_service(ensembles) as served:
+        for ensemble in ensembles:
+            await lab.warm_up(served, ensemble)
         loads: list[Callable[[], Load]] = [
-            lambda: lab.floor_load(speech.tokens, speech.gap_ms),
-            lambda: lab.load(served, fans[0]),
-            lambda: lab.load(served, fans[1]),
+            lambda: lab.create_floor_load(answer.tokens, answer.gap_ms),
+            lambda: lab.create_load(served, ensembles[0]),
+            lambda: lab.create_load(served, ensembles[1]),
         ]
-        for _ in range(lab.pick(3, 1)):
+        for _ in range(lab.choose(3, 1)):
             for make, windows in zip(loads, taken, strict=True):
                 async with make() as load:
                     await load.raise_to(_streams(lab))
@@ -86,9 +89,9 @@ def _floor_line(lab: Lab, what: str, windows: Sequence[Window]) -> Line:
 
 def _note(lab: Lab, windows: Sequence[Window]) -> str:
     rate = median(window.tokens_per_cpu_s for window in windows)
-    busy = busiest([window.busy for window in windows])
-    return f"{thousands(rate)} per CPU-second, {_streams(lab)} streams open; {busy}"
+    busy = find_highest_shares([window.busy for window in windows])
+    return f"{format_thousands(rate)} per CPU-second, {_streams(lab)} streams open; {busy}"
 
 
 def _streams(lab: Lab) -> int:
-    return lab.pick(_STREAMS, 5)
+    return lab.choose(_STREAMS, 5)

@@ -1,0 +1,89 @@
+"""Ensembles of mock models with an exact pace, and the requests for them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+TOKENS = 200
+GAP_MS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class MockAnswer:
+    """The answer of a mock model: number of tokens, delay of the first, gap between tokens."""
+
+    tokens: int = TOKENS
+    first_ms: int = 100
+    gap_ms: int = GAP_MS
+
+    @property
+    def model(self) -> str:
+        return f"mock?tokens={self.tokens}&first_ms={self.first_ms}&gap_ms={self.gap_ms}"
+
+    @property
+    def total_s(self) -> float:
+        return (self.first_ms + (self.tokens - 1) * self.gap_ms) / 1000
+
+
+@dataclass(frozen=True, slots=True)
+class BenchEnsemble:
+    """An ensemble of `agents` equal agents and a combiner that always streams."""
+
+    name: str
+    agent: MockAnswer = MockAnswer()
+    combiner: MockAnswer = MockAnswer()
+    agents: int = 2
+    stream: bool = True
+
+    @property
+    def first_answer_s(self) -> float:
+        """The time to the first answer token with a service that takes no time."""
+        return self.agent.total_s + self.combiner.first_ms / 1000
+
+    @property
+    def run_s(self) -> float:
+        """The duration of a run with a service that takes no time."""
+        return self.agent.total_s + self.combiner.total_s
+
+    @property
+    def request(self) -> bytes:
+        """The bytes of the HTTP request that asks this ensemble."""
+        question = "Explain gravity like I am 5"
+        body = {"message": question, "message_id": "bench", "ensemble": self.name}
+        content = json.dumps(body).encode()
+        return (
+            b"POST /api/process HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
+            b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(content), content)
+        )
+
+
+def build_get(path: str) -> bytes:
+    """Return the bytes of a GET request."""
+    return f"GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n".encode()
+
+
+def format_ensembles(ensembles: Sequence[BenchEnsemble]) -> str:
+    """Return the text of an ensembles file that defines `ensembles`."""
+    return "\n".join([f'default = "{ensembles[0].name}"', *map(_format_tables, ensembles)])
+
+
+def _format_tables(ensemble: BenchEnsemble) -> str:
+    names = [f"{ensemble.name}-{number}" for number in range(1, ensemble.agents + 1)]
+    combiner = f"{ensemble.name}-combine"
+    stream = str(ensemble.stream).lower()
+    agents = [
+        f'[agents.{name}]\nmodel = "{ensemble.agent.model}"\nstream = {stream}\n'
+        f'prompt = "You are a careful assistant, number {name}."'
+        for name in names
+    ]
+    combining = (
+        f'[agents.{combiner}]\nmodel = "{ensemble.combiner.model}"\n'
+        'prompt = "You combine the answers of several assistants into one."'
+    )
+    table = (
+        f'[ensembles.{ensemble.name}]\nstrategy = "synthesize"\nagents = {json.dumps(names)}\n'
+        f'combiner = "{combiner}"\nmin_answers = {ensemble.agents}'
+    )
+    return "\n".join([*agents, combining, table])

@@ -2,10 +2,11 @@ FROM python:3.12-slim-bookworm AS build
 
 WORKDIR /app
 RUN python -m venv /venv
-COPY requirements.lock ./
+COPY requirements-pip.lock requirements.lock ./
 # Wheels only: the image has no compiler, and a source package runs code while it is installed.
-RUN /venv/bin/pip install --no-cache-dir --disable-pip-version-check \
-    --only-binary :all: --require-hashes -r requirements.lock
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ONLY_BINARY=:all:
+RUN /venv/bin/python -m pip install --require-hashes --no-deps -r requirements-pip.lock && \
+    /venv/bin/python -m pip install --require-hashes --no-deps -r requirements.lock
 COPY ensembles.toml LICENSE ./
 COPY telemetry telemetry
 COPY service service

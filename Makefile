@@ -17,15 +17,16 @@ OPENAI_NODE := tests/clients/node/node_modules/.package-lock.json
 help:            ## Show this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 28
 
+# No recipe: where the interpreter is missing, what was installed for it is installed again.
 $(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed-run: requirements.lock | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+# The stamps are written at the end only, so that the next make repairs an interrupted installation.
+$(VENV)/.installed-run: requirements-pip.lock requirements.lock $(BIN)/python
+	@$(PYTHON) tools/install.py $(VENV) requirements.lock
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed-run
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(PYTHON) tools/install.py $(VENV) requirements-dev.lock
 	@touch $@
 
 run: $(VENV)/.installed-run        ## Start the service on its embedded defaults (ARGS="--workers 2")
@@ -57,11 +58,11 @@ format: $(VENV)/.installed-dev     ## Rewrite the code in the project's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-observe: | $(BIN)/python           ## Run collector, Jaeger and Prometheus without Docker (needs Go)
-	$(BIN)/python -m tools.observe up $(ARGS)
+observe:                           ## Run collector, Jaeger and Prometheus without Docker (needs Go)
+	$(PYTHON) -m tools.observe up $(ARGS)
 
-trace: | $(BIN)/python             ## Draw the latest trace, or ARGS="<trace id>"
-	@$(BIN)/python -m tools.observe trace $(ARGS)
+trace:                             ## Draw the latest trace, or ARGS="<trace id>"
+	@$(PYTHON) -m tools.observe trace $(ARGS)
 
 test-observe: $(VENV)/.installed-dev  ## Send real runs through that stack and ask it for them (needs Go)
 	$(BIN)/python -m tools.observe build --all
@@ -71,6 +72,7 @@ bench: $(VENV)/.installed-dev      ## Print the table of performance ratios
 	$(BIN)/python -m bench $(ARGS)
 
 lock:                              ## Resolve the dependencies anew (needs uv)
+	echo pip | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate - -o requirements-pip.lock
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o requirements.lock
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 
@@ -97,4 +99,4 @@ service-down:    ## Stop the compose stack
 	$(COMPOSE) down
 
 clean:           ## Remove what the targets above made
-	rm -rf $(VENV) tests/clients/node/node_modules .mypy_cache .pytest_cache .ruff_cache htmlcov .coverage .coverage.*
+	rm -rf $(VENV) $(VENV).lock $(VENV).unfinished tests/clients/node/node_modules .mypy_cache .pytest_cache .ruff_cache htmlcov .coverage .coverage.*

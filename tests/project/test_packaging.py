@@ -1,11 +1,10 @@
-"""What is around the code holds together: README, make, locks, container, CI."""
+"""Consistency of the files around the code: README, make, container, CI."""
 
 from __future__ import annotations
 
 import os
 import re
 import subprocess
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,23 +14,15 @@ import yaml
 
 from service.settings import Settings
 from service.version import VERSION
+from tests._support.locks import PYTHONS
 from tests._support.paths import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
-LOCKS = ["requirements.lock", "requirements-dev.lock"]
 SETTINGS = {name.upper() for name in Settings.model_fields}
 
 
 def _text(path: str) -> str:
     return (ROOT / path).read_text("utf-8")
-
-
-def _pythons() -> list[str]:
-    """Return the versions that requires-python allows."""
-    wanted = tomllib.loads(_text("pyproject.toml"))["project"]["requires-python"]
-    bounds = re.fullmatch(r">=3\.(\d+),<3\.(\d+)", wanted)
-    assert bounds
-    return [f"3.{minor}" for minor in range(int(bounds[1]), int(bounds[2]))]
 
 
 # --- make ---
@@ -83,21 +74,21 @@ def test_ci_says_so_when_there_is_no_suitable_python() -> None:
     env = {**os.environ, "PYTHON": "no-such-python"}
     ended = subprocess.run(["bash", ".ci/run"], cwd=ROOT, env=env, capture_output=True, text=True)
     assert ended.returncode == 1
-    assert all(version in ended.stderr for version in _pythons())
+    assert all(version in ended.stderr for version in PYTHONS)
 
 
 def test_ci_accepts_the_versions_that_the_package_does() -> None:
     found = re.search(r"\((\d+), (\d+)\) <= sys\S+ <= \((\d+), (\d+)\)", _text(".ci/run"))
     assert found
     bounds = [".".join(pair) for pair in (found.group(1, 2), found.group(3, 4))]
-    assert bounds == [_pythons()[0], _pythons()[-1]]
+    assert bounds == [PYTHONS[0], PYTHONS[-1]]
 
 
 def test_the_workflow_tests_every_supported_python() -> None:
     workflow = _text(".github/workflows/ci.yml")
     matrix = re.search(r"python: \[(.+)\]", workflow)
     assert matrix
-    assert [each.strip(' "') for each in matrix[1].split(",")] == _pythons()
+    assert [each.strip(' "') for each in matrix[1].split(",")] == PYTHONS
     assert "run: bash .ci/run" in workflow
 
 
@@ -105,43 +96,6 @@ def test_the_workflow_pins_its_actions() -> None:
     used = re.findall(r"uses: (\S+)", _text(".github/workflows/ci.yml"))
     assert used
     assert all(re.search(r"@(v\d+|[0-9a-f]{40})$", action) for action in used)
-
-
-# --- locks ---
-
-
-def _locked(lock: str) -> dict[str, str]:
-    """Return each package's requirement, with all its lines."""
-    entries = re.findall(r"^[A-Za-z0-9].*(?:\n .*)*", _text(lock), re.MULTILINE)
-    return {re.split(r"[=\[ ]", entry)[0]: entry for entry in entries}
-
-
-@pytest.mark.parametrize("lock", LOCKS)
-def test_every_locked_package_has_one_version_and_hashes(lock: str) -> None:
-    for name, entry in _locked(lock).items():
-        assert re.match(r"[A-Za-z0-9._\[\]-]+==[^\s;]+[ ;]", entry), name
-        assert re.search(r"--hash=sha256:[0-9a-f]{64}", entry), name
-
-
-@pytest.mark.parametrize("lock", LOCKS)
-def test_no_lock_names_an_address(lock: str) -> None:
-    assert "://" not in _text(lock)
-
-
-def test_the_tests_run_with_what_the_service_is_locked_to() -> None:
-    run, dev = (_locked(lock) for lock in LOCKS)
-    assert {name: entry.split()[0] for name, entry in run.items()} == {
-        name: dev[name].split()[0] for name in run
-    }
-
-
-@pytest.mark.parametrize("lock", LOCKS)
-def test_every_dependency_is_locked(lock: str) -> None:
-    project = tomllib.loads(_text("pyproject.toml"))["project"]
-    wanted = list(project["dependencies"])
-    if lock == "requirements-dev.lock":
-        wanted += project["optional-dependencies"]["dev"]
-    assert {re.split(r"[^A-Za-z0-9_-]", each)[0] for each in wanted} <= set(_locked(lock))
 
 
 # --- container ---
@@ -158,15 +112,17 @@ def test_the_container_does_not_run_as_root() -> None:
 
 
 def test_the_container_installs_exactly_what_is_locked() -> None:
-    installs = re.findall(r"pip install (?:.*\\\n)*.*", _text("Dockerfile"))
-    assert len(installs) == 1
-    assert installs[0].endswith("--require-hashes -r requirements.lock")
+    installs = re.findall(r"pip install (.*?)(?: && \\)?$", _text("Dockerfile"), re.MULTILINE)
+    assert installs == [
+        f"--require-hashes --no-deps -r {lock}"
+        for lock in ("requirements-pip.lock", "requirements.lock")
+    ]
 
 
 def test_the_container_uses_a_supported_python() -> None:
     versions = set(re.findall(r"^FROM python:(3\.\d+)-", _text("Dockerfile"), re.MULTILINE))
     assert len(versions) == 1
-    assert versions <= set(_pythons())
+    assert versions <= set(PYTHONS)
 
 
 def test_the_containers_process_gets_signals_itself() -> None:

@@ -1,4 +1,4 @@
-"""Databases with all their tables, of both kinds. To migrate each anew would take too long."""
+"""Databases with all tables, of both kinds: copies of one, since migrating each takes too long."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests._support.servers.databases import Postgres
 
 
 def _migrate(url: str) -> None:
-    with ThreadPoolExecutor(1) as threads:  # this one may have a loop already
+    with ThreadPoolExecutor(1) as threads:  # the current thread may run a loop
         threads.submit(lambda: asyncio.run(migrate(url))).result()
 
 
@@ -34,7 +34,7 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def migrated_database(postgres: Postgres) -> Iterator[str]:
-    """The name of a PostgreSQL database to make others from."""
+    """The name of a migrated PostgreSQL database, the template of others."""
     url = postgres.new_database()
     _migrate(url)
     yield url.rpartition("/")[2]
@@ -58,14 +58,14 @@ def postgres_ready(postgres: Postgres, migrated_database: str) -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store_kind(request: pytest.FixtureRequest) -> str:
-    """A kind of store: both databases. Contract tests name `memory` as the third."""
+    """A kind of store: both databases by default. Contract tests add `memory`."""
     kind: str = request.param
     return kind
 
 
 @pytest.fixture
 def ready_url(request: pytest.FixtureRequest, store_kind: str) -> str:
-    """The URL of a database with all tables, once of each kind."""
+    """The URL of a database with all tables, for each kind."""
     name = {"sqlite": "sqlite_ready", "postgresql": "postgres_ready"}[store_kind]
     url: str = request.getfixturevalue(name)
     return url
@@ -73,7 +73,7 @@ def ready_url(request: pytest.FixtureRequest, store_kind: str) -> str:
 
 @pytest.fixture
 async def database(ready_url: str) -> AsyncIterator[Database]:
-    """A database with all tables, once of each kind."""
+    """A database with all tables, for each kind."""
     opened = Database(ready_url)
     yield opened
     await opened.close()
@@ -81,7 +81,7 @@ async def database(ready_url: str) -> AsyncIterator[Database]:
 
 @pytest.fixture
 def parts(request: pytest.FixtureRequest, store_kind: str) -> Parts:
-    """The journal's and the runs' tables of a store of each kind."""
+    """The journal, the runs and the workers of a store, for each kind."""
     if store_kind == "memory":
         return memory_parts()
     database: Database = request.getfixturevalue("database")

@@ -1,4 +1,4 @@
-"""Workers that write to one database at the same time."""
+"""Concurrent workers on one database."""
 
 from __future__ import annotations
 
@@ -80,10 +80,10 @@ async def test_deleting_a_conversation_during_writes_affects_no_other(
 ) -> None:
     other = Database(ready_url, timeout_s=30)
     users = Conversations(other)
-    kept = await parts.create_run(conversation="kept")
+    remaining = await parts.create_run(conversation="kept")
     for round_ in range(1, 30):
         lost = [await parts.create_run(conversation="lost") for _ in range(3)]
-        both = [kept, *lost]
+        both = [remaining, *lost]
         batch = Batch(
             segments=[make_segment(run, round_, round_) for run in both],
             answers=[make_agent_answer(run) for run in lost],
@@ -93,7 +93,7 @@ async def test_deleting_a_conversation_during_writes_affects_no_other(
             parts.journal.write(batch), users.delete(ME, "lost")
         )
         assert (written, deleted) == ({}, True)
-        assert len(await parts.runs.list_segments(ME, kept.run_id)) == round_
+        assert len(await parts.runs.list_segments(ME, remaining.run_id)) == round_
     await other.close()
     assert await count_rows(parts.database, runs) == 1
 

@@ -1,4 +1,4 @@
-"""Conversations: their list, turns and titles, and that nothing of a deleted one is left."""
+"""Conversations: lists, turns, titles and complete deletion."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ async def test_the_list_is_in_order_of_update_latest_first(
         created_at = NOW + timedelta(minutes=number)
         await parts.create_run(conversation=f"conv_{number}", created_at=created_at)
     await conversations.rename(ME, "conv_3", "Renamed", NOW + timedelta(hours=1))
-    whole = [f"conv_{number}" for number in (3, 6, 5, 4, 2, 1, 0)]
+    expected_ids = [f"conv_{number}" for number in (3, 6, 5, 4, 2, 1, 0)]
     for limit in (2, 3, 10):
         for offset in range(9):
             page = await conversations.list_page(ME, limit, offset)
-            assert [each.id for each in page.items] == whole[offset : offset + limit]
+            assert [each.id for each in page.items] == expected_ids[offset : offset + limit]
             assert page.total == 7
     assert (await conversations.list_page(ME, 1, 0)).items[0].title == "Renamed"
 
@@ -101,8 +101,8 @@ async def test_an_empty_conversation_stays_when_its_first_question_is_dropped(
     parts: Parts, conversations: Conversations
 ) -> None:
     await conversations.create(ME, "conv_a", "Tides", None, NOW)
-    asked = await parts.create_run(conversation="conv_a", created_at=NOW + timedelta(minutes=1))
-    await parts.journal.write(Batch(dropped=[asked.run_id]))
+    dropped = await parts.create_run(conversation="conv_a", created_at=NOW + timedelta(minutes=1))
+    await parts.journal.write(Batch(dropped=[dropped.run_id]))
     assert await conversations.get(ME, "conv_a") is not None
     assert await conversations.list_turns(ME, "conv_a") == []
 
@@ -117,7 +117,7 @@ async def test_conversations_of_users_are_listed_in_order_of_update_latest_first
     await conversations.create(OTHER_OWNER, "conv_x", "", "a", NOW)
     again = NOW + timedelta(hours=1)
     await parts.create_run(conversation="conv_2", created_at=again)
-    for wanted, whole in {
+    for wanted, expected_ids in {
         ("a",): [6, 3, 0],
         ("b",): [5, 1],
         (None,): [2, 7, 4],
@@ -127,7 +127,7 @@ async def test_conversations_of_users_are_listed_in_order_of_update_latest_first
         for limit in (1, 2, 10):
             for offset in range(8):
                 found = await conversations.list_for_users(ME, wanted, limit, offset)
-                expected = [f"conv_{number}" for number in whole[offset : offset + limit]]
+                expected = [f"conv_{number}" for number in expected_ids[offset : offset + limit]]
                 assert [each.id for each in found] == expected
 
 
@@ -215,7 +215,7 @@ async def test_two_owners_may_have_conversations_with_the_same_id(
 
 
 async def _write_everything(journal: JournalWriter, secret: str) -> None:
-    """Store a conversation that says `secret` wherever a conversation can say something."""
+    """Store a conversation with `secret` in every text that it can contain."""
     brought = [Message("user", f"{secret} brought")]
     run = make_run(
         f"{secret} question", conversation="conv_gone", initial_messages=brought, key=make_key()
@@ -226,7 +226,7 @@ async def _write_everything(journal: JournalWriter, secret: str) -> None:
     await journal.write(Batch(endings=[make_run_end(run, answer=f"{secret} answer")]))
 
 
-async def _rows(database: Database) -> dict[str, int]:
+async def _count_rows(database: Database) -> dict[str, int]:
     tables = [name for name in metadata.tables if name not in ("configs", "workers")]
 
     async def work(connection: AsyncConnection) -> dict[str, int]:
@@ -243,7 +243,7 @@ async def test_deleting_a_conversation_deletes_all_its_rows(
 ) -> None:
     await _write_everything(parts.journal, "xylophonist")
     assert await conversations.delete(ME, "conv_gone")
-    assert not any((await _rows(parts.database)).values())
+    assert not any((await _count_rows(parts.database)).values())
     assert not await conversations.delete(ME, "conv_gone")
 
 
@@ -259,13 +259,13 @@ async def test_the_text_of_a_deleted_conversation_is_erased_from_sqlites_files(
     await _write_everything(journal, "xylophonist")
     await journal.write(Batch(openings=runs[others // 2 :], endings=ends[others // 2 :]))
     try:
-        assert b"phonist" in _on_disk(tmp_path)
+        assert b"phonist" in _read_files(tmp_path)
         assert await conversations.delete(ME, "conv_gone")
-        # Without the beginning, which an index shares among its words.
-        assert b"phonist" not in _on_disk(tmp_path)
+        # Without the start, which words of an index can share.
+        assert b"phonist" not in _read_files(tmp_path)
     finally:
         await database.close()
 
 
-def _on_disk(folder: Path) -> bytes:
+def _read_files(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in folder.glob("service.db*"))

@@ -1,4 +1,4 @@
-"""Work on a database: whole or not at all, within its time, whoever asked for it."""
+"""Transactions: atomic, within the time limit, and independent of cancelled callers."""
 
 from __future__ import annotations
 
@@ -18,61 +18,61 @@ from service.store.schema import workers
 from tests._support.runs.store_records import NOW
 
 
-def _add(name: str) -> sa.Insert:
+def _insert(name: str) -> sa.Insert:
     return sa.insert(workers).values(id=name, seen_at=NOW)
 
 
 async def _add_worker(connection: AsyncConnection) -> None:
-    await connection.execute(_add("a"))
+    await connection.execute(_insert("a"))
 
 
-async def _names(connection: AsyncConnection) -> list[str]:
+async def _read_names(connection: AsyncConnection) -> list[str]:
     return list(await connection.scalars(sa.select(workers.c.id).order_by(workers.c.id)))
 
 
-def _busy(database: Database) -> int:
-    """Return how many connections are in use."""
+def _count_busy(database: Database) -> int:
+    """Return the number of connections in use."""
     engines = database._engines
     return sum(each.pool.checkedout() for each in (engines.writing, engines.reading))  # type: ignore[attr-defined]  # QueuePool's
 
 
-async def _idle(database: Database) -> None:
-    while database._tasks or _busy(database):
+async def _wait_until_idle(database: Database) -> None:
+    while database._tasks or _count_busy(database):
         await asyncio.sleep(0.01)
 
 
 async def test_a_failed_transaction_changes_nothing(database: Database) -> None:
     async def work(connection: AsyncConnection) -> None:
-        await connection.execute(_add("a"))
+        await connection.execute(_insert("a"))
         raise LookupError
 
     with pytest.raises(LookupError):
         await database.write(work)
-    assert await database.read(_names) == []
-    assert _busy(database) == 0
+    assert await database.read(_read_names) == []
+    assert _count_busy(database) == 0
 
 
 async def test_reading_cannot_change_anything(database: Database) -> None:
     with pytest.raises(StorageUnavailable):
         await database.read(_add_worker)
-    assert await database.read(_names) == []
+    assert await database.read(_read_names) == []
 
 
 async def test_a_reader_sees_one_snapshot(database: Database) -> None:
     async def work(connection: AsyncConnection) -> tuple[list[str], list[str]]:
-        before = await _names(connection)
+        before = await _read_names(connection)
         await database.write(_add_worker)
-        return before, await _names(connection)
+        return before, await _read_names(connection)
 
     assert await database.read(work) == ([], [])
-    assert await database.read(_names) == ["a"]
+    assert await database.read(_read_names) == ["a"]
 
 
 async def test_a_writer_does_not_wait_for_a_reader(database: Database) -> None:
     reading, end = asyncio.Event(), asyncio.Event()
 
     async def slow(connection: AsyncConnection) -> None:
-        await _names(connection)
+        await _read_names(connection)
         reading.set()
         await end.wait()
 
@@ -92,7 +92,7 @@ async def test_a_broken_constraint_is_a_bug(database: Database) -> None:
     await database.write(_add_worker)
     with pytest.raises(DBAPIError):
         await database.write(_add_worker)
-    assert await database.read(_names) == ["a"]
+    assert await database.read(_read_names) == ["a"]
 
 
 async def test_the_error_of_a_bug_contains_no_user_data(database: Database) -> None:
@@ -104,14 +104,14 @@ async def test_the_error_of_a_bug_contains_no_user_data(database: Database) -> N
     assert "my secret" not in str(caught.value)
 
 
-# --- callers that go ---
+# --- cancelled callers ---
 
 
 async def test_work_continues_after_its_caller_is_cancelled(database: Database) -> None:
     begun, go_on = asyncio.Event(), asyncio.Event()
 
     async def work(connection: AsyncConnection) -> None:
-        await connection.execute(_add("a"))
+        await connection.execute(_insert("a"))
         begun.set()
         await go_on.wait()
 
@@ -121,48 +121,48 @@ async def test_work_continues_after_its_caller_is_cancelled(database: Database) 
     with pytest.raises(asyncio.CancelledError):
         await caller
     go_on.set()
-    await _idle(database)
-    assert await database.read(_names) == ["a"]
+    await _wait_until_idle(database)
+    assert await database.read(_read_names) == ["a"]
 
 
 async def test_callers_cancelled_at_any_moment_leak_no_connection(database: Database) -> None:
     for number in range(60):
         work = database.write if number % 2 else database.read
-        caller = asyncio.create_task(work(_names))
+        caller = asyncio.create_task(work(_read_names))
         for _ in range(number % 12):
             await asyncio.sleep(0)
         caller.cancel()
-    await _idle(database)
-    assert await database.read(_names) == []
+    await _wait_until_idle(database)
+    assert await database.read(_read_names) == []
 
 
 async def test_a_caller_of_slow_work_times_out_and_the_work_ends(ready_url: str) -> None:
     database = Database(ready_url, timeout_s=0.3)
-    await database.read(_names)
+    await database.read(_read_names)
     go_on = asyncio.Event()
 
     async def work(connection: AsyncConnection) -> None:
-        await connection.execute(_add("a"))
+        await connection.execute(_insert("a"))
         await go_on.wait()
 
     with pytest.raises(StorageUnavailable) as caught:
         await database.write(work)
     assert caught.value.reason == "slow"
     go_on.set()
-    await _idle(database)
-    assert await database.read(_names) == ["a"]
+    await _wait_until_idle(database)
+    assert await database.read(_read_names) == ["a"]
     await database.close()
 
 
 async def test_the_time_in_which_the_event_loop_is_busy_does_not_count(ready_url: str) -> None:
     database = Database(ready_url, timeout_s=0.3)
-    await database.write(_names)
+    await database.write(_read_names)
     writing = asyncio.create_task(database.write(_add_worker))
     for _ in range(2):
         await asyncio.sleep(0)
         time.sleep(0.4)  # noqa: ASYNC251  (the loop is to be blocked)
     await writing
-    assert await database.read(_names) == ["a"]
+    assert await database.read(_read_names) == ["a"]
     await database.close()
 
 
@@ -190,15 +190,15 @@ async def test_a_process_suspended_in_a_transaction_does_not_block_other_writers
             except StorageUnavailable:
                 await asyncio.sleep(0.1)
     go_on.set()
-    await _idle(frozen)
-    assert await frozen.read(_names) == ["a"]
+    await _wait_until_idle(frozen)
+    assert await frozen.read(_read_names) == ["a"]
     for database in (frozen, other):
         await database.close()
 
 
 async def test_more_readers_than_connections_wait_for_each_other(database: Database) -> None:
-    assert await asyncio.gather(*(database.read(_names) for _ in range(40))) == [[]] * 40
-    assert _busy(database) == 0
+    assert await asyncio.gather(*(database.read(_read_names) for _ in range(40))) == [[]] * 40
+    assert _count_busy(database) == 0
 
 
 async def test_waiting_too_long_for_a_connection_is_an_error(ready_url: str) -> None:
@@ -210,8 +210,8 @@ async def test_waiting_too_long_for_a_connection_is_an_error(ready_url: str) -> 
     results = await asyncio.gather(*readers, return_exceptions=True)
     assert {type(result) for result in results} == {StorageUnavailable}
     end.set()
-    await _idle(database)
-    assert await database.read(_names) == []
+    await _wait_until_idle(database)
+    assert await database.read(_read_names) == []
     await database.close()
 
 
@@ -222,7 +222,7 @@ async def test_closing_waits_for_pending_work(ready_url: str) -> None:
     await database.close()
     await caller
     again = Database(ready_url)
-    assert await again.read(_names) == ["a"]
+    assert await again.read(_read_names) == ["a"]
     await again.close()
 
 
@@ -233,10 +233,10 @@ async def test_a_database_without_tables_is_refused_until_it_has_them(database_u
     database = Database(database_url)
     for _ in range(2):
         with pytest.raises(StorageUnavailable, match="run `python -m service migrate`") as caught:
-            await database.read(_names)
+            await database.read(_read_names)
         assert caught.value.reason == "schema"
     await migrate(database_url)
-    assert await database.read(_names) == []
+    assert await database.read(_read_names) == []
     await database.close()
 
 

@@ -1,4 +1,4 @@
-"""An owner's runs, newest first; the counts are those of the rows, whatever happened to them."""
+"""Lists of an owner's runs, and the counts that triggers maintain."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def history(parts: Parts) -> History:
     return History(parts.database)
 
 
-async def asked(parts: Parts, count: int, owner: str = ME) -> list[NewRun]:
-    """Store runs that have ended, the newest last."""
+async def store_runs(parts: Parts, count: int, owner: str = ME) -> list[NewRun]:
+    """Store ended runs, newest last."""
     runs = [
         make_run(f"Question {number}?", run_id=f"run_{owner}_{number:03}", owner=owner)
         for number in range(count)
@@ -34,13 +34,15 @@ async def asked(parts: Parts, count: int, owner: str = ME) -> list[NewRun]:
     return runs
 
 
-async def ids(history: History, limit: int, offset: int, before: str | None = None) -> list[str]:
+async def list_ids(
+    history: History, limit: int, offset: int, before: str | None = None
+) -> list[str]:
     page = await history.list_page(ME, limit, offset, before)
     return [run.id for run in page.items]
 
 
 async def test_a_page_has_the_newest_runs_first(parts: Parts, history: History) -> None:
-    runs = await asked(parts, 3)
+    runs = await store_runs(parts, 3)
     page = await history.list_page(ME, 10, 0)
     assert [run.id for run in page.items] == [run.run_id for run in reversed(runs)]
     assert page.total == 3
@@ -54,20 +56,20 @@ async def test_a_page_has_the_newest_runs_first(parts: Parts, history: History) 
 
 
 async def test_all_pages_together_are_the_complete_list(parts: Parts, history: History) -> None:
-    runs = await asked(parts, 11)
-    whole = [run.run_id for run in reversed(runs)]
+    runs = await store_runs(parts, 11)
+    all_ids = [run.run_id for run in reversed(runs)]
     for limit in (1, 3, 4, 11, 20):
         for offset in range(14):
-            assert await ids(history, limit, offset) == whole[offset : offset + limit]
+            assert await list_ids(history, limit, offset) == all_ids[offset : offset + limit]
 
 
 async def test_a_page_can_start_after_a_run(parts: Parts, history: History) -> None:
-    runs = await asked(parts, 7)
-    whole = [run.run_id for run in reversed(runs)]
-    assert await ids(history, 3, 0, before=whole[2]) == whole[3:6]
-    assert await ids(history, 3, 1, before=whole[2]) == whole[4:7]
-    assert await ids(history, 3, 0, before=whole[-1]) == []
-    assert (await history.list_page(ME, 3, 0, before=whole[2])).total == 7
+    runs = await store_runs(parts, 7)
+    all_ids = [run.run_id for run in reversed(runs)]
+    assert await list_ids(history, 3, 0, before=all_ids[2]) == all_ids[3:6]
+    assert await list_ids(history, 3, 1, before=all_ids[2]) == all_ids[4:7]
+    assert await list_ids(history, 3, 0, before=all_ids[-1]) == []
+    assert (await history.list_page(ME, 3, 0, before=all_ids[2])).total == 7
 
 
 async def test_the_history_includes_running_runs(parts: Parts, history: History) -> None:
@@ -91,7 +93,7 @@ async def test_a_retried_run_leaves_the_list_but_can_still_be_read(
 
 
 async def test_another_owner_sees_nothing(parts: Parts, history: History) -> None:
-    [run] = await asked(parts, 1)
+    [run] = await store_runs(parts, 1)
     assert await history.get(OTHER_OWNER, run.run_id) is None
     page = await history.list_page(OTHER_OWNER, 10, 0)
     assert (list(page.items), page.total) == ([], 0)
@@ -112,7 +114,7 @@ async def _counts_and_rows(connection: AsyncConnection) -> list[list[tuple[objec
         GROUP BY owner HAVING sum(runs) > 0 OR sum(conversations) > 0
         ORDER BY owner
     """
-    there = """
+    existing = """
         SELECT
             owner,
             (SELECT count(*) FROM runs WHERE owner = conversations.owner AND superseded_by IS NULL),
@@ -120,19 +122,20 @@ async def _counts_and_rows(connection: AsyncConnection) -> list[list[tuple[objec
         FROM conversations GROUP BY owner ORDER BY owner
     """
     return [
-        [tuple(row) for row in await connection.execute(sa.text(sql))] for sql in (counted, there)
+        [tuple(row) for row in await connection.execute(sa.text(sql))]
+        for sql in (counted, existing)
     ]
 
 
 async def assert_counts_are_right(parts: Parts) -> None:
-    counted, there = await parts.database.read(_counts_and_rows)
-    assert counted == there
+    counted, existing = await parts.database.read(_counts_and_rows)
+    assert counted == existing
 
 
 async def test_the_counts_follow_every_change_of_the_rows(parts: Parts) -> None:
-    mine, theirs = await asked(parts, 5), await asked(parts, 3, OTHER_OWNER)
+    mine, theirs = await store_runs(parts, 5), await store_runs(parts, 3, OTHER_OWNER)
     await assert_counts_are_right(parts)
-    await parts.journal.write(Batch(openings=mine))  # written once more
+    await parts.journal.write(Batch(openings=mine))  # written a second time
     await assert_counts_are_right(parts)
     again = replace(make_run(), retry_of=mine[0].run_id)
     lost = replace(make_run(), retry_of=mine[0].run_id)
@@ -174,7 +177,7 @@ async def test_the_counts_are_right_after_concurrent_writes(parts: Parts) -> Non
 async def test_migrating_down_and_up_counts_and_indexes_existing_rows(
     parts: Parts, ready_url: str
 ) -> None:
-    runs = await asked(parts, 4)
+    runs = await store_runs(parts, 4)
     again = replace(make_run(), retry_of=runs[0].run_id)
     await parts.journal.write(Batch(openings=[again]))
     await parts.journal.write(Batch(endings=[make_run_end(again, answer="Changed.")]))

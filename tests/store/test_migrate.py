@@ -1,4 +1,4 @@
-"""Migrations: up, down and up again on data, once however many do it, never past a newer one."""
+"""Migrations: up and down with data, by concurrent processes, and on databases they must refuse."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from tests._support.runs.store_records import (
 )
 from tests._support.servers.databases import Postgres
 
-# What the migrations make and the schema does not describe.
+# Objects of the migrations that the schema does not describe.
 _ITS_OWN = ("counts", "run_words", "run_stems")
 
 
@@ -56,18 +56,18 @@ async def test_of_several_concurrent_migrations_one_is_applied(database_url: str
 
 async def test_a_database_works_after_migrating_down_and_up(database_url: str) -> None:
     await migrate(database_url)
-    await _store_something(database_url)
+    await _store_run(database_url)
     assert await migrate(database_url, "base") == list_revisions()[::-1]
     assert "no tables" in str(await check(database_url))
     assert await migrate(database_url) == list_revisions()
-    await _store_something(database_url)
+    await _store_run(database_url)
 
 
 async def test_data_survives_migrating_to_the_first_revision_and_back(
     database_url: str,
 ) -> None:
     await migrate(database_url)
-    run_id = await _store_something(database_url)
+    run_id = await _store_run(database_url)
     assert await migrate(database_url, "0001") == list_revisions()[:0:-1]
     assert "run `python -m service migrate`" in str(await check(database_url))
     assert await migrate(database_url) == list_revisions()[1:]
@@ -82,7 +82,7 @@ async def test_a_run_degraded_before_its_reasons_were_stored_was_degraded_by_its
     database_url: str,
 ) -> None:
     await migrate(database_url)
-    run_id = await _store_something(
+    run_id = await _store_run(
         database_url, missing=[MissingAgent("a", "straggler")], degraded_by=["agents"]
     )
     await migrate(database_url, "0004")
@@ -94,7 +94,7 @@ async def test_a_run_degraded_before_its_reasons_were_stored_was_degraded_by_its
     assert (stored.missing, stored.degraded_by) == ((), ("combiner",))
 
 
-async def _store_something(url: str, **end: Any) -> str:
+async def _store_run(url: str, **end: Any) -> str:
     database = Database(url)
     run = make_run(key=make_key(), initial_messages=(Message("user", "a"),))
     batch = Batch(
@@ -110,7 +110,7 @@ async def _store_something(url: str, **end: Any) -> str:
 
 async def test_a_database_of_a_newer_version_is_not_changed(database_url: str) -> None:
     await migrate(database_url)
-    await _change(database_url, "UPDATE alembic_version SET version_num = '9999'")
+    await _execute(database_url, "UPDATE alembic_version SET version_num = '9999'")
     assert "by a newer version" in str(await check(database_url))
     with pytest.raises(StorageUnavailable, match="by a newer version"):
         await migrate(database_url)
@@ -122,10 +122,12 @@ async def test_an_unknown_migration_is_refused(database_url: str) -> None:
 
 
 async def test_a_migration_that_fails_changes_nothing(database_url: str) -> None:
-    await _change(database_url, "CREATE TABLE workers (id text)")  # in the way of the last table
+    await _execute(database_url, "CREATE TABLE workers (id text)")  # a conflict with the last table
     with pytest.raises(sa.exc.DBAPIError):
         await migrate(database_url)
-    assert await _on(database_url, lambda sync: sa.inspect(sync).get_table_names()) == ["workers"]
+    assert await _run_on(database_url, lambda sync: sa.inspect(sync).get_table_names()) == [
+        "workers"
+    ]
 
 
 async def test_the_migrated_tables_match_the_schema(ready_url: str) -> None:
@@ -135,7 +137,7 @@ async def test_the_migrated_tables_match_the_schema(ready_url: str) -> None:
             compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
         )
 
-    assert await _on(ready_url, compare) == []
+    assert await _run_on(ready_url, compare) == []
 
 
 def _is_described(name: str | None, _kind: str, parents: Any) -> bool:
@@ -150,7 +152,7 @@ def test_the_files_are_numbered_in_the_order_of_the_migrations() -> None:
     assert [each.revision for each in found.walk_revisions()][::-1] == list_revisions()
 
 
-async def _on(url: str, work: Callable[[Connection], Any]) -> Any:
+async def _run_on(url: str, work: Callable[[Connection], Any]) -> Any:
     database = Database(url)
     engine = database._engines.writing
     async with engine.begin() as connection:
@@ -159,11 +161,11 @@ async def _on(url: str, work: Callable[[Connection], Any]) -> Any:
     return result
 
 
-async def _change(url: str, statement: str) -> None:
-    await _on(url, lambda connection: connection.execute(sa.text(statement)))
+async def _execute(url: str, statement: str) -> None:
+    await _run_on(url, lambda connection: connection.execute(sa.text(statement)))
 
 
-# --- places where there can be no database ---
+# --- invalid locations of a database ---
 
 
 async def test_the_folder_of_a_new_file_is_created(tmp_path: Path) -> None:
@@ -194,7 +196,7 @@ async def test_a_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> No
 
 @pytest.fixture
 def locked_folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder that takes nothing, not even from root."""
+    """A read-only folder, even for root."""
     tmp_path.chmod(0o500)
     if os.geteuid():
         yield tmp_path

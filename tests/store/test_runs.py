@@ -1,4 +1,4 @@
-"""One run and what belongs to it: what is written is what is read, by its owner alone."""
+"""Queries for one run: they return the stored data, and to its owner only."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ pytestmark = pytest.mark.parametrize("store_kind", ALL_STORE_KINDS)
 UNTIL = NOW + timedelta(minutes=5)
 
 
-async def _whole(parts: Parts) -> str:
-    """Write a run with everything that belongs to one; return its id."""
+async def _write_complete_run(parts: Parts) -> str:
+    """Write a run with all its records; return its id."""
     run = make_run(
         conversation="c", key=make_key(), initial_messages=(Message("user", "Earlier."),)
     )
@@ -58,7 +58,7 @@ READS: dict[str, Callable[[Parts, str, str], Awaitable[Any]]] = {
 
 @pytest.mark.parametrize("name", READS)
 async def test_only_the_owner_can_read_a_run(parts: Parts, name: str) -> None:
-    run_id = await _whole(parts)
+    run_id = await _write_complete_run(parts)
     assert await READS[name](parts, ME, run_id)
     assert not await READS[name](parts, OTHER_OWNER, run_id)
 
@@ -69,7 +69,7 @@ def test_every_query_of_runs_is_tested_for_the_owner(parts: Parts) -> None:
 
 
 async def test_segments_start_with_the_one_that_contains_the_next_event(parts: Parts) -> None:
-    run_id = await _whole(parts)
+    run_id = await _write_complete_run(parts)
     for after, data in ((0, [b"first", b"second"]), (3, [b"first", b"second"]), (4, [b"second"])):
         found = await parts.runs.list_segments(ME, run_id, after)
         assert [each.data for each in found] == data
@@ -78,9 +78,9 @@ async def test_segments_start_with_the_one_that_contains_the_next_event(parts: P
 
 async def test_the_answers_of_agents_are_stored_completely(parts: Parts) -> None:
     run = await parts.create_run()
-    told = make_agent_answer(run)
-    await parts.journal.write(Batch(answers=[told]))
-    assert await parts.runs.list_agent_answers(ME, run.run_id) == [told]
+    answer = make_agent_answer(run)
+    await parts.journal.write(Batch(answers=[answer]))
+    assert await parts.runs.list_agent_answers(ME, run.run_id) == [answer]
 
 
 async def test_a_run_has_the_options_of_its_request(parts: Parts) -> None:
@@ -132,8 +132,8 @@ async def test_a_worker_receives_a_stop_signal_once(parts: Parts) -> None:
     run = await parts.create_run(worker="w")
     await parts.runs.request_stop(ME, run.run_id)
     await parts.runs.request_stop(ME, run.run_id)
-    heard = await parts.workers.take_signals("w")
-    assert [(each.run_id, each.stop) for each in heard] == [(run.run_id, True)]
+    received = await parts.workers.take_signals("w")
+    assert [(each.run_id, each.stop) for each in received] == [(run.run_id, True)]
     assert await parts.workers.take_signals("w") == []
 
 
@@ -142,16 +142,16 @@ async def test_a_worker_receives_the_signal_of_readers_each_time(parts: Parts) -
     await parts.runs.mark_watched(ME, run.run_id, NOW)
     await parts.runs.mark_watched(ME, run.run_id, UNTIL)
     for _ in range(2):
-        heard = await parts.workers.take_signals("w")
-        assert [(each.stop, each.watched_until) for each in heard] == [(False, UNTIL)]
+        received = await parts.workers.take_signals("w")
+        assert [(each.stop, each.watched_until) for each in received] == [(False, UNTIL)]
 
 
 async def test_a_watched_run_can_receive_a_stop_signal(parts: Parts) -> None:
     run = await parts.create_run(worker="w")
     await parts.runs.mark_watched(ME, run.run_id, UNTIL)
     await parts.runs.request_stop(ME, run.run_id)
-    heard = await parts.workers.take_signals("w")
-    assert [(each.stop, each.watched_until) for each in heard] == [(True, UNTIL)]
+    received = await parts.workers.take_signals("w")
+    assert [(each.stop, each.watched_until) for each in received] == [(True, UNTIL)]
 
 
 async def test_a_worker_receives_no_signals_for_runs_of_another(parts: Parts) -> None:

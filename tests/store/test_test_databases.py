@@ -1,4 +1,4 @@
-"""The database servers that the tests use do what the tests rely on."""
+"""The database servers of the tests behave as the tests require."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ async def test_a_suspended_postgresql_answers_after_it_is_resumed(postgres: Post
     connection = await asyncpg.connect(postgres.url())
     postgres.stop_the_world()
     try:
-        asked = asyncio.create_task(connection.fetchval("SELECT 1"))
-        done, _ = await asyncio.wait([asked], timeout=0.3)
+        query = asyncio.create_task(connection.fetchval("SELECT 1"))
+        done, _ = await asyncio.wait([query], timeout=0.3)
         assert not done
     finally:
         postgres.resume()
-    assert await asked == 1
+    assert await query == 1
     await connection.close()
 
 

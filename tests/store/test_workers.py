@@ -1,4 +1,4 @@
-"""What processes know of each other: who is gone, what it left, and what has expired."""
+"""Stale workers, their unfinished runs, and expiry."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ async def test_a_worker_never_finds_itself_stale(parts: Parts) -> None:
 
 
 async def test_an_unknown_worker_with_a_running_run_is_stale(parts: Parts) -> None:
-    await parts.create_run(worker="unheard")
+    await parts.create_run(worker="unknown")
     await parts.finish_run(worker="done")
-    assert await parts.workers.list_stale(NOW, except_for="me") == ["unheard"]
+    assert await parts.workers.list_stale(NOW, except_for="me") == ["unknown"]
 
 
 async def test_a_deregistered_worker_is_not_stale(parts: Parts) -> None:
@@ -62,8 +62,8 @@ async def test_unfinished_runs_are_of_all_owners_oldest_first(parts: Parts) -> N
 
 async def test_expired_events_are_deleted_and_the_answer_stays(parts: Parts) -> None:
     run = make_run()
-    told = make_run_end(run, events_expire_at=LATER)
-    await parts.journal.write(Batch([run], segments=[make_segment(run, 1, 9)], endings=[told]))
+    end = make_run_end(run, events_expire_at=LATER)
+    await parts.journal.write(Batch([run], segments=[make_segment(run, 1, 9)], endings=[end]))
     assert await parts.workers.delete_expired(LATER - timedelta(microseconds=1)) == 0
     assert await parts.runs.list_segments(ME, run.run_id)
     assert await parts.workers.delete_expired(LATER) == 1

@@ -1,4 +1,4 @@
-"""Records to store, with what a test does not care about filled in."""
+"""Records to store, with defaults for the fields that a test does not set."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ALL_STORE_KINDS = ["sqlite", "postgresql", "memory"]  # that a contract test run
 
 @dataclass(frozen=True)
 class Parts:
-    """What is tested together."""
+    """The parts of a store that its tests use together."""
 
     database: Database
     journal: JournalWriter
@@ -32,18 +32,16 @@ class Parts:
     workers: Workers
 
     async def create_run(self, question: str = "What?", **fields: Any) -> NewRun:
-        """Write a run that begins, and return it."""
-        made = make_run(question, **fields)
-        await self.journal.write(Batch(openings=[made]))
-        return made
+        """Write a running run and return it."""
+        run = make_run(question, **fields)
+        await self.journal.write(Batch(openings=[run]))
+        return run
 
     async def finish_run(self, answer: str = "An answer.", **fields: Any) -> NewRun:
-        """Write a run that has been answered, and return how it began."""
-        made = make_run(**fields)
-        await self.journal.write(
-            Batch(openings=[made], endings=[make_run_end(made, answer=answer)])
-        )
-        return made
+        """Write a run with an answer and return its start."""
+        run = make_run(**fields)
+        await self.journal.write(Batch(openings=[run], endings=[make_run_end(run, answer=answer)]))
+        return run
 
 
 def make_run(
@@ -62,7 +60,7 @@ def make_run(
         ensemble="fanout",
         owner=owner,
     )
-    whole = NewRun(
+    record = NewRun(
         run_id=run_id,
         worker_id=worker,
         ask=ask,
@@ -72,11 +70,11 @@ def make_run(
         trace_id="0" * 32,
         created_at=NOW,
     )
-    return replace(whole, **fields)
+    return replace(record, **fields)
 
 
 def make_run_end(run: NewRun, **fields: Any) -> RunEnd:
-    whole = RunEnd(
+    record = RunEnd(
         run_id=run.run_id,
         owner=run.ask.owner,
         state="completed",
@@ -88,7 +86,7 @@ def make_run_end(run: NewRun, **fields: Any) -> RunEnd:
         last_seq=9,
         events_expire_at=NOW + timedelta(days=1),
     )
-    return replace(whole, **fields)
+    return replace(record, **fields)
 
 
 def make_segment(run: NewRun, first: int, last: int, data: bytes = b"[]\n") -> Segment:
@@ -119,5 +117,5 @@ def make_agent_answer(run: NewRun, agent: str = "llm-1", text: str = "Said.") ->
 
 
 def make_key(name: str = "key", **fields: Any) -> NewKey:
-    whole = NewKey(key=name, fingerprint=b"body", expires_at=NOW + timedelta(hours=1))
-    return replace(whole, **fields)
+    record = NewKey(key=name, fingerprint=b"body", expires_at=NOW + timedelta(hours=1))
+    return replace(record, **fields)

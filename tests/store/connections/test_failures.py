@@ -1,4 +1,4 @@
-"""A database in trouble: it says so in time, loses nothing, and heals by itself."""
+"""Failures of a database: reported in time, without data loss, and followed by a recovery."""
 
 from __future__ import annotations
 
@@ -28,23 +28,25 @@ from tests._support.runs.store_records import ME, make_run, make_segment
 from tests._support.servers.databases import Postgres
 
 TIMEOUT_S = 0.5
-HANGS_S = 20.0  # only a hang takes longer
+HANGS_S = 20.0  # nothing but a hang takes longer
 
 
-async def _count(connection: AsyncConnection) -> int:
+async def _count_runs(connection: AsyncConnection) -> int:
     return await connection.scalar(sa.select(sa.func.count()).select_from(runs)) or 0
 
 
-async def _refusal(database: Database, *, reads: bool = False) -> StorageUnavailable:
-    work = database.read(_count) if reads else JournalWriter(database).write(Batch([make_run()]))
+async def _catch_unavailable(database: Database, *, reads: bool = False) -> StorageUnavailable:
+    work = (
+        database.read(_count_runs) if reads else JournalWriter(database).write(Batch([make_run()]))
+    )
     async with asyncio.timeout(TIMEOUT_S + HANGS_S):
         with pytest.raises(StorageUnavailable) as caught:
             await work
     return caught.value
 
 
-async def _healed(database: Database) -> None:
-    """Wait until a question can be written again."""
+async def _wait_for_recovery(database: Database) -> None:
+    """Wait until a run can be written again."""
     async with asyncio.timeout(HANGS_S):
         while True:
             try:
@@ -67,7 +69,7 @@ sys.stdin.read()
 
 
 @contextmanager
-def _locked(path: str) -> Iterator[None]:
+def _lock(path: str) -> Iterator[None]:
     """Lock the file from another process."""
     command = [sys.executable, "-c", _LOCKER, path]
     pipe = subprocess.PIPE
@@ -82,13 +84,13 @@ async def test_a_locked_file_can_be_read_and_is_written_to_once_it_is_free(
 ) -> None:
     path = sqlite_ready.removeprefix("sqlite:///")
     database = Database(sqlite_ready, timeout_s=TIMEOUT_S)
-    with _locked(path):
+    with _lock(path):
         for _ in range(3):
-            assert (await _refusal(database)).reason == "locked"
-        assert await database.read(_count) == 0
-    await _healed(database)
-    assert await database.read(_count) == 1
-    # Once each, however often somebody tried.
+            assert (await _catch_unavailable(database)).reason == "locked"
+        assert await database.read(_count_runs) == 0
+    await _wait_for_recovery(database)
+    assert await database.read(_count_runs) == 1
+    # Once each, regardless of the number of attempts.
     assert [record.getMessage() for record in caplog.records if "work" in record.getMessage()] == [
         "writing does not work: The database is locked by another program. (database is locked)",
         "writing works again",
@@ -104,7 +106,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     options = ["-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
     mounted = subprocess.run(["mount", *options], capture_output=True, check=False)
     if mounted.returncode != 0:
-        reason = f"no file system of its own: {mounted.stderr.decode().strip()}"
+        reason = f"cannot mount a file system: {mounted.stderr.decode().strip()}"
         if os.environ.get("CI", "").lower() == "true":
             pytest.fail(reason)
         pytest.skip(f"NOT TESTED, {reason}")
@@ -131,8 +133,8 @@ async def test_a_full_disk_refuses_writes_and_preserves_existing_data(small_disk
     with pytest.raises(StorageUnavailable) as caught:
         await fill()
     assert caught.value.reason == "full"
-    kept = await RunStore(database).list_segments(ME, run.run_id)
-    assert [each.last_seq for each in kept] == written
+    stored = await RunStore(database).list_segments(ME, run.run_id)
+    assert [each.last_seq for each in stored] == written
     filler.unlink()
     await journal.write(Batch(segments=[make_segment(run, 900, 900)]))
     assert len(await RunStore(database).list_segments(ME, run.run_id)) == len(written) + 1
@@ -146,9 +148,9 @@ def _free_bytes(folder: Path) -> int:
 
 async def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path}/nowhere/service.db")
-    assert (await _refusal(database, reads=True)).reason == "down"
+    assert (await _catch_unavailable(database, reads=True)).reason == "down"
     await database.close()
-    # The driver's thread for a file that could not be opened speaks to this loop once more.
+    # After a failure to open a file, the driver's thread calls this loop once more.
     while any("_connection_worker" in thread.name for thread in threading.enumerate()):
         await asyncio.sleep(0.01)
 
@@ -156,8 +158,8 @@ async def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
 # --- PostgreSQL ---
 
 
-async def _connections(url: str) -> int:
-    """Return how many connections of the service the server has to this database."""
+async def _count_connections(url: str) -> int:
+    """Return the number of connections of the service to this database."""
     connection = await asyncpg.connect(url)
     try:
         count: int = await connection.fetchval(
@@ -173,23 +175,23 @@ async def test_a_suspended_server_times_out_and_recovers_without_leaks(
     postgres: Postgres, postgres_ready: str
 ) -> None:
     database = Database(postgres_ready, timeout_s=TIMEOUT_S)
-    await asyncio.gather(*(database.read(_count) for _ in range(10)))
+    await asyncio.gather(*(database.read(_count_runs) for _ in range(10)))
     postgres.stop_the_world()
     try:
         for reads in (True, False, True, False):
-            assert (await _refusal(database, reads=reads)).reason == "slow"
-        await asyncio.gather(*(_refusal(database, reads=bool(n % 2)) for n in range(30)))
+            assert (await _catch_unavailable(database, reads=reads)).reason == "slow"
+        await asyncio.gather(*(_catch_unavailable(database, reads=bool(n % 2)) for n in range(30)))
     finally:
         postgres.resume()
-    await _healed(database)
+    await _wait_for_recovery(database)
     async with asyncio.timeout(HANGS_S):
         while database._tasks:
             await asyncio.sleep(0.05)
-        while await _connections(postgres_ready) > 7:
+        while await _count_connections(postgres_ready) > 7:
             await asyncio.sleep(0.05)
     await database.close()
     async with asyncio.timeout(HANGS_S):
-        while await _connections(postgres_ready):
+        while await _count_connections(postgres_ready):
             await asyncio.sleep(0.05)
 
 
@@ -197,7 +199,7 @@ async def test_a_suspended_server_does_not_prevent_closing(
     postgres: Postgres, postgres_ready: str
 ) -> None:
     database = Database(postgres_ready, timeout_s=TIMEOUT_S)
-    await asyncio.gather(*(database.read(_count) for _ in range(10)))
+    await asyncio.gather(*(database.read(_count_runs) for _ in range(10)))
     postgres.stop_the_world()
     try:
         async with asyncio.timeout(HANGS_S):
@@ -208,11 +210,11 @@ async def test_a_suspended_server_does_not_prevent_closing(
 
 async def test_a_restarted_server_is_used_again(postgres: Postgres, postgres_ready: str) -> None:
     database = Database(postgres_ready)
-    await asyncio.gather(*(database.read(_count) for _ in range(10)))
+    await asyncio.gather(*(database.read(_count_runs) for _ in range(10)))
     postgres.restart()
-    # At the first attempt: connections that the server has closed are replaced.
+    # On the first attempt: connections that the server has closed are replaced.
     await JournalWriter(database).write(Batch([make_run()]))
-    assert await database.read(_count) == 1
+    assert await database.read(_count_runs) == 1
     await database.close()
 
 
@@ -223,10 +225,10 @@ async def test_a_server_that_is_down_at_first_is_used_once_it_starts(
     try:
         database = Database(postgres_ready, timeout_s=TIMEOUT_S)
         for reads in (True, False):
-            assert (await _refusal(database, reads=reads)).reason == "down"
+            assert (await _catch_unavailable(database, reads=reads)).reason == "down"
     finally:
         postgres.start()
-    await _healed(database)
+    await _wait_for_recovery(database)
     await database.close()
 
 
@@ -239,16 +241,16 @@ async def test_waiting_for_a_locked_row_times_out(
     holder = await asyncpg.connect(postgres_ready)
     async with holder.transaction():
         await holder.execute("LOCK TABLE runs")
-        assert (await _refusal(database)).reason == "slow"
+        assert (await _catch_unavailable(database)).reason == "slow"
     await holder.close()
-    await _healed(database)
+    await _wait_for_recovery(database)
     await database.close()
 
 
 async def test_a_wrong_password_is_reported_without_the_password(postgres_ready: str) -> None:
     url = postgres_ready.replace("postgres@", "nobody_such:s3cret-word@")
     database = Database(url)
-    refusal = await _refusal(database, reads=True)
+    refusal = await _catch_unavailable(database, reads=True)
     assert refusal.reason == "down"
     assert "s3cret-word" not in f"{refusal} {refusal.__cause__!r}"
     await database.close()

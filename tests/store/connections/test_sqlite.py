@@ -1,4 +1,4 @@
-"""SQLite's connections: few errands, and nothing lost or left over between them."""
+"""SQLite connections: deferred statements, rollbacks and failures."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from tests._support.runs.store_records import NOW
 async def connection(tmp_path: Path) -> AsyncIterator[SqliteConnection]:
     opened = connect(str(tmp_path / "some.db"), isolation_level=None)
     await opened
-    await opened.cursor().execute("CREATE TABLE said (word TEXT NOT NULL)")
+    await opened.cursor().execute("CREATE TABLE words (word TEXT NOT NULL)")
     yield opened
     await opened.close()
 
 
-async def _say(connection: SqliteConnection, *words: str | None) -> None:
+async def _insert(connection: SqliteConnection, *words: str | None) -> None:
     rows = [(word,) for word in words]
-    await connection.cursor().executemany("INSERT INTO said VALUES (?)", rows)
+    await connection.cursor().executemany("INSERT INTO words VALUES (?)", rows)
 
 
-async def _said(connection: SqliteConnection) -> list[str]:
-    cursor = await connection.cursor().execute("SELECT word FROM said ORDER BY rowid")
+async def _read_words(connection: SqliteConnection) -> list[str]:
+    cursor = await connection.cursor().execute("SELECT word FROM words ORDER BY rowid")
     return [word for (word,) in await cursor.fetchall()]
 
 
@@ -43,28 +43,28 @@ async def test_statements_without_a_result_are_deferred_until_the_commit(
     connection: SqliteConnection,
 ) -> None:
     await _begin(connection)
-    await _say(connection, "a")
+    await _insert(connection, "a")
     assert not connection.in_transaction
     await connection.commit()
-    assert await _said(connection) == ["a"]
+    assert await _read_words(connection) == ["a"]
 
 
 async def test_a_query_sees_deferred_statements(connection: SqliteConnection) -> None:
     await _begin(connection)
-    await _say(connection, "a", "b")
-    await _say(connection, "c")
-    assert await _said(connection) == ["a", "b", "c"]
+    await _insert(connection, "a", "b")
+    await _insert(connection, "c")
+    assert await _read_words(connection) == ["a", "b", "c"]
 
 
 async def test_a_rollback_discards_deferred_statements(connection: SqliteConnection) -> None:
     await _begin(connection)
-    await _say(connection, "a")
+    await _insert(connection, "a")
     await connection.rollback()
     await _begin(connection)
-    await _say(connection, "b")
-    assert await _said(connection) == ["b"]
+    await _insert(connection, "b")
+    assert await _read_words(connection) == ["b"]
     await connection.rollback()
-    assert await _said(connection) == []
+    assert await _read_words(connection) == []
 
 
 async def test_statements_after_a_failed_one_are_not_executed(
@@ -76,7 +76,7 @@ async def test_statements_after_a_failed_one_are_not_executed(
 
     with pytest.raises(IntegrityError):
         await database_of_workers.write(work)
-    assert await database_of_workers.read(_names) == []
+    assert await database_of_workers.read(_read_names) == []
 
 
 async def test_a_connection_works_after_a_failed_statement(database_of_workers: Database) -> None:
@@ -86,7 +86,7 @@ async def test_a_connection_works_after_a_failed_statement(database_of_workers: 
     with pytest.raises(IntegrityError):
         await database_of_workers.write(lambda connection: work(connection, None))
     await database_of_workers.write(lambda connection: work(connection, "a"))
-    assert await database_of_workers.read(_names) == ["a"]
+    assert await database_of_workers.read(_read_names) == ["a"]
 
 
 @pytest.fixture
@@ -96,5 +96,5 @@ async def database_of_workers(sqlite_ready: str) -> AsyncIterator[Database]:
     await opened.close()
 
 
-async def _names(connection: AsyncConnection) -> list[str]:
+async def _read_names(connection: AsyncConnection) -> list[str]:
     return list(await connection.scalars(sa.select(workers.c.id).order_by(workers.c.id)))

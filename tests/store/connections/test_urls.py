@@ -1,4 +1,4 @@
-"""DATABASE_URL: what it may say, and that a password in it is never repeated."""
+"""DATABASE_URL: valid and invalid values, and the protection of the password."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people type means the same to both databases, and nothing they type means anything else."""
+"""Search queries: their meaning, and their translation for both databases."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tests._support.runs.hostile_queries import HOSTILE
 from tests._support.servers.databases import Postgres
 
 
-def terms(text: str) -> list[tuple[list[str], list[str]]]:
-    """Return each alternative of a query: what is wanted and what is not, phrases as texts."""
+def parse_terms(text: str) -> list[tuple[list[str], list[str]]]:
+    """Return the wanted and the unwanted terms of each alternative, phrases as texts."""
     query = parse_query(text)
     return [
         ([" ".join(term) for term in each.wanted], [" ".join(term) for term in each.unwanted])
@@ -56,7 +56,7 @@ def terms(text: str) -> list[tuple[list[str], list[str]]]:
 def test_a_query_is_parsed_as_by_search_engines(
     text: str, meant: list[tuple[list[str], list[str]]]
 ) -> None:
-    assert terms(text) == meant
+    assert parse_terms(text) == meant
 
 
 @pytest.mark.parametrize("text", ["", " ", "-x", "-x -y", "or", '""', "*", "\N{ROCKET}", "- -"])
@@ -138,7 +138,7 @@ async def test_postgresql_parses_plain_queries_alike(postgres: Postgres) -> None
                 text,
                 to_websearch(query),
             )
-            # Ours has what is wanted first.
+            # The parser puts wanted terms first.
             assert sorted(theirs.split(" ")) == sorted(ours.split(" ")), text
     finally:
         await connection.close()

@@ -20,7 +20,7 @@ from tests._support.runs.hostile_queries import HOSTILE
 from tests._support.runs.store_records import ME, OTHER_OWNER, Parts, make_run, make_run_end
 
 SPACE = ("What keeps satellites in orbit?", "Gravity pulls them; their speed keeps them falling.")
-CATS = ("Do cats dream?", "Cats dream of hunting, researchers said. A sleeping cat's paws run.")
+CATS = ("Do cats dream?", "Cats dream of hunting, researchers excerpt. A sleeping cat's paws run.")
 DOGS = ("Do dogs dream?", "A dog runs in its sleep: it dreams of running.")
 CITY = ("Where is York?", "York is in England; New York is a city in America.")
 FOOD = ("Qu'est-ce que la crème brûlée ?", "A French dessert. Also: naïve, café, straße, Ελλάδα.")
@@ -33,8 +33,8 @@ def search(parts: Parts) -> Search:
     return Search(parts.database)
 
 
-async def tell(parts: Parts, *exchanges: tuple[str, str], **fields: Any) -> list[NewRun]:
-    """Store exchanges, the newest last."""
+async def store_exchanges(parts: Parts, *exchanges: tuple[str, str], **fields: Any) -> list[NewRun]:
+    """Store runs with these questions and answers, newest last."""
     openings = [
         make_run(question, run_id=f"run_{number:04}", **fields)
         for number, (question, _) in enumerate(exchanges)
@@ -48,8 +48,10 @@ async def tell(parts: Parts, *exchanges: tuple[str, str], **fields: Any) -> list
     return openings
 
 
-async def found(search: Search, query: str, lang: str = "en", owner: str = ME) -> list[str]:
-    """Return the questions found, best first."""
+async def search_questions(
+    search: Search, query: str, lang: str = "en", owner: str = ME
+) -> list[str]:
+    """Return the questions of the found runs, best first."""
     page = await search.find(owner, query, lang)
     assert page.total == len(page.items)
     return [hit.run.question for hit in page.items]
@@ -66,13 +68,13 @@ async def found(search: Search, query: str, lang: str = "en", owner: str = ME) -
         ("nothing-like-this", []),
         ("dream", [CATS, DOGS]),
         ("dream -cats", [DOGS]),
-        ("dream -hunting", [DOGS]),  # it is in the answer alone
+        ("dream -hunting", [DOGS]),  # in the answer only
         ('"new york"', [CITY]),
         ('"york new"', []),
         ('york -"new york"', []),
         ("gravity or hunting", [SPACE, CATS]),
         ("gravity OR hunting -cats", [SPACE]),
-        ('"orbit gravity"', []),  # no phrase goes from the question into the answer
+        ('"orbit gravity"', []),  # no phrase spans question and answer
         ("creme", [FOOD]),
         ("Crème Brûlée", [FOOD]),
         ("CAFÉ", [FOOD]),
@@ -90,8 +92,10 @@ async def found(search: Search, query: str, lang: str = "en", owner: str = ME) -
 async def test_words_phrases_negations_and_alternatives(
     parts: Parts, search: Search, query: str, expected: list[tuple[str, str]]
 ) -> None:
-    await tell(parts, *ALL)
-    assert sorted(await found(search, query)) == sorted(question for question, _ in expected)
+    await store_exchanges(parts, *ALL)
+    assert sorted(await search_questions(search, query)) == sorted(
+        question for question, _ in expected
+    )
 
 
 @pytest.mark.parametrize(
@@ -120,14 +124,14 @@ async def test_words_phrases_negations_and_alternatives(
 async def test_only_english_words_are_stemmed(
     parts: Parts, search: Search, query: str, lang: str, expected: list[tuple[str, str]]
 ) -> None:
-    await tell(parts, *ALL)
+    await store_exchanges(parts, *ALL)
     wanted = sorted(question for question, _ in expected)
-    assert sorted(await found(search, query, lang)) == wanted
+    assert sorted(await search_questions(search, query, lang)) == wanted
 
 
 @pytest.mark.parametrize("lang", ["en", "simple"])
 async def test_no_query_is_an_error(parts: Parts, search: Search, lang: str) -> None:
-    await tell(parts, *ALL)
+    await store_exchanges(parts, *ALL)
     for query in HOSTILE:
         page = await search.find(ME, query, lang)
         assert page.total <= len(ALL), query
@@ -137,8 +141,8 @@ async def test_no_query_is_an_error(parts: Parts, search: Search, lang: str) -> 
 async def test_a_query_without_a_wanted_word_finds_nothing(
     parts: Parts, search: Search, query: str
 ) -> None:
-    await tell(parts, *ALL)
-    assert await found(search, query) == []
+    await store_exchanges(parts, *ALL)
+    assert await search_questions(search, query) == []
 
 
 async def test_an_unknown_language_is_refused_with_a_list_of_the_known_ones(search: Search) -> None:
@@ -151,21 +155,21 @@ async def test_an_unknown_language_is_refused_with_a_list_of_the_known_ones(sear
 async def test_a_match_in_the_question_ranks_above_one_in_the_answer(
     parts: Parts, search: Search
 ) -> None:
-    await tell(parts, ("About whales.", "Big."), ("What is big?", "Some say whales."))
-    assert await found(search, "whale") == ["About whales.", "What is big?"]
-    assert await found(search, "whales", "simple") == ["About whales.", "What is big?"]
+    await store_exchanges(parts, ("About whales.", "Big."), ("What is big?", "Some say whales."))
+    assert await search_questions(search, "whale") == ["About whales.", "What is big?"]
+    assert await search_questions(search, "whales", "simple") == ["About whales.", "What is big?"]
     ranks = [hit.rank for hit in (await search.find(ME, "whale")).items]
     assert ranks[0] > ranks[1]
 
 
 async def test_among_equals_the_newest_is_first(parts: Parts, search: Search) -> None:
-    await tell(parts, *[("Say it aloud.", "Aloud.")] * 3)
+    await store_exchanges(parts, *[("Say it aloud.", "Aloud.")] * 3)
     page = await search.find(ME, "aloud")
     assert [hit.run.id for hit in page.items] == ["run_0002", "run_0001", "run_0000"]
 
 
 async def test_pages_are_consecutive_and_have_the_total(parts: Parts, search: Search) -> None:
-    await tell(parts, *[("Say it.", "It.")] * 7)
+    await store_exchanges(parts, *[("Say it.", "It.")] * 7)
     pages = [await search.find(ME, "say", limit=3, offset=offset) for offset in (0, 3, 6, 9)]
     assert [page.total for page in pages] == [7] * 4
     assert not any(page.is_capped for page in pages)
@@ -174,10 +178,10 @@ async def test_pages_are_consecutive_and_have_the_total(parts: Parts, search: Se
 
 
 async def test_runs_of_another_owner_are_not_found(parts: Parts, search: Search) -> None:
-    await tell(parts, *ALL)
+    await store_exchanges(parts, *ALL)
     for owner in (OTHER_OWNER, "m", "me ", "ME", "me 0", "o", "", "*", '"', "o6d650"):
-        assert await found(search, "gravity", owner=owner) == []
-        assert await found(search, "gravity or me", owner=owner) == []
+        assert await search_questions(search, "gravity", owner=owner) == []
+        assert await search_questions(search, "gravity or me", owner=owner) == []
 
 
 async def test_owners_may_have_any_name(parts: Parts, search: Search) -> None:
@@ -186,38 +190,42 @@ async def test_owners_may_have_any_name(parts: Parts, search: Search) -> None:
         run = make_run(f"Hello from number{number}.", owner=name)
         await parts.journal.write(Batch(openings=[run], endings=[make_run_end(run)]))
     for number, name in enumerate(names):
-        assert await found(search, "hello", owner=name) == [f"Hello from number{number}."]
-        assert await found(search, "hello", "simple", owner=name) == [f"Hello from number{number}."]
+        assert await search_questions(search, "hello", owner=name) == [
+            f"Hello from number{number}."
+        ]
+        assert await search_questions(search, "hello", "simple", owner=name) == [
+            f"Hello from number{number}."
+        ]
 
 
 async def test_a_run_is_found_only_after_it_has_ended(parts: Parts, search: Search) -> None:
     run = await parts.create_run("Is there life on Mars?")
-    assert await found(search, "mars") == []
+    assert await search_questions(search, "mars") == []
     await parts.journal.write(
         Batch(endings=[make_run_end(run, answer="Nobody knows.", state="failed")])
     )
-    assert await found(search, "mars nobody") == ["Is there life on Mars?"]
+    assert await search_questions(search, "mars nobody") == ["Is there life on Mars?"]
     await parts.journal.write(
         Batch(endings=[make_run_end(run, answer="Nobody knows.", state="failed")])
     )
-    assert await found(search, "mars nobody") == ["Is there life on Mars?"]
+    assert await search_questions(search, "mars nobody") == ["Is there life on Mars?"]
 
 
 async def test_a_retried_run_is_no_longer_found(parts: Parts, search: Search) -> None:
-    [first] = await tell(parts, ("Is there life on Mars?", "Some."))
+    [first] = await store_exchanges(parts, ("Is there life on Mars?", "Some."))
     again = replace(make_run("Is there life on Mars?"), retry_of=first.run_id)
     await parts.journal.write(Batch(openings=[again]))
-    assert await found(search, "mars") == []
+    assert await search_questions(search, "mars") == []
     await parts.journal.write(Batch(endings=[make_run_end(again, answer="Plenty.")]))
-    assert await found(search, "plenty") == ["Is there life on Mars?"]
-    assert await found(search, "some life", "simple") == []
+    assert await search_questions(search, "plenty") == ["Is there life on Mars?"]
+    assert await search_questions(search, "some life", "simple") == []
 
 
 async def test_a_deleted_conversation_is_no_longer_found(parts: Parts, search: Search) -> None:
-    runs = await tell(parts, *ALL)
+    runs = await store_exchanges(parts, *ALL)
     assert await Conversations(parts.database).delete(ME, runs[0].ask.conversation_id)
-    assert await found(search, "gravity") == []
-    assert len(await found(search, "dream")) == 2
+    assert await search_questions(search, "gravity") == []
+    assert len(await search_questions(search, "dream")) == 2
 
 
 async def test_only_the_newest_thousand_are_ranked_and_counted(
@@ -244,7 +252,7 @@ async def test_old_runs_are_found_behind_many_newer_ones(
         await parts.journal.write(Batch(openings=[run], endings=[make_run_end(run)]))
         if parts.database.dialect == "postgresql":  # there, runs are searched block by block
             await parts.database.write(partial(_skip_numbers, (number + 1) * gap))
-    assert len(await found(search, "needle")) == 5
+    assert len(await search_questions(search, "needle")) == 5
 
 
 async def _skip_numbers(to: int, connection: AsyncConnection) -> None:
@@ -256,12 +264,12 @@ async def _skip_numbers(to: int, connection: AsyncConnection) -> None:
 # --- snippets ---
 
 
-async def snippet(search: Search, query: str, lang: str = "en") -> str:
+async def search_snippet(search: Search, query: str, lang: str = "en") -> str:
     [hit] = (await search.find(ME, query, lang)).items
     return hit.snippet
 
 
-def marked(text: str) -> list[str]:
+def list_matches(text: str) -> list[str]:
     return [piece.partition(UNMARK)[0] for piece in text.split(MARK)[1:]]
 
 
@@ -280,9 +288,9 @@ def marked(text: str) -> list[str]:
 async def test_a_snippet_marks_the_matches(
     parts: Parts, search: Search, query: str, lang: str, matches: list[str]
 ) -> None:
-    await tell(parts, *ALL)
+    await store_exchanges(parts, *ALL)
     page = await search.find(ME, query, lang)
-    snippets = [marked(hit.snippet) for hit in page.items]
+    snippets = [list_matches(hit.snippet) for hit in page.items]
     assert matches in snippets
 
 
@@ -290,19 +298,23 @@ async def test_a_snippet_is_from_the_place_with_the_most_matches(
     parts: Parts, search: Search
 ) -> None:
     hay = "hay " * 500
-    await tell(parts, ("Question.", f"{hay}needle {hay}needle thread {hay}"))
-    said = await snippet(search, "needle thread")
-    assert f"hay {MARK}needle{UNMARK} {MARK}thread{UNMARK} hay" in said
-    assert said.startswith("… hay")
-    assert said.endswith("hay …")
-    assert len(said.split()) <= 40
+    await store_exchanges(parts, ("Question.", f"{hay}needle {hay}needle thread {hay}"))
+    excerpt = await search_snippet(search, "needle thread")
+    assert f"hay {MARK}needle{UNMARK} {MARK}thread{UNMARK} hay" in excerpt
+    assert excerpt.startswith("… hay")
+    assert excerpt.endswith("hay …")
+    assert len(excerpt.split()) <= 40
 
 
 async def test_a_snippet_contains_no_control_characters_of_the_text(
     parts: Parts, search: Search
 ) -> None:
-    await tell(parts, ("Question.", f"One {MARK}fake{UNMARK}\ttwo\n\x1b[31m needle <b>three"))
-    assert await snippet(search, "needle") == f"One fake two [31m {MARK}needle{UNMARK} <b>three"
+    await store_exchanges(
+        parts, ("Question.", f"One {MARK}fake{UNMARK}\ttwo\n\x1b[31m needle <b>three")
+    )
+    assert (
+        await search_snippet(search, "needle") == f"One fake two [31m {MARK}needle{UNMARK} <b>three"
+    )
 
 
 # --- large and strange texts ---
@@ -325,25 +337,25 @@ async def test_a_snippet_contains_no_control_characters_of_the_text(
 async def test_a_text_of_a_megabyte_is_stored_and_found_by_its_first_words(
     parts: Parts, search: Search, text: str
 ) -> None:
-    await tell(parts, ("A large text", f"Prologue. {text} epilogue."))
-    assert await found(search, "prologue") == ["A large text"]
-    assert await found(search, "epilogue") == []
-    assert MARK in await snippet(search, "prologue")
+    await store_exchanges(parts, ("A large text", f"Prologue. {text} epilogue."))
+    assert await search_questions(search, "prologue") == ["A large text"]
+    assert await search_questions(search, "epilogue") == []
+    assert MARK in await search_snippet(search, "prologue")
 
 
 async def test_characters_that_postgresql_refuses_are_replaced(
     parts: Parts, search: Search
 ) -> None:
-    await tell(parts, ("A \0 question", "An \ud800 answer"))
-    assert await found(search, "answer") == ["A \ufffd question"]
-    assert await found(search, "question\0 \ud800answer") == ["A \ufffd question"]
+    await store_exchanges(parts, ("A \0 question", "An \ud800 answer"))
+    assert await search_questions(search, "answer") == ["A \ufffd question"]
+    assert await search_questions(search, "question\0 \ud800answer") == ["A \ufffd question"]
 
 
 # --- readers and writers ---
 
 
 async def test_writers_do_not_wait_for_a_search(parts: Parts, search: Search) -> None:
-    await tell(parts, *ALL)
+    await store_exchanges(parts, *ALL)
     reading, written = asyncio.Event(), asyncio.Event()
 
     async def read(connection: Any) -> int:
@@ -356,6 +368,6 @@ async def test_writers_do_not_wait_for_a_search(parts: Parts, search: Search) ->
     reader = asyncio.create_task(parts.database.read(read))
     await reading.wait()
     await parts.finish_run("Written meanwhile.", question="A new one")
-    assert await found(search, "meanwhile") == ["A new one"]
+    assert await search_questions(search, "meanwhile") == ["A new one"]
     written.set()
     assert await reader == 0

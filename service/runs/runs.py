@@ -6,20 +6,21 @@ import asyncio
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from service.domain import RunRequest
 from service.errors import RequestError
 from service.events import RunStarted
+from service.runs.idempotency import check_conflict, resolve_key
 from service.runs.journal.journal import Journal
 from service.runs.launcher import Launcher, RunDependencies
 from service.runs.log import Reader
-from service.runs.prepare import RETRYABLE, Intake, ask_of
+from service.runs.prepare import Preparer, RunStart
+from service.runs.retry import RETRYABLE, make_retry, read_latest, read_run
 from service.runs.run import CANCELLED, INTERRUPTED, SHUTTING_DOWN, LiveRun, Run
 from service.runs.settings import IdempotencyKey, Limits
 from service.runs.transport.database import StoredRuns
-from service.store.records import KnownKey, Signal, StoredRun
+from service.store.records import Signal, StoredRun
 from service.store.runs import RunStore
 
 _log = logging.getLogger(__name__)
@@ -45,32 +46,31 @@ class Runs:
         self._limits = limits
         self._tables = tables
         self._stored_runs = StoredRuns(tables)
-        self._intake = Intake(tables, limits, worker_id)
+        self._preparer = Preparer(tables, limits, worker_id)
         self._launcher = Launcher(tools, journal, limits.detach_grace_s)
         self._open: dict[str, LiveRun] = {}  # until their end is in the database
         self._opening = 0
         self._read: set[Run] = set()  # those with a reader here
 
-    async def start(self, ask: RunRequest, key: IdempotencyKey | None = None) -> Run:
-        """Commit the question and begin to answer it; or return the run that `key` already began.
+    async def start(self, request: RunRequest, key: IdempotencyKey | None = None) -> Run:
+        """Commit the question and start to answer it; or return the run that `key` already has.
 
-        A run of that key that failed or was interrupted is asked again. Raises RequestError: 400
-        unknown ensemble, 422 key reused, 503 draining or overloaded; and StorageUnavailable.
+        Raises RequestError: 400 unknown ensemble, 422 key reused, 503 draining or overloaded; and
+        StorageUnavailable.
         """
-        if key:
-            known = await self._tables.find_key(ask.owner, key.key, datetime.now(UTC))
-            if known:
-                return await self._known(ask, key, known)
-        return await self._begin(ask, key)
+        start = await resolve_key(request, key, self._tables, self._open)
+        if isinstance(start, RunStart):
+            return await self._start(start)
+        return await self.find(start, request.owner)
 
     async def retry(self, run_id: str, owner: str) -> Run:
         """Ask again what a run left unanswered; agents that had answered are not asked twice.
 
         Returns the run that does, which may have begun already. Raises RequestError 404, 409.
         """
-        stored = await self._latest(run_id, owner)
+        stored = await read_latest(self._tables, owner, run_id)
         if stored.state in RETRYABLE:
-            return await self._begin(ask_of(stored), None, stored)
+            return await self._start(make_retry(stored))
         if stored.id == run_id:
             what = "still going on" if stored.state == "running" else "complete"
             raise RequestError("run_not_retryable", f"There is nothing to retry: it is {what}.")
@@ -94,7 +94,7 @@ class Runs:
         run = self._open.get(run_id)
         if run is not None and run.owner == owner:
             return run
-        return await self._stored_runs.load(await self._stored(run_id, owner))
+        return await self._stored_runs.load(await read_run(self._tables, owner, run_id))
 
     @contextmanager
     def reading(self, run: Run, after: int = 0) -> Iterator[Reader]:
@@ -196,49 +196,21 @@ class Runs:
         """Whether a question is being committed or a run has not come to its end."""
         return self._opening > 0 or not all(run.log.finished for run in self._open.values())
 
-    async def _known(self, ask: RunRequest, key: IdempotencyKey, known: KnownKey) -> Run:
-        """Return the run that a key is bound to, or the one that takes its place."""
-        if known.fingerprint != key.fingerprint:
-            raise _reused()
-        if known.run_id not in self._open:
-            stored = await self._latest(known.run_id, ask.owner)
-            if stored.state in RETRYABLE and stored.code != CANCELLED.code:
-                key = replace(key, bound_to=known.run_id)
-                return await self._begin(ask_of(stored), key, stored)
-            return await self.find(stored.id, ask.owner)
-        return await self.find(known.run_id, ask.owner)
-
-    async def _begin(
-        self, ask: RunRequest, key: IdempotencyKey | None, retried: StoredRun | None = None
-    ) -> Run:
+    async def _start(self, start: RunStart) -> Run:
         self._admit()
         self._opening += 1
         try:
-            order = await self._intake.order(ask, self._tools.catalog(), key, retried)
-            taken = await self.journal.open(order.opening)
+            prepared = await self._preparer.prepare(start, self._tools.catalog())
+            conflict = await self.journal.open(prepared.opening)
         finally:
             self._opening -= 1
-        if taken:
-            if key and taken.fingerprint not in (None, key.fingerprint):
-                raise _reused()
-            return await self.find(taken.run_id, ask.owner)
-        run, pending = self._launcher.launch(order)
+        if conflict:
+            check_conflict(start.key, conflict)
+            return await self.find(conflict.run_id, start.request.owner)
+        run, pending = self._launcher.launch(prepared)
         self._open[run.id] = run
         pending.end_committed.add_done_callback(lambda _: self._open.pop(run.id))
         return run
-
-    async def _latest(self, run_id: str, owner: str) -> StoredRun:
-        """Return a run, or the last of those that took its place."""
-        stored = await self._stored(run_id, owner)
-        while stored.superseded_by:
-            stored = await self._stored(stored.superseded_by, owner)
-        return stored
-
-    async def _stored(self, run_id: str, owner: str) -> StoredRun:
-        stored = await self._tables.get(owner, run_id)
-        if stored is None:
-            raise RequestError("run_not_found", "There is no such run.")
-        return stored
 
     def _admit(self) -> None:
         if self.draining:
@@ -251,7 +223,3 @@ class Runs:
                 "Too many runs are open; please try again shortly.",
                 headers={"Retry-After": "2"},
             )
-
-
-def _reused() -> RequestError:
-    return RequestError("idempotency_key_reused", "This Idempotency-Key came with another body.")

@@ -1,4 +1,4 @@
-"""Health, readiness, metrics and a first word to whoever opens `/`."""
+"""`/health`, `/health/live`, `/health/ready`, `/metrics`, and the list of addresses at `/`."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from service.version import VERSION
 
 
 class Health(TypedDict):
-    """How the service is; each check is `ok` or says what is wrong."""
+    """The health of the service; each check is `ok` or states the problem."""
 
     status: Literal["ok", "degraded"]
     version: str
     checks: dict[str, str]
 
 
-class Fine(TypedDict):
-    """Yes."""
+class Liveness(TypedDict):
+    """The process is alive or ready."""
 
     status: Literal["ok"]
 
@@ -34,7 +34,9 @@ def install(app: Quart, api: ApiDependencies) -> None:
 
     @app.get("/health")
     @Operation(
-        "How the service is", tag=Tag.OPERATIONS, answers=(ResponseSpec("Its checks.", Health),)
+        "Get the health of the service",
+        tag=Tag.OPERATIONS,
+        answers=(ResponseSpec("The result of each check.", Health),),
     )
     async def health() -> Response:
         trouble = runs.journal.failing
@@ -47,16 +49,18 @@ def install(app: Quart, api: ApiDependencies) -> None:
 
     @app.get("/health/live")
     @Operation(
-        "Whether the process serves", tag=Tag.OPERATIONS, answers=(ResponseSpec("It does.", Fine),)
+        "Check that the process is alive",
+        tag=Tag.OPERATIONS,
+        answers=(ResponseSpec("The process is alive.", Liveness),),
     )
     async def live() -> Response:
         return jsonify({"status": "ok"})
 
     @app.get("/health/ready")
     @Operation(
-        "Whether it takes new questions",
+        "Check that the process accepts new runs",
         tag=Tag.OPERATIONS,
-        answers=(ResponseSpec("It does.", Fine),),
+        answers=(ResponseSpec("The process accepts new runs.", Liveness),),
         errors=(503,),
     )
     async def ready() -> Response:
@@ -68,24 +72,24 @@ def install(app: Quart, api: ApiDependencies) -> None:
 
     @app.get("/metrics")
     @Operation(
-        "Metrics for Prometheus",
+        "Get the metrics for Prometheus",
         tag=Tag.OPERATIONS,
         answers=(
-            ResponseSpec("Prometheus' text format.", str, media="text/plain"),
-            ResponseSpec("The same.", str, media="application/openmetrics-text"),
+            ResponseSpec("The metrics in Prometheus' text format.", str, media="text/plain"),
+            ResponseSpec("The metrics as OpenMetrics.", str, media="application/openmetrics-text"),
         ),
     )
     async def metrics() -> Response:
-        # In a thread: with several workers it reads the files of all of them.
+        # In a thread: with several workers this reads the files of all of them.
         accept = request.headers.get("Accept", "")
         page, content_type = await asyncio.to_thread(telemetry.render_metrics, accept)
         return Response(page, content_type=content_type)
 
     @app.get("/")
     @Operation(
-        "What there is, in short",
+        "List the addresses of the service",
         tag=Tag.OPERATIONS,
-        answers=(ResponseSpec("Addresses.", str, media="text/plain"),),
+        answers=(ResponseSpec("The addresses.", str, media="text/plain"),),
     )
     async def welcome() -> Response:
         return Response(_WELCOME, content_type="text/plain; charset=utf-8")
@@ -93,16 +97,18 @@ def install(app: Quart, api: ApiDependencies) -> None:
 
 _WELCOME = f"""LLM SSE Service {VERSION}
 
-POST /api/process            ask several models at once; all that happens streams
-POST /stream                 the same, the answer's text alone
+POST /api/process            ask several models at once; stream every step
+POST /stream                 ask; stream the answer's text
+POST /chat                   ask with the messages of a chat; also a WebSocket
+POST /conversation           ask in a session; POST /conversation/session creates one
+POST /v1/chat/completions    OpenAI's API; also /v1/responses and /v1/models
 GET  /api/runs/<id>          a run: state, agents, timings, usage, cost, answer
-GET  /api/runs/<id>/events   the run's stream again
-POST /api/runs/<id>/cancel   stop it
-POST /api/runs/<id>/retry    ask again what it left unanswered
-GET  /history                what was asked and answered
-GET  /search?query=...       the same, by its words
-GET  /api/conversations      also: one of them, rename, delete, export
-POST /conversation           ask in a session; /conversation/session begins one
-GET  /docs  /openapi.json    all of this, in full
+GET  /api/runs/<id>/events   the events of a run, again or from a position
+POST /api/runs/<id>/cancel   cancel a run
+POST /api/runs/<id>/retry    ask the agents again that had not answered
+GET  /history                earlier questions and answers
+GET  /search?query=...       search them
+GET  /api/conversations      list conversations; also read, rename, delete, export
+GET  /docs  /openapi.json    the complete documentation
 GET  /health  /metrics
 """

@@ -116,7 +116,7 @@ def _find_ensemble(request: RunRequest, catalog: Catalog) -> Ensemble:
 
 def _unsupported(field: str, why: str) -> RequestError:
     fault = FieldError(field, f"not supported here: {why}; ask one agent, as agent/<name>")
-    sentence = f"The request does not fit: {field}: {fault.message}."
+    sentence = f"The request is not valid: {field}: {fault.message}."
     return RequestError("unsupported_parameter", sentence, [fault])
 
 

@@ -1,4 +1,4 @@
-"""Face B, `POST /chat`: a conversation's turns in; the answer out, as JSON or as its text comes."""
+"""`POST /chat`: the messages of a chat in; the answer out, as JSON or as server-sent events."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from service.errors import RequestError
 from service.events import AnswerDelta, Event, RunFailed, RunFinished
 from service.ids import new_id
 
-_STREAM = ChoiceParam("stream", "Whether the answer comes as a stream.", ("true", "false"), "false")
-# An event of which a client could think that it is one of ours.
+_STREAM = ChoiceParam("stream", "Whether the answer is streamed.", ("true", "false"), "false")
+# Answer text that a client could mistake for `[DONE]` or an error event.
 _MISTAKABLE = re.compile(r'\[D(?=ONE\])|\{\s*"(?=error")')
-_LINE_END = re.compile(r"\r\n|\r|\n")  # not splitlines: U+2028 and others end no line of a stream
+_LINE_END = re.compile(r"\r\n|\r|\n")  # not splitlines, which also splits at U+2028
 
 
 class ChatTurn(Body):
-    """One turn of a conversation."""
+    """One message of the chat."""
 
     role: Literal["user", "assistant"]
     content: Text
@@ -41,7 +41,7 @@ class ChatTurn(Body):
 
 def _ends_with_the_user(turns: list[ChatTurn]) -> list[ChatTurn]:
     if turns[-1].role != "user":
-        raise ValueError("the last must be the user's")
+        raise ValueError("the last message must be the user's")
     return turns
 
 
@@ -49,7 +49,7 @@ Turns = Annotated[list[ChatTurn], Field(min_length=1), AfterValidator(_ends_with
 
 
 class ChatRequest(Body):
-    """What a client sends. `stream` has no meaning on a WebSocket."""
+    """The messages of a chat, the last from the user. `stream` is ignored on a WebSocket."""
 
     messages: Turns
     stream: bool = False
@@ -81,16 +81,16 @@ def install(app: Quart, api: ApiDependencies) -> None:
 
     @app.post("/chat")
     @Operation(
-        "Ask with the turns of a conversation",
+        "Ask with the messages of a chat",
         tag=Tag.CHAT,
-        description="SSE when `stream` is true, in the body or the query, or Accept asks for it.",
+        description="Streams when body or query have `stream: true`, or `Accept` names SSE.",
         body=ChatRequest,
         example={"messages": [{"role": "user", "content": "Explain tides"}]},
         parameters=(_STREAM, IDEMPOTENCY_KEY),
         answers=(
             ResponseSpec("The answer.", ChatAnswer, of_run=True),
             ResponseSpec(
-                'Its text as it comes, then `[DONE]`; or `{"error": …}` when it failed midway.',
+                'The answer\'s text, then `[DONE]`; or `{"error": …}` after a failure midway.',
                 str,
                 media=EVENTS,
                 of_run=True,
@@ -112,7 +112,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
 
     @app.get("/chat")
     @Operation(
-        "Open the WebSocket",
+        "Open a WebSocket for a chat",
         tag=Tag.CHAT,
         description=_SOCKET,
         answers=(),
@@ -128,10 +128,10 @@ def install(app: Quart, api: ApiDependencies) -> None:
 
 
 def as_text() -> Encode:
-    r"""Return what writes an answer's text as server-sent events, and `[DONE]` after a whole one.
+    r"""Return an encoder that writes the answer's text as server-sent events, then `[DONE]`.
 
-    A line end, which an event cannot hold, becomes the end of a `data:` line; `\r\n` is one, also
-    when its halves come in two events.
+    A line end, which an event cannot contain, becomes the end of a `data:` line; `\r\n` is one
+    line end, also when it is split across two deltas.
     """
     after_return = False
 
@@ -151,25 +151,27 @@ def as_text() -> Encode:
 
 
 def _pieces(text: str) -> list[str]:
-    """Cut `text` where it would read like an event of ours."""
+    """Split `text` where it could be mistaken for another event."""
     cuts = [0, *(found.end() for found in _MISTAKABLE.finditer(text)), len(text)]
     return [text[a:b] for a, b in pairwise(cuts) if a < b]
 
 
 def _event(data: str) -> str:
-    # The one space is dropped by who reads, so that a space the text begins with survives.
+    # Clients remove one space after the colon; without it a leading space of the text is lost.
     return "".join(f"data: {line}\n" for line in _LINE_END.split(data)) + "\n"
 
 
 def _accepts_events() -> bool:
-    """Whether Accept names event streams, and does not like JSON better."""
-    named = {kind.partition(";")[0].lower(): quality for kind, quality in request.accept_mimetypes}
-    wanted = named.get(EVENTS, 0)
-    return bool(wanted) and wanted >= named.get("application/json", 0)
+    """Return whether `Accept` names event streams and does not prefer JSON."""
+    accepted = {
+        media.partition(";")[0].lower(): quality for media, quality in request.accept_mimetypes
+    }
+    quality = accepted.get(EVENTS, 0)
+    return bool(quality) and quality >= accepted.get("application/json", 0)
 
 
 _SOCKET = """\
-Send what `POST /chat` takes. There come `{"token": "…"}` for each piece of the answer, and then
-`{"done": "true"}`, or `{"error": "…"}`. More may be sent on the same socket, also before the end;
-`{"type": "cancel"}` stops the current answer.
+Send the JSON of `POST /chat`. The service sends `{"token": "…"}` for each part of the answer, then
+`{"done": "true"}`, or `{"error": "…"}`. Further requests may follow on the same socket, also before
+the end of the current answer; `{"type": "cancel"}` stops it.
 """

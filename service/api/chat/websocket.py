@@ -1,4 +1,4 @@
-"""Face B on a WebSocket, `GET /chat`: requests in, one after the other; each answer as tokens."""
+"""The WebSocket at `GET /chat`: requests in, answered one after the other, as tokens."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from quart.asgi import ASGIWebsocketConnection
 
 from service.api.chat.chat import ChatRequest
 from service.api.dependencies import ApiDependencies
-from service.api.http.body import Body, fitted
+from service.api.http.body import Body, parse_body
 from service.api.http.degraded import degraded_fields
 from service.api.http.principal import Principal, current_principal
 from service.api.middleware.send_timeout import StalledClientError
@@ -27,14 +27,14 @@ from service.runs.runs import Runs
 
 _log = logging.getLogger(__name__)
 
-_MOST_WAITING = 8
+_MAX_WAITING = 8
 # Source: https://www.iana.org/assignments/websocket/websocket.xhtml
 _INTERNAL_ERROR = 1011
 _SERVICE_RESTART = 1012
 
 
 class Cancel(Body):
-    """What stops the current answer."""
+    """The message that stops the current answer."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -42,7 +42,7 @@ class Cancel(Body):
 
 
 class BoundedConnection(ASGIWebsocketConnection):
-    """Quart's, but for its queue: that has no bound, so that a client could fill the memory."""
+    """Quart's connection with a bounded queue: with Quart's own a client can fill the memory."""
 
     def __init__(self, app: Quart, scope: object) -> None:
         super().__init__(app, scope)  # type: ignore[arg-type]  # Hypercorn's own type
@@ -55,7 +55,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
     app.asgi_websocket_class = BoundedConnection
 
     @app.websocket("/chat")
-    async def talk() -> None:
+    async def serve() -> None:
         headers = websocket.headers
         if not api.origins.allow(headers.get("Origin"), headers.get("Host")):
             raise RequestError(
@@ -68,28 +68,28 @@ def install(app: Quart, api: ApiDependencies) -> None:
         await websocket.accept()
         try:
             with api.sockets.register() as closing, suppress(StalledClientError):
-                await _Talk(runs, current_principal()).go_on(closing)
+                await _Dialogue(runs, current_principal()).serve(closing)
                 await websocket.close(_SERVICE_RESTART, "The service is shutting down.")
-        except Exception:  # noqa: BLE001  # Quart would say goodbye as if nothing were
-            _log.exception("a socket failed for a reason that is a bug")
+        except Exception:  # noqa: BLE001  # Quart would close the socket as if nothing had failed
+            _log.exception("unexpected error on a WebSocket")
             await websocket.close(_INTERNAL_ERROR, "The service failed; this has been logged.")
 
 
-class _Talk:
-    """What goes on on one socket: one task hears the client, another answers it."""
+class _Dialogue:
+    """The exchange on one socket: one task receives requests, another one answers them."""
 
     def __init__(self, runs: Runs, principal: Principal) -> None:
         self._runs = runs
         self._principal = principal
-        self._asked: deque[ChatRequest] = deque()  # the first is the one being answered
-        self._wakes = asyncio.Event()
+        self._requests: deque[ChatRequest] = deque()  # the first one is being answered
+        self._has_requests = asyncio.Event()
         self._run: Run | None = None
         self._is_cancelled = False
-        self._sends = asyncio.Lock()  # the deadline of sends knows one at a time
+        self._send_lock = asyncio.Lock()  # the send timeout permits one send at a time
 
-    async def go_on(self, closing: asyncio.Future[None]) -> None:
-        """Hear and answer until `closing` is done. A client that leaves cancels this."""
-        tasks = [asyncio.create_task(self._hear()), asyncio.create_task(self._answer_all())]
+    async def serve(self, closing: asyncio.Future[None]) -> None:
+        """Receive and answer until `closing` is done. A disconnect cancels this."""
+        tasks = [asyncio.create_task(self._receive_all()), asyncio.create_task(self._answer_all())]
         try:
             done, _ = await asyncio.wait([closing, *tasks], return_when=asyncio.FIRST_COMPLETED)
             for ended in done:
@@ -99,58 +99,58 @@ class _Talk:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _hear(self) -> None:
+    async def _receive_all(self) -> None:
         while True:
             data = await websocket.receive()
             try:
-                await self._take(data)
+                await self._handle(data)
             except ServiceError as error:
                 await self._send(error=error.message)
 
-    async def _take(self, data: str | bytes) -> None:
-        """Do what one message says. Raises RequestError, and StorageUnavailable."""
+    async def _handle(self, data: str | bytes) -> None:
+        """Queue a request or cancel the answer. Raises RequestError, StorageUnavailable."""
         try:
-            asked = fitted(ChatRequest, data or "")
+            request = parse_body(ChatRequest, data or "")
         except RequestError:
             if not _is_cancel(data):
                 raise
             await self._cancel()
             return
-        if len(self._asked) > _MOST_WAITING:
+        if len(self._requests) > _MAX_WAITING:
             raise RequestError("too_many_waiting", "Too many requests wait on this socket.")
-        self._asked.append(asked)
-        self._wakes.set()
+        self._requests.append(request)
+        self._has_requests.set()
 
     async def _cancel(self) -> None:
-        """Stop the current answer, also one that is only about to begin."""
-        if self._asked:
+        """Stop the current answer, also before its run has started."""
+        if self._requests:
             self._is_cancelled = True
             if self._run:
                 await self._runs.cancel(self._run)
 
     async def _answer_all(self) -> None:
         while True:
-            while not self._asked:
-                self._wakes.clear()
-                await self._wakes.wait()
+            while not self._requests:
+                self._has_requests.clear()
+                await self._has_requests.wait()
             try:
-                await self._answer(self._asked[0])
+                await self._answer(self._requests[0])
             except ServiceError as error:
                 await self._send(error=error.message)
-            self._asked.popleft()
+            self._requests.popleft()
             self._run, self._is_cancelled = None, False
 
-    async def _answer(self, asked: ChatRequest) -> None:
-        run = self._run = await self._runs.start(asked.to_request(self._principal))
+    async def _answer(self, request: ChatRequest) -> None:
+        run = self._run = await self._runs.start(request.to_request(self._principal))
         with self._runs.reading(run) as reader:
             if self._is_cancelled:
                 await self._runs.cancel(run)
             while (events := await reader.take()) is not Silence.END:
                 if events is not Silence.KEEP_ALIVE:
                     for event in events:
-                        await self._show(event)
+                        await self._send_event(event)
 
-    async def _show(self, event: Event) -> None:
+    async def _send_event(self, event: Event) -> None:
         if isinstance(event, AnswerDelta) and event.text:
             await self._send(token=event.text)
         elif isinstance(event, RunFinished):
@@ -159,13 +159,13 @@ class _Talk:
             await self._send(error=event.message)
 
     async def _send(self, **message: Any) -> None:
-        async with self._sends:
+        async with self._send_lock:
             await websocket.send(json.dumps(message))
 
 
 def _is_cancel(data: str | bytes) -> bool:
     try:
-        fitted(Cancel, data or "")
+        parse_body(Cancel, data or "")
     except RequestError:
         return False
     return True

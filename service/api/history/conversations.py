@@ -1,4 +1,4 @@
-"""`/api/conversations`: list them, read one, rename it, delete it, take it along."""
+"""`/api/conversations`: list, read, rename, delete and export conversations."""
 
 from __future__ import annotations
 
@@ -11,28 +11,31 @@ from quart import Quart, Response, jsonify, request
 from typing_extensions import TypedDict
 
 from service.api.dependencies import ApiDependencies
-from service.api.history.export import file_name, markdown
-from service.api.history.history import Paged, paged, written
+from service.api.history.export import file_name, to_markdown
+from service.api.history.history import Paged, format_time, page_fields
 from service.api.history.owned import OwnConversations, StoredMessage, message_json
 from service.api.http.body import Body, Text, read_body
 from service.api.http.principal import current_principal
-from service.api.http.query import PAGE, ChoiceParam, page
+from service.api.http.query import PAGE, ChoiceParam, read_page
 from service.api.openapi.operation import Operation, ResponseSpec, Tag
 from service.store.records import Conversation, ConversationTurn
 
-_FORM = ChoiceParam(
-    "format", "The kind of file; `Accept` may say so too.", ("json", "markdown"), "json"
+_FORMAT = ChoiceParam(
+    "format",
+    "The format of the file; `Accept` decides by default.",
+    ("json", "markdown"),
+    "json",
 )
 
 
 class Renaming(Body):
-    """What a client sends to rename a conversation."""
+    """The new title of a conversation."""
 
     title: Annotated[Text, StringConstraints(max_length=200)]
 
 
 class ConversationSummary(TypedDict):
-    """A conversation without what was said."""
+    """A conversation without its messages."""
 
     id: str
     title: str
@@ -41,13 +44,13 @@ class ConversationSummary(TypedDict):
 
 
 class WholeConversation(ConversationSummary):
-    """A conversation and what was said."""
+    """A conversation with its messages."""
 
     messages: list[StoredMessage]
 
 
 class ConversationPage(Paged):
-    """Conversations, the latest changed first."""
+    """Conversations, the most recently changed first."""
 
     items: list[ConversationSummary]
 
@@ -59,20 +62,20 @@ def install(app: Quart, api: ApiDependencies) -> None:
 
     @app.get("/api/conversations")
     @Operation(
-        "Conversations, the latest changed first",
+        "List conversations, the most recently changed first",
         tag=Tag.CONVERSATIONS,
         parameters=PAGE,
-        answers=(ResponseSpec("A page.", ConversationPage),),
+        answers=(ResponseSpec("A page of conversations.", ConversationPage),),
     )
     async def list_conversations() -> Response:
-        limit, offset = page()
+        limit, offset = read_page()
         some = await conversations.list_page(current_principal().owner, limit, offset)
         items = [_shown(each) for each in some.items]
-        return jsonify({"items": items, **paged(some, limit, offset)})
+        return jsonify({"items": items, **page_fields(some, limit, offset)})
 
     @app.get("/api/conversations/<conversation_id>")
     @Operation(
-        "One of them, with what was said",
+        "Get a conversation with its messages",
         tag=Tag.CONVERSATIONS,
         answers=(ResponseSpec("The conversation.", WholeConversation),),
     )
@@ -83,7 +86,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
 
     @app.patch("/api/conversations/<conversation_id>")
     @Operation(
-        "Rename it",
+        "Rename a conversation",
         tag=Tag.CONVERSATIONS,
         body=Renaming,
         example={"title": "About tides"},
@@ -99,9 +102,9 @@ def install(app: Quart, api: ApiDependencies) -> None:
 
     @app.delete("/api/conversations/<conversation_id>")
     @Operation(
-        "Delete it, and all that was said in it",
+        "Delete a conversation and its messages",
         tag=Tag.CONVERSATIONS,
-        answers=(ResponseSpec("It is gone.", status=204),),
+        answers=(ResponseSpec("The conversation is deleted.", status=204),),
     )
     async def delete_conversation(conversation_id: str) -> Response:
         await own.delete(current_principal(), conversation_id)
@@ -109,21 +112,21 @@ def install(app: Quart, api: ApiDependencies) -> None:
 
     @app.get("/api/conversations/<conversation_id>/export")
     @Operation(
-        "Take it along as a file",
+        "Export a conversation as a file",
         tag=Tag.CONVERSATIONS,
-        parameters=(_FORM,),
+        parameters=(_FORMAT,),
         answers=(
             ResponseSpec("The conversation.", WholeConversation),
-            ResponseSpec("The conversation, to read.", str, media="text/markdown"),
+            ResponseSpec("The conversation as Markdown.", str, media="text/markdown"),
         ),
     )
     async def export_conversation(conversation_id: str) -> Response:
         principal = current_principal()
-        conversation, form = await own.find(principal, conversation_id), _wanted_form()
+        conversation, form = await own.find(principal, conversation_id), _read_format()
         turns = await own.turns(principal, conversation_id)
         if form == "markdown":
             kind = "text/markdown; charset=utf-8"
-            response = Response(markdown(conversation, turns), content_type=kind)
+            response = Response(to_markdown(conversation, turns), content_type=kind)
         else:
             response = jsonify(_whole(conversation, turns))
         name = file_name(conversation, "md" if form == "markdown" else "json")
@@ -131,18 +134,18 @@ def install(app: Quart, api: ApiDependencies) -> None:
         return response
 
 
-def _wanted_form() -> str:
-    asked = request.accept_mimetypes.best_match(["application/json", "text/markdown"])
-    default = "markdown" if asked == "text/markdown" else "json"
-    return _FORM.read(default)
+def _read_format() -> str:
+    preferred = request.accept_mimetypes.best_match(["application/json", "text/markdown"])
+    default = "markdown" if preferred == "text/markdown" else "json"
+    return _FORMAT.read(default)
 
 
 def _shown(conversation: Conversation) -> dict[str, Any]:
     return {
         "id": conversation.id,
         "title": conversation.title,
-        "created_at": written(conversation.created_at),
-        "updated_at": written(conversation.updated_at),
+        "created_at": format_time(conversation.created_at),
+        "updated_at": format_time(conversation.updated_at),
     }
 
 
@@ -152,6 +155,6 @@ def _whole(conversation: Conversation, turns: Sequence[ConversationTurn]) -> dic
 
 def _no_content() -> Response:
     response = Response(status=204)
-    for name in ("Content-Type", "Content-Length"):  # there is none to describe
+    for name in ("Content-Type", "Content-Length"):  # there is no body to describe
         response.headers.remove(name)
     return response

@@ -1,4 +1,4 @@
-"""A conversation as a Markdown file, and what such a file is called. Pure."""
+"""A conversation as a Markdown file, and the file's name. Pure functions."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ _SPEAKERS = {"user": "Question", "assistant": "Answer"}
 _NAME_CHARS = 60
 
 
-def markdown(conversation: Conversation, turns: Sequence[ConversationTurn]) -> str:
-    """Return the conversation to read: a heading for each turn, what was said as a quotation.
+def to_markdown(conversation: Conversation, turns: Sequence[ConversationTurn]) -> str:
+    """Return the conversation as Markdown: a heading and a quotation for each turn.
 
-    Inside a quotation a text keeps its own markup, and cannot pass for a part of the document.
+    Inside its quotation a text retains its own markup and cannot imitate a part of the document.
     """
-    dates = f"Begun {_when(conversation.created_at)}, last changed {_when(conversation.updated_at)}"
+    dates = (
+        f"Created {_when(conversation.created_at)}, last changed {_when(conversation.updated_at)}"
+    )
     parts = [f"# {_plain(conversation.title)}", dates, *(_section(turn) for turn in turns)]
     return "\n\n".join(parts) + "\n"
 
@@ -55,7 +57,7 @@ def _quoted(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return a text of somebody's as one line without markup."""
+    """Return a text as one line without markup."""
     return _MARKUP.sub(r"\\\1", " ".join(text.split()))
 
 

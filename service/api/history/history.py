@@ -1,4 +1,4 @@
-"""Face C, `/history` and `/search`: what was asked and answered, by time and by its words."""
+"""`/history` and `/search`: earlier questions and answers, by time and by full-text search."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 from service.api.dependencies import ApiDependencies
 from service.api.http.degraded import DegradedFields, degraded_fields
 from service.api.http.principal import current_principal
-from service.api.http.query import PAGE, ChoiceParam, RunId, TextParam, may_be_id, page
+from service.api.http.query import PAGE, ChoiceParam, RunIdParam, TextParam, is_valid_id, read_page
 from service.api.openapi.operation import Operation, ResponseSpec, Tag
 from service.api.runs.event_json import TokenUsage, report_json, usage_json
 from service.errors import RequestError
@@ -24,14 +24,14 @@ from service.store.records import AgentAnswer, Page, StoredRun
 from service.store.search.excerpt import MARK, UNMARK
 from service.store.search.search import LANGUAGES
 
-_BEFORE = RunId("before", "The last id of a page: those that follow it.")
-_QUERY = TextParam("query", 'What to look for: words, "a phrase", -not, or.', 1000)
-_LANG = ChoiceParam("lang", "The language of the words.", tuple(LANGUAGES), "en")
+_BEFORE = RunIdParam("before", "The last id of the previous page: list the items after it.")
+_QUERY = TextParam("query", 'The query: words, "a phrase", -not, or.', 1000)
+_LANG = ChoiceParam("lang", "The language of the query.", tuple(LANGUAGES), "en")
 _MARKED = re.compile(f"{MARK}([^{MARK}{UNMARK}]*){UNMARK}")
 
 
 class HistoryItem(DegradedFields):
-    """A question and its answer; usage and cost once the run has ended."""
+    """A question and its answer; usage and cost are set once the run has ended."""
 
     id: str
     prompt: str
@@ -53,7 +53,7 @@ class HistoryItem(DegradedFields):
 
 
 class AgentSaid(TypedDict):
-    """What one agent said, and what it took."""
+    """An agent's answer with its usage, cost and times."""
 
     name: str
     state: Literal["running", "answered", "failed", "skipped", "cancelled"]
@@ -70,20 +70,20 @@ class AgentSaid(TypedDict):
 
 
 class WholeItem(HistoryItem):
-    """A question and its answer, with what each agent said."""
+    """A question and its answer, with the answers of the agents."""
 
     agents: list[AgentSaid]
 
 
 class Hit(HistoryItem):
-    """Something found: a higher `rank` is better, `snippet` is HTML."""
+    """A search result: a higher `rank` is better, `snippet` is HTML."""
 
     rank: float
     snippet: str
 
 
 class Paged(TypedDict):
-    """What every page says beside its items."""
+    """The position of a page among all items."""
 
     total: int
     limit: int
@@ -98,7 +98,7 @@ class HistoryPage(Paged):
 
 
 class SearchPage(Paged):
-    """What was found, best first."""
+    """Search results, best first."""
 
     items: list[Hit]
 
@@ -109,23 +109,27 @@ def install(app: Quart, api: ApiDependencies) -> None:
 
     @app.get("/history")
     @Operation(
-        "What was asked and answered, the newest first",
+        "List questions and answers, the newest first",
         tag=Tag.HISTORY,
         parameters=(*PAGE, _BEFORE),
-        answers=(ResponseSpec("A page.", HistoryPage),),
+        answers=(ResponseSpec("A page of history entries.", HistoryPage),),
     )
     async def history() -> Response:
         owner = current_principal().owner
-        limit, offset = page()
-        found = await store.history.list_page(owner, limit, offset, _BEFORE.given())
+        limit, offset = read_page()
+        found = await store.history.list_page(owner, limit, offset, _BEFORE.read_optional())
         items = [await _item(runs, run) for run in found.items]
-        return jsonify({"items": items, **paged(found, limit, offset)})
+        return jsonify({"items": items, **page_fields(found, limit, offset)})
 
     @app.get("/history/<run_id>")
-    @Operation("One of them", tag=Tag.HISTORY, answers=(ResponseSpec("It.", WholeItem),))
+    @Operation(
+        "Get a history entry",
+        tag=Tag.HISTORY,
+        answers=(ResponseSpec("The history entry.", WholeItem),),
+    )
     async def history_item(run_id: str) -> Response:
         owner = current_principal().owner
-        run = await store.history.get(owner, run_id) if may_be_id(run_id) else None
+        run = await store.history.get(owner, run_id) if is_valid_id(run_id) else None
         if run is None:
             raise RequestError("run_not_found", "There is no such run.")
         answers = await store.runs.list_agent_answers(run.owner, run.id)
@@ -134,37 +138,37 @@ def install(app: Quart, api: ApiDependencies) -> None:
 
     @app.get("/search")
     @Operation(
-        "The same, by its words",
+        "Search questions and answers",
         tag=Tag.HISTORY,
         parameters=(_QUERY, _LANG, *PAGE),
-        answers=(ResponseSpec("A page of what was found, best first.", SearchPage),),
+        answers=(ResponseSpec("A page of search results, best first.", SearchPage),),
     )
     async def search() -> Response:
-        limit, offset = page()
+        limit, offset = read_page()
         query, lang = _QUERY.read(), _LANG.read()
         owner = current_principal().owner
         found = await store.search.find(owner, query, lang, limit, offset)
         items = [
-            {**await _item(runs, hit.run), "rank": hit.rank, "snippet": marked(hit.snippet)}
+            {**await _item(runs, hit.run), "rank": hit.rank, "snippet": snippet_html(hit.snippet)}
             for hit in found.items
         ]
-        return jsonify({"items": items, **paged(found, limit, offset)})
+        return jsonify({"items": items, **page_fields(found, limit, offset)})
 
 
-def paged(found: Page[Any], limit: int, offset: int) -> dict[str, Any]:
-    """Return what a page says beside its items."""
+def page_fields(found: Page[Any], limit: int, offset: int) -> dict[str, Any]:
+    """Return the fields of a page besides its items."""
     shown: dict[str, Any] = {"total": found.total, "limit": limit, "offset": offset}
     return {**shown, "total_is_capped": True} if found.is_capped else shown
 
 
-def marked(snippet: str) -> str:
-    """Return a snippet as HTML: its text escaped, what matched inside <mark>."""
+def snippet_html(snippet: str) -> str:
+    """Return a snippet as HTML: its text escaped, the matches in <mark> elements."""
     html = _MARKED.sub(r"<mark>\1</mark>", escape(snippet))
     return html.replace(MARK, "").replace(UNMARK, "")
 
 
-def written(moment: datetime) -> str:
-    """Return a time as ISO 8601 has it, to the millisecond."""
+def format_time(moment: datetime) -> str:
+    """Return a time in ISO 8601, to the millisecond."""
     return moment.isoformat(timespec="milliseconds")
 
 
@@ -174,9 +178,9 @@ async def _item(runs: Runs, run: StoredRun) -> dict[str, Any]:
         "prompt": run.question,
         "response": run.answer
         if run.state != "running"
-        else await answer_so_far(runs, run.owner, run.id),
+        else await read_partial_answer(runs, run.owner, run.id),
         "status": run.state,
-        "created_at": written(run.created_at),
+        "created_at": format_time(run.created_at),
         "conversation_id": run.conversation_id,
         "message_id": run.message_id,
         "ensemble": run.ensemble,
@@ -192,7 +196,7 @@ async def _item(runs: Runs, run: StoredRun) -> dict[str, Any]:
     }
 
 
-async def answer_so_far(runs: Runs, owner: str, run_id: str) -> str:
+async def read_partial_answer(runs: Runs, owner: str, run_id: str) -> str:
     """Return the text that an unfinished run of `owner` has of its answer."""
     try:
         found = await runs.get(run_id, owner)

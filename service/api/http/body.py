@@ -1,4 +1,4 @@
-"""What every face does with a request first: read its body, check it, and know whose it is."""
+"""Request bodies and the headers that come with them: read, limited and validated."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ def _not_blank(text: str) -> str:
     return text
 
 
-Said = Annotated[
+AnyText = Annotated[
     str, AfterValidator(_no_nul), Field(json_schema_extra={"pattern": r"^[^\u0000]*$"})
 ]
 
 
-def _whole(number: Any) -> Any:
+def _integral(number: Any) -> Any:
     return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
-# The same as a pattern, for those who read the description of the API.
+# The same rule as a pattern, for the description of the API.
 TEXT_PATTERN = r"^[^\u0000]*[^\s\u0000][^\u0000]*$"
 Text = Annotated[
     str,
@@ -55,10 +55,10 @@ Text = Annotated[
     Field(json_schema_extra={"pattern": TEXT_PATTERN}),
 ]
 Label = Annotated[Text, StringConstraints(max_length=256)]
-# Travels in headers and paths.
+# Is sent in headers and paths.
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
-# JSON has one kind of number: 5.0 is as whole as 5.
-Tokens = Annotated[int, Field(ge=1, le=1_000_000), BeforeValidator(_whole)]
+# JSON has one kind of number: 5.0 equals 5.
+Tokens = Annotated[int, Field(ge=1, le=1_000_000), BeforeValidator(_integral)]
 
 
 class Body(BaseModel):
@@ -73,8 +73,8 @@ BodyT = TypeVar("BodyT", bound=Body)
 async def read_body(model: type[BodyT]) -> BodyT:
     """Return the JSON body as `model`.
 
-    Raises RequestError 415 for another media type, 400 for what does not fit; Quart raises 413
-    past MAX_CONTENT_LENGTH and 408 past BODY_TIMEOUT.
+    Raises RequestError 415 for another media type, 400 for a body that does not validate; Quart
+    raises 413 past MAX_CONTENT_LENGTH and 408 past BODY_TIMEOUT.
     """
     kind = request.mimetype
     if kind != "application/json" and not (
@@ -86,24 +86,24 @@ async def read_body(model: type[BodyT]) -> BodyT:
     data = await request.get_data(as_text=False)
     task = asyncio.current_task()
     if task and task.cancelling():
-        # Python 3.11's wait_for, which Quart reads bodies with, loses a cancellation that comes
-        # together with the body: the request of a client that has left would live on for ever.
+        # Quart reads bodies with wait_for, which on Python 3.11 loses a cancellation that arrives
+        # together with the body: the handler of a disconnected client would never end.
         raise asyncio.CancelledError
-    return fitted(model, data)
+    return parse_body(model, data)
 
 
-def fitted(model: type[BodyT], data: str | bytes) -> BodyT:
-    """Return JSON as `model`. Raises RequestError 400."""
+def parse_body(model: type[BodyT], data: str | bytes) -> BodyT:
+    """Return JSON text as `model`. Raises RequestError 400."""
     try:
         return model.model_validate_json(data)
     except ValidationError as error:
-        raise _refusal(error) from None
+        raise _request_error(error) from None
 
 
-def idempotency_key(body: Body, *form: str) -> IdempotencyKey | None:
+def idempotency_key(body: Body, *format_fields: str) -> IdempotencyKey | None:
     """Return the request's Idempotency-Key with a fingerprint of `body`, if it has one.
 
-    The fields `form` say how the answer is to come, and are not part of the question.
+    `format_fields` of the body select the format of the response; the fingerprint omits them.
     """
     key = request.headers.get("Idempotency-Key")
     if key is None:
@@ -112,12 +112,12 @@ def idempotency_key(body: Body, *form: str) -> IdempotencyKey | None:
         raise RequestError(
             "bad_idempotency_key", "Idempotency-Key must be 1 to 255 visible ASCII characters."
         )
-    asked = body.model_dump_json(exclude=set(form))
-    fingerprint = hashlib.sha256(asked.encode()).digest()
+    question = body.model_dump_json(exclude=set(format_fields))
+    fingerprint = hashlib.sha256(question.encode()).digest()
     return IdempotencyKey(key, fingerprint)
 
 
-def position(event_id: str) -> tuple[str, int]:
+def parse_event_id(event_id: str) -> tuple[str, int]:
     """Return run id and sequence number of an event id such as `run_0190…-7`.
 
     Raises RequestError 400.
@@ -130,28 +130,28 @@ def position(event_id: str) -> tuple[str, int]:
     return match["run"], int(match["seq"])
 
 
-def _refusal(error: ValidationError) -> RequestError:
+def _request_error(error: ValidationError) -> RequestError:
     faults = error.errors(include_url=False, include_input=False, include_context=False)
     if faults[0]["type"] == "json_invalid":
         why = str(faults[0]["msg"]).removeprefix("Invalid JSON: ")
         return RequestError("bad_json", f"The body is not valid JSON: {why}.")
     details = [FieldError(_path(fault["loc"]), _sentence(fault["msg"])) for fault in faults[:20]]
     first = details[0]
-    named = f"{first.field}: {first.message}" if first.field else first.message
-    return RequestError("bad_request", f"The request does not fit: {named}.", details)
+    fault = f"{first.field}: {first.message}" if first.field else first.message
+    return RequestError("bad_request", f"The request is not valid: {fault}.", details)
 
 
 def _path(loc: tuple[Any, ...]) -> str:
-    # In brackets are the alternatives of a type: not the caller's matter.
+    # Parts in brackets name the alternatives of a type, which mean nothing to a caller.
     path = ".".join(str(part) for part in loc if not str(part).startswith("["))
-    # An unknown field's name is the caller's text: keep what comes back short and printable.
+    # The name of an unknown field is the caller's text: return it short and printable.
     return path.encode("ascii", "backslashreplace").decode()[:128]
 
 
 def _sentence(message: str) -> str:
-    said = message.removeprefix("Value error, ")
-    if said == "Extra inputs are not permitted":
+    sentence = message.removeprefix("Value error, ")
+    if sentence == "Extra inputs are not permitted":
         return "this field is not known"
-    if said == "Field required":
+    if sentence == "Field required":
         return "this field is required"
-    return said[:1].lower() + said[1:]
+    return sentence[:1].lower() + sentence[1:]

@@ -1,6 +1,6 @@
-"""What an address carries beside its path: declared once, checked, described, refused by name.
+"""Query parameters: declared once, validated, and described in `/openapi.json`.
 
-_LANG = OneOf("lang", "The language of the words.", ("en", "simple"), "en")
+_LANG = ChoiceParam("lang", "The language of the query.", ("en", "simple"), "en")
 @Operation(…, parameters=(*PAGE, _LANG))
 … _LANG.read()
 """
@@ -17,13 +17,13 @@ from quart import request
 from service.api.http.body import TEXT_PATTERN
 from service.errors import FieldError, RequestError
 
-# As `requests.Identifier`. Nothing else can be the id of anything, and a database may refuse it.
+# The pattern of `body.Identifier`. No resource has another id, and a database may refuse one.
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 @dataclass(frozen=True, slots=True)
 class IntParam:
-    """A parameter that is a whole number, `least` to `most`."""
+    """An integer parameter from `least` to `most`."""
 
     name: str
     description: str
@@ -40,7 +40,7 @@ class IntParam:
             number = int(value)
             if self.least <= number <= self.most:
                 return number
-        raise refused(self.name, f"must be a whole number from {self.least} to {self.most}")
+        raise invalid(self.name, f"must be a whole number from {self.least} to {self.most}")
 
     def parameter(self) -> dict[str, Any]:
         """Return it as OpenAPI's Parameter Object."""
@@ -50,7 +50,7 @@ class IntParam:
 
 @dataclass(frozen=True, slots=True)
 class ChoiceParam:
-    """A parameter that is one of `choices`."""
+    """A parameter with one of the values `choices`."""
 
     name: str
     description: str
@@ -62,7 +62,7 @@ class ChoiceParam:
         value = request.args.get(self.name, default or self.default)
         if value in self.choices:
             return value
-        raise refused(self.name, f"must be one of {', '.join(self.choices)}")
+        raise invalid(self.name, f"must be one of {', '.join(self.choices)}")
 
     def parameter(self) -> dict[str, Any]:
         """Return it as OpenAPI's Parameter Object."""
@@ -72,7 +72,7 @@ class ChoiceParam:
 
 @dataclass(frozen=True, slots=True)
 class TextParam:
-    """A parameter that is a text: not blank, of `most` characters."""
+    """A text parameter: not blank, at most `most` characters."""
 
     name: str
     description: str
@@ -80,23 +80,23 @@ class TextParam:
     required: bool = True
 
     def read(self) -> str:
-        """Return its value in this request. Raises RequestError 400, also when it is not there."""
-        value = self.given()
+        """Return its value in this request. Raises RequestError 400, also when it is missing."""
+        value = self.read_optional()
         if value is None:
-            raise refused(self.name, "this parameter is required")
+            raise invalid(self.name, "this parameter is required")
         return value
 
-    def given(self) -> str | None:
-        """Return its value in this request, if there is one. Raises RequestError 400."""
+    def read_optional(self) -> str | None:
+        """Return its value in this request, or None. Raises RequestError 400."""
         value = request.args.get(self.name)
         if value is None:
             return None
         if not value.strip():
-            raise refused(self.name, "must not be blank")
+            raise invalid(self.name, "must not be blank")
         if "\0" in value:
-            raise refused(self.name, "must not contain a NUL character")
+            raise invalid(self.name, "must not contain a NUL character")
         if len(value) > self.most:
-            raise refused(self.name, f"must not be longer than {self.most} characters")
+            raise invalid(self.name, f"must not be longer than {self.most} characters")
         return value
 
     def parameter(self) -> dict[str, Any]:
@@ -107,17 +107,17 @@ class TextParam:
 
 
 @dataclass(frozen=True, slots=True)
-class RunId:
-    """A parameter that is the id of a run."""
+class RunIdParam:
+    """A parameter with the id of a run."""
 
     name: str
     description: str
 
-    def given(self) -> str | None:
-        """Return its value in this request, if there is one. Raises RequestError 400."""
+    def read_optional(self) -> str | None:
+        """Return its value in this request, or None. Raises RequestError 400."""
         value = request.args.get(self.name)
-        if value is not None and not may_be_id(value):
-            raise refused(self.name, "must be the id of a run")
+        if value is not None and not is_valid_id(value):
+            raise invalid(self.name, "must be the id of a run")
         return value
 
     def parameter(self) -> dict[str, Any]:
@@ -127,8 +127,8 @@ class RunId:
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
-    """A parameter that is the number of an event in a stream, 0 unless given."""
+class SequenceParam:
+    """A parameter with the sequence number of an event, by default 0."""
 
     name: str
     description: str
@@ -146,25 +146,25 @@ class Position:
         return _parameter(self.name, self.description, schema)
 
 
-LIMIT = IntParam("limit", "How many at most.", 10, 1, 100)
-OFFSET = IntParam("offset", "How many to pass over first.", 0, 0, 999_999_999)
+LIMIT = IntParam("limit", "The maximum number of items.", 10, 1, 100)
+OFFSET = IntParam("offset", "The number of items to skip.", 0, 0, 999_999_999)
 PAGE = (LIMIT, OFFSET)
 
 
-def page() -> tuple[int, int]:
+def read_page() -> tuple[int, int]:
     """Return `limit` and `offset`. Raises RequestError 400."""
     return LIMIT.read(), OFFSET.read()
 
 
-def may_be_id(value: str) -> bool:
-    """Return whether `value` could be the id of anything."""
+def is_valid_id(value: str) -> bool:
+    """Return whether `value` has the format of an id."""
     return _ID.fullmatch(value) is not None
 
 
-def refused(name: str, why: str) -> RequestError:
-    """Return the error for a parameter that does not fit."""
+def invalid(name: str, why: str) -> RequestError:
+    """Return the error for a parameter with an invalid value."""
     return RequestError(
-        "bad_request", f"The request does not fit: {name}: {why}.", [FieldError(name, why)]
+        "bad_request", f"The request is not valid: {name}: {why}.", [FieldError(name, why)]
     )
 
 

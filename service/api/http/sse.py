@@ -1,4 +1,4 @@
-"""A run's log as a response body: the one async generator of the request path."""
+"""Streamed responses: a run's log as a response body, the one async generator of the service."""
 
 from __future__ import annotations
 
@@ -16,32 +16,33 @@ from service.runs.run import Run
 from service.runs.runs import Runs
 from service.store.records import StoredRun
 
-# Writes event number `seq` as the face has it; "" for one that the face does not show.
+# Returns event number `seq` in the format of an API; "" for an event that the API omits.
 Encode = Callable[[int, Event], str]
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
-    """What a stream is apart from its events. `keep_alive` is sent in silence, b"" for nothing."""
+class StreamFormat:
+    """The media type of a stream, and the bytes sent during a silence (b"" for none)."""
 
     content_type: str
     keep_alive: bytes
 
 
-EVENT_STREAM = Form("text/event-stream", b": keep-alive\n\n")
+EVENT_STREAM = StreamFormat("text/event-stream", b": keep-alive\n\n")
 _BLOCK_BYTES = 65_536
 HEADERS = {
     "Cache-Control": "no-cache",
     "X-Accel-Buffering": "no",
-    # Model output must not pass for a page. Chromium also holds text back to look at its kind.
+    # A browser must not interpret model output as a page. Chromium would also delay text to
+    # detect its type.
     "X-Content-Type-Options": "nosniff",
 }
 
 
 def stream(
-    runs: Runs, run: Run, encode: Encode, after: int = 0, form: Form = EVENT_STREAM
+    runs: Runs, run: Run, encode: Encode, after: int = 0, form: StreamFormat = EVENT_STREAM
 ) -> Response:
-    """Return the response that follows `run` from behind event `after` to its end."""
+    """Return the response that streams the events of `run` that follow event `after`."""
     response = Response(
         _body(runs, run, encode, after, form),
         headers={**HEADERS, **run_headers(run), **_degraded_header(run)},
@@ -70,7 +71,7 @@ def _degraded_header(run: Run | StoredRun) -> dict[str, str]:
 
 
 async def _body(
-    runs: Runs, run: Run, encode: Encode, after: int, form: Form
+    runs: Runs, run: Run, encode: Encode, after: int, form: StreamFormat
 ) -> AsyncGenerator[bytes, None]:
     with runs.reading(run, after) as reader:
         while True:
@@ -86,10 +87,10 @@ async def _body(
 
 
 def _blocks(encode: Encode, seq: int, events: Sequence[Event]) -> Iterator[bytes]:
-    """Write what follows event `seq`, a bounded piece at a time.
+    """Encode the events that follow event `seq` into blocks of bounded size.
 
-    In one piece, a long replay would be a single send, whose deadline a client that reads
-    slowly but steadily would miss.
+    As one block, a long replay would be a single send, and a client that reads slowly but
+    steadily would exceed the send timeout.
     """
     texts: list[str] = []
     size = 0

@@ -1,4 +1,4 @@
-"""Lets pages of other origins read what they ask for: those that ALLOWED_ORIGINS names.
+"""CORS: permits the pages of ALLOWED_ORIGINS to read responses.
 
 Source: https://fetch.spec.whatwg.org/#http-cors-protocol
 """
@@ -12,11 +12,11 @@ from service.api.middleware.origins import Origins
 _READABLE = (
     "X-Run-Id, X-Conversation-Id, X-Degraded, X-Request-ID, X-Trace-Id, traceresponse, Retry-After"
 )
-_PREFLIGHT_KEPT_S = 600
+_PREFLIGHT_MAX_AGE_S = 600
 
 
 def install(app: Quart, origins: Origins) -> None:
-    """Add to every response what tells a browser that its page may read it."""
+    """Add the CORS headers to the responses of `app`."""
 
     @app.after_request
     async def allow(response: Response) -> Response:
@@ -26,15 +26,15 @@ def install(app: Quart, origins: Origins) -> None:
             response.headers["Access-Control-Allow-Origin"] = origin
             response.headers["Access-Control-Expose-Headers"] = _READABLE
             if request.method == "OPTIONS":
-                _allow_what_is_asked(response)
+                _answer_preflight(response)
         return response
 
 
-def _allow_what_is_asked(response: Response) -> None:
-    """Answer a preflight: any header may be sent, and the methods that the address takes."""
+def _answer_preflight(response: Response) -> None:
+    """Allow any header, and the methods that the address accepts."""
     headers = response.headers
     if "Access-Control-Request-Method" in request.headers:
         headers["Access-Control-Allow-Methods"] = headers.get("Allow", "")
-        headers["Access-Control-Max-Age"] = str(_PREFLIGHT_KEPT_S)
+        headers["Access-Control-Max-Age"] = str(_PREFLIGHT_MAX_AGE_S)
     if wanted := request.headers.get("Access-Control-Request-Headers"):
         headers["Access-Control-Allow-Headers"] = wanted

@@ -1,7 +1,7 @@
-"""Which pages may open a WebSocket here.
+"""The origins of pages that may open WebSockets and read responses.
 
-Browsers let any page open one to any server, with its user's cookies, and only tell the server
-where the page is from. Who is not a browser sends no Origin.
+A browser lets any page open a WebSocket to any server, with the user's cookies, and only sends
+the page's origin. Other clients send no `Origin`.
 Source: RFC 6455, 10.2
 """
 
@@ -11,30 +11,30 @@ from urllib.parse import urlsplit
 
 _PORTS = {"http": 80, "https": 443}
 
-Place = tuple[str, str, int | None]
+ParsedOrigin = tuple[str, str, int | None]  # scheme, host, port
 
 
 class Origins:
-    """The pages of this very host, and those of `allowed`: origins with commas, or `*` for all."""
+    """The service's own origin and those of `allowed`: separated by commas, or `*` for all."""
 
     def __init__(self, allowed: str) -> None:
-        named = {each.strip() for each in allowed.split(",")} - {""}
-        self._all = "*" in named
-        self._places = {_place(each) for each in named} - {None}
+        listed = {each.strip() for each in allowed.split(",")} - {""}
+        self._all = "*" in listed
+        self._listed = {_parse(each) for each in listed} - {None}
 
     def allow(self, origin: str | None, host: str | None) -> bool:
         """Return whether a request to `host` may come from a page of `origin`."""
         if origin is None or self._all:
             return True
-        place = _place(origin)
-        if place is None:
+        parsed = _parse(origin)
+        if parsed is None:
             return False
-        # Behind a proxy that speaks TLS the page's scheme is not ours, but its Host is.
-        return place in self._places or (bool(host) and place == _place(f"{place[0]}://{host}"))
+        # Behind a proxy with TLS the page's scheme differs from ours, but its Host is the same.
+        return parsed in self._listed or (bool(host) and parsed == _parse(f"{parsed[0]}://{host}"))
 
 
-def _place(origin: str) -> Place | None:
-    """Return scheme, host and port of an origin, None if it is not one of the web's."""
+def _parse(origin: str) -> ParsedOrigin | None:
+    """Return scheme, host and port of an origin; None unless it is an http(s) origin."""
     try:
         parts = urlsplit(origin)
         if parts.scheme not in _PORTS or not parts.hostname:

@@ -1,7 +1,7 @@
-"""Drops a client that stopped reading. ASGI middleware.
+"""Send timeout: end the response of a client that stopped reading. ASGI middleware.
 
-A peer that keeps its connection open but reads nothing blocks `send` once the buffers are full,
-for as long as it likes. A send that takes longer than the deadline ends the response.
+A client that leaves its connection open but reads nothing blocks `send` without limit once the
+buffers are full. A send that takes longer than the timeout ends the response.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 class StalledClientError(Exception):
-    """The client has not read for longer than the send deadline."""
+    """The client has not read for longer than the send timeout."""
 
 
 class SendTimeout:
@@ -37,15 +37,16 @@ class SendTimeout:
         try:
             await self._app(scope, receive, sender.send)
         except StalledClientError:
-            _log.info("a client stopped reading and was dropped")
+            _log.info("closing the connection of a client that stopped reading")
         finally:
             sender.close()
 
 
 class _Sender:
-    """One timer per response, looked at when it fires; nothing is set or reset per send.
+    """Limits the duration of each send with one timer per response.
 
-    Sends must not overlap.
+    The timer checks the current send when it fires, so that a send costs no timer operation. Sends
+    must not overlap.
     """
 
     def __init__(self, send: Send, timeout_s: float) -> None:
@@ -55,7 +56,7 @@ class _Sender:
         self._since: float | None = None
         self._sending: asyncio.Task[Any] | None = None
         self._stalled = False
-        self._timer = self._loop.call_later(timeout_s, self._look)
+        self._timer = self._loop.call_later(timeout_s, self._check)
 
     async def send(self, message: Any) -> None:
         self._sending, self._since = asyncio.current_task(self._loop), self._loop.time()
@@ -71,14 +72,14 @@ class _Sender:
     def close(self) -> None:
         self._timer.cancel()
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         now = self._loop.time()
         due = (self._since if self._since is not None else now) + self._timeout_s
         if due > now:
-            self._timer = self._loop.call_at(due, self._look)
+            self._timer = self._loop.call_at(due, self._check)
         elif self._sending:
             self._stalled = True
-            self._send = _refuse  # whatever else the app wants to say, such as a farewell
+            self._send = _refuse  # later messages of the app, such as a closing one
             self._sending.cancel()
 
 

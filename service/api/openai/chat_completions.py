@@ -16,7 +16,7 @@ from service.api.http.body import idempotency_key, read_body
 from service.api.http.collect import collect_answer
 from service.api.http.first_output import wait_for_first_output
 from service.api.http.principal import current_principal
-from service.api.http.sse import Form
+from service.api.http.sse import StreamFormat
 from service.api.openai.chunks import DONE, as_data, completion, framed
 from service.api.openai.request import CompletionRequest
 from service.api.openai.schemas import ChunkShown, CompletionShown, ModelShown, ModelsShown
@@ -30,7 +30,7 @@ from service.runs.run import Run
 from service.runs.runs import Runs
 
 # OpenAI's SDKs break on blank lines, event names and ids that stand alone.
-FORM = Form(EVENTS, b": ping\n")
+FORM = StreamFormat(EVENTS, b": ping\n")
 
 
 def install(app: Quart, api: ApiDependencies) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from service.api.http.body import Body, Identifier, Said, Tokens
+from service.api.http.body import AnyText, Body, Identifier, Tokens
 from service.api.http.principal import Principal
 from service.api.openai.tools import Open, ResponseFormat, Tool, ToolCalled, ToolChoice
 from service.conversation import Continue, Given
@@ -36,8 +36,8 @@ class Part(Open):
     """A part of a message. Those that are no text go as they are to the agents that take them."""
 
     type: Literal["text", "refusal", "image_url", "input_audio", "file"]
-    text: Said | None = None
-    refusal: Said | None = None
+    text: AnyText | None = None
+    refusal: AnyText | None = None
 
     @model_validator(mode="after")
     def _has_what_it_is(self) -> Part:
@@ -47,7 +47,7 @@ class Part(Open):
 
 
 Content = Annotated[
-    Annotated[Said, Tag("[one]")] | Annotated[list[Part], Field(min_length=1), Tag("[several]")],
+    Annotated[AnyText, Tag("[one]")] | Annotated[list[Part], Field(min_length=1), Tag("[several]")],
     ONE_OR_SEVERAL,
 ]
 
@@ -57,10 +57,10 @@ class CompletionTurn(Body):
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Content | None = None
-    name: Said | None = None
-    tool_call_id: Said | None = None
+    name: AnyText | None = None
+    tool_call_id: AnyText | None = None
     tool_calls: list[ToolCalled] | None = None
-    refusal: Said | None = None
+    refusal: AnyText | None = None
     annotations: list[Any] | None = None
     audio: None = None
     function_call: None = None
@@ -102,7 +102,8 @@ class ChatStreamOptions(Body):
 
 
 Stop = Annotated[
-    Annotated[Said, Tag("[one]")] | Annotated[list[Said], Field(max_length=4), Tag("[several]")],
+    Annotated[AnyText, Tag("[one]")]
+    | Annotated[list[AnyText], Field(max_length=4), Tag("[several]")],
     ONE_OR_SEVERAL,
 ]
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Discriminator, StringConstraints, Tag, model_validator
 
-from service.api.http.body import Body, Said
+from service.api.http.body import AnyText, Body
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,128}$")]
 
@@ -39,13 +39,13 @@ class Called(Open):
     """A function that was called; `arguments` is JSON."""
 
     name: Name
-    arguments: Said
+    arguments: AnyText
 
 
 class ToolCalled(Open):
     """A tool that a model has called."""
 
-    id: Said
+    id: AnyText
     type: Literal["function"]
     function: Called
 

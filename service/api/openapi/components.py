@@ -1,4 +1,4 @@
-"""What the description of the API says of every route alike: errors, headers, words."""
+"""The components of `/openapi.json` that all routes share: errors, headers, descriptions."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from service.api.openapi.operation import Tag
 
 
 class FieldProblem(TypedDict):
-    """What is wrong with one field or parameter; `field` is a dotted path."""
+    """The fault of one field or parameter; `field` is a dotted path."""
 
     field: str
     message: str
 
 
 class Problem(TypedDict):
-    """An error: `error` is a sentence for people, `code` a word for programs."""
+    """An error: `error` is a sentence for people, `code` an identifier for programs."""
 
     error: str
     code: str
@@ -28,7 +28,7 @@ class Problem(TypedDict):
 
 
 class OpenAIErrorObject(TypedDict):
-    """What went wrong, as OpenAI says it; `param` is the field at fault."""
+    """An error in OpenAI's format; `param` is the field at fault."""
 
     message: str
     type: str
@@ -43,48 +43,48 @@ class OpenAIProblem(TypedDict):
 
 
 ABOUT = """\
-One question goes to several LLM agents at once, another model makes one answer of theirs, and
-the answer streams while it is written. That is a run; it can be asked for, read, stopped and
-found again in the ways that existing clients know.
+Send one question to several LLM agents at the same time. A combining model turns their answers
+into one, which streams while it is written. Each question starts a run, which can be followed,
+resumed, cancelled and found again. Several APIs start runs, each in the format of existing clients.
 """
 
 LICENSE = {"license": {"name": "MIT", "identifier": "MIT"}}
 
 TAGS: Mapping[Tag, str] = {
-    Tag.ASK: "A question, and all that happens, or the answer's text alone.",
-    Tag.CHAT: "Messages in, the answer as JSON, as a stream of tokens, or on a WebSocket.",
-    Tag.SESSIONS: "Conversations as sessions of users.",
-    Tag.OPENAI: "OpenAI's own API: its SDKs work with another `base_url`.",
-    Tag.RUNS: "A run: look at it, follow it again, stop it, ask again.",
-    Tag.HISTORY: "What was asked and answered, by time and by its words.",
-    Tag.CONVERSATIONS: "Runs that belong together.",
-    Tag.OPERATIONS: "For people, orchestrators and Prometheus.",
+    Tag.ASK: "Ask a question; read every step of the run, or only the answer's text.",
+    Tag.CHAT: "Send the messages of a chat; read the answer as JSON, SSE or on a WebSocket.",
+    Tag.SESSIONS: "Ask in sessions of named users, and manage the sessions.",
+    Tag.OPENAI: "OpenAI's API: its SDKs work after a change of `base_url`.",
+    Tag.RUNS: "Read a run, follow its events again, cancel it, retry it.",
+    Tag.HISTORY: "List and search earlier questions and answers.",
+    Tag.CONVERSATIONS: "List, read, rename, delete and export conversations.",
+    Tag.OPERATIONS: "Health, metrics and this documentation.",
 }
 
 STATUSES: Mapping[int, str] = {
-    400: "The request does not fit: not JSON, or something is missing, unknown or wrong.",
+    400: "The request is malformed: not JSON, or a field is missing, unknown or wrong.",
     401: "No valid credentials.",
-    403: "Not allowed.",
-    404: "There is no such thing.",
-    405: "The address does not take that method; `Allow` says which.",
+    403: "The request is not allowed.",
+    404: "There is no such resource.",
+    405: "The address does not accept that method; `Allow` lists the accepted ones.",
     408: "The body did not arrive in time.",
-    409: "Not in this state.",
-    410: "It is no longer kept.",
+    409: "The resource is in a state that does not permit the request.",
+    410: "The resource has expired.",
     413: "The body is larger than the service accepts.",
-    415: "The body is not JSON by its `Content-Type`.",
-    422: "The `Idempotency-Key` came with another body.",
-    426: "The address is a WebSocket's.",
-    429: "Too many requests; come back after `Retry-After`.",
-    500: "A fault of the service, or of what it needs.",
-    502: "A model's server failed.",
-    503: "Shutting down, overloaded, or without its database; come back after `Retry-After`.",
-    504: "A model, or the run, took too long.",
+    415: "The `Content-Type` is not JSON.",
+    422: "The `Idempotency-Key` was used with another body before.",
+    426: "The address accepts WebSockets only.",
+    429: "Too many requests; retry after `Retry-After`.",
+    500: "The service failed unexpectedly.",
+    502: "A model server failed.",
+    503: "Shutting down, overloaded or without database; retry after `Retry-After`.",
+    504: "A model server or the run took too long.",
 }
 
 _HEADERS: Mapping[str, str] = {
     "X-Request-ID": "The request's id: the caller's, or a new one.",
     "X-Trace-Id": "The id of the trace, 32 hex digits.",
-    "traceresponse": "The trace as W3C's trace context has it.",
+    "traceresponse": "The trace in the format of W3C Trace Context.",
     "X-Run-Id": "The id of the run, for `/api/runs/{run_id}`.",
     "X-Conversation-Id": "The id of the conversation.",
     "X-Degraded": "`true` when the answer is known to be degraded before the body is sent.",
@@ -101,7 +101,7 @@ _VARIABLES: Mapping[str, str] = {
 
 
 def error_responses(problem: Any, openai_error: Any) -> dict[str, Any]:
-    """Return the responses that any route may refer to, in the shape of either kind of client."""
+    """Return the error responses that routes refer to, in the service's and in OpenAI's format."""
     shapes = {"Error": problem, "OpenAIError": openai_error}
     return {
         f"{name}{status}": _error(status, words, schema)
@@ -119,17 +119,17 @@ def headers() -> dict[str, Any]:
 
 
 def request_id_parameter() -> dict[str, Any]:
-    """Return the header that any request may have."""
+    """Return the `X-Request-ID` header, which every request may send."""
     return {
         "name": "X-Request-ID",
         "in": "header",
-        "description": "A name for this request, 1 to 128 of `A-Za-z0-9._-`: it comes back.",
+        "description": "An id for the request, 1 to 128 of `A-Za-z0-9._-`; it is returned.",
         "schema": {"type": "string"},
     }
 
 
 def path_parameter(name: str) -> dict[str, Any]:
-    """Return a variable part of an address."""
+    """Return the OpenAPI parameter for a variable in a path."""
     return {
         "name": name,
         "in": "path",

@@ -1,6 +1,7 @@
-"""`/docs`: the description of the API as a page to read and to try, with nothing from elsewhere.
+"""`/docs`: the OpenAPI document as a page on which requests can be tried.
 
-One file: style and script are in it, and the only ones that its Content-Security-Policy allows.
+The page loads nothing: style and script are inline, and the Content-Security-Policy allows only
+their hashes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from jinja2 import Environment
 from markupsafe import Markup, escape
 from quart import Quart, Response
 
-from service.api.openapi.document import document, resolved
+from service.api.openapi.document import document, resolve
 from service.api.openapi.operation import Operation, ResponseSpec, Tag
 
 _FILES = files("service.api.openapi") / "templates"
@@ -28,39 +29,39 @@ _CODE = re.compile(r"`([^`]+)`")
 
 @dataclass(frozen=True, slots=True)
 class DocsPage:
-    """The page, and what a browser may load and run in it."""
+    """The page, and its Content-Security-Policy."""
 
     html: str
     policy: str
 
 
 def install(app: Quart) -> None:
-    """Add the page to `app`."""
+    """Add `/docs` to `app`."""
 
     @cache
-    def made() -> DocsPage:
-        return page(document(app))
+    def rendered() -> DocsPage:
+        return render(document(app))
 
     @app.get("/docs")
     @Operation(
-        "The same to read, and to try",
+        "Get this documentation as a page",
         tag=Tag.OPERATIONS,
-        answers=(ResponseSpec("A page.", str, media="text/html"),),
+        answers=(ResponseSpec("The page; requests can be tried on it.", str, media="text/html"),),
     )
     async def docs() -> Response:
-        response = Response(made().html, content_type="text/html; charset=utf-8")
-        response.headers["Content-Security-Policy"] = made().policy
+        response = Response(rendered().html, content_type="text/html; charset=utf-8")
+        response.headers["Content-Security-Policy"] = rendered().policy
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Referrer-Policy"] = "no-referrer"
         return response
 
 
-def page(described: Mapping[str, Any]) -> DocsPage:
+def render(described: Mapping[str, Any]) -> DocsPage:
     """Return the page that shows an OpenAPI document."""
     style, script = _read("docs.css"), _read("docs.js")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
-        "words": words,
+        "words": mark_code,
         "json": _json,
         "type": type_of,
         "at": lambda part: _at(described, part),
@@ -76,13 +77,13 @@ def page(described: Mapping[str, Any]) -> DocsPage:
     return DocsPage(html, policy)
 
 
-def words(text: str) -> Markup:
-    """Return a sentence of a description as HTML: the code in it marked as such."""
+def mark_code(text: str) -> Markup:
+    """Return a description as HTML, with its code in <code> elements."""
     return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704  # escaped
 
 
 def type_of(schema: Mapping[str, Any]) -> Markup:
-    """Return a schema in a few words, with links to the shapes that have names."""
+    """Return a short description of a schema as HTML, with links to the named schemas."""
     if "$ref" in schema:
         name = str(schema["$ref"]).rpartition("/")[2]
         return Markup('<a href="#shape-{0}">{0}</a>').format(name)
@@ -142,7 +143,7 @@ def _json(value: object) -> str:
 
 
 def _at(described: Mapping[str, Any], part: Mapping[str, Any]) -> Mapping[str, Any]:
-    return resolved(described, part)
+    return resolve(described, part)
 
 
 def _read(name: str) -> str:

@@ -1,4 +1,4 @@
-"""One description of the API, `/openapi.json`, made of the routes and what they say of themselves.
+"""`/openapi.json`, generated from the routes and their `Operation`s.
 
 Source: https://spec.openapis.org/oas/v3.1.0
 """
@@ -46,7 +46,7 @@ _EVERY_HEADER = ("X-Request-ID", "X-Trace-Id", "traceresponse")
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A method at an address, and what its handler says of itself."""
+    """A method at an address, with the `Operation` of its handler."""
 
     method: str
     path: str
@@ -60,24 +60,24 @@ class Route:
 
 
 def install(app: Quart) -> None:
-    """Add the description of `app` to it. It is made when asked for: what comes later is in it."""
+    """Add `/openapi.json` to `app`. It includes the routes that are installed later."""
 
     @cache
-    def written() -> bytes:
+    def encoded() -> bytes:
         return json.dumps(document(app)).encode()
 
     @app.get("/openapi.json")
     @Operation(
-        "This description",
+        "Get the OpenAPI description of the service",
         tag=Tag.OPERATIONS,
-        answers=(ResponseSpec("OpenAPI 3.1.", dict[str, Any]),),
+        answers=(ResponseSpec("The description, in OpenAPI 3.1.", dict[str, Any]),),
     )
     async def openapi() -> Response:
-        return Response(written(), content_type="application/json")
+        return Response(encoded(), content_type="application/json")
 
 
 def document(app: Quart) -> dict[str, Any]:
-    """Return the description of `app`. Raises LookupError for a route that says nothing."""
+    """Return the OpenAPI document of `app`. Raises LookupError for a route without `Operation`."""
     routes = sorted(_routes(app), key=lambda route: list(Tag).index(route.operation.tag))
     schemas = Schemas(_types(routes))
     paths: dict[str, dict[str, Any]] = {}
@@ -100,7 +100,7 @@ def document(app: Quart) -> dict[str, Any]:
 
 
 def _referred(paths: Mapping[str, Any], schemas: Schemas) -> dict[str, Any]:
-    """Return the errors that some route refers to."""
+    """Return the error responses that at least one route refers to."""
     errors = error_responses(schemas.of(Problem), schemas.of(OpenAIProblem))
     names = set(re.findall(r'"#/components/responses/(\w+)"', json.dumps(paths)))
     return {name: error for name, error in errors.items() if name in names}
@@ -110,17 +110,17 @@ def _routes(app: Quart) -> Iterator[Route]:
     for rule in app.url_map.iter_rules():
         if getattr(rule, "websocket", False):
             continue
-        noted = operation(app.view_functions[rule.endpoint])
-        if noted is None:
-            raise LookupError(f"{rule.rule} has no description")
+        described = operation(app.view_functions[rule.endpoint])
+        if described is None:
+            raise LookupError(f"{rule.rule} has no Operation")
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
-            yield _route(rule, method, noted)
+            yield _route(rule, method, described)
 
 
-def _route(rule: Rule, method: str, noted: Operation) -> Route:
+def _route(rule: Rule, method: str, described: Operation) -> Route:
     variables = tuple(_VARIABLE.findall(rule.rule))
     path = _VARIABLE.sub(r"{\1}", rule.rule)
-    return Route(method.lower(), path, variables, rule.endpoint, noted)
+    return Route(method.lower(), path, variables, rule.endpoint, described)
 
 
 def _types(routes: Iterable[Route]) -> Iterator[Any]:
@@ -132,23 +132,23 @@ def _types(routes: Iterable[Route]) -> Iterator[Any]:
 
 
 def _operation(route: Route, schemas: Schemas) -> dict[str, Any]:
-    noted = route.operation
+    described = route.operation
     shown: dict[str, Any] = {
         "operationId": route.name,
-        "tags": [noted.tag],
-        "summary": noted.summary,
-        **({"description": noted.description} if noted.description else {}),
+        "tags": [described.tag],
+        "summary": described.summary,
+        **({"description": described.description} if described.description else {}),
         "parameters": [
             *(path_parameter(name) for name in route.variables),
-            *(each.parameter() for each in noted.parameters),
+            *(each.parameter() for each in described.parameters),
             {"$ref": "#/components/parameters/RequestId"},
         ],
     }
-    if noted.body:
-        content: dict[str, Any] = {"schema": schemas.of(noted.body)}
-        if noted.example:
-            content["example"] = noted.example
-        required = not noted.body_may_be_absent
+    if described.body:
+        content: dict[str, Any] = {"schema": schemas.of(described.body)}
+        if described.example:
+            content["example"] = described.example
+        required = not described.body_may_be_absent
         shown["requestBody"] = {"required": required, "content": {"application/json": content}}
     return {**shown, "responses": _responses(route, schemas)}
 
@@ -182,14 +182,14 @@ def _content(answer: ResponseSpec, schemas: Schemas) -> dict[str, Any]:
     if answer.media == EVENTS:
         return {"schema": {"description": answer.description, **_event(schema, answer.closing)}}
     if answer.media == LINES:
-        # OpenAPI 3.1 cannot say what lines are made of; 3.2 can, with `itemSchema`.
+        # OpenAPI 3.1 cannot describe the JSON of each line; 3.2 can, with `itemSchema`.
         text = {"type": "string", "description": answer.description}
         return {"schema": text, "x-itemSchema": schema}
     return {"schema": schema}
 
 
 def _event(data: Mapping[str, Any], closing: str) -> dict[str, Any]:
-    """Return the schema of an event; that of a stream stands for each of its events.
+    """Return the schema of one event, which describes a stream of such events.
 
     Source: https://spec.openapis.org/oas/v3.2.0#server-sent-event-streams
     """
@@ -202,27 +202,27 @@ def _event(data: Mapping[str, Any], closing: str) -> dict[str, Any]:
 
 
 def _statuses(route: Route) -> set[int]:
-    """Return the statuses of the errors that an operation can answer with."""
-    noted = route.operation
-    found = {500, *noted.errors}
-    if noted.body or noted.parameters or route.variables:
-        found.add(503)  # it has to do with the store
-    if noted.body:
+    """Return the error statuses of a route."""
+    described = route.operation
+    found = {500, *described.errors}
+    if described.body or described.parameters or route.variables:
+        found.add(503)  # it uses the store
+    if described.body:
         found |= {400, 408, 413, 415}
-    if noted.parameters:
+    if described.parameters:
         found.add(400)
     if route.variables:
         found.add(404)
-    if IDEMPOTENCY_KEY in noted.parameters:
+    if IDEMPOTENCY_KEY in described.parameters:
         found.add(422)
     unknown = found - STATUSES.keys()
     if unknown:
-        raise LookupError(f"{route.path}: {unknown} have no words in openapi_parts")
+        raise LookupError(f"{route.path}: {unknown} have no description in components.py")
     return found
 
 
-def resolved(whole: Mapping[str, Any], part: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what a reference within the document points to, or `part` itself."""
+def resolve(whole: Mapping[str, Any], part: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the target of a reference within the document, or `part` itself."""
     while "$ref" in part:
         at: Any = whole
         for name in str(part["$ref"]).removeprefix("#/").split("/"):

@@ -1,23 +1,24 @@
-"""What a handler says of itself, from which `/openapi.json` and `/docs` are made.
+"""The description of a route, from which `/openapi.json` and `/docs` are generated.
 
-Placed under the route, an `Operation` is only noted on the handler, never called:
+An `Operation` below the route decorates the handler; it is stored there and changes nothing:
 
     @app.post("/stream")
     @Operation(
-        "Ask, and read the answer's text alone",
+        "Ask a question and stream the answer's text",
         tag=Tag.ASK,
         body=StreamRequest,
         example={"prompt": "Explain tides"},
         parameters=(STREAM_FORMAT, IDEMPOTENCY_KEY),
-        answers=(Answer("The text as it comes.", media="text/plain", of_run=True),),
+        answers=(ResponseSpec("The text.", media="text/plain", of_run=True),),
         errors=(502, 504),
     )
     async def stream() -> Response: ...
 
-The document adds what follows from that: 400, 408, 413 and 415 of a body, 400 of parameters, 404
-of an address with an id in it, 422 of IDEMPOTENCY_KEY, 500, 503, the shape of errors (OpenAI's
-below `/v1/`), and the headers of every response. `errors` names the other statuses. A `schema`
-is any type that pydantic can describe: a model, a TypedDict of typing_extensions, `list[…]`.
+The document adds the responses that follow from it: 400, 408, 413 and 415 for a body, 400 for
+parameters, 404 for an id in the path, 422 for IDEMPOTENCY_KEY, 500, 503, the format of errors
+(OpenAI's below `/v1/`), and the headers of every response. `errors` names the other statuses. A
+`schema` is any type that pydantic can describe: a model, a TypedDict of typing_extensions,
+`list[…]`.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ LINES = "application/x-ndjson"
 
 
 class Tag(StrEnum):
-    """The groups in which operations are shown, in this order."""
+    """The groups of operations, in the order of the documentation."""
 
     ASK = "Ask"
     CHAT = "Chat"
@@ -49,7 +50,7 @@ class Tag(StrEnum):
 
 
 class Parameter(Protocol):
-    """Something that a request may carry beside its body."""
+    """A query parameter or header of a request."""
 
     def parameter(self) -> dict[str, Any]:
         """Return it as OpenAPI's Parameter Object."""
@@ -57,7 +58,7 @@ class Parameter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A request header, in words; the face reads and checks it."""
+    """The description of a request header; the API that uses it reads and checks it."""
 
     name: str
     description: str
@@ -75,23 +76,23 @@ class Header:
 
 IDEMPOTENCY_KEY = Header(
     "Idempotency-Key",
-    "The same key and body join the run that the first request began.",
+    "A request with the same key and body attaches to the run that the first one started.",
     r"^[\x21-\x7e]{1,255}$",
 )
 LAST_EVENT_ID = Header(
     "Last-Event-ID",
-    "The id of the last event that was received: the stream goes on behind it.",
+    "The id of the last received event; the stream continues after it.",
     r"^([A-Za-z0-9_]{1,64}-[0-9]{1,9})?$",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class ResponseSpec:
-    """A response that is not an error. Several with one status are forms of the same.
+    """A successful response. Several with one status are formats of the same response.
 
-    Of a stream (EVENTS, LINES) `schema` is that of the JSON in each event or line, `str` when it
-    is plain text; `closing` is the last event's data when that is not JSON, as `[DONE]`.
-    `of_run`: it carries X-Run-Id and X-Conversation-Id.
+    For a stream (EVENTS, LINES) `schema` describes the JSON of each event or line, `str` plain
+    text; `closing` is the last event's data when that is not JSON, for example `[DONE]`.
+    `of_run`: the response has the headers of a run.
     """
 
     description: str
@@ -104,7 +105,7 @@ class ResponseSpec:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What a route takes and answers. `example` is a body that works."""
+    """The request and the responses of a route. `example` is a valid body."""
 
     summary: str
     tag: Tag = field(kw_only=True)
@@ -117,14 +118,14 @@ class Operation:
     errors: tuple[int, ...] = field(default=(), kw_only=True)
 
     def __call__(self, handler: Handler) -> Handler:
-        """Note this on `handler`, which stays as it is."""
-        setattr(handler, _NOTE, self)
+        """Store this description on `handler` and return it unchanged."""
+        setattr(handler, _ATTRIBUTE, self)
         return handler
 
 
 def operation(handler: Callable[..., Any]) -> Operation | None:
-    """Return what a handler says of itself, if it does."""
-    return getattr(handler, _NOTE, None)
+    """Return the `Operation` of a handler, if it has one."""
+    return getattr(handler, _ATTRIBUTE, None)
 
 
-_NOTE = "openapi_operation"
+_ATTRIBUTE = "openapi_operation"

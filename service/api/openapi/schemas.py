@@ -1,4 +1,4 @@
-"""Types as JSON Schema, each with a name below `#/components/schemas/`."""
+"""JSON Schemas of the types that requests and responses use, as OpenAPI components."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from pydantic.json_schema import GenerateJsonSchema
 
 _COMPONENTS = "#/components/schemas/"
 _Mode = Literal["validation", "serialization"]
-# Component names that are not the class's name. Generated clients carry them: they stay when a
-# class is renamed or moves.
+# Component names that differ from the class's name. Generated clients use them, so they stay when
+# a class is renamed or moved.
 COMPONENT_NAMES = {
     "ChatStreamOptions": "openai_request.StreamOptions",
     "ChatTurn": "chat.Turn",
     "CompletionMessage": "openai_shapes.MessageShown",
     "CompletionTurn": "openai_request.Turn",
     "ConversationReference": "responses_shapes.ConversationShown",
+    "Liveness": "Fine",
     "ConversationSummary": "conversations.ConversationShown",
     "ResponseStreamOptions": "responses_request.StreamOptions",
     "StoredMessage": "own_conversations.MessageShown",
@@ -26,14 +27,14 @@ COMPONENT_NAMES = {
 
 
 class _Untitled(GenerateJsonSchema):
-    """Leaves out titles that only repeat the field's name."""
+    """Omits titles that only repeat the name of a field."""
 
     def field_title_should_be_set(self, _schema: object) -> bool:
         return False
 
 
 class Schemas:
-    """The schemas of some types: models and TypedDicts by reference, others in place."""
+    """The schemas of `types`: models and TypedDicts by reference, others in place."""
 
     def __init__(self, types: Iterable[Any]) -> None:
         wanted = {_key(each): each for each in types}
@@ -43,42 +44,45 @@ class Schemas:
         found, definitions = TypeAdapter.json_schemas(
             inputs, ref_template=_COMPONENTS + "{model}", schema_generator=_Untitled
         )
-        self._found = _renamed({key: schema for (key, _), schema in found.items()})
-        self.components = _renamed(definitions.get("$defs", {}))
+        self._found = _rename({key: schema for (key, _), schema in found.items()})
+        self.components = _rename(definitions.get("$defs", {}))
 
-    def of(self, wanted: Any) -> dict[str, Any]:
-        """Return the schema of one of the types."""
-        return dict(self._found[_key(wanted)])
+    def of(self, kind: Any) -> dict[str, Any]:
+        """Return the schema of one of the types that were passed in."""
+        return dict(self._found[_key(kind)])
 
 
-def _renamed(schemas: dict[str, Any]) -> dict[str, Any]:
-    """Return `schemas` with the component names that clients know, as keys and in references."""
-    renamed = {COMPONENT_NAMES.get(key, key): _referring(each) for key, each in schemas.items()}
+def _rename(schemas: dict[str, Any]) -> dict[str, Any]:
+    """Return `schemas` with the public component names, as keys and in references."""
+    renamed = {
+        COMPONENT_NAMES.get(key, key): _rename_references(each) for key, each in schemas.items()
+    }
     for name in COMPONENT_NAMES.values() & renamed.keys():
         renamed[name]["title"] = name.rpartition(".")[2]
     return renamed
 
 
-def _referring(schema: Any) -> Any:
+def _rename_references(schema: Any) -> Any:
     if isinstance(schema, list):
-        return [_referring(each) for each in schema]
+        return [_rename_references(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
     return {
-        key: _reference(each) if key == "$ref" else _referring(each) for key, each in schema.items()
+        key: _rename_reference(each) if key == "$ref" else _rename_references(each)
+        for key, each in schema.items()
     }
 
 
-def _reference(path: str) -> str:
+def _rename_reference(path: str) -> str:
     name = path.removeprefix(_COMPONENTS)
     return _COMPONENTS + COMPONENT_NAMES.get(name, name)
 
 
-def _key(wanted: Any) -> str:
-    return f"{getattr(wanted, '__module__', '')}.{wanted!r}"
+def _key(kind: Any) -> str:
+    return f"{getattr(kind, '__module__', '')}.{kind!r}"
 
 
-def _mode(wanted: Any) -> _Mode:
-    # A request may leave out what has a default; a response has it.
-    is_request = isinstance(wanted, type) and issubclass(wanted, BaseModel)
+def _mode(kind: Any) -> _Mode:
+    # A request may omit a field with a default; a response always has it.
+    is_request = isinstance(kind, type) and issubclass(kind, BaseModel)
     return "validation" if is_request else "serialization"

@@ -1,4 +1,4 @@
-"""Events as face A and the run resource write them: ASCII JSON in unnamed server-sent events."""
+"""Events on `/api/process` and `/api/runs`: ASCII JSON in unnamed server-sent events."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from service.runs.run import Run
 
 
 class TokenUsage(TypedDict):
-    """Tokens as the model's server counts them; `estimated` when some were estimated here."""
+    """Token counts of the model server; `estimated` when the service estimated some of them."""
 
     input_tokens: int
     output_tokens: int
@@ -41,7 +41,7 @@ class TokenUsage(TypedDict):
 
 
 class ToolCallPiece(TypedDict):
-    """A piece of a call to one of the caller's tools."""
+    """A part of a call to one of the caller's tools."""
 
     index: int
     id: str
@@ -50,10 +50,10 @@ class ToolCallPiece(TypedDict):
 
 
 class RunEvent(DegradedFields):
-    """What happened in a run. `type` says which of the fields that may be absent are there.
+    """An event of a run. `type` determines the optional fields.
 
-    The first is `run.started`; the last, with `final`, is `run.finished` or `run.failed`. The
-    answer is the `message` of all `answer.delta`.
+    The first event is `run.started`; the last one, with `final`, is `run.finished` or
+    `run.failed`. The answer is the concatenation of the `message` of all `answer.delta` events.
     """
 
     message_id: str
@@ -97,7 +97,7 @@ class RunEvent(DegradedFields):
 
 
 def usage_json(usage: Usage) -> dict[str, Any]:
-    """Return token counts as users see them; `estimated` only when it is so."""
+    """Return the token counts as JSON; `estimated` is present only when true."""
     counts: dict[str, Any] = {
         "input_tokens": usage.input_tokens,
         "output_tokens": usage.output_tokens,
@@ -109,7 +109,7 @@ def usage_json(usage: Usage) -> dict[str, Any]:
 
 
 def report_json(report: AgentReport) -> dict[str, Any]:
-    """Return an agent's account without its text: usage, cost in US dollars, times in ms.
+    """Return an agent's report without its text: usage, cost in US dollars, times in ms.
 
     `reused` only when it is so: then the times are those of the run that was paid.
     """
@@ -123,7 +123,7 @@ def report_json(report: AgentReport) -> dict[str, Any]:
 
 
 def encoder(run: Run) -> Encode:
-    """Return a function that writes one event of `run` as the face has it."""
+    """Return an encoder that writes an event of `run` as JSON text."""
     ids = {"message_id": run.message_id, "conversation_id": run.conversation_id}
     opening = json.dumps(ids)[:-1]
 
@@ -142,7 +142,7 @@ def encoder(run: Run) -> Encode:
 
 
 def fields_of(seq: int, event: Event) -> dict[str, Any]:
-    """Return event number `seq` as the face has it, but for text and what all have in common."""
+    """Return the fields of event number `seq` besides the text and the common ones."""
     final = {"final": True} if event.final else {}
     return {**_FIELDS[type(event)](event), **final, "type": event.type, "seq": seq}
 
@@ -194,7 +194,7 @@ def _without_answer(what: str, event: AgentFailed | AgentSkipped | AgentRetrying
 
 
 def _combining(event: CombineStarted) -> dict[str, Any]:
-    # Existing clients compare this very string, whatever the combiner is called.
+    # Existing clients compare this exact string, whatever the name of the combiner.
     return {"status": "Combining via LLM 3", "source": event.agent, "used": event.used}
 
 

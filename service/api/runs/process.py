@@ -1,4 +1,4 @@
-"""Face A, `POST /api/process`: the fan-out as unnamed server-sent events of ASCII JSON."""
+"""`POST /api/process`: the fan-out as unnamed server-sent events of ASCII JSON."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from service.domain import Message, RunRequest
 
 
 class ProcessRequest(Body):
-    """What a client sends. `message_id` is its own label: it may come again."""
+    """A question. `message_id` is the caller's label and need not be unique."""
 
     message: Text
     message_id: Label
@@ -64,9 +64,9 @@ def install(app: Quart, api: ApiDependencies) -> None:
 
     @app.post("/api/process")
     @Operation(
-        "Ask several models at once, and read all that happens",
+        "Ask several models at once and stream every step",
         tag=Tag.ASK,
-        description="With `Last-Event-ID` it goes on with that run, whatever the body.",
+        description="With `Last-Event-ID` the response resumes that run and the body is ignored.",
         body=ProcessRequest,
         example={"message": "Explain gravity like I am 5", "message_id": "message_123"},
         parameters=(IDEMPOTENCY_KEY, LAST_EVENT_ID),

@@ -1,4 +1,4 @@
-"""`/api/runs`: look at a run, follow it again, stop it."""
+"""`/api/runs`: read a run, follow its events, cancel it, retry it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing_extensions import TypedDict
 
 from service.api.dependencies import ApiDependencies
 from service.api.http import sse
-from service.api.http.body import position
+from service.api.http.body import parse_event_id
 from service.api.http.degraded import DegradedFields, degraded_fields
 from service.api.http.principal import current_principal
-from service.api.http.query import Position
+from service.api.http.query import SequenceParam
 from service.api.openapi.operation import EVENTS, LAST_EVENT_ID, Operation, ResponseSpec, Tag
 from service.api.runs.event_json import RunEvent, TokenUsage, encoder, report_json, usage_json
 from service.errors import RequestError
@@ -24,7 +24,7 @@ from service.store.records import AgentAnswer, StoredRun
 
 
 class AgentShown(TypedDict):
-    """An agent of a run; from `model` on once there is an account of it."""
+    """An agent of a run; the fields from `model` on are present once it has ended."""
 
     name: str
     state: Literal["running", "answered", "failed", "skipped", "cancelled"]
@@ -42,7 +42,7 @@ class AgentShown(TypedDict):
 
 
 class RunShown(DegradedFields):
-    """What is known of a run; usage and cost are its totals once it has ended."""
+    """A run; usage and cost are its totals once it has ended."""
 
     run_id: str
     message_id: str
@@ -64,33 +64,33 @@ class RunShown(DegradedFields):
     message: NotRequired[str]
 
 
-NOTHING_MORE = "Nothing follows that event: so a browser's `EventSource` is told to stop."
+NOTHING_MORE = "No event follows: a browser's `EventSource` stops reconnecting."
 _SHOWN = ResponseSpec("The run.", RunShown, of_run=True)
 _STREAM = ResponseSpec(
     "Unnamed events, the last with `final: true`.", RunEvent, media=EVENTS, of_run=True
 )
-_STARTING_AFTER = Position("starting_after", "The `seq` of the last event that was received.")
+_STARTING_AFTER = SequenceParam("starting_after", "The `seq` of the last received event.")
 
 
 def install(app: Quart, api: ApiDependencies) -> None:
     """Add `/api/runs` to `app`."""
     runs, tables = api.runs, api.store.runs
 
-    async def shown(found: Run | StoredRun) -> Response:
+    async def respond(found: Run | StoredRun) -> Response:
         if isinstance(found, Run):
-            return _response(found, _live(found))
+            return _response(found, _from_events(found))
         return _response(
-            found, _kept(found, await tables.list_agent_answers(found.owner, found.id))
+            found, _from_record(found, await tables.list_agent_answers(found.owner, found.id))
         )
 
     @app.get("/api/runs/<run_id>")
-    @Operation("What is known of a run", tag=Tag.RUNS, answers=(_SHOWN,))
+    @Operation("Get a run", tag=Tag.RUNS, answers=(_SHOWN,))
     async def show_run(run_id: str) -> Response:
-        return await shown(await runs.get(run_id, current_principal().owner))
+        return await respond(await runs.get(run_id, current_principal().owner))
 
     @app.get("/api/runs/<run_id>/events")
     @Operation(
-        "The stream of a run, again or from where you left it",
+        "Stream the events of a run, from the start or after a position",
         tag=Tag.RUNS,
         parameters=(LAST_EVENT_ID, _STARTING_AFTER),
         answers=(_STREAM, ResponseSpec(NOTHING_MORE, status=204, of_run=True)),
@@ -104,18 +104,18 @@ def install(app: Quart, api: ApiDependencies) -> None:
         )
 
     @app.post("/api/runs/<run_id>/cancel")
-    @Operation("Stop a run", tag=Tag.RUNS, answers=(_SHOWN,))
+    @Operation("Cancel a run", tag=Tag.RUNS, answers=(_SHOWN,))
     async def cancel_run(run_id: str) -> Response:
         found = await runs.get(run_id, current_principal().owner)
         if isinstance(found, Run):
             await runs.cancel(found)
-        return await shown(found)
+        return await respond(found)
 
     @app.post("/api/runs/<run_id>/retry")
     @Operation(
-        "Ask again what a run left unanswered",
+        "Retry a run that failed",
         tag=Tag.RUNS,
-        description="A new run; agents that had answered are not asked again.",
+        description="Starts a new run. Agents that had answered are not called again.",
         answers=(_STREAM,),
         errors=(400, 409),
     )
@@ -125,21 +125,21 @@ def install(app: Quart, api: ApiDependencies) -> None:
 
 
 async def reattach(runs: Runs, run_id: str | None = None) -> Response:
-    """Return the rest of the run that the request's `Last-Event-ID` names.
+    """Return the response that resumes the run of the request's `Last-Event-ID` header.
 
     Raises RequestError when the header is malformed, or names another run than `run_id`.
     """
-    named, seq = position(request.headers["Last-Event-ID"])
+    named, seq = parse_event_id(request.headers["Last-Event-ID"])
     if run_id is not None and run_id != named:
         raise RequestError(
             "bad_last_event_id", "Last-Event-ID belongs to another run than the address."
         )
     run = await runs.find(named, current_principal().owner)
     if run.log.finished and seq >= len(run.log) and _from_event_source():
-        # 204 is how a browser's EventSource is told to stop reconnecting.
+        # A browser's EventSource stops reconnecting after a 204.
         # Source: WHATWG HTML, server-sent-events.html#processing-model-2
         response = Response(status=204, headers=sse.run_headers(run))
-        for name in ("Content-Type", "Content-Length"):  # there is none to describe
+        for name in ("Content-Type", "Content-Length"):  # there is no body to describe
             response.headers.remove(name)
         return response
     return _follow(runs, run, seq)
@@ -152,7 +152,7 @@ def _follow(runs: Runs, run: Run, after: int) -> Response:
             raise RequestError(
                 "bad_position", f"The run has only {count} events so far, not {after}."
             )
-        after = count - 1  # the machine failed: more was shown than is left, and the end is new
+        after = count - 1  # a power failure lost the last events; only the final one is new
     runs.note_resumed(run)
     return sse.stream(runs, run, encoder(run), after)
 
@@ -161,8 +161,8 @@ def _from_event_source() -> bool:
     return request.headers.get("Accept", "").strip() == "text/event-stream"
 
 
-def _live(run: Run) -> dict[str, Any]:
-    """Return a run as its events tell it."""
+def _from_events(run: Run) -> dict[str, Any]:
+    """Return the state of a run whose events are available."""
     now = summarize(run.log.after(0))
     return {
         "state": now.state,
@@ -178,8 +178,8 @@ def _live(run: Run) -> dict[str, Any]:
     }
 
 
-def _kept(run: StoredRun, answers: Sequence[AgentAnswer]) -> dict[str, Any]:
-    """Return a run whose events are gone as what is kept of it tells."""
+def _from_record(run: StoredRun, answers: Sequence[AgentAnswer]) -> dict[str, Any]:
+    """Return the state of a run whose events have expired."""
     return {
         "state": run.state,
         "elapsed_ms": run.elapsed_ms,

@@ -1,4 +1,4 @@
-"""Face D, `POST /conversation`: ask in a session; named server-sent events, or one piece."""
+"""`POST /conversation`: ask in a session; the answer as named server-sent events or as JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from quart import Quart, Response
 from typing_extensions import TypedDict
 
 from service.api.dependencies import ApiDependencies
-from service.api.history.owned import OwnConversations, missing
+from service.api.history.owned import OwnConversations, conversation_not_found
 from service.api.http import sse
 from service.api.http.body import (
     Body,
@@ -36,7 +36,7 @@ from service.runs.run import Run
 
 
 class ConversationRequest(Body):
-    """What a client sends. Without `session_id` a session begins, called `session_name`."""
+    """A question. Without `session_id` it starts a session with the name `session_name`."""
 
     message: Text
     session_id: Identifier | None = None
@@ -61,7 +61,7 @@ class ConversationRequest(Body):
 
 
 class SessionAnswer(SessionIds, DegradedFields):
-    """A question and its whole answer."""
+    """A question and its complete answer."""
 
     user_id: str
     message: str
@@ -75,7 +75,7 @@ class SessionBegun(SessionIds):
 
 
 class Chunk(TypedDict):
-    """An event `message`: the next piece of the answer."""
+    """An event `message`: the next part of the answer."""
 
     chunk: str
 
@@ -87,7 +87,7 @@ class SessionDone(SessionIds, DegradedFields):
 
 
 class SessionError(TypedDict):
-    """The last event, `error`: a sentence, and a word for programs."""
+    """The last event, `error`: a sentence for people and a code for programs."""
 
     error: str
     code: str
@@ -100,19 +100,19 @@ def install(app: Quart, api: ApiDependencies) -> None:
 
     @app.post("/conversation")
     @Operation(
-        "Ask in a session",
+        "Ask a question in a session",
         tag=Tag.SESSIONS,
         body=ConversationRequest,
         example={"message": "Explain tides", "user_id": "user_1", "stream": False},
         parameters=(IDEMPOTENCY_KEY,),
         answers=(
             ResponseSpec(
-                "Named events: `session`, `message` for each piece, then `done` or `error`.",
+                "Named events: `session`, `message` for each part, then `done` or `error`.",
                 SessionBegun | Chunk | SessionDone | SessionError,
                 media=EVENTS,
                 of_run=True,
             ),
-            ResponseSpec("With `stream: false`, the whole answer.", SessionAnswer, of_run=True),
+            ResponseSpec("With `stream: false`, the complete answer.", SessionAnswer, of_run=True),
         ),
         errors=(404, 409, 502, 504),
     )
@@ -131,7 +131,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
 
 
 def named_events(run: Run, user_id: str) -> Encode:
-    """Return a function that writes the run's events under the names that clients listen for."""
+    """Return an encoder for the event names of this API."""
     session = session_ids(run.conversation_id)
 
     def encode(_seq: int, event: Event) -> str:
@@ -162,5 +162,5 @@ async def _user(own: OwnConversations, principal: Principal, body: ConversationR
         return body.user_id or principal.owner
     session = await own.find(principal, body.session_id)
     if body.user_id and session.user_id and body.user_id != session.user_id:
-        raise missing()
+        raise conversation_not_found()
     return body.user_id or user_of(session, principal)

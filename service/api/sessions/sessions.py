@@ -1,4 +1,4 @@
-"""Face D's sessions: conversations under the names that its clients know.
+"""`/conversation/session…`: conversations as sessions.
 
 `session_id` and `thread_id` are the conversation's id, `session_name` is its title.
 """
@@ -13,11 +13,11 @@ from quart import Quart, Response, jsonify, request
 from typing_extensions import TypedDict
 
 from service.api.dependencies import ApiDependencies
-from service.api.history.history import written
+from service.api.history.history import format_time
 from service.api.history.owned import OwnConversations, StoredMessage, message_json
 from service.api.http.body import Body, Label, Text, read_body
 from service.api.http.principal import Principal, current_principal
-from service.api.http.query import OFFSET, IntParam, TextParam, refused
+from service.api.http.query import OFFSET, IntParam, TextParam, invalid
 from service.api.openapi.operation import Operation, ResponseSpec, Tag
 from service.errors import RequestError
 from service.ids import new_id
@@ -25,13 +25,13 @@ from service.store.records import Conversation
 
 Name = Annotated[Text, StringConstraints(max_length=200)]
 
-_LIMIT = IntParam("limit", "How many at most.", 100, 1, 1000)
-_NAME = TextParam("name", "The name, for those who send no body.", 200, required=False)
-_USER_CHARS = 256  # as `requests.Label`
+_LIMIT = IntParam("limit", "The maximum number of sessions.", 100, 1, 1000)
+_NAME = TextParam("name", "The new name, as an alternative to a body.", 200, required=False)
+_USER_CHARS = 256  # the limit of `body.Label`
 
 
 class NewSession(Body):
-    """What a client sends to begin a session. `name` is another word for `session_name`."""
+    """A session to create. `name` is an alias of `session_name`."""
 
     user_id: Label | None = None
     session_name: Name | None = None
@@ -40,11 +40,11 @@ class NewSession(Body):
 
 def _without_defaults(schema: dict[str, Any]) -> None:
     for each in schema["properties"].values():
-        del each["default"]  # which is not to be sent
+        del each["default"]  # an empty name is not valid
 
 
 class Naming(Body):
-    """What a client sends to rename a session, under one name or the other."""
+    """A session's new name, as `name` or `session_name`."""
 
     model_config = ConfigDict(json_schema_extra=_without_defaults)
 
@@ -53,14 +53,14 @@ class Naming(Body):
 
 
 class SessionIds(TypedDict):
-    """Which session: two names for one id."""
+    """The id of a session, under both of its names."""
 
     session_id: str
     thread_id: str
 
 
 class SessionShown(SessionIds):
-    """A session. Without a name it gets that of its first question."""
+    """A session. Without a name it is named after its first question."""
 
     user_id: str
     session_name: str
@@ -69,20 +69,20 @@ class SessionShown(SessionIds):
 
 
 class SessionList(TypedDict):
-    """Some of a user's sessions, the latest changed first."""
+    """A user's sessions, the most recently changed first."""
 
     sessions: list[SessionShown]
 
 
 class SessionHistory(TypedDict):
-    """What was said in a session; a question without an answer has none behind it."""
+    """The messages of a session in order; an unanswered question has no message after it."""
 
     session_id: str
     messages: list[StoredMessage]
 
 
 class SessionDeleted(TypedDict):
-    """A session that is gone."""
+    """A deleted session."""
 
     session_id: str
     deleted: bool
@@ -94,7 +94,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
 
     @app.post("/conversation/session")
     @Operation(
-        "Begin a session",
+        "Create a session",
         tag=Tag.SESSIONS,
         body=NewSession,
         body_may_be_absent=True,
@@ -110,14 +110,16 @@ def install(app: Quart, api: ApiDependencies) -> None:
         return jsonify(_shown(made, principal))
 
     @app.get("/conversation/session/<session_id>")
-    @Operation("A session", tag=Tag.SESSIONS, answers=(ResponseSpec("It.", SessionShown),))
+    @Operation(
+        "Get a session", tag=Tag.SESSIONS, answers=(ResponseSpec("The session.", SessionShown),)
+    )
     async def show_session(session_id: str) -> Response:
         principal = current_principal()
         return jsonify(_shown(await own.find(principal, session_id), principal))
 
     @app.patch("/conversation/session/<session_id>")
     @Operation(
-        "Rename it",
+        "Rename a session",
         tag=Tag.SESSIONS,
         body=Naming,
         body_may_be_absent=True,
@@ -127,16 +129,16 @@ def install(app: Quart, api: ApiDependencies) -> None:
     )
     async def rename_session(session_id: str) -> Response:
         principal = current_principal()
-        name = await _wanted_name()
+        name = await _read_name()
         await own.find(principal, session_id)
         await own.kept.rename(principal.owner, session_id, name, datetime.now(UTC))
         return jsonify(_shown(await own.find(principal, session_id), principal))
 
     @app.delete("/conversation/session/<session_id>")
     @Operation(
-        "Delete it, and all that was said in it",
+        "Delete a session and its messages",
         tag=Tag.SESSIONS,
-        answers=(ResponseSpec("It is gone.", SessionDeleted),),
+        answers=(ResponseSpec("The session is deleted.", SessionDeleted),),
     )
     async def delete_session(session_id: str) -> Response:
         await own.delete(current_principal(), session_id)
@@ -144,7 +146,9 @@ def install(app: Quart, api: ApiDependencies) -> None:
 
     @app.get("/conversation/session/<session_id>/history")
     @Operation(
-        "What was said in it", tag=Tag.SESSIONS, answers=(ResponseSpec("It.", SessionHistory),)
+        "List the messages of a session",
+        tag=Tag.SESSIONS,
+        answers=(ResponseSpec("The messages.", SessionHistory),),
     )
     async def session_history(session_id: str) -> Response:
         principal = current_principal()
@@ -154,10 +158,10 @@ def install(app: Quart, api: ApiDependencies) -> None:
 
     @app.get("/conversation/sessions/user/<path:user_id>")
     @Operation(
-        "A user's sessions, the latest changed first",
+        "List the sessions of a user, the most recently changed first",
         tag=Tag.SESSIONS,
         parameters=(_LIMIT, OFFSET),
-        answers=(ResponseSpec("Some of them.", SessionList),),
+        answers=(ResponseSpec("The sessions.", SessionList),),
     )
     async def sessions_of_user(user_id: str) -> Response:
         principal = current_principal()
@@ -168,12 +172,12 @@ def install(app: Quart, api: ApiDependencies) -> None:
 
 
 def user_of(conversation: Conversation, principal: Principal) -> str:
-    """Return whose session a conversation is: the owner's own unless a user was named."""
+    """Return the user of a session; the owner when the session was created without a user."""
     return conversation.user_id or principal.owner
 
 
 def session_ids(conversation_id: str) -> SessionIds:
-    """Return the names that a conversation's id has here."""
+    """Return the id of a conversation as the ids of a session."""
     return {"session_id": conversation_id, "thread_id": conversation_id}
 
 
@@ -182,24 +186,24 @@ def _shown(conversation: Conversation, principal: Principal) -> SessionShown:
         **session_ids(conversation.id),
         "user_id": user_of(conversation, principal),
         "session_name": conversation.title,
-        "created_at": written(conversation.created_at),
-        "updated_at": written(conversation.updated_at),
+        "created_at": format_time(conversation.created_at),
+        "updated_at": format_time(conversation.updated_at),
     }
 
 
-async def _wanted_name() -> str:
-    queried = _NAME.given()
+async def _read_name() -> str:
+    queried = _NAME.read_optional()
     body = await read_body(Naming) if await request.get_data() else Naming()
     name = body.name or body.session_name or queried
     if name is None:
-        raise refused("name", "this field is required")
+        raise invalid("name", "this field is required")
     return name
 
 
 def _labels(user_id: str, principal: Principal) -> list[str | None]:
-    """Return what marks the sessions of a user; the owner's own are also those without a mark.
+    """Return the stored labels of a user's sessions; the owner's may have none.
 
-    Raises RequestError 404 for what cannot be a user's id.
+    Raises RequestError 404 when `user_id` is not a valid id.
     """
     if not user_id.strip() or "\0" in user_id or len(user_id) > _USER_CHARS:
         raise RequestError("not_found", "There is nothing at this address.")

@@ -1,4 +1,4 @@
-"""Face C, `POST /stream`: the answer's text alone, as plain text or as OpenAI's chunks."""
+"""`POST /stream`: the answer's text, as plain text or as OpenAI's chunks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from service.api.http.body import Body, Identifier, Text, Tokens, idempotency_ke
 from service.api.http.first_output import wait_for_first_output
 from service.api.http.principal import Principal, current_principal
 from service.api.http.query import ChoiceParam
-from service.api.http.sse import Encode, Form
+from service.api.http.sse import Encode, StreamFormat
 from service.api.openai.chunks import DONE, Chunks, as_data, framed
 from service.api.openai.schemas import ChunkShown
 from service.api.openapi.components import OpenAIProblem
@@ -32,7 +32,7 @@ from service.runs.run import Run
 
 
 class StreamRequest(Body):
-    """What a client sends."""
+    """A question."""
 
     prompt: Text
     conversation_id: Identifier | None = None
@@ -57,7 +57,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
 
     @app.post("/stream")
     @Operation(
-        "Ask, and read the answer's text alone",
+        "Ask a question and stream the answer's text",
         tag=Tag.ASK,
         body=StreamRequest,
         example={"prompt": "Explain gravity like I am 5"},
@@ -74,8 +74,8 @@ def install(app: Quart, api: ApiDependencies) -> None:
         return sse.stream(runs, run, encode, form=form)
 
 
-def as_text(_run: Run) -> tuple[Encode, Form]:
-    """Write the text as it is. Nothing can be said in silence; a failure is a last line."""
+def as_text(_run: Run) -> tuple[Encode, StreamFormat]:
+    """Return the plain-text format: no keep-alive; a failure is the last line."""
 
     def encode(_seq: int, event: Event) -> str:
         if isinstance(event, AnswerDelta):
@@ -84,35 +84,33 @@ def as_text(_run: Run) -> tuple[Encode, Form]:
             return f"\n\n[error: {' '.join(event.message.split())}]\n"
         return ""
 
-    return encode, Form("text/plain; charset=utf-8", b"")
+    return encode, StreamFormat("text/plain; charset=utf-8", b"")
 
 
-def as_lines(run: Run) -> tuple[Encode, Form]:
-    """Write a chunk a line: each is JSON, in silence too."""
+def as_lines(run: Run) -> tuple[Encode, StreamFormat]:
+    """Return the format with one JSON chunk per line, also as keep-alive."""
     keep_alive = f"{Chunks(run).silence()}\n".encode()
-    return framed(run, lambda data: f"{data}\n"), Form(LINES, keep_alive)
+    return framed(run, lambda data: f"{data}\n"), StreamFormat(LINES, keep_alive)
 
 
-def as_events(run: Run) -> tuple[Encode, Form]:
-    """Write the chunks as server-sent events, and `[DONE]` after the last of a whole answer."""
+def as_events(run: Run) -> tuple[Encode, StreamFormat]:
+    """Return the format with a chunk per server-sent event, and `[DONE]` at the end."""
     return framed(run, as_data, DONE), sse.EVENT_STREAM
 
 
-_FORMATS: Mapping[str, Callable[[Run], tuple[Encode, Form]]] = {
+_FORMATS: Mapping[str, Callable[[Run], tuple[Encode, StreamFormat]]] = {
     "text": as_text,
     "openai": as_lines,
     "sse": as_events,
 }
-_FORMAT = ChoiceParam("stream_format", "How the text comes.", tuple(_FORMATS), "text")
+_FORMAT = ChoiceParam("stream_format", "The format of the stream.", tuple(_FORMATS), "text")
 _ANSWERS = (
+    ResponseSpec("`text`: only the answer's text.", str, media="text/plain", of_run=True),
     ResponseSpec(
-        "`text`: the answer as it comes, nothing added.", str, media="text/plain", of_run=True
+        "`openai`: one JSON chunk per line.", ChunkShown | OpenAIProblem, media=LINES, of_run=True
     ),
     ResponseSpec(
-        "`openai`: one chunk a line.", ChunkShown | OpenAIProblem, media=LINES, of_run=True
-    ),
-    ResponseSpec(
-        "`sse`: a chunk an event, then `[DONE]`.",
+        "`sse`: one chunk per event, then `[DONE]`.",
         ChunkShown | OpenAIProblem,
         media=EVENTS,
         of_run=True,

@@ -136,7 +136,7 @@ def _match_calls(messages: Sequence[Message], required: Sequence[Message]) -> Se
         return drop_unmatched_calls(messages, required)
     except ValueError as error:
         fault = FieldError("messages", str(error))
-        sentence = f"The request does not fit: {fault.field}: {fault.message}."
+        sentence = f"The request is not valid: {fault.field}: {fault.message}."
         raise RequestError("bad_request", sentence, [fault]) from error
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from service.api.history.export import file_name, markdown
+from service.api.history.export import file_name, to_markdown
 from service.store.records import Conversation, ConversationTurn
 
 THEN = datetime(2026, 11, 21, 7, 10, tzinfo=UTC)
@@ -27,9 +27,9 @@ def test_a_conversation_is_a_title_dates_and_quoted_turns() -> None:
     asked = ConversationTurn(
         role="user", content="Why?", created_at=THEN, run_id="run_1", state="completed"
     )
-    assert markdown(a_conversation(), [asked, an_answer("The *moon*.\n\nIt pulls.")]) == (
+    assert to_markdown(a_conversation(), [asked, an_answer("The *moon*.\n\nIt pulls.")]) == (
         "# Tides\n\n"
-        "Begun 2026-11-21 07:10 UTC, last changed 2026-11-21 07:10 UTC\n\n"
+        "Created 2026-11-21 07:10 UTC, last changed 2026-11-21 07:10 UTC\n\n"
         "## Question, 2026-11-21 07:10 UTC\n\n"
         "> Why?\n\n"
         "## Answer, 2026-11-21 07:10 UTC\n\n"
@@ -40,7 +40,7 @@ def test_a_conversation_is_a_title_dates_and_quoted_turns() -> None:
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\n\n", "\n   "])
 def test_an_answer_cannot_forge_a_heading_of_the_document(end: str) -> None:
     text = f"So.{end}# Tides{end}## Question, 2026-11-21 07:10 UTC{end}Title{end}====={end}"
-    page = markdown(a_conversation(), [an_answer(text)])
+    page = to_markdown(a_conversation(), [an_answer(text)])
     headings = [line for line in re.split("[\r\n]", page) if line.lstrip().startswith("#")]
     assert headings == ["# Tides", "## Answer, 2026-11-21 07:10 UTC"]
     assert "\r" not in page
@@ -50,18 +50,18 @@ def test_an_answer_cannot_forge_a_heading_of_the_document(end: str) -> None:
 def test_what_the_model_wrote_keeps_its_own_markup() -> None:
     code = "```python\nprint(1)  # one\n```\n| a | b |  \nnext"
     quoted = "".join(f"> {line}\n" for line in code.split("\n"))
-    assert quoted in markdown(a_conversation(), [an_answer(code)])
+    assert quoted in to_markdown(a_conversation(), [an_answer(code)])
 
 
 def test_a_title_is_one_line_of_plain_text() -> None:
-    page = markdown(a_conversation("[x](y)\n## <b>*Forged*</b> `c`"), [])
+    page = to_markdown(a_conversation("[x](y)\n## <b>*Forged*</b> `c`"), [])
     assert page.startswith("# \\[x\\](y) \\#\\# \\<b\\>\\*Forged\\*\\</b\\> \\`c\\`\n\n")
 
 
 def test_an_answer_that_ended_badly_says_so() -> None:
-    page = markdown(a_conversation(), [an_answer("Half", "failed", "It broke\n# off.")])
+    page = to_markdown(a_conversation(), [an_answer("Half", "failed", "It broke\n# off.")])
     assert page.endswith("> Half\n\n(failed: It broke \\# off.)\n")
-    assert markdown(a_conversation(), [an_answer("", "interrupted")]).endswith("(interrupted)\n")
+    assert to_markdown(a_conversation(), [an_answer("", "interrupted")]).endswith("(interrupted)\n")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.api.http.body import fitted
+from service.api.http.body import parse_body
 from service.api.http.principal import ANONYMOUS
 from service.api.openai.responses.request import ResponseRequest
 from service.conversation import Given
@@ -22,7 +22,7 @@ HI = {"role": "user", "content": "Hi"}
 
 def ask(**fields: Any) -> RunRequest:
     body = {"model": "fanout", "input": "Why?", **fields}
-    parsed = fitted(ResponseRequest, json.dumps(body))
+    parsed = parse_body(ResponseRequest, json.dumps(body))
     return parsed.to_request(ANONYMOUS, Given(), parsed.turns)
 
 
@@ -125,7 +125,7 @@ def test_what_asks_for_nothing_is_not_passed_on() -> None:
 @pytest.mark.parametrize("conversation", ["conv-1", {"id": "conv-1"}])
 def test_a_conversation_is_named_by_its_id_or_as_an_object(conversation: Any) -> None:
     body = {"model": "fanout", "input": "Why?", "conversation": conversation}
-    assert fitted(ResponseRequest, json.dumps(body)).conversation_id == "conv-1"
+    assert parse_body(ResponseRequest, json.dumps(body)).conversation_id == "conv-1"
 
 
 def test_instructions_and_the_background_are_of_this_question() -> None:

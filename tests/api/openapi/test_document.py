@@ -12,7 +12,7 @@ from service.api.chat import chat
 from service.api.http.body import Body, Text
 from service.api.http.query import PAGE, ChoiceParam
 from service.api.openai import request
-from service.api.openapi.docs_page import page, type_of, words
+from service.api.openapi.docs_page import mark_code, render, type_of
 from service.api.openapi.document import document
 from service.api.openapi.operation import (
     EVENTS,
@@ -163,13 +163,15 @@ def test_only_errors_that_a_route_can_have_are_described() -> None:
 
 def test_what_is_not_markup_is_none_on_the_page() -> None:
     said = Operation("<b>Ask</b> `<x>`", tag=Tag.ASK, answers=(WHOLE,))
-    html = page(_described("GET", "/x", said)).html
+    html = render(_described("GET", "/x", said)).html
     assert "<b>Ask</b>" not in html
-    assert words("<i>`a<b`") == "&lt;i&gt;<code>a&lt;b</code>"
+    assert mark_code("<i>`a<b`") == "&lt;i&gt;<code>a&lt;b</code>"
 
 
 def test_the_page_runs_nothing_but_its_own_script() -> None:
-    policy = page(_described("GET", "/x", Operation("Look", tag=Tag.RUNS, answers=(WHOLE,)))).policy
+    policy = render(
+        _described("GET", "/x", Operation("Look", tag=Tag.RUNS, answers=(WHOLE,)))
+    ).policy
     assert policy.startswith("default-src 'none'; style-src 'sha256-")
     assert "unsafe" not in policy
 

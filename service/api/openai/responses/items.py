@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from service.api.http.body import Body, Said, fitted
+from service.api.http.body import AnyText, Body, parse_body
 from service.api.openai.request import ONE_OR_SEVERAL, CompletionTurn
 from service.api.openai.tools import Name, Open
 from service.domain import Message, ToolCall
@@ -35,7 +35,7 @@ class TextContent(_Sent):
     """Text, said by whoever the item is of; an answer's can be sent back as it came."""
 
     type: Literal["input_text", "output_text", "text"]
-    text: Said
+    text: AnyText
     annotations: list[Any] | None = None
     logprobs: list[Any] | None = None
     parsed: Any = None
@@ -49,7 +49,7 @@ class Refused(_Sent):
     """Why an answer was refused."""
 
     type: Literal["refusal"]
-    refusal: Said
+    refusal: AnyText
 
     def in_chat(self) -> dict[str, Any]:
         return {"type": "refusal", "refusal": self.refusal}
@@ -59,8 +59,8 @@ class Picture(Body):
     """An image, by its address or as a `data:` URL."""
 
     type: Literal["input_image"]
-    image_url: Said
-    detail: Said | None = None
+    image_url: AnyText
+    detail: AnyText | None = None
     file_id: None = None
 
     def in_chat(self) -> dict[str, Any]:
@@ -72,9 +72,9 @@ class File(Body):
     """A file: its data, or its id at the agent's own server."""
 
     type: Literal["input_file"]
-    file_data: Said | None = None
-    file_id: Said | None = None
-    filename: Said | None = None
+    file_data: AnyText | None = None
+    file_id: AnyText | None = None
+    filename: AnyText | None = None
     file_url: None = None
 
     @model_validator(mode="after")
@@ -122,11 +122,11 @@ Part = Annotated[
     ),
 ]
 Content = Annotated[
-    Annotated[Said, Tag("[one]")] | Annotated[list[Part], Field(min_length=1), Tag("[several]")],
+    Annotated[AnyText, Tag("[one]")] | Annotated[list[Part], Field(min_length=1), Tag("[several]")],
     ONE_OR_SEVERAL,
 ]
 Output = Annotated[
-    Annotated[Said, Tag("[one]")]
+    Annotated[AnyText, Tag("[one]")]
     | Annotated[list[TextContent], Field(min_length=1), Tag("[several]")],
     ONE_OR_SEVERAL,
 ]
@@ -157,9 +157,9 @@ class CallItem(_Sent):
     """A call of a function, as an answer had it."""
 
     type: Literal["function_call"]
-    call_id: Said
+    call_id: AnyText
     name: Name
-    arguments: Said
+    arguments: AnyText
     id: str | None = None
     status: str | None = None
     parsed_arguments: Any = None
@@ -176,7 +176,7 @@ class ResultItem(_Sent):
     """What a function that was called has answered."""
 
     type: Literal["function_call_output"]
-    call_id: Said
+    call_id: AnyText
     output: Output
     id: str | None = None
     status: str | None = None
@@ -202,7 +202,7 @@ class Reference(Body):
     """An item of an earlier answer, by its id; `responses_previous` puts the item in its place."""
 
     type: Literal["item_reference"] | None = None
-    id: Said
+    id: AnyText
 
     def add_to(self, turns: list[ChatMessage]) -> None:
         """Add what can be said of it before it is found."""
@@ -234,7 +234,9 @@ Item = Annotated[
 def sent_back(item: dict[str, Any]) -> MessageItem | CallItem:
     """Return an item of an answer as one of input. Raises RequestError 400."""
     data = json.dumps(item)
-    return fitted(MessageItem, data) if item["type"] == "message" else fitted(CallItem, data)
+    return (
+        parse_body(MessageItem, data) if item["type"] == "message" else parse_body(CallItem, data)
+    )
 
 
 def to_messages(items: Iterable[Item]) -> list[Message]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from service.api.http.query import may_be_id
+from service.api.http.query import is_valid_id
 from service.api.openai.responses.items import Reference, sent_back, to_messages
 from service.api.openai.responses.request import ResponseRequest
 from service.api.openai.responses.response import kept_object
@@ -26,7 +26,7 @@ _ITEM = re.compile(r"(?:msg|fc)_([0-9a-f]{32})(?:_\d+)?")
 
 def run_id_of(response_id: str) -> str | None:
     """Return the run that a response is; None when it cannot be the id of one."""
-    if not response_id.startswith("resp_") or not may_be_id(response_id):
+    if not response_id.startswith("resp_") or not is_valid_id(response_id):
         return None
     return f"run_{response_id.removeprefix('resp_')}"
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, Tag, model_validator
 
-from service.api.http.body import Body, Identifier, Said, Text, Tokens
+from service.api.http.body import AnyText, Body, Identifier, Text, Tokens
 from service.api.http.principal import Principal
 from service.api.openai.request import ONE_OR_SEVERAL, Fraction, is_blank
 from service.api.openai.responses.items import Item, to_messages
@@ -27,7 +27,7 @@ class FunctionTool(Body):
 
     type: Literal["function"]
     name: Name
-    description: Said | None = None
+    description: AnyText | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
 
@@ -64,7 +64,7 @@ class Schema(Body):
     type: Literal["json_schema"]
     name: Name
     schema_: dict[str, Any] = Field(alias="schema")
-    description: Said | None = None
+    description: AnyText | None = None
     strict: bool | None = None
 
     def in_chat(self) -> dict[str, Any]:
@@ -111,7 +111,7 @@ ToolChoice = Annotated[
 Metadata = Annotated[
     dict[
         Annotated[str, Field(max_length=64)],
-        Annotated[Said, Field(max_length=512)],
+        Annotated[AnyText, Field(max_length=512)],
     ],
     Field(max_length=16),
 ]
@@ -128,7 +128,7 @@ class ResponseRequest(Body):
 
     model: Annotated[str, Field(min_length=1, max_length=128)]
     input: Input
-    instructions: Said | None = None
+    instructions: AnyText | None = None
     stream: bool | None = None
     background: bool | None = None
     previous_response_id: str | None = None
@@ -148,15 +148,15 @@ class ResponseRequest(Body):
     # Cannot change the answer.
     max_tool_calls: int | None = None  # of OpenAI's own tools
     metadata: Metadata | None = None
-    prompt_cache_key: Said | None = None
+    prompt_cache_key: AnyText | None = None
     prompt_cache_options: dict[str, Any] | None = None
-    prompt_cache_retention: Said | None = None
-    safety_identifier: Said | None = None
-    service_tier: Said | None = None
+    prompt_cache_retention: AnyText | None = None
+    safety_identifier: AnyText | None = None
+    service_tier: AnyText | None = None
     store: bool | None = None  # every answer is kept, until its conversation is deleted
     stream_options: ResponseStreamOptions | None = None
     truncation: Literal["auto", "disabled"] | None = None
-    user: Said | None = None
+    user: AnyText | None = None
 
     @model_validator(mode="after")
     def _makes_sense(self) -> ResponseRequest:

@@ -16,7 +16,7 @@ from service.api.http.body import idempotency_key, read_body
 from service.api.http.collect import collect_answer
 from service.api.http.first_output import wait_for_first_output
 from service.api.http.principal import current_principal
-from service.api.http.query import ChoiceParam, Position
+from service.api.http.query import ChoiceParam, SequenceParam
 from service.api.openai.chat_completions import FORM, check_model
 from service.api.openai.responses.previous import find_history, resolve_references, run_id_of
 from service.api.openai.responses.request import ResponseRequest
@@ -34,7 +34,7 @@ from service.runs.runs import Runs
 from service.store.records import StoredRun
 
 
-class _After(Position):
+class _After(SequenceParam):
     """A position in a stream whose numbers begin with 0; -1 is before the first."""
 
     def read(self) -> int:

@@ -15,10 +15,7 @@ from service.store.scope import Scope
 
 
 class History:
-    """Runs of every state. Lists omit superseded runs; `get` returns them too.
-
-    Every method raises StorageUnavailable.
-    """
+    """Runs of every state, except superseded ones. Every method raises StorageUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -34,16 +31,6 @@ class History:
         return await self._database.read(
             partial(_read_page, Scope(owner), limit, offset, before), "list"
         )
-
-    async def get(self, owner: str, run_id: str) -> StoredRun | None:
-        """Return the run, None if the owner has none with this id."""
-        statement = Scope(owner).select(runs, *RUN_COLUMNS).where(runs.c.id == run_id)
-
-        async def work(connection: AsyncConnection) -> StoredRun | None:
-            row = (await connection.execute(statement)).one_or_none()
-            return None if row is None else stored_run(row)
-
-        return await self._database.read(work)
 
 
 async def _read_page(

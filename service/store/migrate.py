@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -43,12 +43,8 @@ async def migrate(url: str, down_to: str | None = None) -> list[str]:
         _prepare_folder(address.path)
     engines = open_engines(address, _TIMEOUTS_S[address.dialect])
     try:
-        return await _migrate_on(engines.writing, down_to)
-    except DRIVER_ERRORS as error:
-        refusal = _explain(error, address)
-        if refusal is None:
-            raise
-        raise refusal from error
+        with _explained_errors(address):
+            return await _migrate_on(engines.writing, down_to)
     finally:
         await engines.writing.dispose()
 
@@ -65,13 +61,9 @@ async def check(url: str, timeout_s: float = 4.0) -> str | None:
             return describe_mismatch(None)
     engines = open_engines(address, timeout_s)
     try:
-        async with engines.reading.connect() as connection:
-            return describe_mismatch(await read_applied_revision(connection))
-    except DRIVER_ERRORS as error:
-        refusal = _explain(error, address)
-        if refusal is None:
-            raise
-        raise refusal from error
+        with _explained_errors(address):
+            async with engines.reading.connect() as connection:
+                return describe_mismatch(await read_applied_revision(connection))
     finally:
         await engines.reading.dispose()
 
@@ -103,6 +95,18 @@ def _run_alembic(connection: Connection, down_to: str | None) -> None:
         command.upgrade(config, "head")
     else:
         command.downgrade(config, down_to)
+
+
+@contextmanager
+def _explained_errors(address: Address) -> Iterator[None]:
+    """Raise errors of the driver as errors for the user, except bugs."""
+    try:
+        yield
+    except DRIVER_ERRORS as error:
+        explained = _explain(error, address)
+        if explained is None:
+            raise
+        raise explained from error
 
 
 def _explain(error: BaseException, address: Address) -> ServiceError | SettingsError | None:

@@ -68,6 +68,10 @@ def test_every_query_of_runs_is_tested_for_the_owner(parts: Parts) -> None:
     assert public == {*READS, "request_stop", "mark_watched"}
 
 
+async def test_an_unknown_run_is_none(parts: Parts) -> None:
+    assert await parts.runs.get(ME, "run_unknown") is None
+
+
 async def test_segments_start_with_the_one_that_contains_the_next_event(parts: Parts) -> None:
     run_id = await _write_complete_run(parts)
     for after, data in ((0, [b"first", b"second"]), (3, [b"first", b"second"]), (4, [b"second"])):

@@ -129,7 +129,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
     )
     async def history_item(run_id: str) -> Response:
         owner = current_principal().owner
-        run = await store.history.get(owner, run_id) if is_valid_id(run_id) else None
+        run = await store.runs.get(owner, run_id) if is_valid_id(run_id) else None
         if run is None:
             raise RequestError("run_not_found", "There is no such run.")
         answers = await store.runs.list_agent_answers(run.owner, run.id)

@@ -23,7 +23,7 @@ from service.domain import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewKey:
-    """An Idempotency-Key to bind to a run. `replaces` is a run that may lose the key to it."""
+    """An Idempotency-Key to bind to a run. It may be taken over from the run `replaces`."""
 
     key: str
     fingerprint: bytes

@@ -90,7 +90,7 @@ class RedisCounts:
             error_type = None
         except _FAILURES as error:
             error_type = type(error).__name__
-            outage.begin(error)
+            outage.start(error)
             return None
         finally:
             operation.finish(error_type)
@@ -114,7 +114,8 @@ class _Outage:
     def is_resting(self) -> bool:
         return self._is_on and asyncio.get_running_loop().time() < self._until
 
-    def begin(self, error: Exception) -> None:
+    def start(self, error: Exception) -> None:
+        """Start the rest without requests; log `error` if the outage is new."""
         self._until = asyncio.get_running_loop().time() + self._rest_s
         if not self._is_on:
             self._is_on = True
@@ -122,6 +123,7 @@ class _Outage:
             _log.warning("token counts cannot be %s in Redis: %s", self._participle, reason)
 
     def end(self) -> None:
+        """End the outage after a successful request."""
         if self._is_on:
             self._is_on = False
             _log.info("token counts can be %s in Redis again", self._participle)

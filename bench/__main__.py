@@ -16,7 +16,7 @@ from bench.lab import Lab
 from bench.processes import BenchError
 from bench.rows import ROWS
 from bench.table import Line, describe_machine, format_markdown
-from service.server.sockets import allow_many_files
+from service.server.sockets import raise_open_file_limit
 
 _ROW_S = 200.0
 
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not Path("/proc/self/stat").exists():
         print("The bench reads /proc, so it needs Linux.", file=sys.stderr)
         return 2
-    allow_many_files()
+    raise_open_file_limit()
     names = [name for name in ROWS if name in options.rows or not options.rows]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:

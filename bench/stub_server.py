@@ -11,7 +11,7 @@ from quart import Quart
 
 # Private, to use the same server configuration as the service.
 from service.server.process import _config
-from service.server.sockets import allow_many_files, base_url, listen
+from service.server.sockets import base_url, listen, raise_open_file_limit
 
 
 def run(app: Quart, *, graceful_s: float | None = None) -> None:
@@ -21,7 +21,7 @@ def run(app: Quart, *, graceful_s: float | None = None) -> None:
 
 
 async def _serve(app: Quart, graceful_s: float | None) -> None:
-    allow_many_files()
+    raise_open_file_limit()
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     sock = listen("127.0.0.1", 0)

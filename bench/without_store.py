@@ -24,7 +24,7 @@ from service.runs.log import RunLog
 
 # Private, to use the same server as the service.
 from service.server.process import _serve
-from service.server.sockets import allow_many_files, base_url, listen
+from service.server.sockets import base_url, listen, raise_open_file_limit
 from service.settings import load_settings
 from service.store.records import AgentAnswer, KeyConflict, NewRun, RunEnd
 from service.store.store import Store
@@ -87,7 +87,7 @@ def create_services() -> Services:
 def main() -> None:
     """Serve on a free port until SIGTERM, like `service serve`."""
     configure_logging(level="INFO", json=False)
-    allow_many_files()
+    raise_open_file_limit()
     made = create_services()
     sock = listen("127.0.0.1", 0)
     print(f"Without a store at {base_url(sock)}", flush=True)

@@ -21,7 +21,7 @@ from service.errors import StorageUnavailable
 from service.mock_llm.server import serve_mock
 from service.mock_llm.transport import MockLLM
 from service.server.process import serve
-from service.server.sockets import allow_many_files, base_url, listen
+from service.server.sockets import base_url, listen, raise_open_file_limit
 from service.server.supervisor import Supervisor
 from service.settings import (
     WITHOUT_EFFECT,
@@ -110,7 +110,7 @@ def _serve(options: argparse.Namespace) -> int:
     overrides = {"workers": options.workers, "host": options.host, "port": options.port}
     settings, variables, catalog = _load(overrides)
     configure_logging(level=settings.log_level, json=settings.json_logs)
-    allow_many_files()
+    raise_open_file_limit()
     host, port = settings.address
     try:
         sock = listen(host, port)
@@ -164,7 +164,7 @@ def _migrate(options: argparse.Namespace) -> int:
 
 
 def _mock(options: argparse.Namespace) -> int:
-    allow_many_files()
+    raise_open_file_limit()
 
     def ready(url: str) -> None:
         print(f"The mock LLM answers at {url} (LLM_BASE_URL={url})", flush=True)  # noqa: T201

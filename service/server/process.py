@@ -1,4 +1,4 @@
-"""One process that serves: Hypercorn on our own socket, and a drain when told to stop."""
+"""One serving process: Hypercorn on a given socket, and a drain before it ends."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 
 from service.app import Services, create_app
-from service.server.websockets import bound_websockets
+from service.server.websockets import patch_websockets
 from service.settings import Settings
 
 _log = logging.getLogger(__name__)
 
-TOLD_BY = (signal.SIGTERM, signal.SIGINT)  # to end
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _IDLE_CONNECTION_S = 75.0
-_ECHO_S = 0.05
-_CLOSE_S = 3.0  # for connections to end after their last event
+_ECHO_S = 0.05  # within which a second signal is a duplicate
+_CLOSE_S = 3.0  # in which connections may end after their last event
 
 
 def serve(
@@ -37,14 +37,14 @@ def serve(
     parent: int | None = None,
     ready: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serve on `sock` until SIGTERM or SIGINT, then drain; a second signal ends at once.
+    """Serve on `sock` until SIGTERM or SIGINT, then drain; a second signal ends the process.
 
-    `parent` is a pipe's read end: its end of file, the parent's death, drains as well.
-    Raises EnsemblesError.
+    `parent` is the read end of a pipe whose other end the parent holds: its end of file, when the
+    parent dies, starts the drain too. Raises EnsemblesError.
     """
     services = create_app(settings, variables)
-    bound_websockets()
-    # What start-up made stays: do not look through it for garbage, and look less often.
+    patch_websockets()
+    # Objects of the start-up are permanent: exclude them from collections, and collect less often.
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -54,31 +54,31 @@ def serve(
 async def _serve(
     services: Services, sock: socket.socket, parent: int | None, ready: Callable[[], None]
 ) -> None:
-    told = asyncio.Event()
+    stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_on_loop_error)
-    heeds = TOLD_BY if parent is None else (signal.SIGTERM,)
-    for number in heeds:
-        loop.add_signal_handler(number, _on_signal, loop, told, heeds)
+    signals = STOP_SIGNALS if parent is None else (signal.SIGTERM,)
+    for number in signals:
+        loop.add_signal_handler(number, _on_signal, loop, stopping, signals)
     if parent is not None:
-        # Under a supervisor Ctrl-C reaches the whole group; the parent passes it on, once.
+        # Ctrl-C reaches the whole process group; the supervisor forwards it once.
         loop.add_signal_handler(signal.SIGINT, lambda: None)
-        loop.add_reader(parent, _on_orphaned, loop, parent, told)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, TOLD_BY)
+        loop.add_reader(parent, _on_orphaned, loop, parent, stopping)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
-    async def drained() -> None:
-        await told.wait()
+    async def drain_when_stopping() -> None:
+        await stopping.wait()
         _log.info("draining: new runs are refused, open ones may finish")
         await services.runs.drain(services.settings.drain_s)
         services.sockets.close()
-        loop.call_later(_CLOSE_S + 1.0, _let_go, serving)
+        loop.call_later(_CLOSE_S + 1.0, _cancel_again, serving)
 
     config = _config(sock)
     config.websocket_max_message_size = services.settings.max_body_bytes
-    # So that proxies keep a silent socket open. Who vanished is noticed by the kernel.
+    # Pings make proxies keep an idle socket open; the kernel detects lost peers.
     config.websocket_ping_interval = services.settings.keep_alive_s
     serving = asyncio.ensure_future(
-        hypercorn_serve(services.asgi, config, shutdown_trigger=drained)
+        hypercorn_serve(services.asgi, config, shutdown_trigger=drain_when_stopping)
     )
     ready()
     await serving
@@ -92,7 +92,7 @@ def _config(sock: socket.socket) -> Config:
     config.include_server_header = False
     config.keep_alive_timeout = _IDLE_CONNECTION_S
     config.graceful_timeout = _CLOSE_S
-    # Past this Hypercorn ends an HTTP/2 connection with the streams that are open on it.
+    # After that many requests Hypercorn ends an HTTP/2 connection, with its open streams.
     config.keep_alive_max_requests = sys.maxsize
     config.accesslog = None
     hypercorn_log = logging.getLogger("hypercorn.error")
@@ -101,43 +101,44 @@ def _config(sock: socket.socket) -> Config:
     return config
 
 
-def _let_go(serving: asyncio.Future[None]) -> None:
-    """Cancel again what goes on although it was cancelled, until `serving` is over.
+def _cancel_again(serving: asyncio.Future[None]) -> None:
+    """Cancel tasks that still run although they were cancelled, until `serving` is done.
 
-    Hypercorn cancels the connections it could not close in time, and their last act is to wait
-    until a client that does not read has read all: 20 s, until the kernel gives it up.
+    Hypercorn cancels the connections that it could not close in time. Their tasks then wait until
+    the client has read everything: for a stalled client 20 s, until the kernel drops it.
     """
     for task in asyncio.all_tasks():
-        # Python 3.11's TaskGroup leaves the mark on the task that used it.
+        # Python 3.11's TaskGroup leaves `cancelling()` set on the task that used it.
         if task.cancelling() and task is not serving:
             task.cancel()
     if not serving.done():
-        asyncio.get_running_loop().call_later(0.1, _let_go, serving)
+        asyncio.get_running_loop().call_later(0.1, _cancel_again, serving)
 
 
 def _on_signal(
-    loop: asyncio.AbstractEventLoop, told: asyncio.Event, heeds: Iterable[signal.Signals]
+    loop: asyncio.AbstractEventLoop, stopping: asyncio.Event, signals: Iterable[signal.Signals]
 ) -> None:
-    """Drain, and let the next signal end at once.
+    """Start the drain; the next signal ends the process.
 
-    What comes in the same moment is an echo: a signal to the whole group reaches us directly and
-    once more through `make`.
+    A second signal within _ECHO_S is ignored: one to the process group arrives twice, directly and
+    through `make`.
     """
-    told.set()
-    for number in heeds:
+    stopping.set()
+    for number in signals:
         loop.add_signal_handler(number, lambda: None)
         loop.call_later(_ECHO_S, loop.add_signal_handler, number, _end_now)
 
 
 def _end_now() -> None:
-    _log.warning("ending now")
+    _log.warning("second signal: ending without a drain")
     sys.stderr.flush()
     os._exit(1)
 
 
 def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log what no task handles. A peer that vanished or was let go is no fault of ours: Hypercorn
-    lets the OSError of such a connection escape, Python 3.11 the cancellation.
+    """Log errors that no task handles; a lost or cancelled connection only as debug.
+
+    Hypercorn does not catch the OSError of such a connection, Python 3.11 not its cancellation.
     """
     error = context.get("exception")
     if isinstance(error, OSError | asyncio.CancelledError):
@@ -146,6 +147,6 @@ def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> 
         loop.default_exception_handler(context)
 
 
-def _on_orphaned(loop: asyncio.AbstractEventLoop, parent: int, told: asyncio.Event) -> None:
+def _on_orphaned(loop: asyncio.AbstractEventLoop, parent: int, stopping: asyncio.Event) -> None:
     loop.remove_reader(parent)
-    told.set()
+    stopping.set()

@@ -1,4 +1,4 @@
-"""The listening socket: our own, for its options and so that workers can share it."""
+"""Opens the listening socket, with options of its own; several workers can share it."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import resource
 import socket
 
 _BACKLOG = 2_048
-# A peer that vanished without a word is noticed after about 10 + 3 * 5 s when idle, and after
-# 20 s with unacknowledged data; without these both ends looked alive for as long as one watched.
+# A peer that is lost without a FIN is detected after about 10 + 3 * 5 s when idle, and after
+# 20 s with unacknowledged data; without these options it was never detected.
 _KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 _USER_TIMEOUT_MS = 20_000
-# Else the kernel would keep up to 4 MB for a client that does not read; it doubles the figure.
+# Otherwise the kernel buffers up to 4 MB for a stalled client; it doubles this value.
 _SEND_BUFFER_BYTES = 131_072
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens; accepted connections inherit its options.
+    """Return a listening socket; accepted connections inherit its options.
 
-    `host` "" is every interface, IPv6 included where there is any; port 0 picks a free one.
+    `host` "" means all interfaces, including IPv6 where available; port 0 means a free one.
     Raises OSError.
     """
     if host:
@@ -44,15 +44,15 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def base_url(sock: socket.socket) -> str:
-    """Return an address of `sock` that a person on this machine can open."""
+    """Return a URL at which `sock` can be reached from this machine."""
     host, port = sock.getsockname()[:2]
     if host in {"0.0.0.0", "::"}:  # noqa: S104
         host = "localhost"
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def allow_many_files() -> None:
-    """Raise the soft limit of open files to the hard one: a run holds several sockets."""
+def raise_open_file_limit() -> None:
+    """Raise the soft limit of open files to the hard one: a run has several sockets."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         with contextlib.suppress(ValueError, OSError):

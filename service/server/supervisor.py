@@ -1,7 +1,7 @@
-"""Several worker processes on one socket. A crashed one is replaced.
+"""Runs several worker processes on one socket, and replaces crashed ones.
 
-Each is a fresh interpreter that inherits the listening socket, and the read end of a pipe whose
-other end is ours: should we die without a word, they see its end of file and drain.
+Each worker is a new interpreter that inherits the listening socket and the read end of a pipe
+whose write end the supervisor holds: when the supervisor dies, they read end of file and drain.
 """
 
 from __future__ import annotations
@@ -18,68 +18,68 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
-from service.server.process import TOLD_BY
+from service.server.process import STOP_SIGNALS
 from telemetry.metrics.registry import forget_worker
 
 _log = logging.getLogger(__name__)
 
-_LOOK_EVERY_S = 0.2
+_POLL_INTERVAL_S = 0.2
 _BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0)
-_STABLE_S = 30.0  # a worker that lived this long did not die of its start-up
-_KILL_AFTER_S = 10.0  # past the drain
+_STABLE_S = 30.0  # a worker that ran for this long did not fail at start-up
+_KILL_AFTER_S = 10.0  # after DRAIN_S
 
 
 class Supervisor:
-    """Starts `count` workers, replaces those that die, and passes signals on."""
+    """Starts `count` workers, replaces those that exit, and forwards signals."""
 
     def __init__(self, sock: socket.socket, count: int, drain_s: float) -> None:
         self._sock = sock
         self._count = count
         self._drain_s = drain_s
         self._workers: dict[subprocess.Popen[bytes], float] = {}
-        self._deaths = 0
-        self._told = 0
+        self._failures = 0
+        self._stop_count = 0
         self._pipe_read, self._pipe_write = os.pipe()
 
     def run(self) -> int:
-        """Return the exit code once every worker has ended: 0 after a clean drain."""
-        for number in TOLD_BY:
+        """Supervise until a stop signal; return the exit code: 0 when every worker drained."""
+        for number in STOP_SIGNALS:
             signal.signal(number, self._on_signal)
         with tempfile.TemporaryDirectory(prefix="llm-sse-metrics-") as metrics:
             environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": metrics}
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics
             for _ in range(self._count):
                 self._start(environment)
-            while not self._told:
-                time.sleep(_LOOK_EVERY_S)
-                self._replace_the_dead(environment)
+            while not self._stop_count:
+                time.sleep(_POLL_INTERVAL_S)
+                self._replace_exited(environment)
             return self._end()
 
     def _start(self, environment: Mapping[str, str]) -> None:
-        if self._told:
+        if self._stop_count:
             return
         fds = (self._sock.fileno(), self._pipe_read)
-        # A worker inherits the block and lifts it once it can drain; else a signal that comes
-        # while it starts would kill it.
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, TOLD_BY)
+        # A worker inherits the blocked signals and unblocks them when it can drain; otherwise a
+        # signal during its start-up would kill it.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         worker = subprocess.Popen(
             worker_command(*fds), pass_fds=fds, env=environment, cwd=Path.cwd()
         )
         self._workers[worker] = time.monotonic()
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
-    def _replace_the_dead(self, environment: Mapping[str, str]) -> None:
+    def _replace_exited(self, environment: Mapping[str, str]) -> None:
         for worker, started in list(self._workers.items()):
             code = worker.poll()
-            if code is None or self._told:
+            if code is None or self._stop_count:
                 continue
             del self._workers[worker]
             forget_worker(worker.pid)
             lived_s = time.monotonic() - started
-            self._deaths = 1 if lived_s > _STABLE_S else self._deaths + 1
-            wait_s = _BACKOFF_S[min(self._deaths, len(_BACKOFF_S)) - 1]
+            self._failures = 1 if lived_s > _STABLE_S else self._failures + 1
+            wait_s = _BACKOFF_S[min(self._failures, len(_BACKOFF_S)) - 1]
             _log.error(
-                "worker %d ended with %d; starting another in %g s", worker.pid, code, wait_s
+                "worker %d exited with %d; starting another in %g s", worker.pid, code, wait_s
             )
             time.sleep(wait_s)
             self._start(environment)
@@ -94,7 +94,7 @@ class Supervisor:
         return max((abs(worker.returncode) for worker in self._workers), default=0)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        self._told += 1
+        self._stop_count += 1
         for worker in self._workers:
             worker.send_signal(signal.SIGTERM)
 

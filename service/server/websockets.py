@@ -1,15 +1,17 @@
-"""Hypercorn's WebSockets, with the bounds and farewells that they lack.
+"""Fixes Hypercorn's WebSockets: bounded memory, and the closing handshake.
 
-- A message past the limit was kept in memory for as long as the client went on sending it: one of
-  300 MB took 300 MB, although it was answered with 1009 at its first 256 KB.
-- Compression was accepted, of which 64 KB can become 64 MB before anybody looks at the length.
-- Text that is not UTF-8 ended the connection without a word, and a client that said goodbye
-  looked like one that was lost.
-- A connection that had ended was kept until its next ping was due.
-- One whose client had sent on without waiting for the app, which then ended, was kept for ever; so
-  was the app of one that sent before it was accepted.
-- One that the service closed was hung up on before the client had said goodbye as well, so that
-  what it was still sending made the kernel take back what it had not read yet.
+Without this module Hypercorn
+
+- stores a message beyond the limit while the client sends it: one of 300 MB took 300 MB, although
+  its first 256 KB were answered with 1009;
+- accepts compression, where 64 KB can expand to 64 MB before the length is checked;
+- ends the connection without a close frame for text that is not UTF-8, and reports a client that
+  closed like one that was lost;
+- retains an ended connection until its next ping is due;
+- never releases a connection whose client sends to an app that has ended, nor the app of a
+  connection that sends before it is accepted;
+- closes the TCP connection before the client has answered the close frame, so that the client's
+  further data makes the kernel discard text that the client has not read.
 """
 
 from __future__ import annotations
@@ -34,19 +36,19 @@ from wsproto.connection import ConnectionState
 from wsproto.events import CloseConnection, Message, Ping
 from wsproto.frame_protocol import CloseReason
 
-_GOODBYE_S = 2.0  # for a client to answer a close
+_CLOSE_REPLY_S = 2.0  # in which a client may answer a close frame
 
 Put = Callable[[Any], Coroutine[Any, Any, None]]
 
 
-def bound_websockets() -> None:
-    """Let Hypercorn use our streams, for which it has no setting."""
+def patch_websockets() -> None:
+    """Make Hypercorn use the streams of this module; it has no setting for that."""
     for protocol in (h11, h2):
         setattr(protocol, WSStream.__name__, _Stream)
 
 
 class _Buffer(WebsocketBuffer):
-    """What came of a message, up to `max_length` bytes; nothing more once one was longer."""
+    """The received part of a message, at most `max_length` bytes; empty after a longer one."""
 
     _is_over = False
 
@@ -75,19 +77,19 @@ class _Stream(WSStream):
         if isinstance(event, Request) and self.app_put is not None:
             self.app_put = partial(self._put, self.app_put)
         if self.closed and not was_closed:
-            await self._end(told=isinstance(event, StreamClosed))
+            await self._end(app_knows=isinstance(event, StreamClosed))
 
-    async def _end(self, *, told: bool) -> None:
+    async def _end(self, *, app_knows: bool) -> None:
         self._ended.set()
         if self._pinging:
             self._pinging.cancel()
-        if not told:  # it was refused: with 400, for what came before it was accepted
+        if not app_knows:  # data before the handshake was refused with 400
             if self.app_put is not None:
                 await self.app_put({"type": "websocket.disconnect", "code": 1002})
             await self.send(StreamClosed(stream_id=self.stream_id))
 
     async def _put(self, put: Put, message: Any) -> None:
-        """Hand the app a message, unless it ends before it takes it."""
+        """Pass a message to the app, unless the app ends before it receives it."""
         if self._app_ended:
             return
         task = asyncio.create_task(put(message))
@@ -100,16 +102,16 @@ class _Stream(WSStream):
 
     async def app_send(self, message: ASGISendEvent | None) -> None:
         if message is None:
-            await self._app_end()
+            await self._on_app_end()
         await super().app_send(message)
 
-    async def _app_end(self) -> None:
+    async def _on_app_end(self) -> None:
         self._app_ended = True
         for task in self._puts:
             task.cancel()
         if self.state is ASGIWebsocketState.CLOSED:
             with suppress(TimeoutError):
-                async with asyncio.timeout(_GOODBYE_S):
+                async with asyncio.timeout(_CLOSE_REPLY_S):
                     await self._ended.wait()
 
     async def _accept(self, message: WebsocketAcceptEvent) -> None:
@@ -123,7 +125,7 @@ class _Stream(WSStream):
             elif isinstance(event, Ping):
                 await self._send_wsproto_event(event.response())
             elif isinstance(event, CloseConnection):
-                await self._part(event)
+                await self._on_close(event)
 
     async def _receive(self, event: Message[Any]) -> None:
         try:
@@ -135,10 +137,10 @@ class _Stream(WSStream):
             await self.app_put(self.buffer.to_message())
             self.buffer.clear()
 
-    async def _part(self, event: CloseConnection) -> None:
+    async def _on_close(self, event: CloseConnection) -> None:
         if self.connection.state is ConnectionState.REMOTE_CLOSING:
             await self._send_wsproto_event(event.response())
-        elif self.connection.state is ConnectionState.OPEN:  # wsproto's, of what breaks the rules
+        elif self.connection.state is ConnectionState.OPEN:  # after a protocol error
             await self._send_wsproto_event(CloseConnection(code=event.code))
         self.state = ASGIWebsocketState.CLOSED
         await self.send(StreamClosed(stream_id=self.stream_id))

@@ -1,4 +1,4 @@
-"""Strategies run on a loop whose clock skips: seconds are exact and take no time."""
+"""Strategies are tested with simulated time: seconds are exact and take no time."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

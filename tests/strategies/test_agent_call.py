@@ -1,4 +1,4 @@
-"""One agent's attempts: what is tried again, when, with which model, and when it is not."""
+"""The attempts of one agent: retries, their delays and limits, and fallback models."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _AGENT_KEYS = {"retries", "fallbacks", "timeout_s", "first_token_timeout_s", "id
 # --- retries ---
 
 
-async def test_a_call_that_fails_before_its_first_token_is_tried_again() -> None:
+async def test_a_call_that_fails_before_its_first_token_is_retried() -> None:
     told = await _solo(model(fault="status", status=503, times=2))
     assert len(told.server.asked) == 3
     assert told.good.answered_by == "a"
     assert [event.attempt for event in told.of(AgentRetrying)] == [1, 2]
 
 
-async def test_a_retry_is_told_with_its_reason_and_its_delay() -> None:
+async def test_a_retry_is_reported_with_its_reason_and_delay() -> None:
     told = await _solo(model(fault="refuse", times=1))
     retrying = told.one(AgentRetrying)
     assert (retrying.agent, retrying.code) == ("a", "upstream_unreachable")
@@ -39,18 +39,18 @@ async def test_a_retry_is_told_with_its_reason_and_its_delay() -> None:
     )
 
 
-async def test_no_more_retries_than_the_agent_has() -> None:
+async def test_an_agent_is_retried_at_most_retries_times() -> None:
     told = await _solo(model(fault="status"), retries=1)
     assert len(told.server.asked) == 2
     assert told.bad.code == "upstream_failed"
 
 
-async def test_an_agent_without_retries_is_asked_once() -> None:
+async def test_an_agent_without_retries_is_called_once() -> None:
     assert len((await _solo(model(fault="status"), retries=0)).server.asked) == 1
 
 
 @pytest.mark.parametrize("fault", ["reset", "cut", "error_object"])
-async def test_after_the_first_token_nothing_is_tried_again(fault: str) -> None:
+async def test_after_the_first_token_there_is_no_retry(fault: str) -> None:
     told = await _solo(model(fault=fault, after=2), fallbacks=[model("spare")])
     assert len(told.server.asked) == 1
     assert told.of(AgentRetrying) == []
@@ -58,60 +58,60 @@ async def test_after_the_first_token_nothing_is_tried_again(fault: str) -> None:
 
 
 @pytest.mark.parametrize("fault", ["reset", "cut", "error_object"])
-async def test_a_stream_that_breaks_before_its_first_token_is_tried_again(fault: str) -> None:
+async def test_a_stream_that_breaks_before_its_first_token_is_retried(fault: str) -> None:
     told = await _solo(model(fault=fault, after=0, times=1))
     assert len(told.server.asked) == 2
     assert told.good.answered_by == "a"
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
-async def test_what_asking_again_cannot_help_is_not_tried_again(status: int) -> None:
+async def test_a_refused_call_is_not_retried(status: int) -> None:
     assert len((await _solo(model(fault="status", status=status))).server.asked) == 1
 
 
-async def test_a_missed_deadline_is_not_tried_again() -> None:
+async def test_a_timeout_is_not_retried() -> None:
     told = await _solo(model(fault="hang"), first_token_timeout_s=3)
     assert len(told.server.asked) == 1
     assert told.bad.code == "upstream_timeout"
 
 
-async def test_retry_after_is_waited_for() -> None:
+async def test_a_retry_waits_for_retry_after() -> None:
     told = await _solo(model(fault="status", status=429, retry_after=6, times=1))
     assert told.server.at[1] - told.server.at[0] >= 6
     assert told.good.answered_by == "a"
 
 
-async def test_a_retry_after_longer_than_the_time_left_gives_up_at_once() -> None:
+async def test_a_retry_after_beyond_the_time_left_fails_at_once() -> None:
     told = await _solo(model(fault="status", status=429, retry_after=60), timeout_s=30)
     assert (len(told.server.asked), told.bad.code) == (1, "upstream_busy")
     assert now() < 1
 
 
-async def test_no_retry_begins_past_the_runs_deadline() -> None:
+async def test_no_retry_starts_after_the_runs_deadline() -> None:
     told = await _solo(model(fault="status", status=503, retry_after=10), deadline_s=5)
     assert len(told.server.asked) == 1
 
 
-async def test_attempts_together_have_no_more_time_than_the_agent() -> None:
+async def test_all_attempts_share_the_agents_time() -> None:
     name = model(fault="status", status=503, first_ms=0, retry_after=4)
     told = await _solo(name, retries=10, timeout_s=10)
     assert now() <= 10
     assert told.error
 
 
-async def test_a_later_attempt_has_only_the_time_that_is_left() -> None:
+async def test_a_later_attempt_has_only_the_remaining_time() -> None:
     busy_then_slow = model(fault="status", status=503, times=1, retry_after=6, first_ms=60_000)
     told = await _solo(busy_then_slow, timeout_s=10, first_token_timeout_s=30)
     assert told.bad.code == "upstream_timeout"
     assert now() == pytest.approx(10, abs=0.01)
 
 
-async def test_without_a_budget_nothing_is_tried_again() -> None:
+async def test_without_a_retry_budget_there_is_no_retry() -> None:
     told = await _solo(model(fault="status"), budget=RetryBudget(ratio=0, reserve=0))
     assert len(told.server.asked) == 1
 
 
-async def test_failed_attempts_are_on_the_account() -> None:
+async def test_usage_and_cost_include_failed_attempts() -> None:
     told = await _solo(model(fault="status", times=1, tokens=5))
     assert told.good.usage.output_tokens == 5
     assert told.one(AgentFinished).report.usage == told.good.usage
@@ -120,7 +120,7 @@ async def test_failed_attempts_are_on_the_account() -> None:
 # --- fallbacks ---
 
 
-async def test_fallbacks_are_tried_in_their_order() -> None:
+async def test_fallbacks_are_called_in_their_order() -> None:
     bad = model("second", fault="status", status=404)
     told = await _solo(
         model("first", fault="status", status=404), fallbacks=[bad, model("third"), model("no")]
@@ -135,26 +135,26 @@ async def test_an_answer_of_a_fallback_is_degraded_and_names_its_model() -> None
     assert told.one(AgentFinished).report.model == spare
 
 
-async def test_stepping_down_is_told() -> None:
+async def test_the_use_of_a_fallback_is_reported() -> None:
     told = await _solo(model(fault="status", status=404), fallbacks=[model("spare")])
     retrying = told.one(AgentRetrying)
     assert retrying.code == "upstream_refused"
     assert retrying.model == model("spare")
 
 
-async def test_a_model_is_tried_again_before_its_fallback_is() -> None:
+async def test_a_model_is_retried_before_its_fallback_is_called() -> None:
     told = await _solo(model("first", fault="refuse"), retries=1, fallbacks=[model("spare")])
     assert told.server.asked_models() == ["first", "first", "spare"]
 
 
-async def test_a_model_that_says_nothing_in_time_is_replaced_by_its_fallback() -> None:
+async def test_a_model_without_a_token_in_time_is_replaced_by_its_fallback() -> None:
     told = await _solo(
         model("first", fault="hang"), first_token_timeout_s=3, fallbacks=[model("spare")]
     )
     assert told.good.degraded_by == ("combiner",)
 
 
-async def test_when_every_model_fails_the_last_reason_is_told() -> None:
+async def test_when_every_model_fails_the_last_reason_is_reported() -> None:
     told = await _solo(
         model("first", fault="refuse"),
         retries=0,
@@ -163,13 +163,13 @@ async def test_when_every_model_fails_the_last_reason_is_told() -> None:
     assert told.one(AgentFailed).message.startswith("spare?")
 
 
-async def test_no_fallback_is_asked_when_no_time_is_left() -> None:
+async def test_no_fallback_is_called_when_no_time_is_left() -> None:
     told = await _solo(model("first", fault="hang"), timeout_s=3, fallbacks=[model("spare")])
     assert told.server.asked_models() == ["first"]
     assert "had not finished after 3 s" in told.bad.message
 
 
-async def test_the_price_is_that_of_the_model_which_answered() -> None:
+async def test_the_price_is_that_of_the_model_that_answered() -> None:
     first, spare = model("first", fault="status", status=404), model("spare", tokens=2)
     told = await _solo(first, fallbacks=[spare], prices=[first])
     assert told.good.cost == 0

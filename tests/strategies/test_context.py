@@ -1,4 +1,4 @@
-"""Each agent hears as much of the conversation as its own model takes, and the question always."""
+"""Each agent receives as much of the conversation as fits its model, and always the question."""
 
 from __future__ import annotations
 
@@ -57,37 +57,37 @@ async def _solo(agent: Mapping[str, Any], ask: RunRequest, **more: Any) -> Outco
     return await play({"a": agent}, None, ask=ask, **more)
 
 
-async def test_an_agent_hears_the_whole_conversation_when_its_model_takes_it() -> None:
+async def test_an_agent_receives_the_complete_conversation_if_it_fits_the_window() -> None:
     told = await _solo(_agent("gpt-4o", 10_000), _ask(2))
     assert _heard(told, "gpt-4o") == ["u0", "a0", "u1", "a1", "Why"]
 
 
-async def test_the_oldest_exchanges_are_left_out_for_a_model_that_takes_less() -> None:
+async def test_the_oldest_exchanges_are_left_out_for_a_small_window() -> None:
     told = await _solo(_agent("gpt-4o", 250), _ask(3))
     assert _heard(told, "gpt-4o") == ["u2", "a2", "Why"]
 
 
-async def test_each_agent_hears_what_its_own_model_takes() -> None:
+async def test_each_agent_receives_what_fits_its_own_window() -> None:
     agents = {"wide": _agent("gpt-4o", 10_000), "narrow": _agent("gpt-4o-mini", 250)}
     told = await play(agents, _agent("combine"), ask=_ask(2))
     assert _heard(told, "gpt-4o") == ["u0", "a0", "u1", "a1", "Why"]
     assert _heard(told, "gpt-4o-mini") == ["u1", "a1", "Why"]
 
 
-async def test_the_prompt_stays_and_takes_its_room() -> None:
+async def test_the_prompt_is_never_left_out_and_counts_against_the_window() -> None:
     agent = _agent("gpt-4o", 250, prompt="Prompt " * 50)
     told = await _solo(agent, _ask(2))
     assert _heard(told, "gpt-4o") == ["Prompt", "Why"]
 
 
-async def test_the_answer_has_its_room() -> None:
+async def test_max_tokens_of_the_window_are_reserved_for_the_answer() -> None:
     told = await _solo(_agent("gpt-4o", 460, max_tokens=10), _ask(2))
     assert _heard(told, "gpt-4o") == ["u0", "a0", "u1", "a1", "Why"]
     told = await _solo(_agent("gpt-4o", 460, max_tokens=100), _ask(2))
     assert _heard(told, "gpt-4o") == ["u1", "a1", "Why"]
 
 
-async def test_a_question_that_is_too_long_is_asked_all_the_same() -> None:
+async def test_a_question_that_is_too_long_is_sent_anyway() -> None:
     agent = _agent("gpt-4o", 20)
     ask = an_ask(messages=(Message("user", "Hm"), Message("assistant", "Yes?"), _long_question()))
     told = await _solo(agent, ask)
@@ -98,7 +98,7 @@ def _long_question() -> Message:
     return Message("user", TURN)
 
 
-async def test_the_combiner_leaves_out_history_and_keeps_every_answer_whole() -> None:
+async def test_the_combiner_leaves_out_history_but_no_part_of_an_answer() -> None:
     agents = {name: _agent(name, 10_000) for name in ("one", "two")}
     told = await play(agents, _agent("gpt-4o", 180), ask=_ask(2))
     assert _heard(told, "gpt-4o") == ["Question:"]
@@ -108,7 +108,7 @@ async def test_the_combiner_leaves_out_history_and_keeps_every_answer_whole() ->
     assert all(answer in said for answer in answers)
 
 
-async def test_a_fallback_hears_what_the_smallest_of_the_models_takes() -> None:
+async def test_a_fallback_receives_what_fits_the_smallest_window_of_the_models() -> None:
     first = model("gpt-4", fault="status", status=500)
     agent = {"model": first, "fallbacks": [model("gpt-4o")], "max_tokens": 10, "retries": 0}
     told = await _solo(agent, _ask(20, TURN * 4))  # 16,000 tokens; gpt-4 takes 8,192
@@ -116,7 +116,7 @@ async def test_a_fallback_hears_what_the_smallest_of_the_models_takes() -> None:
     assert _heard(told, "gpt-4o") == _heard(told, "gpt-4")
 
 
-async def test_a_call_that_is_asked_again_is_counted_once() -> None:
+async def test_the_tokens_of_a_retried_call_are_counted_once() -> None:
     tokens = Watched()
     agent = _agent("x", 250, model=model("gpt-4o", fault="status", status=503, times=1))
     told = await _solo(agent, _ask(2), tokens=tokens)
@@ -128,14 +128,14 @@ async def test_a_call_that_is_asked_again_is_counted_once() -> None:
 
 
 @pytest.mark.parametrize("exchanges", [0, 20])
-async def test_a_conversation_of_usual_length_is_not_counted(exchanges: int) -> None:
+async def test_the_tokens_of_a_short_conversation_are_not_counted(exchanges: int) -> None:
     tokens = Watched()
     agents = {"a": _agent("one"), "b": _agent("two")}
     await play(agents, _agent("combine"), ask=_ask(exchanges), tokens=tokens)
     assert tokens.asked == []
 
 
-async def test_a_question_alone_is_never_counted_even_when_it_is_too_long() -> None:
+async def test_the_tokens_of_a_question_alone_are_never_counted() -> None:
     tokens = Watched()
     ask = an_ask(messages=(_long_question(),))
     await _solo(_agent("one", 20), ask, tokens=tokens)
@@ -152,7 +152,9 @@ def capture() -> Capture:
     return seen
 
 
-async def test_what_was_left_out_is_on_the_agents_span_and_counted(capture: Capture) -> None:
+async def test_trimmed_messages_are_recorded_on_the_agents_span_and_in_the_metric(
+    capture: Capture,
+) -> None:
     await _solo(_agent("gpt-4o", 250), _ask(3), telemetry=capture.telemetry)
     (event,) = capture.span("invoke_agent a").events
     assert event.name == "app.context_trimmed"
@@ -160,12 +162,12 @@ async def test_what_was_left_out_is_on_the_agents_span_and_counted(capture: Capt
     assert 'fanout_context_trims_total{agent="a"} 1.0' in capture.page()
 
 
-async def test_what_was_said_whole_is_no_event(capture: Capture) -> None:
+async def test_a_complete_conversation_records_no_trim(capture: Capture) -> None:
     await _solo(_agent("gpt-4o"), _ask(3), telemetry=capture.telemetry)
     assert not capture.span("invoke_agent a").events
 
 
-def test_counts_are_looked_up_in_redis_below_the_agents_span(
+def test_lookups_of_counts_in_redis_are_below_the_agents_span(
     redis_url: str, capture: Capture
 ) -> None:
     async def ask(telemetry: Telemetry) -> None:

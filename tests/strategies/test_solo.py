@@ -1,4 +1,4 @@
-"""One agent answers; its text is the answer."""
+"""The strategy `solo`: the text of the single agent is the answer."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from tests._support.llm.scripted import an_ask, model
 from tests._support.runs.strategy_play import play
 
 
-async def test_the_agents_text_is_the_answer_as_it_comes() -> None:
+async def test_the_agents_text_streams_as_the_answer() -> None:
     told = await play({"a": {"model": model(tokens=5)}}, None)
     assert told.types() == ["agent.started", *["answer.delta"] * 5, "agent.finished"]
     assert told.answer == told.one(AgentFinished).report.text
 
 
-async def test_the_answer_is_told_under_the_agents_name() -> None:
+async def test_the_answer_has_the_agents_name_as_its_source() -> None:
     told = await play({"a": {"model": model()}}, None)
     assert {event.agent for event in told.of(AnswerDelta)} == {"a"}
     assert (told.good.source, told.good.answered_by, told.good.degraded_by) == ("a", "a", ())
 
 
-async def test_the_agents_failure_is_the_runs_with_its_code_and_its_name() -> None:
+async def test_the_agents_failure_fails_the_run_with_its_code_and_name() -> None:
     told = await play({"a": {"model": model(fault="status", status=404)}}, None)
     assert (told.bad.code, told.bad.source) == ("upstream_refused", "a")
     assert told.one(AgentFailed).message == told.bad.message
 
 
-async def test_what_was_said_before_a_failure_stays_said() -> None:
+async def test_text_before_a_failure_remains() -> None:
     told = await play({"a": {"model": model(fault="reset", after=2)}}, None)
     assert told.answer == told.one(AgentFailed).report.text
     assert told.kit.usage.estimated
 
 
-async def test_tool_calls_are_the_answer_and_come_as_they_are_told() -> None:
+async def test_tool_calls_stream_as_the_answer() -> None:
     tools = [{"type": "function", "function": {"name": "weather"}}]
     options: dict[str, Any] = {"tools": tools, "temperature": 0.5}
     ask = an_ask(options=RequestOptions(parameters=options))

@@ -1,4 +1,4 @@
-"""All agents at once, one combined answer: who is asked, who is waited for, who stands in."""
+"""The strategy `synthesize`: calls of all agents, stragglers, the combiner and its substitutes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _agent(name: str = "model", **options: Any) -> dict[str, Any]:
 # --- the good case ---
 
 
-async def test_the_agents_are_asked_then_the_combiner_writes_the_answer() -> None:
+async def test_the_agents_are_called_and_then_the_combiner() -> None:
     told = await play({"a": _agent("a"), "b": _agent("b")}, COMBINER)
     assert [each for each in told.types() if each != "answer.delta"] == [
         "agent.started",
@@ -43,7 +43,7 @@ async def test_the_agents_are_asked_then_the_combiner_writes_the_answer() -> Non
     assert told.types()[-1] == "answer.delta"
 
 
-async def test_all_agents_start_in_the_same_moment() -> None:
+async def test_all_agents_start_at_the_same_time() -> None:
     told = await play({name: _agent(name, first_ms=1000) for name in "abc"}, COMBINER)
     starts = [told.when(AgentStarted, name) for name in "abc"]
     assert set(starts) == {starts[0]}
@@ -51,7 +51,7 @@ async def test_all_agents_start_in_the_same_moment() -> None:
     assert len(set(told.server.at[:3])) == 1
 
 
-async def test_the_whole_takes_as_long_as_the_slowest_agent_and_the_combiner() -> None:
+async def test_a_run_takes_as_long_as_the_slowest_agent_and_the_combiner() -> None:
     pace = {"tokens": 1, "gap_ms": 0}
     agents = {str(s): _agent(str(s), first_ms=s * 1000, **pace) for s in (1, 5, 9)}
     started = now()
@@ -59,7 +59,7 @@ async def test_the_whole_takes_as_long_as_the_slowest_agent_and_the_combiner() -
     assert now() - started == pytest.approx(9 + 2, abs=0.01)
 
 
-async def test_the_combiner_is_told_the_question_and_every_answer_under_its_agents_name() -> None:
+async def test_the_combiner_receives_the_question_and_each_answer_with_its_agents_name() -> None:
     told = await play({"a": _agent("a"), "b": _agent("b")}, COMBINER)
     sent = told.server.last_message("combine")
     assert sent.startswith("Question:\nWhy is the sky blue?\n\n")
@@ -68,12 +68,12 @@ async def test_the_combiner_is_told_the_question_and_every_answer_under_its_agen
         assert f"[{name}]\n{text.strip()}" in sent
 
 
-async def test_the_combiner_is_told_the_answers_in_the_ensembles_order() -> None:
+async def test_the_combiner_receives_the_answers_in_the_ensembles_order() -> None:
     told = await play({"slow": _agent("slow", first_ms=900), "quick": _agent("quick")}, COMBINER)
     assert told.one(CombineStarted).used == ("slow", "quick")
 
 
-async def test_every_agent_gets_its_own_prompt_first() -> None:
+async def test_every_agent_receives_its_own_prompt_first() -> None:
     agents = {"a": {**_agent("a"), "prompt": "Be odd."}, "b": _agent("b")}
     told = await play(agents, COMBINER)
     asked = {each["model"].partition("?")[0]: each["messages"] for each in told.server.asked}
@@ -81,14 +81,14 @@ async def test_every_agent_gets_its_own_prompt_first() -> None:
     assert asked["b"][0]["role"] == "user"
 
 
-async def test_the_answer_is_told_under_the_combiners_name() -> None:
+async def test_the_answer_has_the_combiners_name_as_its_source() -> None:
     told = await play({"a": _agent()}, COMBINER)
     assert {event.agent for event in told.of(AnswerDelta)} == {"combine"}
     assert (told.good.source, told.good.answered_by) == ("combine", "combine")
     assert told.good.degraded_by == ()
 
 
-async def test_agents_texts_are_told_only_when_asked_for() -> None:
+async def test_agents_texts_are_sent_only_with_stream_agents() -> None:
     quiet = await play({"a": _agent()}, COMBINER)
     assert quiet.of(AgentDelta) == []
     told = await play({"a": _agent()}, COMBINER, ask=an_ask(stream_agents=True))
@@ -96,7 +96,7 @@ async def test_agents_texts_are_told_only_when_asked_for() -> None:
     assert said == told.one(AgentFinished).report.text
 
 
-async def test_a_report_tells_times_usage_and_model() -> None:
+async def test_a_report_has_times_usage_and_model() -> None:
     agent = _agent("a", first_ms=500, gap_ms=100, tokens=6)
     report = (await play({"a": agent}, COMBINER)).one(AgentFinished).report
     assert (report.first_token_ms, report.elapsed_ms) == (500, 1000)
@@ -104,7 +104,7 @@ async def test_a_report_tells_times_usage_and_model() -> None:
     assert (report.model, report.finish_reason, report.partial) == (agent["model"], "stop", False)
 
 
-async def test_a_caller_may_ask_for_fewer_tokens_but_not_for_more() -> None:
+async def test_a_request_can_lower_max_tokens_but_not_raise_it() -> None:
     for wanted, got in ((7, 7), (10_000, 100), (None, 100)):
         told = await play({"a": _agent()}, COMBINER, ask=an_ask(max_tokens=wanted))
         assert {each["max_tokens"] for each in told.server.asked} == {got}
@@ -113,7 +113,7 @@ async def test_a_caller_may_ask_for_fewer_tokens_but_not_for_more() -> None:
 # --- failing agents ---
 
 
-async def test_one_agents_failure_is_told_and_survived() -> None:
+async def test_one_agents_failure_is_reported_and_does_not_end_the_run() -> None:
     told = await play({"bad": _agent(fault="status"), "good": _agent("good")}, COMBINER)
     failed = told.one(AgentFailed)
     assert (failed.agent, failed.code) == ("bad", "upstream_failed")
@@ -127,7 +127,7 @@ async def test_an_answer_that_broke_off_is_not_used() -> None:
     assert told.one(CombineStarted).used == ("good",)
 
 
-async def test_when_all_fail_the_reason_of_each_is_told() -> None:
+async def test_when_all_agents_fail_each_reason_is_reported() -> None:
     agents = {
         "one": _agent("x", fault="status", status=503),
         "two": _agent("y", fault="refuse"),
@@ -144,7 +144,7 @@ async def test_when_all_fail_the_reason_of_each_is_told() -> None:
     assert "without any text" in error.message
 
 
-async def test_fewer_answers_than_needed_end_the_run_without_asking_the_combiner() -> None:
+async def test_with_too_few_answers_the_combiner_is_not_called() -> None:
     agents = {"bad": _agent(fault="status"), "good": _agent("good")}
     told = await play(agents, COMBINER, min_answers=2)
     assert told.bad.message.startswith("1 of 2 agents answered, 2 needed. bad: ")
@@ -161,13 +161,13 @@ async def test_a_run_with_too_few_answers_fails_only_when_every_agent_has_ended(
 # --- stragglers ---
 
 
-async def test_without_a_grace_every_agent_is_waited_for() -> None:
+async def test_without_a_straggler_grace_a_run_waits_for_every_agent() -> None:
     agents = {"quick": _agent("quick"), "slow": _agent("slow", first_ms=20_000)}
     told = await play(agents, COMBINER)
     assert told.one(CombineStarted).used == ("quick", "slow")
 
 
-async def test_the_grace_begins_when_enough_answers_have_come() -> None:
+async def test_the_straggler_grace_starts_when_enough_agents_answered() -> None:
     agents = {
         "quick": _agent("quick", first_ms=1000, tokens=1),
         "second": _agent("second", first_ms=6000, tokens=1),
@@ -177,7 +177,7 @@ async def test_the_grace_begins_when_enough_answers_have_come() -> None:
     assert told.when(CombineStarted) == pytest.approx(6 + 4, abs=0.01)
 
 
-async def test_who_answers_within_the_grace_is_no_straggler() -> None:
+async def test_an_agent_that_answers_within_the_grace_is_not_skipped() -> None:
     agents = {"quick": _agent("quick"), "late": _agent("late", first_ms=3000)}
     told = await play(agents, COMBINER, straggler_grace_s=4)
     assert told.of(AgentSkipped) == []
@@ -210,7 +210,7 @@ async def test_a_stragglers_call_is_cancelled() -> None:
     assert (inner.open_streams, inner.mock.closed_early) == (0, 1)  # type: ignore[attr-defined]
 
 
-async def test_a_stragglers_cost_is_counted_as_an_estimate() -> None:
+async def test_a_stragglers_usage_is_an_estimate() -> None:
     agents = {"quick": _agent("quick"), "slow": _agent("slow", fault="stall", after=3)}
     told = await play(agents, COMBINER, straggler_grace_s=1)
     usage = told.one(AgentSkipped).report.usage
@@ -226,7 +226,7 @@ async def test_a_failure_does_not_count_as_an_answer_for_the_grace() -> None:
     assert told.one(CombineStarted).used == ("slow",)
 
 
-async def test_a_grace_of_nothing_starts_the_combiner_with_the_first_answer() -> None:
+async def test_a_grace_of_zero_starts_the_combiner_after_the_first_answer() -> None:
     agents = {"quick": _agent("quick", first_ms=1000, tokens=1), "slow": _agent(first_ms=2000)}
     told = await play(agents, COMBINER, straggler_grace_s=0)
     assert told.when(CombineStarted) == pytest.approx(1, abs=0.01)
@@ -246,31 +246,31 @@ async def test_a_combiner_that_fails_before_its_first_token_is_replaced_by_an_an
     assert (told.good.degraded_by, told.good.missing) == (("combiner",), ())
 
 
-async def test_a_combiners_failure_is_told_before_another_answer_stands_in() -> None:
+async def test_a_combiners_failure_is_reported_before_the_answer_that_replaces_it() -> None:
     told = await play({"a": _agent("a")}, _agent("combine", fault="refuse"))
     assert told.types()[-3:] == ["combine.started", "agent.failed", "answer.delta"]
     assert told.one(AgentFailed).agent == "combine"
 
 
-async def test_a_whole_answer_stands_in_rather_than_one_cut_off() -> None:
+async def test_a_complete_answer_replaces_the_combiners_before_a_partial_one() -> None:
     agents = {"slow": _agent("slow", fault="stall"), "quick": _agent("quick")}
     told = await play(agents, _agent("combine", fault="refuse"), straggler_grace_s=1)
     assert told.good.answered_by == "quick"
 
 
-async def test_a_combiner_that_breaks_off_midway_ends_the_run_under_its_name() -> None:
+async def test_a_combiner_that_breaks_off_after_some_text_fails_the_run_under_its_name() -> None:
     told = await play({"a": _agent("a")}, _agent("combine", fault="reset", after=2))
     assert (told.bad.code, told.bad.source) == ("upstream_incomplete", "combine")
     assert told.answer
 
 
-async def test_a_combiner_that_breaks_off_midway_is_not_asked_again() -> None:
+async def test_a_combiner_that_breaks_off_after_some_text_is_not_called_again() -> None:
     combiner = {"model": model("combine", fault="cut", after=2), "fallbacks": [model("spare")]}
     told = await play({"a": _agent("a")}, combiner)
     assert told.server.asked_models() == ["a", "combine"]
 
 
-async def test_a_fallback_of_the_combiner_is_tried_before_an_answer_stands_in() -> None:
+async def test_a_fallback_of_the_combiner_is_called_before_an_answer_replaces_it() -> None:
     combiner = {**_agent("combine", fault="refuse"), "fallbacks": [model("spare")]}
     told = await play({"a": _agent("a")}, combiner)
     assert told.server.asked_models()[-1] == "spare"
@@ -338,34 +338,34 @@ async def test_without_prices_no_cost_is_known() -> None:
     assert (await play({"a": _agent()}, COMBINER)).good.cost is None
 
 
-async def test_what_failed_midway_is_counted_as_an_estimate() -> None:
+async def test_the_usage_of_a_call_that_broke_off_is_an_estimate() -> None:
     agents = {"bad": _agent("bad", fault="reset", after=3), "good": _agent("good")}
     told = await play(agents, COMBINER)
     assert told.one(AgentFailed).report.usage.estimated
     assert told.good.usage.estimated
 
 
-async def test_thinking_aloud_without_an_answer_is_counted_as_well() -> None:
+async def test_reasoning_without_an_answer_counts_as_usage() -> None:
     server = answering(chunk(reasoning_content="Hmm."), httpx.ReadError("reset"))
     told = await play({"a": _agent("a")}, COMBINER, server=server)
     assert told.one(AgentFailed).report.usage.input_tokens > 0
 
 
-async def test_what_was_refused_costs_nothing() -> None:
+async def test_a_refused_call_costs_nothing() -> None:
     agents = {"bad": _agent("bad", fault="status"), "good": _agent("good")}
     told = await play(agents, COMBINER, prices=[agents["bad"]["model"]])
     assert told.one(AgentFailed).report.cost == 0
     assert not told.good.usage.estimated
 
 
-async def test_a_failed_runs_spending_is_known_too() -> None:
+async def test_usage_and_cost_of_a_failed_run_are_known() -> None:
     told = await play({"a": _agent("a")}, _agent("combine", fault="reset", after=3))
     assert told.error
     assert told.kit.usage.estimated
     assert told.kit.usage.output_tokens > 4
 
 
-async def test_a_run_over_its_cost_is_ended_before_the_combiner() -> None:
+async def test_a_run_over_its_cost_limit_ends_before_the_combiner() -> None:
     agents = {"a": _agent("a"), "b": _agent("b")}
     prices = [agents["a"]["model"]]
     told = await play(agents, COMBINER, prices=prices, max_cost_usd=5)
@@ -374,14 +374,14 @@ async def test_a_run_over_its_cost_is_ended_before_the_combiner() -> None:
     assert "combine" not in told.server.asked_models()
 
 
-async def test_over_its_cost_a_run_waits_for_nobody() -> None:
+async def test_a_run_over_its_cost_limit_does_not_wait_for_agents() -> None:
     agents = {"dear": _agent("dear"), "slow": _agent("slow", first_ms=20_000)}
     told = await play(agents, COMBINER, prices=[agents["dear"]["model"]], max_cost_usd=5)
     assert told.bad.code == "cost_cap"
     assert now() < 20
 
 
-async def test_under_its_cost_a_run_goes_on() -> None:
+async def test_a_run_below_its_cost_limit_continues() -> None:
     agent = _agent("a")
     told = await play({"a": agent}, COMBINER, prices=[agent["model"]], max_cost_usd=1000)
     assert told.good.cost is not None
@@ -390,7 +390,7 @@ async def test_under_its_cost_a_run_goes_on() -> None:
 # --- being cancelled ---
 
 
-async def test_cancelling_a_run_cancels_every_call_and_counts_what_was_done() -> None:
+async def test_cancelling_a_run_cancels_every_call_and_counts_its_usage() -> None:
     agents = {"a": _agent("a", fault="stall"), "b": _agent("b", fault="hang")}
     outcome = Outcome()
     task = asyncio.create_task(play(agents, COMBINER, outcome=outcome))
@@ -410,7 +410,7 @@ def _with(**options: Any) -> RunRequest:
     return an_ask(options=RequestOptions(parameters=options))
 
 
-async def test_only_the_combiner_is_told_where_to_stop() -> None:
+async def test_only_the_combiner_receives_stop() -> None:
     told = await play(
         {"a": _agent("a"), "b": _agent("b")}, COMBINER, ask=_with(stop="END", temperature=0.5)
     )
@@ -420,7 +420,7 @@ async def test_only_the_combiner_is_told_where_to_stop() -> None:
     assert {each["temperature"] for each in told.server.asked} == {0.5}
 
 
-async def test_an_answer_that_stands_in_stops_there_too() -> None:
+async def test_an_answer_that_replaces_the_combiners_is_cut_at_stop_too() -> None:
     broken = {"model": model("combine", fault="status", status=400), "retries": 0}
     whole = await play({"a": _agent("a", tokens=9)}, broken)
     words = whole.answer

@@ -1,4 +1,4 @@
-"""Being told to stop: open streams get their end, new work is refused, and the exit is clean."""
+"""The drain after a stop signal: open streams end, new runs are refused, the exit code is 0."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def test_fifty_open_streams_each_get_their_final_event_and_a_clean_end(
     await until(upstream.quiet)
 
 
-async def test_while_draining_new_work_is_refused_and_open_streams_finish(start: Start) -> None:
+async def test_a_drain_refuses_new_runs_and_finishes_open_streams(start: Start) -> None:
     service = start(DRAIN_S="20")
     async with client_of(service.url) as api, api.asked(ensemble="brief") as response:
         events = follow(response)
@@ -80,7 +80,7 @@ async def test_while_draining_new_work_is_refused_and_open_streams_finish(start:
     assert await exit_code(service) == 0
 
 
-async def test_a_second_signal_ends_it_now(start: Start) -> None:
+async def test_a_second_signal_ends_the_process_at_once(start: Start) -> None:
     service = start(DRAIN_S="100")
     async with client_of(service.url) as api, api.asked(ensemble="endless"):
         service.signal(signal.SIGTERM)
@@ -90,7 +90,7 @@ async def test_a_second_signal_ends_it_now(start: Start) -> None:
         assert await exit_code(service) != 0
 
 
-async def test_the_echo_of_a_signal_is_not_a_second_one(start: Start) -> None:
+async def test_a_duplicate_of_a_signal_does_not_count_as_a_second_one(start: Start) -> None:
     service = start(DRAIN_S="20")
     async with client_of(service.url) as api, api.asked(ensemble="brief") as response:
         service.signal(signal.SIGTERM)
@@ -100,7 +100,7 @@ async def test_the_echo_of_a_signal_is_not_a_second_one(start: Start) -> None:
     assert await exit_code(service) == 0
 
 
-async def test_clients_that_idle_or_dawdle_do_not_keep_it_from_ending(start: Start) -> None:
+async def test_idle_and_slow_clients_do_not_delay_the_exit(start: Start) -> None:
     service = start(DRAIN_S="20")
     halves = (b"", b"GET /", head(method="GET", path="/health"), head("Content-Length: 9"))
     async with AsyncExitStack() as stack:
@@ -113,7 +113,7 @@ async def test_clients_that_idle_or_dawdle_do_not_keep_it_from_ending(start: Sta
             assert await exit_code(service) == 0
 
 
-async def test_a_client_that_does_not_read_does_not_keep_it_from_ending(start: Start) -> None:
+async def test_a_stalled_client_does_not_delay_the_exit(start: Start) -> None:
     service = start(DRAIN_S="0.2")
     async with client_of(service.url) as api:
         live = await api.ask(ensemble="huge")
@@ -126,7 +126,7 @@ async def test_a_client_that_does_not_read_does_not_keep_it_from_ending(start: S
     assert asyncio.get_running_loop().time() - began < 15
 
 
-async def test_a_client_that_gave_up_does_not_keep_it_from_ending(start: Start) -> None:
+async def test_a_disconnected_client_does_not_delay_the_exit(start: Start) -> None:
     service = start(DRAIN_S="0.2")
     async with client_of(service.url) as api:
         await api.started(ensemble="hung")

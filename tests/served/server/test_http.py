@@ -1,4 +1,4 @@
-"""The ways HTTP can be spoken to the service, HTTP/1.0 to HTTP/2."""
+"""HTTP/1.0, HTTP/1.1 and HTTP/2 over real sockets."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def test_pipelined_requests_are_answered_in_order(service: Process) -> Non
     assert statuses == [200, 200, 200, 404]
 
 
-async def test_a_connection_is_used_again_after_a_stream(service: Process) -> None:
+async def test_a_connection_can_be_reused_after_a_stream(service: Process) -> None:
     async with connected(service.port) as (reader, writer):
         for _ in range(3):
             writer.write(head(f"Content-Length: {len(BODY)}") + BODY)
@@ -88,7 +88,7 @@ async def test_head_has_the_headers_of_get_and_no_body(service: Process, path: s
     assert b"x-trace-id: " in first.lower()
 
 
-async def test_head_of_a_runs_events_is_not_left_hanging(api: Api) -> None:
+async def test_head_of_a_runs_events_returns(api: Api) -> None:
     run_id = (await api.ask(ensemble="solo"))[0].run_id
     response = await api.http.head(f"/api/runs/{run_id}/events")
     assert response.status_code == 200
@@ -98,18 +98,18 @@ async def test_head_of_a_runs_events_is_not_left_hanging(api: Api) -> None:
 @pytest.mark.parametrize(
     ("path", "allowed"), [("/api/process", "POST"), ("/api/runs/x", "GET"), ("/health", "GET")]
 )
-async def test_options_says_what_is_allowed(api: Api, path: str, allowed: str) -> None:
+async def test_options_lists_the_allowed_methods(api: Api, path: str, allowed: str) -> None:
     response = await api.http.options(path)
     assert response.status_code == 200
     assert allowed in response.headers["allow"]
     assert response.headers["x-trace-id"]
 
 
-async def test_the_server_does_not_say_what_it_is_made_of(api: Api) -> None:
+async def test_responses_have_no_server_header(api: Api) -> None:
     assert "server" not in (await api.http.get("/health")).headers
 
 
-async def test_health_live_ready_and_the_first_page(api: Api) -> None:
+async def test_health_routes_and_the_index_respond(api: Api) -> None:
     health = (await api.http.get("/health")).json()
     assert health["status"] == "ok"
     assert health["version"]
@@ -144,7 +144,7 @@ async def test_many_streams_share_one_http_2_connection(h2: Api) -> None:
     assert len({events[0].run_id for events in answers}) == 60
 
 
-async def test_a_stream_reset_in_http_2_is_a_client_that_left(
+async def test_a_reset_http_2_stream_counts_as_a_disconnect(
     hasty: Api, impatient: Process, upstream: Upstream
 ) -> None:
     await until(upstream.quiet)
@@ -181,7 +181,7 @@ async def test_a_thousand_requests_do_not_end_the_streams_of_their_connection(h2
         assert_whole([event async for event in follow(response)])
 
 
-async def test_a_refused_body_leaves_the_other_streams_of_a_connection_alone(h2: Api) -> None:
+async def test_a_refused_body_does_not_affect_other_streams_of_its_connection(h2: Api) -> None:
     async with h2.asked(ensemble="steady") as other:
         response = await h2.http.post(
             "/api/process",

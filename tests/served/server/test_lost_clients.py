@@ -1,4 +1,4 @@
-"""Clients that vanish, come back, or stop reading; the impatient service waits half a second."""
+"""Clients that disconnect, return or stall; DETACH_GRACE_S is half a second."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def body_of(ensemble: str) -> bytes:
     return b'{"message": "Hi", "message_id": "1", "ensemble": "%b"}' % ensemble.encode()
 
 
-async def test_a_run_goes_on_without_its_client_and_then_its_upstream_calls_are_closed(
+async def test_a_run_continues_for_the_grace_and_then_its_upstream_calls_are_closed(
     hasty: Api, upstream: Upstream
 ) -> None:
     await until(upstream.quiet)
@@ -53,21 +53,21 @@ async def test_a_run_goes_on_without_its_client_and_then_its_upstream_calls_are_
     assert await upstream.closed_early() - before == 2
 
 
-async def test_a_short_run_finishes_although_its_client_is_gone(hasty: Api) -> None:
+async def test_a_short_run_finishes_after_its_client_disconnected(hasty: Api) -> None:
     run_id = await hasty.started()
     shown = await hasty.ended(run_id)
     assert shown["state"] == "completed"
     assert_whole(await hasty.replayed(run_id))
 
 
-async def test_coming_back_in_time_keeps_the_run(hasty: Api) -> None:
+async def test_a_client_that_returns_within_the_grace_keeps_the_run_alive(hasty: Api) -> None:
     run_id = await hasty.started(ensemble="steady")  # takes longer than the grace
     events = await hasty.replayed(run_id, "?starting_after=1")
     assert_whole(events, after=1)
     assert events[-1].data["status"] == "Completed"
 
 
-async def test_each_departure_starts_the_grace_anew(hasty: Api) -> None:
+async def test_each_disconnect_restarts_the_grace(hasty: Api) -> None:
     run_id = await hasty.started(ensemble="endless-answer")
     for _ in range(4):
         await asyncio.sleep(0.2)
@@ -77,7 +77,7 @@ async def test_each_departure_starts_the_grace_anew(hasty: Api) -> None:
     assert (await hasty.ended(run_id))["code"] == "abandoned"
 
 
-async def test_one_reader_of_two_leaving_changes_nothing(hasty: Api) -> None:
+async def test_a_run_with_another_reader_is_unaffected_by_a_disconnect(hasty: Api) -> None:
     async with hasty.asked(ensemble="steady") as response:
         run_id = response.headers["x-run-id"]
         async with hasty.http.stream("GET", f"/api/runs/{run_id}/events") as other:
@@ -86,7 +86,7 @@ async def test_one_reader_of_two_leaving_changes_nothing(hasty: Api) -> None:
     assert events[-1].data["status"] == "Completed"
 
 
-async def test_a_reset_connection_counts_as_gone(
+async def test_a_reset_connection_counts_as_a_disconnect(
     hasty: Api, impatient: Process, upstream: Upstream
 ) -> None:
     async with not_reading(impatient.port, posting(body_of("endless"))) as sock:
@@ -96,7 +96,7 @@ async def test_a_reset_connection_counts_as_gone(
     await until(upstream.quiet)
 
 
-async def test_a_client_that_leaves_right_after_asking_leaves_no_run_behind(
+async def test_the_run_of_a_client_that_disconnects_at_once_ends(
     hasty: Api, impatient: Process, upstream: Upstream
 ) -> None:
     for _ in range(20):
@@ -148,9 +148,7 @@ async def test_a_stalled_reader_does_not_slow_its_run_and_is_dropped(
     assert not received.endswith(b"0\r\n\r\n"), "a cut answer looks like a whole one"
 
 
-async def test_a_reader_that_is_slow_but_reads_gets_everything(
-    hasty: Api, impatient: Process
-) -> None:
+async def test_a_slow_reader_receives_everything(hasty: Api, impatient: Process) -> None:
     live = await hasty.ask(ensemble="huge")
     path = f"/api/runs/{live[0].run_id}/events"
     loop, received = asyncio.get_running_loop(), bytearray()
@@ -178,7 +176,7 @@ async def test_fifty_stalled_readers_do_not_stop_other_users(
         await until(partial(no_streams, hasty))
 
 
-async def test_a_second_request_down_the_pipe_does_not_hide_that_the_client_left(
+async def test_a_disconnect_is_noticed_behind_a_pipelined_request(
     hasty: Api, impatient: Process, upstream: Upstream
 ) -> None:
     await until(upstream.quiet)

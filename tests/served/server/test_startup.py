@@ -1,4 +1,4 @@
-"""Starting: what is announced, and how each mistake of the user's is named."""
+"""Start-up: the banner, and the error for each mistake in the configuration."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def refused(folder: Path, *arguments: str, **settings: str) -> tuple[int, str]:
     return code, process.err
 
 
-def test_each_malformed_setting_is_named(tmp_path: Path) -> None:
+def test_each_malformed_setting_is_reported(tmp_path: Path) -> None:
     wrong = {
         "WORKERS": "none",
         "LOG_LEVEL": "loud",
@@ -45,7 +45,9 @@ def test_each_malformed_setting_is_named(tmp_path: Path) -> None:
     assert "HTTP_ADDR: " in said
 
 
-def test_an_unknown_name_in_the_env_file_is_named_with_the_likely_one(tmp_path: Path) -> None:
+def test_an_unknown_name_in_the_env_file_is_reported_with_the_most_similar_one(
+    tmp_path: Path,
+) -> None:
     (tmp_path / ".env").write_text("LLM_KEI=x\n")
     (tmp_path / "ensembles.toml").write_text(ensembles.toml())
     code, said = refused(tmp_path)
@@ -54,7 +56,7 @@ def test_an_unknown_name_in_the_env_file_is_named_with_the_likely_one(tmp_path: 
     assert "did you mean LLM_KEY?" in said
 
 
-def test_a_fault_in_the_ensembles_file_is_named_with_its_line(tmp_path: Path) -> None:
+def test_a_fault_in_the_ensembles_file_is_reported_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "ensembles.toml").write_text(
         '[agents.a]\nmodell = "x"\n[ensembles.fanout]\nagents = ["a", "b"]\n'
     )
@@ -63,13 +65,13 @@ def test_a_fault_in_the_ensembles_file_is_named_with_its_line(tmp_path: Path) ->
     assert "ensembles.toml:2: agents.a.modell" in said
 
 
-def test_a_missing_ensembles_file_is_named(tmp_path: Path) -> None:
+def test_a_missing_ensembles_file_is_reported(tmp_path: Path) -> None:
     code, said = refused(tmp_path, ENSEMBLES_FILE="elsewhere.toml")
     assert code == 2
     assert "elsewhere.toml" in said
 
 
-def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported(tmp_path: Path) -> None:
     (tmp_path / "ensembles.toml").write_text(ensembles.toml())
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -83,7 +85,7 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
     assert len(process.err.splitlines()) == 1
 
 
-def test_the_banner_has_the_url_the_mock_and_a_curl_to_paste(tmp_path: Path) -> None:
+def test_the_banner_shows_the_url_the_mock_and_a_curl_command(tmp_path: Path) -> None:
     (tmp_path / "ensembles.toml").write_text(ensembles.toml())
     with serving(run(tmp_path, "serve", "--port", "0")) as service:
         banner = service.out
@@ -109,7 +111,7 @@ def test_the_banner_names_the_real_servers_when_there_is_no_mock(
     assert f"127.0.0.1:{mock_llm.port}" in service.out
 
 
-async def test_the_env_file_is_read_and_the_environment_weighs_more(
+async def test_the_environment_takes_precedence_over_the_env_file(
     tmp_path: Path, told: Told
 ) -> None:
     settings = told(tmp_path)
@@ -123,7 +125,7 @@ async def test_the_env_file_is_read_and_the_environment_weighs_more(
         assert "Warning: JWT_SECRET has no effect in this version." in service.err
 
 
-async def test_a_changed_ensembles_file_is_taken_up_while_serving(start: Start) -> None:
+async def test_a_changed_ensembles_file_is_used_without_a_restart(start: Start) -> None:
     service = start()
     file = service.folder / "some-ensembles.toml"
     async with client_of(service.url) as api:

@@ -1,4 +1,4 @@
-"""Several worker processes behind one address."""
+"""Several worker processes on one socket."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ async def metric(api: Api, series: str) -> float:
     return sum(float(line.split()[-1]) for line in page.splitlines() if line.startswith(series))
 
 
-async def test_a_killed_worker_is_replaced_and_a_drain_ends_them_all(start: Start) -> None:
+async def test_a_killed_worker_is_replaced_and_a_drain_ends_all_workers(start: Start) -> None:
     service = start("--workers", "2", DRAIN_S="0.3")
     first, second = await two_workers(service)
     assert "with 2 workers" in service.out
@@ -30,7 +30,7 @@ async def test_a_killed_worker_is_replaced_and_a_drain_ends_them_all(start: Star
 
     await until(replaced)
     assert second in service.workers
-    assert f"worker {first} ended with -9" in service.err
+    assert f"worker {first} exited with -9" in service.err
     # A connection each, so that both workers get some.
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(client_of(service.url)) for _ in range(12)]
@@ -48,7 +48,7 @@ async def test_a_killed_worker_is_replaced_and_a_drain_ends_them_all(start: Star
     assert "Traceback" not in service.err
 
 
-async def test_any_worker_shows_the_sum_of_all_and_nothing_of_a_dead_ones_gauges(
+async def test_any_worker_shows_the_sum_of_all_without_the_gauges_of_exited_ones(
     start: Start,
 ) -> None:
     service = start("--workers", "2")
@@ -78,7 +78,7 @@ async def test_any_worker_shows_the_sum_of_all_and_nothing_of_a_dead_ones_gauges
         assert await metric(api, "fanout_runs_total{") == 10
 
 
-async def test_workers_whose_parent_is_killed_finish_their_streams_and_end(start: Start) -> None:
+async def test_workers_drain_and_exit_when_their_supervisor_is_killed(start: Start) -> None:
     service = start("--workers", "2", DRAIN_S="20")
     workers = await two_workers(service)
     async with client_of(service.url) as api, api.asked(ensemble="brief") as response:
@@ -93,7 +93,7 @@ async def test_workers_whose_parent_is_killed_finish_their_streams_and_end(start
     await until(ended)
 
 
-async def test_ctrl_c_which_reaches_every_process_drains_just_once(start: Start) -> None:
+async def test_ctrl_c_to_the_process_group_drains_once(start: Start) -> None:
     service = start("--workers", "2", DRAIN_S="20")
     workers = await two_workers(service)
     async with client_of(service.url) as api, api.asked(ensemble="brief") as response:
@@ -104,7 +104,7 @@ async def test_ctrl_c_which_reaches_every_process_drains_just_once(start: Start)
     assert await exit_code(service) == 0
 
 
-async def test_a_second_signal_ends_all_workers_now(start: Start) -> None:
+async def test_a_second_signal_ends_all_workers_at_once(start: Start) -> None:
     service = start("--workers", "2", DRAIN_S="100")
     workers = await two_workers(service)
     async with client_of(service.url) as api, api.asked(ensemble="endless"):

@@ -32,7 +32,7 @@ from telemetry import Workflow, configure_logging
 
 
 class NoTables:
-    """Every part of a store at once: reads find nothing, writes keep nothing."""
+    """All parts of a store in one: reads find nothing, writes store nothing."""
 
     async def get(self, *_: object) -> None:
         return None
@@ -45,7 +45,7 @@ class NoTables:
 
 
 class NoJournal(Journal):
-    """A journal that keeps nothing, in no time."""
+    """A journal that commits nothing and returns at once."""
 
     async def open(self, opening: NewRun) -> KeyConflict | None:
         return None

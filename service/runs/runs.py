@@ -1,4 +1,4 @@
-"""All runs: start, find, follow, cancel, ask again, drain."""
+"""All runs: start, find, read, cancel, retry, drain."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from service.store.runs import RunStore
 
 _log = logging.getLogger(__name__)
 
-_FLUSH_S = 3.0  # for the last events to reach their readers once a drain has ended their runs
-_CANCEL_S = 5.0  # for another process to hear that it is to stop, and do it
+_FLUSH_S = 3.0  # for the last events to reach their readers after a drain ended their runs
+_CANCEL_S = 5.0  # for another worker to receive the signal and stop its run
 
 
 class Runs:
-    """Every run: those that this process works on, and through the store all others."""
+    """Every run: those of this process, and through the store all others."""
 
     def __init__(
         self,
@@ -48,9 +48,9 @@ class Runs:
         self._stored_runs = StoredRuns(tables)
         self._preparer = Preparer(tables, limits, worker_id)
         self._launcher = Launcher(tools, journal, limits.detach_grace_s)
-        self._open: dict[str, LiveRun] = {}  # until their end is in the database
+        self._open: dict[str, LiveRun] = {}  # by id, until their end is committed
         self._opening = 0
-        self._read: set[Run] = set()  # those with a reader here
+        self._read: set[Run] = set()  # with a reader in this process
 
     async def start(self, request: RunRequest, key: IdempotencyKey | None = None) -> Run:
         """Commit the question and start to answer it; or return the run that `key` already has.
@@ -64,30 +64,31 @@ class Runs:
         return await self.find(start, request.owner)
 
     async def retry(self, run_id: str, owner: str) -> Run:
-        """Ask again what a run left unanswered; agents that had answered are not asked twice.
+        """Start a run that takes the place of one that failed, was interrupted or cancelled.
 
-        Returns the run that does, which may have begun already. Raises RequestError 404, 409.
+        Agents that answered are not called again. Returns the existing run if one has the place
+        already. Raises RequestError 404, 409.
         """
         stored = await read_latest(self._tables, owner, run_id)
         if stored.state in RETRYABLE:
             return await self._start(make_retry(stored))
         if stored.id == run_id:
-            what = "still going on" if stored.state == "running" else "complete"
+            what = "still running" if stored.state == "running" else "complete"
             raise RequestError("run_not_retryable", f"There is nothing to retry: it is {what}.")
         return await self.find(stored.id, owner)
 
     async def find(self, run_id: str, owner: str) -> Run:
         """Return a run of `owner` with its log.
 
-        Raises RequestError 404, or 410 when its events are no longer kept.
+        Raises RequestError 404, or 410 when its events have expired.
         """
         run = await self.get(run_id, owner)
         if isinstance(run, StoredRun):
-            raise RequestError("run_expired", "The events of this run are no longer kept.")
+            raise RequestError("run_expired", "The events of this run have expired.")
         return run
 
     async def get(self, run_id: str, owner: str) -> Run | StoredRun:
-        """Return a run of `owner`; without its log when its events are no longer kept.
+        """Return a run of `owner`; a StoredRun, which has no log, when its events have expired.
 
         Raises RequestError 404.
         """
@@ -98,7 +99,7 @@ class Runs:
 
     @contextmanager
     def reading(self, run: Run, after: int = 0) -> Iterator[Reader]:
-        """Attach a client's reader behind event number `after` for as long as the block lasts."""
+        """Attach a client's reader behind event number `after` for the time of the block."""
         telemetry = self._tools.telemetry
         with self.attached(run, after) as reader:
             telemetry.record_stream_opened()
@@ -124,13 +125,13 @@ class Runs:
                 self._read.discard(run)
 
     def note_resumed(self, run: Run) -> None:
-        """Count a connection that comes back to `run` and link its trace to the run's."""
+        """Count a client that resumes reading `run` and link its trace to the run's."""
         started = next(iter(run.log.after(0)), None)
         span_id = started.span_id if isinstance(started, RunStarted) else ""
         self._tools.telemetry.record_resume(run.trace_id, span_id)
 
     async def cancel(self, run: Run) -> None:
-        """Stop `run` and wait for its final event; nothing to do when it has ended."""
+        """Stop `run` and wait for its final event. Does nothing after the end of the run."""
         if isinstance(run, LiveRun):
             run.stop(CANCELLED)
             await asyncio.shield(run.ended)
@@ -142,37 +143,37 @@ class Runs:
                         await asyncio.sleep(0.05)
 
     async def cancel_all(self, owner: str, run_ids: Iterable[str]) -> None:
-        """Cancel several runs of `owner`, wherever they are worked on."""
+        """Cancel several runs of `owner`, also those of other workers."""
         for run_id in run_ids:
             run = await self.get(run_id, owner)
             if isinstance(run, Run):
                 await self.cancel(run)
 
     def apply_signals(self, signals: Iterable[Signal]) -> None:
-        """Do what other processes ask of runs that this one works on."""
+        """Stop or extend runs of this process as other workers request it."""
         for signal in signals:
             run = self._open.get(signal.run_id)
             if run and signal.stop:
                 run.stop(CANCELLED)
             elif run and signal.watched_until:
                 watched_s = (signal.watched_until - datetime.now(UTC)).total_seconds()
-                if watched_s > 0:  # what was said stays there, and is heard again and again
+                if watched_s > 0:  # the signal stays in the database and is read repeatedly
                     run.extend(watched_s + self._limits.detach_grace_s)
 
     def interrupt_all(self) -> None:
-        """Stop every run: another process has ended them in the store already."""
+        """Stop every run, after another worker has ended them in the database."""
         for run in self._open.values():
             run.stop(INTERRUPTED)
 
     @property
     def open_count(self) -> int:
-        """How many runs this process works on."""
+        """The number of open runs of this process."""
         return len(self._open)
 
     async def drain(self, timeout_s: float) -> None:
-        """Refuse new runs, let the open ones finish within `timeout_s`, then end them.
+        """Refuse new runs, let the open ones finish within `timeout_s`, then stop them.
 
-        Every reader gets its final event, as far as it takes it.
+        Waits up to 3 s more until every reader has received its final event.
         """
         self.draining = True
         try:
@@ -180,7 +181,7 @@ class Runs:
                 while self._is_busy:
                     await asyncio.sleep(0.02)
         except TimeoutError:
-            _log.warning("ending %d runs that did not finish in time", len(self._open))
+            _log.warning("stopping %d runs that did not finish in time", len(self._open))
         deadline = asyncio.get_running_loop().time() + _FLUSH_S
         while self._read or self._is_busy:
             for run in self._open.values():
@@ -188,12 +189,12 @@ class Runs:
             if asyncio.get_running_loop().time() > deadline:
                 break
             await asyncio.sleep(0.02)
-        for read in self._read:  # those that another process works on
+        for read in self._read:  # runs of other workers
             read.log.release_readers()
 
     @property
     def _is_busy(self) -> bool:
-        """Whether a question is being committed or a run has not come to its end."""
+        """Whether a new run is being committed or a run has not ended."""
         return self._opening > 0 or not all(run.log.finished for run in self._open.values())
 
     async def _start(self, start: RunStart) -> Run:

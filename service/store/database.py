@@ -1,4 +1,4 @@
-"""Work on the database: one transaction each, a time limit, and errors that mean "not now"."""
+"""Transactions on the database, with a time limit and errors that state why it is unavailable."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from service.store.waiting import wait_within
 from telemetry import StoreOperation, Telemetry, TelemetryConfig, Workflow
 from telemetry.spans.store import StoreOperationName
 
-_CHECKPOINT_WAITS_MS = 200
+_CHECKPOINT_WAIT_MS = 200
 
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
@@ -33,9 +33,11 @@ _log = logging.getLogger(__name__)
 
 
 class Database:
-    """One database, from one process. `timeout_s` bounds what a caller waits, not the work.
+    """The connections of this process to one database.
 
-    Work may be begun a second time, after a deadlock or on a connection that turned out dead.
+    `timeout_s` limits how long a caller waits; the transaction itself continues. Time in which the
+    event loop is late is not counted (see `waiting`). A transaction is repeated once after a
+    deadlock or a lost connection.
     """
 
     def __init__(
@@ -45,19 +47,19 @@ class Database:
         self._engines = open_engines(parse_url(url), timeout_s)
         self._timeout_s = timeout_s
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._schema_is_known = False
-        self._in_trouble: set[AsyncEngine] = set()
+        self._is_schema_current = False
+        self._failing: set[AsyncEngine] = set()
 
     @property
     def dialect(self) -> Dialect:
         return self._engines.dialect
 
     def operation(self, name: StoreOperationName, parent: Workflow | None = None) -> StoreOperation:
-        """Start to measure something; its span is below `parent`, else the current request's."""
+        """Start to measure an operation, as a child span of `parent` or of the current request."""
         return self._telemetry.start_store_operation(name, system=self.dialect, parent=parent)
 
     async def read(self, work: Work[T], operation: StoreOperationName = "read_run") -> T:
-        """Return what `work` returns; all that it sees is of one moment.
+        """Return the result of `work`, which reads one snapshot of the database.
 
         Raises StorageUnavailable.
         """
@@ -65,24 +67,23 @@ class Database:
             return await self._run(self._engines.reading, work)
 
     async def write(self, work: Work[T], operation: StoreOperationName = "maintain") -> T:
-        """Return what `work` returns once its changes are committed, all of them or none.
+        """Return the result of `work` after its changes were committed, all of them or none.
 
-        Raises StorageUnavailable; after one for slowness the changes may still be made.
+        Raises StorageUnavailable; when its reason is "slow", the changes may still be committed.
         """
         with self.operation(operation):
             return await self._run(self._engines.writing, work)
 
     async def checkpoint(self) -> None:
-        """Empty SQLite's log into its file, so that what was deleted is gone from both.
+        """Empty SQLite's write-ahead log, so that deleted rows are in neither of its files.
 
-        Best effort: a reader that is still at work keeps its part of the log. Nothing on
-        PostgreSQL.
+        Best effort: the part of the log that a reader uses remains. Does nothing on PostgreSQL.
         """
         if self.dialect == "sqlite":
             await self.write(_truncate_log)
 
     async def close(self) -> None:
-        """Let what is under way end, for as long as anybody would have waited, and disconnect."""
+        """Wait for running transactions, within the time limit, and disconnect."""
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=self._timeout_s)
             for task in late:
@@ -90,24 +91,24 @@ class Database:
         await self._engines.close(self._timeout_s)
 
     async def _run(self, engine: AsyncEngine, work: Work[T]) -> T:
-        # A task of its own: a cancelled caller would leave asyncpg's connection half-way.
-        task = asyncio.create_task(self._repeat(engine, work))
+        # In a task: a cancelled caller would leave asyncpg's connection in the middle of a command.
+        task = asyncio.create_task(self._run_with_retry(engine, work))
         self._tasks.add(task)
-        task.add_done_callback(self._forget)
+        task.add_done_callback(self._on_done)
         if not await wait_within(task, self._timeout_s):
             refusal = make_unavailable("slow")
-            self._note(engine, refusal)
+            self._log_change(engine, refusal)
             raise refusal
         return task.result()
 
-    def _forget(self, task: asyncio.Task[Any]) -> None:
+    def _on_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        # Looked at here, since the caller may be gone.
+        # Retrieve the error here, since the caller may have left.
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            _log.debug("The database refused.", exc_info=error)
+            _log.debug("a transaction failed", exc_info=error)
 
-    async def _repeat(self, engine: AsyncEngine, work: Work[T]) -> T:
+    async def _run_with_retry(self, engine: AsyncEngine, work: Work[T]) -> T:
         try:
             try:
                 result = await self._transaction(engine, work)
@@ -119,25 +120,25 @@ class Database:
             refusal = translate_error(error)
             if refusal is None:
                 raise
-            self._note(engine, refusal, error)
+            self._log_change(engine, refusal, error)
             raise refusal from error
-        self._note(engine, None)
+        self._log_change(engine, None)
         return result
 
-    def _note(
+    def _log_change(
         self,
         engine: AsyncEngine,
         refusal: StorageUnavailable | None,
         error: Exception | None = None,
     ) -> None:
-        """Say in the log when trouble begins, with the driver's own words, and when it is over."""
+        """Log the first failure with the driver's message, and the first success after it."""
         what = "writing" if engine is self._engines.writing else "reading"
         if refusal is None:
-            if engine in self._in_trouble:
-                self._in_trouble.discard(engine)
+            if engine in self._failing:
+                self._failing.discard(engine)
                 _log.warning("%s works again", what)
-        elif engine not in self._in_trouble:
-            self._in_trouble.add(engine)
+        elif engine not in self._failing:
+            self._failing.add(engine)
             cause = getattr(error, "orig", None) or error or "no answer"
             _log.warning("%s does not work: %s (%s)", what, refusal, cause)
 
@@ -149,7 +150,7 @@ class Database:
             result = await work(connection)
             await connection.commit()
         except (OSError, asyncio.CancelledError):
-            # A deadline passed in mid-exchange: nobody knows what the server answers next.
+            # Interrupted within a command: the connection's next reply would belong to this one.
             await connection.invalidate()
             raise
         finally:
@@ -157,20 +158,20 @@ class Database:
         return result
 
     async def _check_schema(self, connection: AsyncConnection) -> None:
-        """Refuse work until the tables are as this version has them; then never look again."""
-        if self._schema_is_known:
+        """Raise StorageUnavailable unless the schema is this version's; checked until it is."""
+        if self._is_schema_current:
             return
         sentence = describe_mismatch(await read_applied_revision(connection))
         if sentence is not None:
             raise StorageUnavailable(sentence, reason="schema")
-        self._schema_is_known = True
+        self._is_schema_current = True
 
 
 async def _truncate_log(connection: AsyncConnection) -> None:
     before = await connection.scalar(sa.text("PRAGMA busy_timeout"))
     await connection.commit()  # inside a transaction there is no checkpoint
     driver: Any = (await connection.get_raw_connection()).driver_connection
-    # While it waits for readers, nobody writes.
-    for pragma in (f"busy_timeout = {_CHECKPOINT_WAITS_MS}", "wal_checkpoint(TRUNCATE)"):
+    # While it waits for readers, no other transaction can write.
+    for pragma in (f"busy_timeout = {_CHECKPOINT_WAIT_MS}", "wal_checkpoint(TRUNCATE)"):
         await (await driver.execute(f"PRAGMA {pragma}")).close()
     await (await driver.execute(f"PRAGMA busy_timeout = {before}")).close()

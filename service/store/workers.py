@@ -1,6 +1,7 @@
-"""What the processes of the service know of each other and of all owners' runs.
+"""Registered workers, signals between them, unfinished runs, and expiry.
 
-The service's own view: the statements here are not narrowed to one owner, and no face calls them.
+The service's own view of all owners' rows: `Scope` does not restrict these statements, and no API
+uses them.
 """
 
 from __future__ import annotations
@@ -19,21 +20,21 @@ from service.store.records import Signal, StoredRun
 from service.store.rows import RUN_COLUMNS, stored_run
 from service.store.schema import idempotency_keys, runs, segments, signals, workers
 
-_RUNS_PER_TRANSACTION = 200  # a longer transaction would keep the journal waiting
+_RUNS_PER_TRANSACTION = 200  # the journal waits for this transaction
 
 
 class Workers:
-    """Every method raises StorageUnavailable."""
+    """The workers of one database. Every method raises StorageUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def register(self, worker_id: str, now: datetime) -> bool:
-        """Note that the worker is alive; return whether that was known."""
+        """Store that the worker is alive; return whether it was registered before."""
         return await self._database.write(partial(_register, worker_id, now))
 
     async def take_signals(self, worker_id: str) -> list[Signal]:
-        """Return what others want of the worker's runs, and forget what asks for a stop."""
+        """Return the signals for the worker's runs, and delete those that request a stop."""
         of_worker = signals.c.worker_id == worker_id
         found = await self._rows(sa.select(signals).where(of_worker))
         stopped = [row.run_id for row in found if row.stop]
@@ -42,7 +43,7 @@ class Workers:
         return [Signal(row.run_id, row.stop, row.watched_until) for row in found]
 
     async def list_unfinished_runs(self, worker_id: str) -> list[StoredRun]:
-        """Return the runs that the worker has not ended, oldest first."""
+        """Return the worker's runs without an end, oldest first."""
         rows = await self._rows(
             sa.select(*RUN_COLUMNS)
             .where(runs.c.worker_id == worker_id, runs.c.state == "running")
@@ -51,9 +52,9 @@ class Workers:
         return [stored_run(row) for row in rows]
 
     async def list_stale(self, before: datetime, except_for: str) -> list[str]:
-        """Return the workers, other than `but`, that were not heard of since `before`.
+        """Return the workers, except `except_for`, without a heartbeat since `before`.
 
-        A worker that has unfinished runs and was never heard of is lost, too.
+        A worker with unfinished runs that is not registered is stale, too.
         """
         silent = sa.select(workers.c.id).where(workers.c.seen_at < before)
         unknown = sa.select(runs.c.worker_id).where(
@@ -63,11 +64,11 @@ class Workers:
         return sorted({row[0] for row in found} - {except_for})
 
     async def deregister(self, worker_id: str) -> None:
-        """Note that the worker is gone for good and left nothing behind."""
+        """Remove the worker, which has no unfinished runs."""
         await self._change(sa.delete(workers).where(workers.c.id == worker_id))
 
     async def delete_expired(self, now: datetime) -> int:
-        """Delete events and keys whose time is over; return how many runs lost their events."""
+        """Delete expired events and keys; return how many runs lost their events."""
         await self._change(sa.delete(idempotency_keys).where(idempotency_keys.c.expires_at <= now))
         expired = 0
         while True:
@@ -104,7 +105,7 @@ async def _delete_expired_events(now: datetime, connection: AsyncConnection) -> 
         .where(runs.c.events_expired.is_(False), runs.c.events_expire_at <= now)
         .order_by(runs.c.events_expire_at)
         .limit(_RUNS_PER_TRANSACTION)
-        # Two workers that tidy up at once each take their own.
+        # Two workers that run this at the same time each delete other rows.
         .with_for_update(skip_locked=True)
     )
     ids = list(await connection.scalars(due))

@@ -196,7 +196,7 @@ async def test_a_run_that_goes_on_cannot_be_asked_again() -> None:
     async with service(FOREVER, **LONG) as it:
         error = await _refusal(it, (await it.start()).id)
     assert error.code == "run_not_retryable"
-    assert "still going on" in error.message
+    assert "still running" in error.message
 
 
 async def test_somebody_elses_run_cannot_be_asked_again() -> None:

@@ -1,4 +1,4 @@
-"""What is written of a run besides its events: its end, and what each agent said. Pure."""
+"""The rows of a run besides its events: its end, and the answer of each agent. No I/O."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _STATES: Mapping[type[Event], str] = {
 
 
 def make_run_end(
-    run_id: str, owner: str, events: Sequence[Event], ended_at: datetime, kept_for: timedelta
+    run_id: str, owner: str, events: Sequence[Event], ended_at: datetime, retention: timedelta
 ) -> RunEnd:
-    """Return the end of a run whose events, the final one included, are `events`."""
+    """Return the end of a run from all its events, including the final one."""
     run = summarize(events)
     return RunEnd(
         run_id=run_id,
@@ -40,7 +40,7 @@ def make_run_end(
         elapsed_ms=run.elapsed_ms,
         ended_at=ended_at,
         last_seq=len(events),
-        events_expire_at=ended_at + kept_for,
+        events_expire_at=ended_at + retention,
         missing=run.missing,
         degraded_by=run.degraded_by,
         answered_by=run.answered_by,
@@ -51,27 +51,27 @@ def make_run_end(
 
 
 def make_agent_answer(run_id: str, owner: str, event: Event) -> AgentAnswer | None:
-    """Return what `event` says of an agent that has ended; None when it is about something else."""
+    """Return the row of the agent that ends with `event`; None for other events."""
     state = _STATES.get(type(event))
-    if state is None:  # nearly all of them
+    if state is None:  # most events
         return None
     assert isinstance(event, AgentFinished | AgentFailed | AgentSkipped)  # noqa: S101  (_STATES)
-    answer = _answer(run_id, owner, event.report, state)
+    answer = _make_answer(run_id, owner, event.report, state)
     if isinstance(event, AgentFinished):
         return answer
     return replace(answer, code=event.code, error=event.message)
 
 
 def make_final_answers(run_id: str, owner: str, final: Event) -> Iterator[AgentAnswer]:
-    """Yield what the final event says of agents that no other event accounts for."""
+    """Yield the rows of agents that only the final event reports: the combiner, unfinished ones."""
     if isinstance(final, RunFinished) and final.combiner and not final.combiner.partial:
-        yield _answer(run_id, owner, final.combiner, "answered")
+        yield _make_answer(run_id, owner, final.combiner, "answered")
     elif isinstance(final, RunFailed):
         for report in final.unfinished:
-            yield _answer(run_id, owner, report, get_end_state(final))
+            yield _make_answer(run_id, owner, report, get_end_state(final))
 
 
-def _answer(run_id: str, owner: str, report: AgentReport, state: str) -> AgentAnswer:
+def _make_answer(run_id: str, owner: str, report: AgentReport, state: str) -> AgentAnswer:
     return AgentAnswer(
         run_id=run_id,
         owner=owner,

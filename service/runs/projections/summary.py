@@ -1,4 +1,4 @@
-"""What a run looks like from outside, folded from its log. Pure."""
+"""The summary of a run: its state, agents, answer and cost, computed from its events. No I/O."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from service.events import (
 
 @dataclass(slots=True)
 class AgentSummary:
-    """`state` is waiting, running, answered, failed, skipped or cancelled."""
+    """One agent of a run. `state` is waiting, running, answered, failed, skipped or cancelled."""
 
     name: str
     state: str = "waiting"
@@ -43,9 +43,11 @@ class AgentSummary:
 
 @dataclass(slots=True)
 class RunSummary:
-    """`state` is running, or how it ended. `agents` is in the order they began.
+    """A run after some of its events.
 
-    `usage` and `cost` of a running run are those of the agents that have ended.
+    `state` is running, completed, failed, cancelled or interrupted. `agents` are in the order of
+    their start. `cost` is in US dollars; while the run is running, `usage` and `cost` are those of
+    the agents that have ended.
     """
 
     state: str = "running"
@@ -79,9 +81,9 @@ def summarize(events: Iterable[Event]) -> RunSummary:
         elif isinstance(event, AnswerToolCall):
             calls[event.call.index] = calls.get(event.call.index, _NO_CALL) + event.call
         elif isinstance(event, RunFinished | RunFailed):
-            _end(run, event)
+            _apply_end(run, event)
         else:
-            _agent(run, event)
+            _apply_agent_event(run, event)
     run.answer = "".join(answer)
     run.tool_calls = tuple(calls.values())
     if run.state == "running":
@@ -91,7 +93,7 @@ def summarize(events: Iterable[Event]) -> RunSummary:
     return run
 
 
-def _agent(run: RunSummary, event: Event) -> None:
+def _apply_agent_event(run: RunSummary, event: Event) -> None:
     if not isinstance(
         event,
         AgentStarted | AgentFinished | AgentFailed | AgentSkipped | AgentRetrying | CombineStarted,
@@ -113,7 +115,7 @@ def _agent(run: RunSummary, event: Event) -> None:
 
 
 def _note_degradation(run: RunSummary) -> None:
-    """Note what the events before the first answer text tell; the final event tells all of it."""
+    """Set why the answer is degraded, as known at its first text; the final event states it all."""
     run.missing = tuple(
         MissingAgent(agent.name, agent.code or "")
         for agent in run.agents.values()
@@ -124,7 +126,7 @@ def _note_degradation(run: RunSummary) -> None:
     run.degraded_by = degraded_by(run.missing, is_substitute)
 
 
-def _end(run: RunSummary, event: RunFinished | RunFailed) -> None:
+def _apply_end(run: RunSummary, event: RunFinished | RunFailed) -> None:
     run.usage, run.cost, run.elapsed_ms = event.usage, event.cost, event.elapsed_ms
     if isinstance(event, RunFinished):
         run.state = "completed"
@@ -148,7 +150,7 @@ def _end(run: RunSummary, event: RunFinished | RunFailed) -> None:
             agent.state = run.state
 
 
-# What a run is called that ended with one of these codes, rather than failed.
+# The states of runs that ended with one of these codes; with any other code they failed.
 _STATES = {"cancelled": "cancelled", "abandoned": "cancelled", "interrupted": "interrupted"}
 
 
@@ -158,7 +160,7 @@ def get_end_state(final: RunFinished | RunFailed) -> str:
 
 
 def make_run_failed(events: Sequence[Event], code: str, message: str) -> RunFailed:
-    """Return the final event of a run of which nothing more will be known than `events`."""
+    """Return the final event of a run that breaks off after `events`."""
     so_far = summarize(events)
     return RunFailed(
         agent="service",

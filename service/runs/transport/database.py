@@ -21,18 +21,18 @@ _log = logging.getLogger(__name__)
 
 _POLL_EVERY_S = 0.25  # the interval of commits
 _MARK_EVERY_S = 5.0
-_WATCHED_S = 15.0  # how long a run goes on after the last word that somebody reads it here
+_WATCHED_S = 15.0  # how long a run continues after it was last marked as watched
 
 
 class StoredRuns:
-    """Brings stored runs back as `Run`s with their log."""
+    """Loads stored runs with their logs."""
 
     def __init__(self, tables: RunStore) -> None:
         self._tables = tables
         self._remote_runs: dict[str, RemoteRun] = {}
 
     async def load(self, stored: StoredRun) -> Run | StoredRun:
-        """Return the run with its events, or as it is when they are no longer kept."""
+        """Return the run with its events, or `stored` itself when they have expired."""
         if stored.events_expired:
             return stored
         if stored.id in self._remote_runs:
@@ -40,7 +40,7 @@ class StoredRuns:
         events = await self.load_events(stored)
         if stored.state == "running":
             return RemoteRun(make_run(stored, events), self)
-        # They may have expired since `stored` was read: a log without an end is waited for.
+        # The events can expire after `stored` was read, and readers of a log without an end wait.
         return make_run(stored, events) if events and events[-1].final else stored
 
     async def load_events(self, stored: StoredRun, after: int = 0) -> list[Event]:
@@ -49,9 +49,9 @@ class StoredRuns:
         return join_segments(segments, after)
 
     async def load_new_events(self, run: Run) -> list[Event]:
-        """Return what has been committed since `run` was brought or last asked for.
+        """Return the committed events that the log of `run` does not have yet.
 
-        Raises RequestError 404 when the run has been deleted, 410 when its events have expired.
+        Raises RequestError 404 when the run was deleted, 410 when its events have expired.
         """
         segments = await self._tables.list_segments(run.owner, run.id, len(run.log))
         if not segments:
@@ -59,11 +59,11 @@ class StoredRuns:
             if stored is None:
                 raise RequestError("run_not_found", "The run has been deleted.")
             if stored.events_expired:
-                raise RequestError("run_expired", "The rest of this run is no longer kept.")
+                raise RequestError("run_expired", "The rest of this run has expired.")
         return join_segments(segments, len(run.log))
 
     async def mark_watched(self, run: Run) -> None:
-        """Tell the process that works on `run` that somebody reads it here."""
+        """Signal to the worker of `run` that it has a reader here."""
         until = datetime.now(UTC) + timedelta(seconds=_WATCHED_S)
         await self._tables.mark_watched(run.owner, run.id, until)
 
@@ -75,7 +75,7 @@ class StoredRuns:
 
 
 class RemoteRun(Run):
-    """A run that another process works on. Its log follows the database while it has readers."""
+    """A run of another worker. While it has readers, its log follows the database."""
 
     def __init__(self, known: Run, stored_runs: StoredRuns) -> None:
         super().__init__(**vars(known))
@@ -84,20 +84,20 @@ class RemoteRun(Run):
 
     @property
     def is_complete(self) -> bool:
-        """Whether there is nothing that is not in the log: not while the end is not in it."""
+        """Whether the log has all events so far: only after its end, since the log lags behind."""
         return self.log.finished
 
     def attach(self) -> None:
-        """Note a reader, and follow the run from the first on."""
+        """Count a new reader; start to follow the database with the first one."""
         super().attach()
         if self._follow_task is None and not self.log.finished:
             self._stored_runs.register(self)
-            # Of no request: it reads for all who are here, and goes on when the first has left.
+            # In an empty context: it serves all readers, and continues after the first has left.
             loop = asyncio.get_running_loop()
             self._follow_task = loop.create_task(self._follow(), context=Context())
 
     def detach(self) -> None:
-        """Note that a reader left, and stop following after the last."""
+        """Count that a reader left; stop to follow the database after the last one."""
         super().detach()
         if not self.readers and self._follow_task:
             self._follow_task.cancel()
@@ -115,7 +115,7 @@ class RemoteRun(Run):
                 for event in await self._stored_runs.load_new_events(self):
                     self.log.append(event)
             except StorageUnavailable as error:
-                _log.debug("cannot follow a run for now: %s", error)
+                _log.debug("cannot load new events of a run: %s", error)
             except RequestError as error:
                 self.log.append(make_run_failed(self.log.after(0), error.code, error.message))
             if not self.log.finished:
@@ -124,7 +124,7 @@ class RemoteRun(Run):
 
 
 def make_run(stored: StoredRun, events: Sequence[Event]) -> Run:
-    """Return what is known of a stored run."""
+    """Return a stored run with its events as a Run."""
     return Run(
         id=stored.id,
         owner=stored.owner,
@@ -141,7 +141,7 @@ def make_run(stored: StoredRun, events: Sequence[Event]) -> Run:
 
 
 def join_segments(segments: Sequence[Segment], after: int) -> list[Event]:
-    """Return the events behind number `after`, as far as they follow one another."""
+    """Return the events behind event number `after`, up to the first gap."""
     events: list[Event] = []
     for segment in segments:
         here = decode_events(segment.data)

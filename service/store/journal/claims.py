@@ -1,4 +1,4 @@
-"""Which openings may be written: those whose key and whose retried run nobody else has. No I/O."""
+"""Decides which new runs may be written: no other run may have their key or retried run. No I/O."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from service.store.records import KeyConflict, KnownKey, NewKey, NewRun
 
 @dataclass(slots=True)
 class Claims:
-    """What is taken already: keys by (owner, key), retried runs by id with their successors."""
+    """The keys that are bound, by (owner, key), and the successors of retried runs, by run id."""
 
     keys: dict[tuple[str, str], KnownKey] = field(default_factory=dict)
     successors: dict[str, str | None] = field(default_factory=dict)
@@ -19,28 +19,34 @@ class Claims:
 def admit(
     openings: Iterable[NewRun], claims: Claims
 ) -> tuple[list[NewRun], dict[str, KeyConflict]]:
-    """Return the openings to write, and what those that came too late ran into, by run id.
+    """Return the new runs to write, and the conflicts of the others by run id.
 
-    The first of a batch to claim something has it, and `claims` says so afterwards.
+    Of several runs in a batch that claim the same, the first gets it; `claims` is updated.
     """
     admitted: list[NewRun] = []
-    taken: dict[str, KeyConflict] = {}
+    conflicts: dict[str, KeyConflict] = {}
     for opening in openings:
-        obstacle = _retry_taken(opening, claims.successors) or _key_taken(opening, claims.keys)
-        if obstacle is not None:
-            taken[opening.run_id] = obstacle
+        conflict = _find_retry_conflict(opening, claims.successors) or _find_key_conflict(
+            opening, claims.keys
+        )
+        if conflict is not None:
+            conflicts[opening.run_id] = conflict
             continue
         admitted.append(opening)
         _claim(opening, claims)
-    return admitted, taken
+    return admitted, conflicts
 
 
-def _retry_taken(opening: NewRun, successors: Mapping[str, str | None]) -> KeyConflict | None:
+def _find_retry_conflict(
+    opening: NewRun, successors: Mapping[str, str | None]
+) -> KeyConflict | None:
     successor = successors.get(opening.retry_of) if opening.retry_of else None
     return KeyConflict(successor, None) if successor not in (None, opening.run_id) else None
 
 
-def _key_taken(opening: NewRun, keys: Mapping[tuple[str, str], KnownKey]) -> KeyConflict | None:
+def _find_key_conflict(
+    opening: NewRun, keys: Mapping[tuple[str, str], KnownKey]
+) -> KeyConflict | None:
     new = opening.key
     if new is None:
         return None
@@ -56,8 +62,10 @@ def _claim(opening: NewRun, claims: Claims) -> None:
     if opening.retry_of:
         claims.successors[opening.retry_of] = opening.run_id
     if opening.key is not None:
-        claims.keys[opening.ask.owner, opening.key.key] = _known(opening.key, opening.run_id)
+        claims.keys[opening.ask.owner, opening.key.key] = _make_known_key(
+            opening.key, opening.run_id
+        )
 
 
-def _known(key: NewKey, run_id: str) -> KnownKey:
+def _make_known_key(key: NewKey, run_id: str) -> KnownKey:
     return KnownKey(key.fingerprint, run_id, key.expires_at)

@@ -1,7 +1,7 @@
-"""The journal's statements, made once: each is compiled once and costs nothing to name again.
+"""The SQL statements of the journal. They are module constants, so each is compiled once.
 
-They work on many owners' rows at once, so they are not narrowed by `Scope`: every row that they
-write names its owner, and every row that they look for is found by a run's id or an owner's key.
+One statement writes rows of many owners, so `Scope` does not restrict them. Each written row has
+its owner, and rows are looked up by a run's id or by an owner and a key.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _OF_CONVERSATION = sa.and_(
     conversations.c.owner == bindparam("whose"), conversations.c.id == bindparam("conversation")
 )
 
-# Held until the transaction ends: of two workers with one key the second sees the first, and what
-# a worker writes after a commit in doubt is written after that commit, should it come about.
+# Held until the transaction ends. Of two workers with the same key, the second sees the row of the
+# first. A worker's next write waits for its earlier commit whose outcome it does not know.
 LOCK = sa.select(
     sa.func.pg_advisory_xact_lock(
         sa.func.unnest(bindparam("numbers", type_=postgresql.ARRAY(sa.BigInteger)))
@@ -49,8 +49,9 @@ RETRIED = (
     .order_by(runs.c.id)
     .with_for_update()
 )
-# A run is neither ended nor deleted by others while this transaction writes what belongs to it.
-# What comes after its end is from a process that was taken for dead, or written already.
+# Locks the runs, so that others neither end nor delete them while this transaction writes their
+# rows. Rows for a run that has ended are dropped: they come from a worker that others took for
+# stale, or are written already.
 STILL_RUNNING = (
     sa.select(runs.c.id, runs.c.owner, runs.c.conversation_id)
     .where(runs.c.id.in_(bindparam("ids", expanding=True)), runs.c.state == "running")
@@ -84,7 +85,7 @@ END_RUN = (
     .where(_OF_RUN, runs.c.state == "running")
     .values({name: bindparam(name) for name in _ENDED})
 )
-FORGET_SIGNALS = sa.delete(signals).where(
+DELETE_SIGNALS = sa.delete(signals).where(
     signals.c.run_id == bindparam("run"), signals.c.owner == bindparam("whose")
 )
 TOUCH_CONVERSATION = (
@@ -93,7 +94,7 @@ TOUCH_CONVERSATION = (
     .values(updated_at=bindparam("at"))
 )
 DROP_RUN = sa.delete(runs).where(_OF_RUN)
-# Only one that began with the run: another may have been made empty on purpose.
+# Only a conversation that was created with the run: a client may have created an empty one.
 DROP_CONVERSATION = sa.delete(conversations).where(
     _OF_CONVERSATION,
     conversations.c.created_at == bindparam("at"),
@@ -104,25 +105,25 @@ DROP_CONVERSATION = sa.delete(conversations).where(
 
 
 class Inserts:
-    """The statements that SQLite and PostgreSQL have each in a dialect of its own."""
+    """The INSERT statements, whose ON CONFLICT clause differs between SQLite and PostgreSQL."""
 
     def __init__(self, dialect: Dialect) -> None:
         self._insert = _INSERTS[dialect]
-        self.conversation = self._conversation()
-        self.config = self._once(configs)
-        self.run = self._once(runs)
-        self.message = self._once(messages)
+        self.conversation = self._upsert_conversation()
+        self.config = self._insert_new(configs)
+        self.run = self._insert_new(runs)
+        self.message = self._insert_new(messages)
         self.key = self._upsert(
             idempotency_keys,
             "owner",
             "key",
             replaces=("fingerprint", "run_id", "expires_at"),
         )
-        self.segment = self._once(segments)
-        self.answer = self._once(agent_answers)
+        self.segment = self._insert_new(segments)
+        self.answer = self._insert_new(agent_answers)
 
-    def _conversation(self) -> Any:
-        """Begin a conversation; one that was made without a title gets that of the question."""
+    def _upsert_conversation(self) -> Any:
+        """Create a conversation, or touch it; an empty title becomes that of the question."""
         statement = self._insert(conversations)
         new, old = statement.excluded, conversations.c
         title = sa.case((old.title == "", new.title), else_=old.title)
@@ -130,7 +131,7 @@ class Inserts:
             index_elements=("owner", "id"), set_={"updated_at": new.updated_at, "title": title}
         )
 
-    def _once(self, table: Table) -> Any:
+    def _insert_new(self, table: Table) -> Any:
         return self._insert(table).on_conflict_do_nothing()
 
     def _upsert(self, table: Table, *key: str, replaces: tuple[str, ...]) -> Any:

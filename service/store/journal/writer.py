@@ -1,6 +1,6 @@
-"""What the journal commits: many runs' news in one transaction and few statements.
+"""Writes a batch of many runs' rows in one transaction and few statements.
 
-To write a batch twice does no harm, so one whose commit is in doubt is written again.
+Writing a batch twice has no effect, so a batch whose commit may have failed is written again.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from telemetry.spans.store import StoreOperationName
 _TITLE_CHARS = 80
 
 Values = Mapping[str, Any]
-Known = Mapping[str, Row[*tuple[Any, ...]]]  # runs that are still going on, by id
+Running = Mapping[str, Row[*tuple[Any, ...]]]  # by run id
 
 
 class JournalWriter:
-    """The one writer of runs and what belongs to them."""
+    """The only writer of runs, their events, answers and ends."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -39,35 +39,32 @@ class JournalWriter:
         self._lock_number = secrets.randbits(63)
 
     def operation(self, name: StoreOperationName, parent: Workflow | None = None) -> StoreOperation:
-        """Start to measure what somebody waits for while a batch is gathered and written."""
+        """Start to measure a caller's wait for the commit of its batch."""
         return self._database.operation(name, parent)
 
     async def write(self, batch: Batch) -> dict[str, KeyConflict]:
-        """Commit the batch; return the openings that came too late, by run id.
+        """Commit the batch; return the conflicts of new runs, by run id.
 
-        An opening comes too late when its key, or the run it retries, has another run already;
-        nothing of it is written then. What belongs to a run that was deleted or ended meanwhile is
-        left out.
-        Raises StorageUnavailable when nothing can be written now, and any other database error
-        as it is: then this very batch can never be committed, and the caller may split it.
+        A new run has a conflict, and is not written, when its key or the run that it retries has
+        another run already. Rows of a run that was deleted or has ended are left out.
+        Raises StorageUnavailable when the database cannot be written now. Any other database
+        error is raised as it is: this batch can never be committed, and the caller may split it.
         """
         return await self._database.write(partial(self._write, batch), "commit")
 
     async def _write(self, batch: Batch, connection: AsyncConnection) -> dict[str, KeyConflict]:
-        taken: dict[str, KeyConflict] = {}
-        await self._wait_for_others(connection, batch.openings)
+        conflicts: dict[str, KeyConflict] = {}
+        await self._lock(connection, batch.openings)
         if batch.openings:
-            claims = await _claims(connection, batch.openings)
-            admitted, taken = admit(batch.openings, claims)
+            claims = await _load_claims(connection, batch.openings)
+            admitted, conflicts = admit(batch.openings, claims)
             await self._open(connection, admitted)
         await self._add(connection, batch)
         if batch.dropped:
             await _drop(connection, batch.dropped)
-        return taken
+        return conflicts
 
-    async def _wait_for_others(
-        self, connection: AsyncConnection, openings: Iterable[NewRun]
-    ) -> None:
+    async def _lock(self, connection: AsyncConnection, openings: Iterable[NewRun]) -> None:
         # On SQLite the transaction itself is the lock.
         if connection.dialect.name == "postgresql":
             keys = {_lock_number(one.ask.owner, one.key.key) for one in openings if one.key}
@@ -77,13 +74,15 @@ class JournalWriter:
     async def _open(self, connection: AsyncConnection, openings: Sequence[NewRun]) -> None:
         inserts = self._inserts
         conversations = sorted(map(_conversation_row, openings), key=_owner_and_id)
-        await _each(connection, inserts.conversation, conversations)
-        await _each(connection, inserts.config, _config_rows(openings))
-        await _each(connection, inserts.run, [run_row(opening) for opening in openings])
-        await _each(connection, inserts.message, [row for one in openings for row in _brought(one)])
+        await _execute_many(connection, inserts.conversation, conversations)
+        await _execute_many(connection, inserts.config, _config_rows(openings))
+        await _execute_many(connection, inserts.run, [run_row(opening) for opening in openings])
+        await _execute_many(
+            connection, inserts.message, [row for one in openings for row in _message_rows(one)]
+        )
         retries = [_supersede_row(opening) for opening in openings if opening.retry_of]
-        await _each(connection, sql.SUPERSEDE, retries)
-        await _each(
+        await _execute_many(connection, sql.SUPERSEDE, retries)
+        await _execute_many(
             connection, inserts.key, [_key_row(one, one.key) for one in openings if one.key]
         )
 
@@ -95,24 +94,26 @@ class JournalWriter:
         }
         if not run_ids:
             return
-        known = await _still_running(connection, run_ids)
-        segments = [_segment_row(each) for each in batch.segments if each.run_id in known]
-        await _each(connection, self._inserts.segment, segments)
-        answers = [answer_row(each) for each in batch.answers if each.run_id in known]
-        await _each(connection, self._inserts.answer, answers)
-        await _end(connection, batch, known)
+        running = await _load_running(connection, run_ids)
+        segments = [_segment_row(each) for each in batch.segments if each.run_id in running]
+        await _execute_many(connection, self._inserts.segment, segments)
+        answers = [answer_row(each) for each in batch.answers if each.run_id in running]
+        await _execute_many(connection, self._inserts.answer, answers)
+        await _end(connection, batch, running)
 
 
-async def _each(connection: AsyncConnection, statement: Executable, rows: Sequence[Values]) -> None:
+async def _execute_many(
+    connection: AsyncConnection, statement: Executable, rows: Sequence[Values]
+) -> None:
     if rows:
         await connection.execute(statement, rows)
 
 
-# --- openings ---
+# --- new runs ---
 
 
-async def _claims(connection: AsyncConnection, openings: Sequence[NewRun]) -> Claims:
-    """Return who has what these openings claim; until the transaction ends nobody else takes it."""
+async def _load_claims(connection: AsyncConnection, openings: Sequence[NewRun]) -> Claims:
+    """Return the existing claims on the keys and retried runs; locked until the commit."""
     claims = Claims()
     keys = sorted({(one.ask.owner, one.key.key) for one in openings if one.key})
     if keys:
@@ -132,7 +133,7 @@ def _lock_number(owner: str, key: str) -> int:
 
 
 def _owner_and_id(row: Values) -> tuple[str, str]:
-    # One order for all who lock several rows: none waits for another in a circle.
+    # All transactions lock rows in the same order, so that they cannot deadlock.
     return row["owner"], row["id"]
 
 
@@ -140,16 +141,16 @@ def _conversation_row(opening: NewRun) -> Values:
     return {
         "owner": opening.ask.owner,
         "id": opening.ask.conversation_id,
-        "title": opening.ask.title or _title(opening.ask),
+        "title": opening.ask.title or _make_title(opening.ask),
         "created_at": opening.created_at,
         "updated_at": opening.created_at,
         "user_id": opening.ask.user_id,
     }
 
 
-def _title(ask: RunRequest) -> str:
-    said = [message.content for message in ask.messages if message.role == "user"]
-    lines = (line.strip() for line in (said[-1] if said else ask.question).splitlines())
+def _make_title(ask: RunRequest) -> str:
+    questions = [message.content for message in ask.messages if message.role == "user"]
+    lines = (line.strip() for line in (questions[-1] if questions else ask.question).splitlines())
     return next(filter(None, lines), "")[:_TITLE_CHARS]
 
 
@@ -166,7 +167,7 @@ def _config_rows(openings: Iterable[NewRun]) -> Sequence[Values]:
     return [by_hash[key] for key in sorted(by_hash)]
 
 
-def _brought(opening: NewRun) -> Iterable[Values]:
+def _message_rows(opening: NewRun) -> Iterable[Values]:
     for position, message in enumerate(opening.initial_messages):
         yield {
             "owner": opening.ask.owner,
@@ -193,10 +194,10 @@ def _key_row(opening: NewRun, key: NewKey) -> Values:
     }
 
 
-# --- what runs tell ---
+# --- rows of running runs ---
 
 
-async def _still_running(connection: AsyncConnection, run_ids: Iterable[str]) -> Known:
+async def _load_running(connection: AsyncConnection, run_ids: Iterable[str]) -> Running:
     rows = await connection.execute(sql.STILL_RUNNING, {"ids": sorted(run_ids)})
     return {row.id: row for row in rows}
 
@@ -211,25 +212,25 @@ def _segment_row(segment: Segment) -> Values:
     }
 
 
-async def _end(connection: AsyncConnection, batch: Batch, known: Known) -> None:
-    endings = [each for each in batch.endings if each.run_id in known]
+async def _end(connection: AsyncConnection, batch: Batch, running: Running) -> None:
+    endings = [each for each in batch.endings if each.run_id in running]
     rows = [ending_row(each) for each in endings]
-    await _each(connection, sql.END_RUN, rows)
-    await _each(connection, sql.FORGET_SIGNALS, rows)
+    await _execute_many(connection, sql.END_RUN, rows)
+    await _execute_many(connection, sql.DELETE_SIGNALS, rows)
     touched = [
         {
-            "whose": known[each.run_id].owner,
-            "conversation": known[each.run_id].conversation_id,
+            "whose": running[each.run_id].owner,
+            "conversation": running[each.run_id].conversation_id,
             "at": each.ended_at,
         }
         for each in endings
     ]
     touched.sort(key=lambda row: (row["whose"], row["conversation"]))
-    await _each(connection, sql.TOUCH_CONVERSATION, touched)
+    await _execute_many(connection, sql.TOUCH_CONVERSATION, touched)
 
 
 async def _drop(connection: AsyncConnection, run_ids: Sequence[str]) -> None:
-    """Delete runs, give back what they retried, and leave no conversation that they began."""
+    """Delete runs and the conversations they created; reinstate the runs that they retried."""
     found = (await connection.execute(sql.DROPPED, {"ids": sorted(run_ids)})).all()
     rows = [
         {
@@ -243,6 +244,6 @@ async def _drop(connection: AsyncConnection, run_ids: Sequence[str]) -> None:
     retries = [
         {"run": row.retry_of, "whose": row.owner, "by": row.id} for row in found if row.retry_of
     ]
-    await _each(connection, sql.REINSTATE, retries)
-    await _each(connection, sql.DROP_RUN, rows)
-    await _each(connection, sql.DROP_CONVERSATION, rows)
+    await _execute_many(connection, sql.REINSTATE, retries)
+    await _execute_many(connection, sql.DROP_RUN, rows)
+    await _execute_many(connection, sql.DROP_CONVERSATION, rows)

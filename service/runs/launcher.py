@@ -60,7 +60,7 @@ class PreparedRun:
 
 
 class Launcher:
-    """Starts runs whose question is committed."""
+    """Starts runs after their commit."""
 
     def __init__(self, dependencies: RunDependencies, journal: Journal, grace_s: float) -> None:
         self._dependencies = dependencies

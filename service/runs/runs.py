@@ -34,20 +34,20 @@ class Runs:
 
     def __init__(
         self,
-        tools: RunDependencies,
+        dependencies: RunDependencies,
         limits: Limits,
-        tables: RunStore,
+        store: RunStore,
         journal: Journal,
         worker_id: str,
     ) -> None:
         self.draining = False
         self.journal = journal
-        self._tools = tools
+        self._dependencies = dependencies
         self._limits = limits
-        self._tables = tables
-        self._stored_runs = StoredRuns(tables)
-        self._preparer = Preparer(tables, limits, worker_id)
-        self._launcher = Launcher(tools, journal, limits.detach_grace_s)
+        self._store = store
+        self._stored_runs = StoredRuns(store)
+        self._preparer = Preparer(store, limits, worker_id)
+        self._launcher = Launcher(dependencies, journal, limits.detach_grace_s)
         self._open: dict[str, LiveRun] = {}  # by id, until their end is committed
         self._opening = 0
         self._read: set[Run] = set()  # with a reader in this process
@@ -58,7 +58,7 @@ class Runs:
         Raises RequestError: 400 unknown ensemble, 422 key reused, 503 draining or overloaded; and
         StorageUnavailable.
         """
-        start = await resolve_key(request, key, self._tables, self._open)
+        start = await resolve_key(request, key, self._store, self._open)
         if isinstance(start, RunStart):
             return await self._start(start)
         return await self.find(start, request.owner)
@@ -69,7 +69,7 @@ class Runs:
         Agents that answered are not called again. Returns the existing run if one has the place
         already. Raises RequestError 404, 409.
         """
-        stored = await read_latest(self._tables, owner, run_id)
+        stored = await read_latest(self._store, owner, run_id)
         if stored.state in RETRYABLE:
             return await self._start(make_retry(stored))
         if stored.id == run_id:
@@ -95,12 +95,12 @@ class Runs:
         run = self._open.get(run_id)
         if run is not None and run.owner == owner:
             return run
-        return await self._stored_runs.load(await read_run(self._tables, owner, run_id))
+        return await self._stored_runs.load(await read_run(self._store, owner, run_id))
 
     @contextmanager
     def reading(self, run: Run, after: int = 0) -> Iterator[Reader]:
         """Attach a client's reader behind event number `after` for the time of the block."""
-        telemetry = self._tools.telemetry
+        telemetry = self._dependencies.telemetry
         with self.attached(run, after) as reader:
             telemetry.record_stream_opened()
             try:
@@ -113,7 +113,7 @@ class Runs:
     def attached(self, run: Run, after: int = 0) -> Iterator[Reader]:
         """Attach a reader that is not counted as a client's stream, as `reading` does."""
         keep_alive_s, flush = self._limits.keep_alive_s, self.journal.flush_to_spool
-        reader = Reader(run.log, after, self._tools.pace, keep_alive_s, flush)
+        reader = Reader(run.log, after, self._dependencies.pace, keep_alive_s, flush)
         run.attach()
         self._read.add(run)
         try:
@@ -128,7 +128,7 @@ class Runs:
         """Count a client that resumes reading `run` and link its trace to the run's."""
         started = next(iter(run.log.after(0)), None)
         span_id = started.span_id if isinstance(started, RunStarted) else ""
-        self._tools.telemetry.record_resume(run.trace_id, span_id)
+        self._dependencies.telemetry.record_resume(run.trace_id, span_id)
 
     async def cancel(self, run: Run) -> None:
         """Stop `run` and wait for its final event. Does nothing after the end of the run."""
@@ -136,7 +136,7 @@ class Runs:
             run.stop(CANCELLED)
             await asyncio.shield(run.ended)
         elif not run.log.finished:
-            await self._tables.request_stop(run.owner, run.id)
+            await self._store.request_stop(run.owner, run.id)
             with self.reading(run, len(run.log)), suppress(TimeoutError):
                 async with asyncio.timeout(_CANCEL_S):
                     while not run.log.is_over:
@@ -201,7 +201,7 @@ class Runs:
         self._admit()
         self._opening += 1
         try:
-            prepared = await self._preparer.prepare(start, self._tools.catalog())
+            prepared = await self._preparer.prepare(start, self._dependencies.catalog())
             conflict = await self.journal.open(prepared.opening)
         finally:
             self._opening -= 1

@@ -181,7 +181,7 @@ def ending_row(ending: RunEnd) -> Mapping[str, Any]:
     """Return what changes in a run that ends; `run` and `whose` say in which one."""
     return {
         "run": ending.run_id,
-        "whose": ending.owner,
+        "of_owner": ending.owner,
         "state": ending.state,
         "answer": ending.answer,
         "cost_usd": ending.cost_usd,

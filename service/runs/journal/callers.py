@@ -24,7 +24,7 @@ class WaitingCallers:
     def resolve(
         self, openings: Iterable[NewRun], conflicts: Mapping[str, KeyConflict]
     ) -> list[str]:
-        """Answer the callers of committed runs; return the runs whose callers had left before."""
+        """Answer the callers of committed runs; return the runs of callers that had left."""
         left: list[str] = []
         for opening in openings:
             caller = self._callers.pop(opening.run_id)

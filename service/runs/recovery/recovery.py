@@ -1,4 +1,4 @@
-"""Recovery of unfinished runs whose worker has ended: each gets its events and a final event.
+"""Recovery of runs that a stopped worker left unfinished: each gets a final event.
 
 A worker on this machine has ended when the lock on its spool is free; the events in its spool are
 committed. A worker on another machine is stale when its last heartbeat is too old.

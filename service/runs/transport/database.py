@@ -27,8 +27,8 @@ _WATCHED_S = 15.0  # how long a run continues after it was last marked as watche
 class StoredRuns:
     """Loads stored runs with their logs."""
 
-    def __init__(self, tables: RunStore) -> None:
-        self._tables = tables
+    def __init__(self, store: RunStore) -> None:
+        self._store = store
         self._remote_runs: dict[str, RemoteRun] = {}
 
     async def load(self, stored: StoredRun) -> Run | StoredRun:
@@ -45,7 +45,7 @@ class StoredRuns:
 
     async def load_events(self, stored: StoredRun, after: int = 0) -> list[Event]:
         """Return the committed events of a run that follow event `after`."""
-        segments = await self._tables.list_segments(stored.owner, stored.id, after)
+        segments = await self._store.list_segments(stored.owner, stored.id, after)
         return join_segments(segments, after)
 
     async def load_new_events(self, run: Run) -> list[Event]:
@@ -53,9 +53,9 @@ class StoredRuns:
 
         Raises RequestError 404 when the run was deleted, 410 when its events have expired.
         """
-        segments = await self._tables.list_segments(run.owner, run.id, len(run.log))
+        segments = await self._store.list_segments(run.owner, run.id, len(run.log))
         if not segments:
-            stored = await self._tables.get(run.owner, run.id)
+            stored = await self._store.get(run.owner, run.id)
             if stored is None:
                 raise RequestError("run_not_found", "The run has been deleted.")
             if stored.events_expired:
@@ -65,7 +65,7 @@ class StoredRuns:
     async def mark_watched(self, run: Run) -> None:
         """Signal to the worker of `run` that it has a reader here."""
         until = datetime.now(UTC) + timedelta(seconds=_WATCHED_S)
-        await self._tables.mark_watched(run.owner, run.id, until)
+        await self._store.mark_watched(run.owner, run.id, until)
 
     def register(self, run: RemoteRun) -> None:
         self._remote_runs[run.id] = run

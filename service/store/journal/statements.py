@@ -26,13 +26,13 @@ from service.store.schema import (
 
 _INSERTS: dict[Dialect, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
-_OF_RUN = sa.and_(runs.c.id == bindparam("run"), runs.c.owner == bindparam("whose"))
+_OF_RUN = sa.and_(runs.c.id == bindparam("run"), runs.c.owner == bindparam("of_owner"))
 _OF_CONVERSATION = sa.and_(
-    conversations.c.owner == bindparam("whose"), conversations.c.id == bindparam("conversation")
+    conversations.c.owner == bindparam("of_owner"), conversations.c.id == bindparam("conversation")
 )
 
 # Held until the transaction ends. Of two workers with the same key, the second sees the row of the
-# first. A worker's next write waits for its earlier commit whose outcome it does not know.
+# first. A worker's next write waits for its earlier commit, in case that is still in progress.
 LOCK = sa.select(
     sa.func.pg_advisory_xact_lock(
         sa.func.unnest(bindparam("numbers", type_=postgresql.ARRAY(sa.BigInteger)))
@@ -86,7 +86,7 @@ END_RUN = (
     .values({name: bindparam(name) for name in _ENDED})
 )
 DELETE_SIGNALS = sa.delete(signals).where(
-    signals.c.run_id == bindparam("run"), signals.c.owner == bindparam("whose")
+    signals.c.run_id == bindparam("run"), signals.c.owner == bindparam("of_owner")
 )
 TOUCH_CONVERSATION = (
     sa.update(conversations)
@@ -105,7 +105,7 @@ DROP_CONVERSATION = sa.delete(conversations).where(
 
 
 class Inserts:
-    """The INSERT statements, whose ON CONFLICT clause differs between SQLite and PostgreSQL."""
+    """The INSERT statements; their ON CONFLICT clause differs between SQLite and PostgreSQL."""
 
     def __init__(self, dialect: Dialect) -> None:
         self._insert = _INSERTS[dialect]

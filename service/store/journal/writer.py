@@ -1,6 +1,6 @@
 """Writes a batch of many runs' rows in one transaction and few statements.
 
-Writing a batch twice has no effect, so a batch whose commit may have failed is written again.
+Writing a batch twice has no effect, so a batch is written again when its commit may have failed.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ def _message_rows(opening: NewRun) -> Iterable[Values]:
 
 
 def _supersede_row(opening: NewRun) -> Values:
-    return {"run": opening.retry_of, "whose": opening.ask.owner, "by": opening.run_id}
+    return {"run": opening.retry_of, "of_owner": opening.ask.owner, "by": opening.run_id}
 
 
 def _key_row(opening: NewRun, key: NewKey) -> Values:
@@ -219,13 +219,13 @@ async def _end(connection: AsyncConnection, batch: Batch, running: Running) -> N
     await _execute_many(connection, sql.DELETE_SIGNALS, rows)
     touched = [
         {
-            "whose": running[each.run_id].owner,
+            "of_owner": running[each.run_id].owner,
             "conversation": running[each.run_id].conversation_id,
             "at": each.ended_at,
         }
         for each in endings
     ]
-    touched.sort(key=lambda row: (row["whose"], row["conversation"]))
+    touched.sort(key=lambda row: (row["of_owner"], row["conversation"]))
     await _execute_many(connection, sql.TOUCH_CONVERSATION, touched)
 
 
@@ -235,14 +235,14 @@ async def _drop(connection: AsyncConnection, run_ids: Sequence[str]) -> None:
     rows = [
         {
             "run": row.id,
-            "whose": row.owner,
+            "of_owner": row.owner,
             "conversation": row.conversation_id,
             "at": row.created_at,
         }
         for row in found
     ]
     retries = [
-        {"run": row.retry_of, "whose": row.owner, "by": row.id} for row in found if row.retry_of
+        {"run": row.retry_of, "of_owner": row.owner, "by": row.id} for row in found if row.retry_of
     ]
     await _execute_many(connection, sql.REINSTATE, retries)
     await _execute_many(connection, sql.DROP_RUN, rows)

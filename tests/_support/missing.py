@@ -1,4 +1,4 @@
-"""What becomes of a test whose program is not on this machine."""
+"""Skipping of tests whose program is not installed."""
 
 from __future__ import annotations
 

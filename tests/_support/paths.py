@@ -1,4 +1,4 @@
-"""Folders of the repository that tests read from."""
+"""The repository folder."""
 
 from pathlib import Path
 

@@ -10,7 +10,8 @@ import pytest
 
 from tests._support.clients.readers import READERS, kept
 from tests._support.llm.awkward_texts import TOKENS, text_of
-from tests._support.servers.processes import PATIENCE_S, Process
+from tests._support.patience import PATIENCE_S
+from tests._support.servers.processes import Process
 from tests._support.servers.programs import run_node
 
 

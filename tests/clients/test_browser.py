@@ -14,7 +14,8 @@ from playwright.async_api import Browser, Page, async_playwright
 from tests._support.clients.breakable_line import Line, line_to
 from tests._support.clients.browser_scripts import EVENT_SOURCE, FETCH, FETCH_AND_LEAVE, SOCKET
 from tests._support.llm.awkward_texts import text_of
-from tests._support.servers.processes import PATIENCE_S, Process
+from tests._support.patience import PATIENCE_S
+from tests._support.servers.processes import Process
 from tests._support.servers.programs import chromium
 from tests._support.servers.services import Start
 

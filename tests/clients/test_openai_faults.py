@@ -15,8 +15,9 @@ from openai import AsyncOpenAI
 from tests._support.clients.api import until
 from tests._support.clients.openai_sdk import USER, client_of, refused, streamed, text_of
 from tests._support.llm.mock_stats import OpenCalls
+from tests._support.patience import PATIENCE_S
 from tests._support.recovery.database_faults import locked
-from tests._support.servers.processes import PATIENCE_S, Process
+from tests._support.servers.processes import Process
 from tests._support.servers.services import Start
 
 # --- errors before the first byte ---

@@ -15,9 +15,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests._support.observe.queries import PATIENCE_S, Jaeger, Prometheus, until
+from tests._support.observe.queries import Jaeger, Prometheus, until
 from tests._support.observe.stack_plan import Serve, plan
 from tests._support.observe.traffic import AgentCall
+from tests._support.patience import PATIENCE_S
 from tests._support.servers.processes import children, is_alive, kill
 from tools.observe import addresses
 from tools.observe.addresses import Addresses

@@ -18,7 +18,7 @@ from tests._support.otlp import Sink
 from tests._support.recovery.installation import Installation
 from tests._support.servers.databases import Postgres
 from tests._support.servers.processes import Process, announced
-from tests._support.servers.services import KEY, Start, Told
+from tests._support.servers.services import IMPATIENT, KEY, UNHURRIED_STORE, Start, Told
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +41,7 @@ def told(mock_llm: Process, gusher_url: str) -> Told:
             "ENSEMBLES_FILE": str(file),
             "LOG_JSON": "true",
             "DRAIN_S": "1",
+            **UNHURRIED_STORE,
         }
 
     return settings
@@ -58,14 +59,7 @@ def service(told: Told, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pr
 def impatient(told: Told, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """A service whose every wait is short."""
     folder = tmp_path_factory.mktemp("impatient")
-    waits = {
-        "KEEP_ALIVE_S": "0.2",
-        "DETACH_GRACE_S": "0.5",
-        "BODY_TIMEOUT_S": "0.5",
-        "SEND_TIMEOUT_S": "1",
-        "RUN_RETENTION_S": "1",
-    }
-    settings = told(folder) | waits
+    settings = told(folder) | IMPATIENT
     with announced(folder, "serve", "--port", "0", **settings) as process:
         yield process
 

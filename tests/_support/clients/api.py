@@ -1,4 +1,4 @@
-"""What travels between a client and the service: requests, and streams taken apart strictly."""
+"""An HTTP client of the service, and a strict parser of its event streams."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from tests._support.servers.processes import PATIENCE_S
+from tests._support.patience import PATIENCE_S
 
 KEEP_ALIVE = b": keep-alive\n\n"
 _EVENT = re.compile(rb"id: (run_[0-9a-f]{32})-([1-9][0-9]*)\ndata: (\{[\x20-\x7e]*\})\n\n")

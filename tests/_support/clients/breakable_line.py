@@ -1,4 +1,4 @@
-"""A line to the service that breaks when it is told to, as a train in a tunnel does."""
+"""A TCP proxy whose connections a test can break."""
 
 from __future__ import annotations
 

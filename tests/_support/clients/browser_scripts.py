@@ -1,4 +1,4 @@
-"""What a page does with the service, as functions for a browser to run."""
+"""JavaScript functions that a browser runs against the service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Face D's stream, taken apart strictly."""
+"""A strict parser of the sessions API's named events."""
 
 from __future__ import annotations
 

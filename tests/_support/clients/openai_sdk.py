@@ -1,4 +1,4 @@
-"""OpenAI's SDK for Python, pointed at the service; and what to ask with it."""
+"""OpenAI's SDK for Python as a client of the service, and requests for it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletionChunk
 
-from tests._support.servers.processes import PATIENCE_S, Process
+from tests._support.patience import PATIENCE_S
+from tests._support.servers.processes import Process
 
 USER: Any = [{"role": "user", "content": "Why is the sky blue?"}]
 PIXEL = "data:image/png;base64,iVBORw0KGgo="

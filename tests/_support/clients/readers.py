@@ -1,4 +1,4 @@
-"""One question on every face, read as that face's users read it."""
+"""Readers that ask one question through each API and parse its answer."""
 
 from __future__ import annotations
 

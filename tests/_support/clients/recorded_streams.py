@@ -1,4 +1,4 @@
-"""Streams that a test reads in part and compares byte by byte."""
+"""Event streams that a test reads in part and compares byte by byte."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model server that recites awkward texts, token by token, over a socket.
+"""A model server that sends texts which are hard to transport, token by token.
 
 The word behind `recite` in the last message chooses the text; who combines recites it as well.
 """

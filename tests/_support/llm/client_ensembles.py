@@ -1,4 +1,4 @@
-"""Who answers in these tests: each agent's model tells the mock LLM what to do."""
+"""Ensembles for tests of real clients; the model names tell the mock LLM how to answer."""
 
 from __future__ import annotations
 

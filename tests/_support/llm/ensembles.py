@@ -1,4 +1,4 @@
-"""The ensembles of these tests: each agent's model tells the mock LLM what to do."""
+"""Ensembles for served tests; the model names tell the mock LLM how to answer."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ AGENTS: Mapping[str, Table] = {
     "endless-combine": _agent(ENDLESS),
     "hung-1": _agent("fault=hang"),
     "hung-2": _agent("fault=hang"),
-    "steady": _agent("tokens=70&first_ms=5&gap_ms=10"),
+    "steady": _agent("tokens=70&first_ms=5&gap_ms=20"),
     "brief": _agent("tokens=40&first_ms=5&gap_ms=20"),
     "gusher": {"model": "gusher", "max_tokens": 1_000_000, "retries": 0},
     "blabber": {"model": "blabber", "retries": 0},

@@ -26,6 +26,9 @@ class Upstream:
     async def closed_early(self) -> int:
         return (await self.stats())["closed_early"]
 
+    async def busy(self) -> bool:
+        return await self.open_streams() > 0
+
     async def quiet(self) -> bool:
         return await self.open_streams() == 0
 

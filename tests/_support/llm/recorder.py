@@ -1,4 +1,4 @@
-"""The mock LLM on a port of this process, remembering what each model was asked."""
+"""A mock LLM server inside the test process that records its requests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from service.mock_llm.server import serve_mock
 from service.mock_llm.transport import MockLLM
 from service.mock_llm.wire import Plan
-from tests._support.servers.processes import PATIENCE_S
+from tests._support.patience import PATIENCE_S
 
 
 @dataclass(frozen=True)

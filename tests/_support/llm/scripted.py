@@ -1,4 +1,4 @@
-"""What the tests of the core share: scripted models under the real client, and a clock that skips.
+"""Scripted models behind the real LLM client, and an event loop whose clock skips waits.
 
 Nothing is patched. The models' server is a transport handed to the real LLMClient; every fault is
 an option in the model's name, as `service.mock_llm.script` has them.

@@ -1,4 +1,4 @@
-"""A model server that says what the mock does not: more than any socket buffers, and secrets."""
+"""A model server that sends endless answers and answers with secrets."""
 
 from __future__ import annotations
 

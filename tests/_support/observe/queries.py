@@ -1,4 +1,4 @@
-"""Jaeger and Prometheus, asked through their own query APIs.
+"""Clients of the query APIs of Jaeger and Prometheus.
 
 All of it blocks: the others are processes, and nothing here runs beside it.
 """
@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 import httpx
 
-PATIENCE_S = 60.0  # a scrape, a flush and a busy machine; nobody waits that long unless it hangs
+from tests._support.patience import PATIENCE_S
+
 _POLL_S = 0.2
 
 Answer = TypeVar("Answer")

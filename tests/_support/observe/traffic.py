@@ -1,4 +1,4 @@
-"""A client that asks the service, read to the end or left."""
+"""A client that makes runs of every kind for the observability stack."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import ClassVar
 import httpx
 
 from tests._support.clients.api import Event, asking, events_of
-from tests._support.observe.queries import PATIENCE_S
+from tests._support.patience import PATIENCE_S
 
 
 @dataclass(frozen=True)

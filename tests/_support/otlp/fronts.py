@@ -1,4 +1,4 @@
-"""The two ways into a sink: OTLP over HTTP and OTLP over gRPC.
+"""OTLP receivers over HTTP and over gRPC.
 
 Each is given `answer`, which gets a signal and the uncompressed bytes, and can be closed and
 opened again on its port. Source: https://opentelemetry.io/docs/specs/otlp/

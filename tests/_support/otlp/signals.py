@@ -1,4 +1,4 @@
-"""Spans and log records as plain values, decoded from the protobuf of OTLP.
+"""Spans and log records as plain values, decoded from OTLP protobuf.
 
 Source: https://github.com/open-telemetry/opentelemetry-proto
 """

@@ -1,4 +1,4 @@
-"""What a collector has been sent, and how it behaves: well or unwell, up or down."""
+"""An OTLP collector for tests, which records what it receives and can fail on demand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One trace put together again from exported spans, and what holds for every one."""
+"""A trace assembled from exported spans, and checks that hold for every trace."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes wrong with a database, for as long as a block lasts."""
+"""Database faults that last as long as a block: locked, full, frozen, stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What outlives a service: its folder, its database, and the models it asks."""
+"""An installation that outlives its services: a folder, a database and the models."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from tests._support.llm.ensembles import Table, as_toml
 from tests._support.llm.recorder import Recorder
 from tests._support.servers.processes import Process
+from tests._support.servers.services import UNHURRIED_STORE
 
 
 def _agent(name: str, options: str, **keys: Any) -> Table:
@@ -22,7 +23,7 @@ _AGENTS: Mapping[str, Table] = {
         _agent("two", "tokens=12&first_ms=10&gap_ms=4"),
         _agent("joiner", "tokens=25&first_ms=5&gap_ms=6"),
         _agent("steady", "tokens=100&first_ms=5&gap_ms=10"),
-        _agent("long", "tokens=500&first_ms=5&gap_ms=10"),
+        _agent("long", "tokens=400&first_ms=5&gap_ms=20"),
         _agent("endless", "tokens=6000&first_ms=5&gap_ms=10"),
         _agent("hung", "fault=hang"),
         _agent("caller", "tokens=12&first_ms=5&gap_ms=2&tool_calls=2"),
@@ -72,6 +73,7 @@ class Installation:
             "DATABASE_URL": database_url,
             "SPOOL_DIR": str(folder / "spool"),
             "MIGRATE_ON_START": "true",
+            **UNHURRIED_STORE,
         }
         self._start = start
         self._served: list[Process] = []

@@ -1,4 +1,4 @@
-"""Rounds of asking that end in `kill -9`, and what must hold after each and after all."""
+"""Rounds of requests that end in `kill -9`, and checks after each round."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What clients were told, written down as they were told it; and whether it still holds.
+"""A record of what clients have received, and checks that it still holds.
 
-What counts as acknowledged: a question once a response names its run, an event once its last byte
-has come, an agent's answer once its event says so.
+A question counts as acknowledged once a response names its run, an event once its last byte has
+arrived, and an agent's answer once its event has arrived.
 """
 
 from __future__ import annotations

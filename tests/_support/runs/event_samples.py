@@ -1,4 +1,4 @@
-"""One of every event."""
+"""One sample of every event type."""
 
 from __future__ import annotations
 

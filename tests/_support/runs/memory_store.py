@@ -1,4 +1,4 @@
-"""A store without a database, for tests on the clock that skips: threads have no place there.
+"""A store in memory, for tests on the event loop that skips waits.
 
 Its parts are the real ones with other insides. They pass the same
 contract tests (tests/store/test_runs.py, test_workers.py, journal/test_writer.py), and a test can

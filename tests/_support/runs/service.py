@@ -1,4 +1,4 @@
-"""Runs of scripted models, as the service makes and keeps them; each ends before the test does.
+"""Runs of scripted models, made and stored as the service does.
 
 A `service` is one process: with a spool, a journal that is kept, and a store that may be shared.
 """

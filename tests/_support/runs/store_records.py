@@ -1,4 +1,4 @@
-"""Records to store, with defaults for the fields that a test does not set."""
+"""Store records with defaults, and the store parts that contract tests use."""
 
 from __future__ import annotations
 

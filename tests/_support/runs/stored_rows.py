@@ -1,4 +1,4 @@
-"""Rows of a database, read past the store that wrote them."""
+"""Database rows, read without the store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A strategy at work: an ensemble of scripted models, what it told, and how it ended."""
+"""A strategy run on scripted models, with its events and its result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real PostgreSQL and Redis servers for tests: from wheels, else as installed on the machine.
+"""PostgreSQL and Redis servers for tests, from Python wheels or installed programs.
 
 Each listens on a free port of 127.0.0.1, keeps its files in a folder of its own, and is ended by
 its pid. Nothing in it survives the block, so nothing is synchronized to the disk.
@@ -26,8 +26,7 @@ from uuid import uuid4
 import asyncpg  # type: ignore[import-untyped]  # it has no stubs
 
 from tests._support.missing import miss
-
-PATIENCE_S = 30.0  # nobody waits that long unless something hangs
+from tests._support.patience import PATIENCE_S
 
 _POSTGRES_SETTINGS: Mapping[str, str] = {
     "listen_addresses": "127.0.0.1",

@@ -1,4 +1,4 @@
-"""Processes of the service that skip the interpreter's start: forks of one that has imported it.
+"""A fork server: starts service processes without a new interpreter for each.
 
 To import the service takes more than a second of CPU time, and the tests start it hundreds of
 times. The fork server imports it once; each process that it starts is a fork with the arguments,

@@ -1,4 +1,4 @@
-"""The service and the mock LLM as processes of their own, each ended by its pid."""
+"""The service and the mock LLM as processes, each ended by its pid."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ import httpx
 
 from service.settings import KNOWN
 from tests._support.paths import ROOT
+from tests._support.patience import PATIENCE_S
 from tests._support.servers.fork_server import ForkedProcess, fork_server
-
-PATIENCE_S = 30.0  # nobody waits that long unless something hangs
 
 _URL = re.compile(r"(?:on|answers at) (http://\S+)")
 

@@ -1,4 +1,4 @@
-"""The programs real clients run in: Node with OpenAI's SDK, and a browser."""
+"""The programs of real clients: Node with OpenAI's SDK, and a browser."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 
 from tests._support.missing import miss
 from tests._support.paths import ROOT
+from tests._support.patience import PATIENCE_S
 
 NODE_FOLDER = ROOT / "tests" / "clients" / "node"
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _OLDEST_NODE = 22  # that openai-node runs on
-_PATIENCE_S = 120.0  # for a whole file of tests, on a machine that has other things to do
 
 
 def node() -> str:
@@ -37,7 +37,7 @@ def run_node(*arguments: str, **told: str) -> str:
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=_PATIENCE_S,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert ran.returncode == 0, f"{ran.stdout}\n{ran.stderr}"

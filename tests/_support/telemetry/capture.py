@@ -1,4 +1,4 @@
-"""A telemetry whose spans stay in memory, and runs to record in it."""
+"""A telemetry that collects its spans in memory."""
 
 from __future__ import annotations
 

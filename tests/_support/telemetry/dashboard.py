@@ -1,4 +1,4 @@
-"""The Grafana dashboard as tests read it: its panels, their queries, and what a query names."""
+"""The Grafana dashboard as data: panels, queries, and the metrics that they name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The samples of a /metrics page."""
+"""A parser of the /metrics page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The trees of spans that runs of the tests' ensembles must have."""
+"""The expected span trees of the test ensembles."""
 
 from __future__ import annotations
 

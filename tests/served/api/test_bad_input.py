@@ -22,7 +22,8 @@ from tests._support.clients.api import (
     posting,
     take_response,
 )
-from tests._support.servers.processes import PATIENCE_S, Process
+from tests._support.patience import PATIENCE_S
+from tests._support.servers.processes import Process
 
 JSON = {"Content-Type": "application/json"}
 ERROR = {"error", "code", "request_id", "trace_id"}

@@ -21,7 +21,8 @@ from tests._support.clients.service_state import is_draining, no_streams
 from tests._support.clients.stalled_reader import not_reading
 from tests._support.llm.mock_stats import Upstream
 from tests._support.llm.unbounded_server import CHUNKS, TEXT
-from tests._support.servers.processes import PATIENCE_S, Process, exit_code
+from tests._support.patience import PATIENCE_S
+from tests._support.servers.processes import Process, exit_code
 from tests._support.servers.services import Start
 
 Socket = aiohttp.ClientWebSocketResponse

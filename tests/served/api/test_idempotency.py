@@ -17,7 +17,7 @@ from tests._support.clients.api import (
     follow,
     until,
 )
-from tests._support.clients.worker_clients import everywhere
+from tests._support.clients.worker_clients import connect_to_each_worker
 from tests._support.llm.mock_stats import Upstream
 from tests._support.recovery.installation import Installation
 
@@ -150,7 +150,7 @@ async def test_posts_at_once_to_all_workers_with_the_same_key_start_one_run(
     installation: Installation,
 ) -> None:
     service = installation.serve("--workers", "2")
-    async with everywhere(service) as clients:
+    async with connect_to_each_worker(service) as clients:
         for _ in range(5):
             again, body = key(), asking(f"Why is the sky blue, {uuid4().hex}?")
             posts = (api.http.post("/api/process", json=body, headers=again) for api in clients)
@@ -168,7 +168,10 @@ async def test_any_worker_attaches_to_the_running_run_and_refuses_another_body(
 ) -> None:
     service = installation.serve("--workers", "2")
     again = key()
-    async with everywhere(service) as clients, clients[0].asked(again, ensemble="steady") as first:
+    async with (
+        connect_to_each_worker(service) as clients,
+        clients[0].asked(again, ensemble="steady") as first,
+    ):
         events = follow(first)
         seen = [await anext(events)]
         body = asking(ensemble="steady")
@@ -187,7 +190,7 @@ async def test_posts_at_once_with_the_same_key_and_other_bodies_start_one_run(
 ) -> None:
     service = installation.serve("--workers", "2")
     again = key()
-    async with everywhere(service) as clients:
+    async with connect_to_each_worker(service) as clients:
         posts = (
             api.http.post("/api/process", json=asking(f"Question {number}?"), headers=again)
             for number, api in enumerate(clients)

@@ -17,7 +17,8 @@ from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from tests._support.paths import ROOT
-from tests._support.servers.processes import PATIENCE_S, Process
+from tests._support.patience import PATIENCE_S
+from tests._support.servers.processes import Process
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 # More of them find more: SCHEMATHESIS_EXAMPLES=200 takes some minutes.

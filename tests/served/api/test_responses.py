@@ -15,11 +15,11 @@ from openai import AsyncOpenAI
 
 from tests._support.clients.api import Api, client_of, until
 from tests._support.clients.openai_requests import a_question, error_of, user
-from tests._support.clients.worker_clients import everywhere
+from tests._support.clients.worker_clients import connect_to_each_worker
 from tests._support.llm.mock_stats import Upstream
 from tests._support.llm.unbounded_server import CHUNKS, TEXT
 from tests._support.recovery.installation import Installation
-from tests._support.servers.services import Start
+from tests._support.servers.services import GRACE_S, Start
 
 URL = "/v1/responses"
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}}
@@ -233,7 +233,7 @@ async def test_in_the_background_it_is_made_although_nobody_reads(
         True,
         [],
     )
-    await asyncio.sleep(0.6)  # longer than DETACH_GRACE_S
+    await asyncio.sleep(GRACE_S * 1.1)
     assert (await ended(hasty, response["id"]))["status"] == "completed"
 
 
@@ -507,7 +507,7 @@ async def test_one_that_was_being_made_in_a_crash_has_failed_and_can_be_read_on(
 
 async def test_any_worker_shows_streams_and_cancels_it(installation: Installation) -> None:
     service = installation.serve("--workers", "2", DETACH_GRACE_S="0")
-    async with everywhere(service) as clients:
+    async with connect_to_each_worker(service) as clients:
         response = await made(clients[0], model="steady", background=True)
         streams = await asyncio.gather(*(again(api, response["id"]) for api in clients))
         assert all(each == streams[0] for each in streams)

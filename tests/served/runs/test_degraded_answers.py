@@ -13,7 +13,7 @@ import pytest
 
 from tests._support.clients.api import Api, events_of, until
 from tests._support.clients.named_events import named_events
-from tests._support.servers.processes import PATIENCE_S
+from tests._support.patience import PATIENCE_S
 
 FAILED = {"agent": "bad-status", "code": "upstream_failed"}
 STRAGGLER = {"agent": "endless-1", "code": "straggler"}

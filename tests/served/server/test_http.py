@@ -27,7 +27,8 @@ from tests._support.clients.api import (
     until,
 )
 from tests._support.llm.mock_stats import Upstream
-from tests._support.servers.processes import PATIENCE_S, Process
+from tests._support.patience import PATIENCE_S
+from tests._support.servers.processes import Process
 
 BODY = json.dumps(asking()).encode()
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tests._support.clients.api import asking, assert_whole, client_of, events_of, until
 from tests._support.llm import ensembles
-from tests._support.servers.processes import PATIENCE_S, Process, environment, run, serving
+from tests._support.patience import PATIENCE_S
+from tests._support.servers.processes import Process, environment, run, serving
 from tests._support.servers.services import Start, Told
 
 

@@ -35,14 +35,16 @@ from tests._support.otlp import (
     assert_sound,
     slow,
 )
-from tests._support.servers.processes import PATIENCE_S, Process, announced, exit_code
+from tests._support.patience import PATIENCE_S
+from tests._support.servers.processes import Process, announced, exit_code
 from tests._support.servers.service_log import assert_quiet, lines_of
 from tests._support.servers.services import Start, Told
 from tests._support.telemetry.metrics_page import Page, page_of
 
 RUNS = 12
 SPANS_OF_A_RUN = 13
-END_S = 10.0  # unbounded it would be 13 to 30
+END_S = 45.0  # unbounded it would be EXPORT_TIMEOUT_S at least
+EXPORT_TIMEOUT_S = 90
 HANDFUL = 4  # lines of log for one outage, however many batches it costs
 
 
@@ -162,7 +164,8 @@ def outage(
     folder = tmp_path_factory.mktemp("outage")
     with ExitStack() as stack:
         sink = stack.enter_context(Sink(TROUBLES[trouble] or BLACK_HOLE))
-        settings = told(folder) | sink.variables(protocol)
+        patience = {"OTEL_EXPORTER_OTLP_TIMEOUT": str(EXPORT_TIMEOUT_S)}
+        settings = told(folder) | sink.variables(protocol) | patience
         if trouble == "unreachable":
             settings |= unreachable(stack)
         if trouble == "dead":

@@ -2,8 +2,8 @@
 
 Fixtures, all for the session and all made once, when a test first asks for them:
 
-    binaries     the folder with the programs, built when they are not there yet
-    stack        collector, Jaeger and Prometheus, started from the project's own configuration
+    binaries     the folder with the programs, built if they are missing
+    stack        collector, Jaeger and Prometheus, started with the project's configuration
                  files on free ports; `stack.addresses` has their addresses
     prometheus   its query API (clients.py):
                      query(promql) -> list[Sample]; a Sample has `labels` and `value`
@@ -16,10 +16,10 @@ Fixtures, all for the session and all made once, when a test first asks for them
                  once it has spans of these names; traces(service) -> ids; services(); monitor()
     service      the service as a process, sending its spans to the stack and scraped by it
     traffic      the same service after a run of every kind, once Prometheus and Jaeger have seen
-                 them all; see Traffic. Take this one to ask about dashboards.
+                 them all; see Traffic. Use this one to test dashboards.
     mock_llm     the models, as a process
 
-Without Go nothing can be built: that is a failure where CI is set, and a skip elsewhere.
+Without Go the programs cannot be built; the tests then fail if CI is set, and skip otherwise.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ BUILDING_S = 1800
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the tests here the time to build, when there is something to build."""
+    """Extend the time limit of these tests when the programs must be built."""
     if not is_built(for_tests=True):
         for item in items:
             if HERE in item.path.parents:

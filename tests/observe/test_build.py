@@ -1,4 +1,4 @@
-"""Building: what it says when it cannot, and that nothing half-done is ever taken for whole."""
+"""Build of the programs: messages of failures, and no use of unfinished binaries."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tools.observe.programs import ROOT
 
 Fake = Callable[..., None]
 
-# It ends, and the programs are there, when it is sent a line.
+# On a line of input it creates the programs and ends.
 ANOTHER_BUILD = """
 import fcntl, pathlib, sys
 lock = open(sys.argv[1], "w")
@@ -37,7 +37,7 @@ def _empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def fake_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
-    """Put a go command of our own on the PATH, which does as told and notes that it was called."""
+    """Put a fake go command on the PATH that records its calls."""
 
     def write(version: str = "go1.26.8", download: object = None, build: str = "exit 1") -> None:
         folder = tmp_path / "bin"
@@ -60,7 +60,7 @@ def fake_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
     return write
 
 
-def told(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "tools.observe", *arguments],
         cwd=ROOT,
@@ -69,44 +69,44 @@ def told(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_without_go_it_says_what_is_missing_and_where_to_get_it(
+def test_without_go_the_error_names_the_version_and_the_download(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    done = told("build")
+    done = run_command("build")
     assert done.returncode == 1
     assert done.stderr == (
         f"Go 1.26 or newer is needed; there is none on PATH. Get it: {golang.INSTALL_HINT}.\n"
     )
 
 
-def test_a_go_that_is_too_old_is_named(fake_go: Fake, tmp_path: Path) -> None:
+def test_a_go_that_is_too_old_is_reported_with_its_version(fake_go: Fake, tmp_path: Path) -> None:
     fake_go("go1.19.8")
-    done = told("build")
+    done = run_command("build")
     assert done.returncode == 1
     assert f"Go 1.26 or newer is needed; {tmp_path}/bin/go is go1.19.8." in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_download_that_fails_is_told_in_gos_own_words(fake_go: Fake) -> None:
+def test_a_failed_download_is_reported_with_the_message_of_go(fake_go: Fake) -> None:
     fake_go(download={"Error": "dial tcp: lookup somewhere: no such host"})
-    done = told("build")
+    done = run_command("build")
     assert done.returncode == 1
     assert "could not be downloaded" in done.stderr
     assert "no such host" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_sources_that_were_changed_are_not_built(fake_go: Fake, tmp_path: Path) -> None:
+def test_sources_with_another_checksum_are_not_built(fake_go: Fake, tmp_path: Path) -> None:
     fake_go(download={"Dir": str(tmp_path), "Sum": "h1:something-else="})
-    done = told("build")
+    done = run_command("build")
     assert done.returncode == 1
     assert "h1:something-else=" in done.stderr
     calls = (tmp_path / "bin" / "called").read_text().splitlines()
     assert {call.split()[0] for call in calls} == {"env", "mod"}
 
 
-def test_a_compiler_that_fails_is_told_and_leaves_nothing_behind(
+def test_a_failed_compilation_is_reported_and_leaves_no_files(
     fake_go: Fake, tmp_path: Path
 ) -> None:
     sources = {"Dir": str(tmp_path), "Sum": pins.BUILDER.module.sum}
@@ -116,7 +116,7 @@ def test_a_compiler_that_fails_is_told_and_leaves_nothing_behind(
     assert [path.name for path in get_cache_folder().iterdir()] == [".lock"]
 
 
-def test_what_is_there_is_used_at_once_and_without_go(
+def test_existing_binaries_are_used_without_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     get_cache_folder().mkdir(parents=True)
@@ -128,8 +128,8 @@ def test_what_is_there_is_used_at_once_and_without_go(
     assert not is_built(for_tests=True)
 
 
-def test_half_a_program_is_not_there(fake_go: Fake, tmp_path: Path) -> None:
-    """A build that was killed leaves its folder, which the next one removes."""
+def test_an_unfinished_binary_does_not_count_as_built(fake_go: Fake, tmp_path: Path) -> None:
+    """A killed build leaves its folder, which the next build removes."""
     left_over = get_cache_folder() / ".unfinished-by-a-killed-build"
     (left_over / "out").mkdir(parents=True)
     (left_over / "out" / "otelcol").touch()
@@ -140,7 +140,7 @@ def test_half_a_program_is_not_there(fake_go: Fake, tmp_path: Path) -> None:
     assert not left_over.exists()
 
 
-def test_a_second_build_waits_for_the_first_and_finds_its_work(tmp_path: Path) -> None:
+def test_a_second_build_waits_for_the_first_and_uses_its_binaries(tmp_path: Path) -> None:
     get_cache_folder().mkdir(parents=True)
     names = [
         str(get_cache_folder() / name) for name in ("otelcol", "jaeger", "prometheus", "promtool")
@@ -159,22 +159,22 @@ def test_a_second_build_waits_for_the_first_and_finds_its_work(tmp_path: Path) -
     assert first.stdin
     assert first.stdout
     assert first.stdout.readline() == b"locked\n"
-    said: list[str] = []
+    lines: list[str] = []
 
-    def tell(line: str) -> None:
-        said.append(line)
+    def report(line: str) -> None:
+        lines.append(line)
         assert first.stdin
         first.stdin.write(b"\n")
         first.stdin.flush()
 
     try:
-        assert build(tell) == get_cache_folder()
+        assert build(report) == get_cache_folder()
     finally:
         first.communicate()
-    assert said == ["Another build is running; waiting for it …"]
+    assert lines == ["Another build is running; waiting for it …"]
 
 
-def test_another_pin_is_another_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_pin_selects_another_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     before = pins.compute_fingerprint()
     monkeypatch.setattr(pins, "FLAGS", ("-race",))
     assert pins.compute_fingerprint() != before

@@ -1,4 +1,4 @@
-"""The configuration files, checked by the programs that read them, and against one another."""
+"""The configuration files, validated by the programs and compared with one another."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from tools.observe.programs import (
 
 COMPOSE = ROOT / "docker-compose.yml"
 KINDS = ("receivers", "processors", "connectors", "exporters", "extensions")
-# Where the name in a file is not that of the module, less its kind.
+# Components with a module name that differs from their name in the configuration.
 MODULES = {"otlp_grpc": "otlp", "health_check": "healthcheck"}
 
 
-def checked(*command: str | Path) -> str:
-    """Run a check, which must succeed, and return what it said."""
+def check(*command: str | Path) -> str:
+    """Run a check that must succeed, and return its output."""
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -40,29 +40,29 @@ def read(path: Path) -> Any:
 @pytest.mark.parametrize(
     "configs", [[COLLECTOR_CONFIG], [COLLECTOR_CONFIG, TAIL_SAMPLING]], ids=["plain", "sampling"]
 )
-def test_the_collector_takes_its_configuration(binaries: Path, configs: list[Path]) -> None:
-    said = checked(binaries / "otelcol", "validate", *(f"--config={path}" for path in configs))
-    assert "deprecated" not in said
+def test_the_collector_accepts_its_configuration(binaries: Path, configs: list[Path]) -> None:
+    output = check(binaries / "otelcol", "validate", *(f"--config={path}" for path in configs))
+    assert "deprecated" not in output
 
 
-def test_jaeger_takes_its_configuration(binaries: Path) -> None:
-    said = checked(binaries / "jaeger", "validate", f"--config={JAEGER_CONFIG}")
-    assert "deprecated" not in said
+def test_jaeger_accepts_its_configuration(binaries: Path) -> None:
+    output = check(binaries / "jaeger", "validate", f"--config={JAEGER_CONFIG}")
+    assert "deprecated" not in output
 
 
-def test_prometheus_takes_its_configuration(binaries: Path) -> None:
-    checked(
+def test_prometheus_accepts_its_configuration(binaries: Path) -> None:
+    check(
         binaries / "promtool", "check", "config", "--lint=all", "--lint-fatal",
         PROMETHEUS_FILES / "prometheus.yml",
     )  # fmt: skip
-    checked(
+    check(
         binaries / "promtool", "check", "rules", "--lint=all", "--lint-fatal",
         PROMETHEUS_FILES / "alerts.yml",
     )  # fmt: skip
 
 
-def test_the_rules_do_as_they_should(binaries: Path) -> None:
-    checked(binaries / "promtool", "test", "rules", PROMETHEUS_FILES / "alerts_test.yml")
+def test_the_alert_rules_pass_their_tests(binaries: Path) -> None:
+    check(binaries / "promtool", "test", "rules", PROMETHEUS_FILES / "alerts_test.yml")
 
 
 def alerts() -> list[dict[str, Any]]:
@@ -71,7 +71,7 @@ def alerts() -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("rule", alerts(), ids=lambda rule: rule["alert"])
-def test_every_alert_says_what_is_wrong_and_has_a_test(rule: dict[str, Any]) -> None:
+def test_every_alert_has_a_description_and_a_test(rule: dict[str, Any]) -> None:
     assert rule["labels"]["severity"] in {"critical", "warning"}
     assert rule["annotations"].keys() == {"summary", "description"}
     assert rule["for"]
@@ -85,13 +85,13 @@ def test_every_alert_says_what_is_wrong_and_has_a_test(rule: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize("path", [COLLECTOR_CONFIG, JAEGER_CONFIG])
-def test_every_address_can_be_told_and_has_the_one_of_compose(path: Path) -> None:
+def test_every_address_is_a_variable_with_the_default_of_compose(path: Path) -> None:
     text = path.read_text()
     for address in re.findall(r"^ *(?:- )?(?:endpoint|host|port): *(.+)$", text, re.MULTILINE):
         assert re.fullmatch(r"\$\{env:(OTELCOL|JAEGER)_[A-Z_]+:-.+\}", address), address
 
 
-def test_prometheus_is_told_the_addresses_of_compose() -> None:
+def test_the_prometheus_targets_are_the_addresses_of_compose() -> None:
     files = PROMETHEUS_FILES / "targets"
     told = {path.stem: read(path)[0]["targets"] for path in files.iterdir()}
     assert told == {
@@ -109,7 +109,7 @@ def module(kind: str, name: str) -> str:
     return (MODULES.get(name, name) + kind_of).replace("_", "")
 
 
-def test_the_collector_is_built_of_what_its_files_name() -> None:
+def test_the_collector_is_built_with_the_components_of_its_configuration() -> None:
     named = {
         module(kind, name.partition("/")[0])
         for path in (COLLECTOR_CONFIG, TAIL_SAMPLING)
@@ -129,7 +129,7 @@ def test_the_collector_is_built_of_what_its_files_name() -> None:
 
 
 def test_the_locked_modules_are_those_of_the_manifest() -> None:
-    """Else: python -m tools.observe lock."""
+    """If it fails: python -m tools.observe lock."""
     manifest = read(pins.MANIFEST)
     locked = (pins.MODULES / "go.mod").read_text().splitlines()
     for kind in (*KINDS, "providers"):
@@ -144,8 +144,8 @@ def test_sampling_waits_longer_than_a_run_may_take() -> None:
     assert int(found[1]) > 180  # timeout_s of an ensemble, unless it says otherwise
 
 
-def test_compose_takes_its_file(binaries: Path) -> None:
-    checked(binaries / "docker-compose", "-f", COMPOSE, "config", "--quiet")
+def test_compose_accepts_its_file(binaries: Path) -> None:
+    check(binaries / "docker-compose", "-f", COMPOSE, "config", "--quiet")
 
 
 def test_compose_runs_the_versions_that_are_built_here() -> None:

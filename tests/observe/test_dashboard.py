@@ -1,4 +1,4 @@
-"""The dashboard's queries against a live Prometheus, and its dots' traces in a live Jaeger."""
+"""The dashboard's queries in a live Prometheus, and traces of its exemplars in a live Jaeger."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ SILENT = {"Step-downs, per minute", "Cost per hour, by agent", "Cost per hour, b
 SILENT |= {"Cost of a run", "Spent"}
 
 
-def asked(expr: str) -> str:
-    """Return a query as Grafana sends it, for all that was since the tests began."""
+def fill_variables(expr: str) -> str:
+    """Return a query as Grafana sends it, over the time of the tests."""
     return re.sub(r"\$(workflow|agent)\b", ".*", re.sub(r"\$__\w+", "15m", expr))
 
 
@@ -36,7 +36,9 @@ def test_every_panel_has_something_to_show(traffic: Traffic, prometheus: Prometh
 
     def all_have() -> bool:
         for query in QUERIES:
-            if any(not math.isnan(each.value) for each in prometheus.query(asked(query.expr))):
+            if any(
+                not math.isnan(each.value) for each in prometheus.query(fill_variables(query.expr))
+            ):
                 empty.discard(query.panel)
         return not empty
 
@@ -45,7 +47,7 @@ def test_every_panel_has_something_to_show(traffic: Traffic, prometheus: Prometh
 
 def test_graphs_can_be_drawn(traffic: Traffic, prometheus: Prometheus) -> None:
     for query in QUERIES:
-        prometheus.query_range(asked(query.expr))  # fails where Prometheus does not understand it
+        prometheus.query_range(fill_variables(query.expr))  # raises for an invalid query
 
 
 @pytest.mark.parametrize(
@@ -57,19 +59,19 @@ def test_graphs_can_be_drawn(traffic: Traffic, prometheus: Prometheus) -> None:
         ("Runs that ended, by how, per minute", {"outcome": "failed"}),
     ],
 )
-def test_what_happened_only_once_is_there_to_see(
+def test_a_single_event_is_visible_in_its_panel(
     panel: str, labels: Mapping[str, str], traffic: Traffic, prometheus: Prometheus
 ) -> None:
     expr = next(query.expr for query in QUERIES if query.panel == panel)
 
     def is_seen() -> bool:
-        found = prometheus.query(asked(expr))
+        found = prometheus.query(fill_variables(expr))
         return any(labels.items() <= each.labels.items() and each.value > 0 for each in found)
 
     until(is_seen, f"{labels} is not in {panel}")
 
 
-def test_the_choices_at_the_top_are_the_ensembles_and_the_agents(
+def test_the_dashboard_variables_list_ensembles_and_agents(
     traffic: Traffic, prometheus: Prometheus
 ) -> None:
     found = {}
@@ -91,10 +93,10 @@ def _data_source(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("query", WITH_DOTS, ids=lambda query: query.panel)
-def test_a_dot_leads_to_a_trace(
+def test_an_exemplar_of_a_panel_has_a_trace_in_jaeger(
     query: Query, traffic: Traffic, prometheus: Prometheus, jaeger: Jaeger
 ) -> None:
-    dots = until(lambda: prometheus.exemplars(asked(query.expr)), "there are no exemplars")
+    dots = until(lambda: prometheus.exemplars(fill_variables(query.expr)), "there are no exemplars")
     (label,) = {each["name"] for each in _data_source("Prometheus")["jsonData"][LINKS]}
     led_to = {dot.labels[label] for dot in dots}
     until(lambda: all(jaeger.trace(trace_id) for trace_id in led_to), "Jaeger lacks one of them")
@@ -103,7 +105,7 @@ def test_a_dot_leads_to_a_trace(
 @pytest.mark.parametrize(
     "span_name", ["POST /api/process", "invoke_agent llm-1", "invoke_workflow fanout"]
 )
-def test_a_span_leads_to_how_its_kind_did(
+def test_a_span_links_to_the_metrics_of_its_kind(
     span_name: str, traffic: Traffic, prometheus: Prometheus, jaeger: Jaeger
 ) -> None:
     span = named(jaeger.until(traffic.well.trace_id, span_name), span_name)
@@ -114,6 +116,6 @@ def test_a_span_leads_to_how_its_kind_did(
 
 
 def _matchers(span: Span, tags: list[dict[str, str]]) -> str:
-    """Return what Grafana puts for `$__tags`: the configured ones that the span has."""
+    """Return Grafana's value for `$__tags`: the configured tags that the span has."""
     has = {**span.resource, **span.attributes}
     return ", ".join(f'{each["value"]}="{has[each["key"]]}"' for each in tags if each["key"] in has)

@@ -1,4 +1,4 @@
-"""Starts, ends and failures: of the service, of its workers, of the collector."""
+"""Starts, stops and failures of the service, its workers and the collector."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CALLS = "traces_span_metrics_calls_total"
 
 @pytest.fixture(scope="module")
 def stack(binaries: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """One that is not the session's, whose counts are looked at elsewhere."""
+    """A stack of its own, since other tests check the counts of the session's."""
     with run_stack(plan(binaries, tmp_path_factory.mktemp("other-stack"))) as stack:
         yield stack
 
@@ -40,7 +40,7 @@ def runs_of(service_name: str) -> str:
     return f'{CALLS}{{service_name="{service_name}", span_name="invoke_workflow fanout"}}'
 
 
-def test_two_workers_and_a_restart_make_one_series_that_counts_right(
+def test_two_workers_and_a_restart_give_one_correct_series(
     stack: Stack, serve: Serve, prometheus: Prometheus
 ) -> None:
     name = "several-processes"
@@ -57,14 +57,14 @@ def test_two_workers_and_a_restart_make_one_series_that_counts_right(
         until(lambda: prometheus.query(f"{runs_of(name)} == {total}"), "not counted")  # noqa: B023
     (series,) = prometheus.query(runs_of(name))
     assert series.value == 24
-    # Never less than before: what goes back looks like a restart, and is counted twice.
+    # Never decreasing: Prometheus would take a decrease for a restart and count twice.
     (history,) = prometheus.query_range(runs_of(name), seconds=120, step=1)
     values = [value for _, value in history.values]
     assert values == sorted(values)
 
 
 def test_both_workers_sent_spans(stack: Stack, jaeger: Jaeger) -> None:
-    """Else the test above, which goes first, proves nothing."""
+    """Otherwise the previous test proves nothing."""
     processes = {
         span.resource["process.pid"]
         for trace_id in jaeger.traces("several-processes")
@@ -73,7 +73,7 @@ def test_both_workers_sent_spans(stack: Stack, jaeger: Jaeger) -> None:
     assert len(processes) > 2  # some of both starts
 
 
-def test_a_service_that_is_told_to_end_sends_the_spans_of_what_it_cut_short(
+def test_a_stopped_service_exports_the_spans_of_interrupted_runs(
     stack: Stack, serve: Serve, jaeger: Jaeger
 ) -> None:
     with serve(stack.addresses.collector, OTEL_SERVICE_NAME="drained", DRAIN_S="0.5") as service:
@@ -91,7 +91,7 @@ def test_a_service_that_is_told_to_end_sends_the_spans_of_what_it_cut_short(
     assert named(spans, "invoke_agent llm-1").attributes["app.outcome"] == "answered"
 
 
-def test_without_its_collector_the_service_goes_on_and_counts_what_is_lost(
+def test_without_a_collector_the_service_continues_and_counts_lost_spans(
     binaries: Path, serve: Serve, tmp_path: Path
 ) -> None:
     with (
@@ -121,7 +121,7 @@ def test_without_its_collector_the_service_goes_on_and_counts_what_is_lost(
         client.http.close()
 
 
-def test_sampling_keeps_what_went_wrong_and_the_span_metrics_count_all(
+def test_tail_sampling_retains_faulty_runs_and_span_metrics_count_all(
     binaries: Path, serve: Serve, tmp_path: Path
 ) -> None:
     # 3 s: it counts whole ones, of which the first may be nearly over.
@@ -130,10 +130,12 @@ def test_sampling_keeps_what_went_wrong_and_the_span_metrics_count_all(
     with run_stack(sampling) as stack, serve(stack.addresses.collector) as service:
         client = AgentCall(service.url)
         fine = client.ask()
-        kept = [client.ask(kind, "Is this kept?") for kind in ("one-status", "again", "straggling")]
+        retained = [
+            client.ask(kind, "Is this retained?") for kind in ("one-status", "again", "straggling")
+        ]
         client.http.close()
         prometheus, jaeger = Prometheus(stack.addresses.prometheus), Jaeger(stack.addresses.jaeger)
-        for run in kept:
+        for run in retained:
             jaeger.until(run.trace_id, "POST /api/process")
         runs = f'sum({CALLS}{{span_name=~"invoke_workflow.*"}})'
         until(lambda: prometheus.query(f"{runs} == 4"), "not all were counted")

@@ -1,4 +1,4 @@
-"""What Prometheus has: the service's own metrics, those made of its spans, and the way back."""
+"""Metrics in Prometheus: the service's, the span metrics, and their exemplars."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_every_target_is_scraped(traffic: Traffic, prometheus: Prometheus) -> No
 
 
 @pytest.mark.parametrize(("ensemble", "runs"), RUNS.items())
-def test_spans_are_counted_right(
+def test_span_metrics_count_all_spans(
     traffic: Traffic, prometheus: Prometheus, ensemble: str, runs: int
 ) -> None:
     assert prometheus.value(f'{CALLS}{{span_name="invoke_workflow {ensemble}"}}') == runs
@@ -54,7 +54,9 @@ def test_spans_are_counted_by_agent_model_route_and_error(
     assert well == []
 
 
-def test_both_ways_of_counting_agree(traffic: Traffic, prometheus: Prometheus) -> None:
+def test_span_metrics_agree_with_the_metrics_of_the_service(
+    traffic: Traffic, prometheus: Prometheus
+) -> None:
     ours = {
         sample.labels["agent"]: sample.value
         for sample in prometheus.query("sum by (agent) (fanout_agent_outcomes_total) > 0")
@@ -77,7 +79,7 @@ def test_durations_are_in_seconds(traffic: Traffic, prometheus: Prometheus, jaeg
     assert {"0.01", "160.0", "+Inf"} <= bounds
 
 
-def test_the_labels_of_a_series_name_nobody_but_the_service(
+def test_the_labels_of_a_series_name_only_the_service(
     traffic: Traffic, prometheus: Prometheus
 ) -> None:
     for sample in prometheus.query(CALLS):
@@ -98,7 +100,7 @@ def test_the_labels_of_a_series_name_nobody_but_the_service(
         DURATION,
     ],
 )
-def test_an_exemplar_leads_to_a_trace_that_jaeger_has(
+def test_an_exemplar_has_a_trace_in_jaeger(
     traffic: Traffic, prometheus: Prometheus, jaeger: Jaeger, histogram: str
 ) -> None:
     found = until(
@@ -118,7 +120,7 @@ def test_the_exemplar_of_the_failed_agent_is_its_trace(
 
 
 def operations(jaeger: Jaeger, what: str, kind: str, **more: float) -> set[str]:
-    """Return the operations that the Monitor tab has something to show about."""
+    """Return the operations with data in the Monitor tab."""
     asked = {"service": "llm-sse-service", "spanKind": kind, **more}
     shown = until(lambda: jaeger.monitor(what, **asked), f"no {what}")
     labels = [label for series in shown for label in series["labels"]]
@@ -141,7 +143,9 @@ def test_jaegers_monitor_tab_has_calls_latencies_and_errors(
     assert failed in operations(jaeger, "errors", kind)
 
 
-def test_the_rules_are_evaluated_without_fault(traffic: Traffic, prometheus: Prometheus) -> None:
+def test_the_alert_rules_are_evaluated_without_errors(
+    traffic: Traffic, prometheus: Prometheus
+) -> None:
     def rules() -> list[dict[str, str]]:
         groups = prometheus.get("/api/v1/rules")["groups"]
         found = [rule for group in groups for rule in group["rules"]]
@@ -153,7 +157,7 @@ def test_the_rules_are_evaluated_without_fault(traffic: Traffic, prometheus: Pro
 
 
 @pytest.mark.parametrize("accept", ["text/plain", "application/openmetrics-text;version=1.0.0"])
-def test_the_metrics_page_is_clean(
+def test_promtool_accepts_the_metrics_page(
     traffic: Traffic, service: Process, binaries: Path, accept: str
 ) -> None:
     page = httpx.get(f"{service.url}/metrics", headers={"Accept": accept})

@@ -1,4 +1,4 @@
-"""`python -m tools.observe`: one command up, one signal down, and nothing left behind."""
+"""`python -m tools.observe up`: start with one command, stop with one signal, no leftovers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tools.observe.programs import ROOT
 from tools.observe.stack import StackError, run_stack
 
 
-def told(at: Addresses) -> dict[str, str]:
+def build_environment(at: Addresses) -> dict[str, str]:
     ports = {variable: str(port) for variable, port in at.ports()}
     return {**os.environ, **ports, "OBSERVE_APP": at.app, "OBSERVE_SCRAPE_INTERVAL": "1s"}
 
@@ -37,9 +37,11 @@ def command(*arguments: str) -> list[str]:
 
 @contextmanager
 def up(at: Addresses, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `up` until the block ends; what it says is in `folder`/said."""
-    with (folder / "said").open("wb") as said:
-        process = subprocess.Popen(command("up"), cwd=ROOT, env=told(at), stderr=said)
+    """Run `up` during the block, with its output in `folder`/output."""
+    with (folder / "output").open("wb") as output:
+        process = subprocess.Popen(
+            command("up"), cwd=ROOT, env=build_environment(at), stderr=output
+        )
     try:
         yield process
     finally:
@@ -54,32 +56,32 @@ def at(binaries: Path) -> Addresses:
 
 
 def ready(folder: Path) -> Callable[[], bool]:
-    return lambda: "Ctrl-C ends all three." in (folder / "said").read_text()
+    return lambda: "Ctrl-C ends all three." in (folder / "output").read_text()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_says_where_everything_is_and_ends_it_all_when_told(
+def test_up_prints_the_addresses_and_stops_all_programs_on_a_signal(
     at: Addresses, tmp_path: Path, number: signal.Signals
 ) -> None:
     with up(at, tmp_path) as process:
         until(ready(tmp_path), "it did not come up")
-        said = (tmp_path / "said").read_text()
-        assert at.jaeger in said
-        assert at.prometheus in said
-        assert f"OTEL_EXPORTER_OTLP_ENDPOINT={at.collector} make run" in said
-        assert "make trace" in said
+        output = (tmp_path / "output").read_text()
+        assert at.jaeger in output
+        assert at.prometheus in output
+        assert f"OTEL_EXPORTER_OTLP_ENDPOINT={at.collector} make run" in output
+        assert "make trace" in output
         assert len(children(process.pid)) == 3
         running = children(process.pid)
         process.send_signal(number)
         assert process.wait(PATIENCE_S) == 0
     assert not any(is_alive(pid) for pid in running)
-    folder = re.search(r"data in (\S+)", said)
+    folder = re.search(r"data in (\S+)", output)
     assert folder
     assert not Path(folder[1]).exists()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
-def test_nothing_survives_it_when_it_is_killed(at: Addresses, tmp_path: Path) -> None:
+def test_no_program_survives_when_up_is_killed(at: Addresses, tmp_path: Path) -> None:
     with up(at, tmp_path) as process:
         until(ready(tmp_path), "it did not come up")
         running = children(process.pid)
@@ -88,30 +90,34 @@ def test_nothing_survives_it_when_it_is_killed(at: Addresses, tmp_path: Path) ->
         until(lambda: not any(is_alive(pid) for pid in running), "something survived")
 
 
-def test_a_program_that_ends_is_named_and_the_others_go_on(at: Addresses, tmp_path: Path) -> None:
+def test_a_program_that_ends_is_reported_and_the_others_continue(
+    at: Addresses, tmp_path: Path
+) -> None:
     with up(at, tmp_path) as process:
         until(ready(tmp_path), "it did not come up")
 
-        def said() -> str:
-            return (tmp_path / "said").read_text()
+        def read_output() -> str:
+            return (tmp_path / "output").read_text()
 
         running = {
             Path(f"/proc/{pid}/comm").read_text().strip(): pid for pid in children(process.pid)
         }
         os.kill(running.pop("otelcol"), signal.SIGKILL)
-        until(lambda: "collector ended with signal 9" in said(), "nobody told")
+        until(lambda: "collector ended with signal 9" in read_output(), "the end was not reported")
         assert httpx.get(f"{at.jaeger}/api/services").status_code == 200
         assert httpx.get(f"{at.prometheus}/-/healthy").status_code == 200
         for pid in running.values():
             os.kill(pid, signal.SIGKILL)
         assert process.wait(PATIENCE_S) == 1
-    assert "All of them have ended." in said()
-    assert "Traceback" not in said()
+    assert "All of them have ended." in read_output()
+    assert "Traceback" not in read_output()
 
 
-def test_a_port_that_is_taken_is_one_sentence(at: Addresses) -> None:
+def test_a_port_in_use_gives_a_one_line_error(at: Addresses) -> None:
     with socket.create_server(("127.0.0.1", at.prometheus_port)):
-        done = subprocess.run(command("up"), cwd=ROOT, env=told(at), capture_output=True, text=True)
+        done = subprocess.run(
+            command("up"), cwd=ROOT, env=build_environment(at), capture_output=True, text=True
+        )
     assert done.returncode == 1
     assert done.stderr == (
         f"Port {at.prometheus_port} is in use by another program; end that one, or set"
@@ -119,7 +125,7 @@ def test_a_port_that_is_taken_is_one_sentence(at: Addresses) -> None:
     )
 
 
-def test_a_program_that_does_not_start_is_named_with_what_it_said(
+def test_a_program_that_does_not_start_is_reported_with_its_log(
     binaries: Path, tmp_path: Path
 ) -> None:
     faulty = plan(binaries, tmp_path, OTELCOL_FLUSH_INTERVAL="soon")
@@ -133,14 +139,14 @@ def test_a_program_that_does_not_start_is_named_with_what_it_said(
 
 
 @pytest.mark.parametrize("port", ["http", "0", "65536", "-1"])
-def test_what_is_no_port_is_one_sentence(port: str) -> None:
+def test_an_invalid_port_gives_a_one_line_error(port: str) -> None:
     environment = {**os.environ, "OBSERVE_JAEGER_PORT": port}
     done = subprocess.run(command("up"), cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == f"OBSERVE_JAEGER_PORT must be a port from 1 to 65535, not {port!r}.\n"
 
 
-def test_the_line_that_it_prints_is_all_that_the_service_needs(
+def test_the_printed_command_line_is_sufficient_for_the_service(
     at: Addresses, tmp_path: Path, serve: Serve
 ) -> None:
     with up(at, tmp_path):
@@ -153,7 +159,7 @@ def test_the_line_that_it_prints_is_all_that_the_service_needs(
             Prometheus(at.prometheus).until("fanout_runs_total > 0")
 
 
-def test_the_addresses_are_the_loopback_interfaces_alone(at: Addresses, tmp_path: Path) -> None:
+def test_the_programs_listen_only_on_the_loopback_interface(at: Addresses, tmp_path: Path) -> None:
     with up(at, tmp_path):
         until(ready(tmp_path), "it did not come up")
         assert httpx.get(f"{at.prometheus}/-/ready").status_code == httpx.codes.OK

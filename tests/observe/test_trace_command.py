@@ -1,4 +1,4 @@
-"""`python -m tools.observe trace`: a trace in the terminal, and as a picture."""
+"""`python -m tools.observe trace`: a trace in the terminal, and as SVG."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture
-def told(stack: Stack) -> dict[str, str]:
+def environment(stack: Stack) -> dict[str, str]:
     return {
         **os.environ,
         "OBSERVE_JAEGER_PORT": str(stack.addresses.jaeger_port),
@@ -33,21 +33,21 @@ def told(stack: Stack) -> dict[str, str]:
     }
 
 
-def trace(told: dict[str, str], *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def trace(environment: dict[str, str], *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "tools.observe", "trace", *arguments],
         cwd=ROOT,
-        env=told,
+        env=environment,
         capture_output=True,
         text=True,
     )
 
 
 def test_a_run_is_shown_as_a_tree_with_bars_and_figures(
-    traffic: Traffic, jaeger: Jaeger, told: dict[str, str]
+    traffic: Traffic, jaeger: Jaeger, environment: dict[str, str]
 ) -> None:
     jaeger.until(traffic.well.trace_id, PROCESS)
-    done = trace(told, traffic.well.trace_id)
+    done = trace(environment, traffic.well.trace_id)
     assert done.returncode == 0, done.stderr
     head, totals, _, *lines = done.stdout.splitlines()
     assert head == f"Trace {traffic.well.trace_id}"
@@ -62,39 +62,41 @@ def test_a_run_is_shown_as_a_tree_with_bars_and_figures(
     assert "app.first_output" in lines[3]
 
 
-def test_what_went_wrong_stands_beside_the_span(
-    traffic: Traffic, jaeger: Jaeger, told: dict[str, str]
+def test_errors_are_shown_beside_their_span(
+    traffic: Traffic, jaeger: Jaeger, environment: dict[str, str]
 ) -> None:
     for run in (traffic.failed_agent, traffic.retried, traffic.straggler):
         jaeger.until(run.trace_id, PROCESS)
-    said = trace(told, traffic.failed_agent.trace_id).stdout
-    assert re.search(r"invoke_agent bad-status .*▕ ERROR \w+", said)
-    assert re.search(r"invoke_workflow one-status .*▕ completed", said)
-    said = trace(told, traffic.retried.trace_id).stdout
-    assert re.search(r"◆ *▕ app\.retry delay_s=[\d.]+ reason=\w+", said)
-    said = trace(told, traffic.straggler.trace_id).stdout
-    assert re.search(r"invoke_agent endless-1 .*▕ skipped", said)
-    assert "\x1b" not in said  # it is no terminal
+    output = trace(environment, traffic.failed_agent.trace_id).stdout
+    assert re.search(r"invoke_agent bad-status .*▕ ERROR \w+", output)
+    assert re.search(r"invoke_workflow one-status .*▕ completed", output)
+    output = trace(environment, traffic.retried.trace_id).stdout
+    assert re.search(r"◆ *▕ app\.retry delay_s=[\d.]+ reason=\w+", output)
+    output = trace(environment, traffic.straggler.trace_id).stdout
+    assert re.search(r"invoke_agent endless-1 .*▕ skipped", output)
+    assert "\x1b" not in output  # not a terminal
 
 
-def test_a_trace_is_found_by_the_address_of_its_page_too(
-    traffic: Traffic, stack: Stack, told: dict[str, str]
+def test_a_trace_is_found_by_the_url_of_its_page(
+    traffic: Traffic, stack: Stack, environment: dict[str, str]
 ) -> None:
-    elsewhere = {**told, "OBSERVE_JAEGER_PORT": "1"}
+    elsewhere = {**environment, "OBSERVE_JAEGER_PORT": "1"}
     done = trace(elsewhere, f"{stack.addresses.jaeger}/trace/{traffic.well.trace_id}?uiFind=x")
     assert done.stdout.startswith(f"Trace {traffic.well.trace_id}\n"), done.stderr
 
 
-def test_without_an_id_it_is_the_latest_run(traffic: Traffic, told: dict[str, str]) -> None:
-    assert trace(told).stdout.startswith(f"Trace {traffic.left}\n")
+def test_without_an_id_the_latest_run_is_shown(
+    traffic: Traffic, environment: dict[str, str]
+) -> None:
+    assert trace(environment).stdout.startswith(f"Trace {traffic.left}\n")
 
 
-def test_the_picture_is_one_file_that_needs_nothing_else(
-    traffic: Traffic, jaeger: Jaeger, told: dict[str, str], tmp_path: Path
+def test_the_svg_is_self_contained(
+    traffic: Traffic, jaeger: Jaeger, environment: dict[str, str], tmp_path: Path
 ) -> None:
     jaeger.until(traffic.failed_agent.trace_id, PROCESS)
     path = tmp_path / "trace.svg"
-    done = trace(told, traffic.failed_agent.trace_id, "--svg", path)
+    done = trace(environment, traffic.failed_agent.trace_id, "--svg", path)
     assert done.returncode == 0, done.stderr
     root = ET.parse(path).getroot()
     title = root.find(f"{SVG}title")
@@ -111,34 +113,34 @@ def test_the_picture_is_one_file_that_needs_nothing_else(
 
 
 @pytest.mark.parametrize(
-    ("wanted", "said"),
+    ("wanted", "message"),
     [
         ("not-an-id", "There is no trace id in 'not-an-id'"),
         ("0" * 31 + "1", "does not know trace 00000000000000000000000000000001"),
     ],
 )
-def test_what_it_does_not_find_is_one_sentence(
-    told: dict[str, str], wanted: str, said: str
+def test_an_unknown_trace_gives_a_one_line_error(
+    environment: dict[str, str], wanted: str, message: str
 ) -> None:
-    done = trace(told, wanted)
+    done = trace(environment, wanted)
     assert done.returncode == 1
-    assert said in done.stderr
+    assert message in done.stderr
     assert done.stderr.count("\n") == 1
 
 
-def test_without_a_jaeger_it_says_so() -> None:
+def test_without_jaeger_the_error_names_its_address() -> None:
     done = trace({**os.environ, "OBSERVE_JAEGER_PORT": "1"}, "0" * 32)
     assert done.returncode == 1
     assert "No Jaeger answers at http://127.0.0.1:1 " in done.stderr
     assert done.stderr.count("\n") == 1
 
 
-def made(*spans: Span) -> Trace:
+def make_trace(*spans: Span) -> Trace:
     return Trace("0" * 32, "some-service", spans)
 
 
-def test_a_span_whose_parent_is_missing_is_a_root_of_its_own() -> None:
-    alone = made(Span("b", "a", "below", 10, 5, {}), Span("c", "b", "under it", 11, 1, {}))
+def test_a_span_with_a_missing_parent_is_a_root() -> None:
+    alone = make_trace(Span("b", "a", "below", 10, 5, {}), Span("c", "b", "under it", 11, 1, {}))
     assert [(row.depth, row.span.name) for row in build_rows(alone)] == [
         (0, "below"),
         (1, "under it"),
@@ -146,37 +148,37 @@ def test_a_span_whose_parent_is_missing_is_a_root_of_its_own() -> None:
 
 
 def test_nothing_is_drawn_outside_the_bars() -> None:
-    """Clocks of two machines differ: an event may seem to come before its span, or after all."""
+    """Clocks of machines differ, so an event may lie before its span or after the trace."""
     early, late = Event("early", -900, {}), Event("late", 10**8, {})
-    odd = made(Span("a", "", "a", 0, 0, {}, [early, late]), Span("b", "a", "b", 100, 0, {}))
+    odd = make_trace(Span("a", "", "a", 0, 0, {}, [early, late]), Span("b", "a", "b", 100, 0, {}))
     lines = waterfall.draw(odd, 100, colour=False).splitlines()[3:]
     assert len({line.index("▕") for line in lines}) == 1
     ET.fromstring(svg.draw(odd))
 
 
-def test_what_it_cost_stands_beside_it() -> None:
+def test_the_cost_is_shown_beside_the_span() -> None:
     attributes: dict[str, Value] = {"app.outcome": "completed", "app.cost_usd": 0.00018}
-    paid = made(Span("a", "", "a", 0, 10, attributes))
+    paid = make_trace(Span("a", "", "a", 0, 10, attributes))
     assert waterfall.draw(paid, 100, colour=False).endswith("▕ completed, $0.00018")
 
 
 def test_a_name_is_text_and_never_markup() -> None:
-    picture = svg.draw(made(Span("a", "", "<script>&", 0, 10, {"app.outcome": "<b>"})))
+    picture = svg.draw(make_trace(Span("a", "", "<script>&", 0, 10, {"app.outcome": "<b>"})))
     assert "<script>" not in picture
     assert "<script>&" in "".join(ET.fromstring(picture).itertext())
 
 
 @pytest.mark.parametrize(
-    ("us", "said"),
+    ("us", "text"),
     [(0, "0 µs"), (999, "999 µs"), (1_000, "1.0 ms"), (332_400, "332 ms"), (4_719_000, "4.72 s")],
 )
-def test_durations_are_told_in_a_unit_that_suits_them(us: int, said: str) -> None:
-    assert format_duration(us) == said
+def test_durations_have_a_suitable_unit(us: int, text: str) -> None:
+    assert format_duration(us) == text
 
 
 @pytest.mark.parametrize(
-    ("usd", "said"),
+    ("usd", "text"),
     [(0.0, "$0.00"), (0.0001869, "$0.000187"), (0.00005, "$0.00005"), (1.5, "$1.50")],
 )
-def test_money_is_told_as_exactly_as_it_is_small(usd: float, said: str) -> None:
-    assert format_cost(usd) == said
+def test_small_costs_have_more_digits(usd: float, text: str) -> None:
+    assert format_cost(usd) == text

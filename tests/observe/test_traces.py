@@ -1,4 +1,4 @@
-"""What Jaeger has of real runs, after the wire, the collector and its own storage."""
+"""Traces of real runs in Jaeger, after the export and the collector."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from tests._support.telemetry.span_trees import COMBINE, LLM_1, LLM_2, PROCESS, 
 from tools.observe.stack import Stack
 
 
-def test_a_run_is_one_tree_from_the_request_to_the_wire(traffic: Traffic, jaeger: Jaeger) -> None:
+def test_a_run_is_one_tree_from_the_request_to_the_http_spans(
+    traffic: Traffic, jaeger: Jaeger
+) -> None:
     spans = jaeger.until(traffic.well.trace_id, PROCESS)
     root = named(spans, PROCESS)
     assert root.parent_id == ""
@@ -21,7 +23,7 @@ def test_a_run_is_one_tree_from_the_request_to_the_wire(traffic: Traffic, jaeger
         assert not span.parent_id or by_id[span.parent_id].start_ns <= span.start_ns
 
 
-def test_each_span_has_its_kind_and_says_what_it_was(traffic: Traffic, jaeger: Jaeger) -> None:
+def test_each_span_has_its_kind_and_attributes(traffic: Traffic, jaeger: Jaeger) -> None:
     spans = jaeger.until(traffic.well.trace_id, PROCESS)
     root = named(spans, PROCESS)
     assert root.kind == "SERVER"
@@ -46,7 +48,7 @@ def test_each_span_has_its_kind_and_says_what_it_was(traffic: Traffic, jaeger: J
     assert {span.kind for span in spans if span.name == "POST"} == {"CLIENT"}
 
 
-def test_every_span_says_which_process_it_comes_from(traffic: Traffic, jaeger: Jaeger) -> None:
+def test_every_span_has_the_resource_of_its_process(traffic: Traffic, jaeger: Jaeger) -> None:
     spans = jaeger.until(traffic.well.trace_id, PROCESS)
     assert {span.resource["service.name"] for span in spans} == {"llm-sse-service"}
     assert len({span.resource["service.instance.id"] for span in spans}) == 1
@@ -79,17 +81,17 @@ def test_a_straggler_was_cut_off_on_purpose(traffic: Traffic, jaeger: Jaeger) ->
 def test_a_retry_is_an_event_with_its_reason(traffic: Traffic, jaeger: Jaeger) -> None:
     spans = jaeger.until(traffic.retried.trace_id, PROCESS)
     again = named(spans, "invoke_agent again")
-    ((name, said),) = again.events
+    ((name, attributes),) = again.events
     assert name == "app.retry"
-    assert said["app.reason"]
-    assert said["app.delay_s"] > 0
+    assert attributes["app.reason"]
+    assert attributes["app.delay_s"] > 0
     attempts = [span for span in spans if span.parent_id == again.span_id]
     attempts.sort(key=lambda span: span.start_ns)
     assert [span.attributes["app.attempt"] for span in attempts] == [1, 2]
     assert [span.is_error for span in attempts] == [True, False]
 
 
-def test_a_failed_run_says_why(traffic: Traffic, jaeger: Jaeger) -> None:
+def test_a_failed_run_has_its_error_type(traffic: Traffic, jaeger: Jaeger) -> None:
     workflow = named(jaeger.until(traffic.failed.trace_id, PROCESS), "invoke_workflow both-bad")
     assert workflow.is_error
     assert workflow.attributes["error.type"] == "too_few_answers"
@@ -104,7 +106,7 @@ def test_a_resumed_stream_links_to_its_run(traffic: Traffic, jaeger: Jaeger) -> 
     assert again.parent_id == ""
 
 
-def test_a_run_that_was_left_outlives_its_request(traffic: Traffic, jaeger: Jaeger) -> None:
+def test_a_run_without_readers_ends_after_its_request(traffic: Traffic, jaeger: Jaeger) -> None:
     spans = jaeger.until(traffic.left, PROCESS, "invoke_workflow endless")
     root, run = named(spans, PROCESS), named(spans, "invoke_workflow endless")
     assert root.attributes["app.client_disconnected"] is True

@@ -1,4 +1,4 @@
-"""The dashboard asks only for what there is, and can be read without knowing its queries."""
+"""The dashboard: queries of existing metrics and labels, and readable panels."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _of_spans() -> set[str]:
 
 
 def _known() -> dict[str, set[str]]:
-    """Return the labels of every metric that there is."""
+    """Return the labels of every existing metric."""
     return {
         **{name: {*each.labels} for name, each in INSTRUMENTS.items()},
         **{name: _of_spans() for name in SPAN_METRICS},
@@ -51,7 +51,7 @@ KNOWN = _known()
 
 
 def _metric(name: str) -> str:
-    """Return the metric that a series is of."""
+    """Return the metric that a series belongs to."""
     return name if name in KNOWN else family(name)
 
 
@@ -60,7 +60,7 @@ def _labels(name: str) -> set[str]:
 
 
 def _faults(missing: Callable[[Query], set[str]]) -> dict[str, set[str]]:
-    """Return what each query has too much, by the query."""
+    """Return the surplus names of each query, by query."""
     return {str(query): missing(query) for query in QUERIES if missing(query)}
 
 
@@ -99,7 +99,7 @@ def test_legends_name_labels_that_the_query_leaves() -> None:
     )
 
 
-def test_what_only_grows_is_shown_as_how_fast_it_does() -> None:
+def test_counters_are_shown_as_rates() -> None:
     grown = re.compile(r"(?:rate|increase)\((\w+)(?:{[^}]*})?\[\$__(?:rate_interval|range)\]\)")
     assert not _faults(
         lambda query: (
@@ -136,7 +136,7 @@ def test_the_times_of_runs_agents_calls_and_the_store_lead_to_traces() -> None:
     }
 
 
-def test_the_choices_at_the_top_come_from_labels_that_exist() -> None:
+def test_dashboard_variables_come_from_existing_labels() -> None:
     for variable in board()["templating"]["list"]:
         found = re.fullmatch(r"label_values\((\w+), (\w+)\)", variable["query"]["query"])
         assert found
@@ -145,7 +145,7 @@ def test_the_choices_at_the_top_come_from_labels_that_exist() -> None:
 
 
 @pytest.mark.parametrize("variable", ["workflow", "agent"])
-def test_a_choice_at_the_top_holds_for_every_panel_that_tells_them_apart(variable: str) -> None:
+def test_a_dashboard_variable_filters_every_panel_with_its_label(variable: str) -> None:
     for query in QUERIES:
         for labels, grouped in groupings(query.expr):
             if variable in labels:
@@ -155,7 +155,7 @@ def test_a_choice_at_the_top_holds_for_every_panel_that_tells_them_apart(variabl
 # --- how it looks ---
 
 
-def test_grafana_can_tell_the_dashboard_and_its_panels_apart() -> None:
+def test_the_dashboard_and_its_panels_have_unique_ids() -> None:
     numbers = [panel["id"] for panel in board()["panels"]]
     assert len(set(numbers)) == len(numbers)
     assert board()["uid"] == "llm-sse-service"
@@ -176,7 +176,7 @@ def _but(is_right: Callable[[Mapping[str, Any]], object]) -> list[str]:
     return [panel["title"] for panel in PANELS if not is_right(panel)]
 
 
-def test_every_panel_says_which_question_it_answers() -> None:
+def test_every_panel_description_asks_a_question() -> None:
     assert not _but(lambda panel: re.match(r"[A-Z][^?]+\?", panel["description"]))
 
 

@@ -1,4 +1,4 @@
-"""docs/observability.md says what the code does: every span, event, attribute and metric."""
+"""docs/observability.md describes every span, event, attribute and metric of the code."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SAME = re.compile(r"the same(?: without `(\w+)`)?(?: and `(\w+)`)?")
 
 
 def _rows() -> dict[str, tuple[str, str]]:
-    """Return what the tables of metrics say: name, then description and labels as written."""
+    """Return the rows of the metric tables: name, then description and labels as written."""
     page = PAGE[PAGE.index("## Metrics") : PAGE.index("## Logs")]
     rows = re.findall(r"^\| (`[^|]+) \| ([^|]+) \| ?([^|]*?) ?\|$", page, re.MULTILINE)
     return {name: (text, labels) for names, text, labels in rows for name in _METRIC.findall(names)}
@@ -52,13 +52,13 @@ def test_the_page_explains_every_metric_and_no_other() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(INSTRUMENTS))
-def test_a_metric_is_described_as_it_is(name: str) -> None:
+def test_a_metric_is_described_with_its_labels_and_type(name: str) -> None:
     spec = INSTRUMENTS[name]
     assert LABELS[name] == set(spec.labels)
     assert ROWS[name][0].startswith("histogram: ") == (spec.kind == "histogram")
 
 
-def test_the_page_names_no_metric_that_is_not_there() -> None:
+def test_the_page_names_only_existing_metrics() -> None:
     assert set(_METRIC.findall(PAGE)) <= set(INSTRUMENTS)
 
 
@@ -67,7 +67,7 @@ def test_a_span_event_is_explained(name: str) -> None:
     assert f"`{name}`" in PAGE
 
 
-def test_the_page_names_no_attribute_that_is_not_there() -> None:
+def test_the_page_names_only_existing_attributes() -> None:
     named = set(re.findall(r"`((?:app|db|gen_ai|http|run|url)\.[a-z_.]+[a-z])`", PAGE))
     assert named <= set(NAMES.values())
     assert len(named) > 25
@@ -80,7 +80,7 @@ def test_every_panel_that_the_page_names_is_on_the_dashboard() -> None:
     assert named <= {panel["title"] for panel in panels()}
 
 
-def test_every_file_that_the_page_links_is_there() -> None:
+def test_every_file_linked_from_the_page_exists() -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", PAGE)
     assert links
     assert not [link for link in links if not (ROOT / "docs" / link).exists()]

@@ -1,4 +1,4 @@
-"""The conventions as rules, held against every span and every metric of a varied day.
+"""The conventions as rules, checked on every span and metric of a varied sample.
 
 Sources: https://opentelemetry.io/docs/specs/semconv/http/http-spans/ (stable),
 https://opentelemetry.io/docs/specs/semconv/db/database-spans/ (stable),
@@ -40,14 +40,14 @@ from tests._support.telemetry.sample_runs import fan_out
 
 
 def upstream(request: httpx.Request) -> httpx.Response:
-    """Answer with the status that the path names; `/refuse` has nobody listening."""
+    """Answer with the status in the path; `/refuse` refuses the connection."""
     if request.url.path == "/refuse":
         raise httpx.ConnectError("refused", request=request)
     return httpx.Response(int(request.url.path[1:]))
 
 
 async def a_run(telemetry: Telemetry, parent: RequestInfo | None, outcome: str) -> None:
-    """A run with everything that can happen to agents, each asked over HTTP."""
+    """Run agents with every outcome, each with an HTTP call."""
     workflow = telemetry.start_workflow(
         "fanout",
         run_id="run_1",
@@ -98,7 +98,7 @@ async def a_run(telemetry: Telemetry, parent: RequestInfo | None, outcome: str) 
 
 
 def running(telemetry: Telemetry, outcome: str) -> ASGIApp:
-    """A route that starts a run."""
+    """Return a route that starts a run."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         telemetry.start_store_operation("open_run", system="postgresql").finish()
@@ -109,7 +109,7 @@ def running(telemetry: Telemetry, outcome: str) -> ASGIApp:
 
 
 async def leaving(scope: Any, receive: Any, send: Any) -> None:
-    """A route whose client leaves before anything is answered."""
+    """Return a route with a client that leaves before the response."""
     await receive()
 
 
@@ -160,7 +160,7 @@ Rule = Callable[[ReadableSpan], bool]
 
 
 def breaking(spans: Iterable[ReadableSpan], rule: Rule) -> list[str]:
-    """Return the spans that a rule does not hold for."""
+    """Return the spans that violate a rule."""
     return [f"{span.name} {dict(span.attributes or {})}" for span in spans if not rule(span)]
 
 
@@ -173,7 +173,7 @@ def is_error(span: ReadableSpan) -> bool:
 
 
 def operation(span: ReadableSpan) -> str:
-    """Return `chat` and its like, `store`, `server` or `client`: whose rules are for it."""
+    """Return the rule set of a span: its operation, `store`, `server` or `client`."""
     if found := of(span).get("gen_ai.operation.name"):
         return str(found)
     if "db.system.name" in of(span):
@@ -228,15 +228,15 @@ def expected_names(span: ReadableSpan) -> set[str]:
     return {f"{method} {route}" if route else method}
 
 
-def test_a_name_is_the_operation_and_what_it_is_done_to(spans: list[ReadableSpan]) -> None:
+def test_a_span_name_is_the_operation_and_its_target(spans: list[ReadableSpan]) -> None:
     assert breaking(spans, lambda span: span.name in expected_names(span)) == []
 
 
-def test_a_kind_follows_from_the_operation(spans: list[ReadableSpan]) -> None:
+def test_the_span_kind_follows_from_the_operation(spans: list[ReadableSpan]) -> None:
     assert breaking(spans, lambda span: span.kind is KINDS[operation(span)]) == []
 
 
-def test_what_is_required_is_there(spans: list[ReadableSpan]) -> None:
+def test_required_attributes_are_present(spans: list[ReadableSpan]) -> None:
     assert breaking(spans, lambda span: REQUIRED[operation(span)] <= of(span).keys()) == []
 
 
@@ -257,12 +257,12 @@ STABLE = {
 }
 
 
-def test_every_attribute_has_a_name_that_is_written_down(spans: list[ReadableSpan]) -> None:
+def test_every_attribute_name_is_in_semconv(spans: list[ReadableSpan]) -> None:
     assert {name for span in spans for name in of(span)} <= OURS | STABLE
 
 
-def test_what_we_do_not_call_ours_is_in_the_conventions() -> None:
-    """The installed package's; `http.response.body.size` is in development and not in it."""
+def test_names_without_our_prefix_are_in_the_conventions() -> None:
+    """`http.response.body.size` is in development and not in the installed package."""
     theirs = STABLE | constants(gen_ai_attributes)
     ours = ("app.", "run.", "service.", "process.", "exception.")
     assert {name for name in OURS if not name.startswith(ours)} - theirs <= {
@@ -275,7 +275,7 @@ def test_no_attribute_is_empty(spans: list[ReadableSpan]) -> None:
     assert breaking(spans, lambda span: not {"", None, ()} & set(of(span).values())) == []
 
 
-def test_an_error_type_is_there_exactly_when_the_status_is_error(
+def test_error_type_is_set_exactly_with_an_error_status(
     spans: list[ReadableSpan],
 ) -> None:
     assert breaking(spans, lambda span: is_error(span) == ("error.type" in of(span))) == []
@@ -288,12 +288,12 @@ def test_what_was_stopped_on_purpose_has_no_status(spans: list[ReadableSpan]) ->
     assert breaking(stopped, lambda span: span.status.status_code is StatusCode.UNSET) == []
 
 
-def test_success_is_never_claimed(spans: list[ReadableSpan]) -> None:
-    """Instrumentation leaves the status unset; OK is for the operator to give."""
+def test_no_span_has_the_status_ok(spans: list[ReadableSpan]) -> None:
+    """By convention instrumentation leaves the status unset; only the operator sets OK."""
     assert breaking(spans, lambda span: span.status.status_code is not StatusCode.OK) == []
 
 
-def test_a_server_errs_from_500_and_a_client_from_400(spans: list[ReadableSpan]) -> None:
+def test_a_server_span_fails_from_500_and_a_client_span_from_400(spans: list[ReadableSpan]) -> None:
     least = {"server": 500, "client": 400}
     answered = [span for span in spans if operation(span) in least]
     answered = [span for span in answered if "http.response.status_code" in of(span)]
@@ -306,13 +306,13 @@ def test_a_server_errs_from_500_and_a_client_from_400(spans: list[ReadableSpan])
     assert breaking(answered, holds) == []
 
 
-def test_an_unknown_method_is_kept_where_it_cannot_hurt(spans: list[ReadableSpan]) -> None:
+def test_an_unknown_method_is_only_in_its_own_attribute(spans: list[ReadableSpan]) -> None:
     (span,) = [span for span in spans if span.name == "HTTP"]
     assert of(span)["http.request.method"] == "_OTHER"
     assert of(span)["http.request.method_original"] == "BREW"
 
 
-def test_an_address_hides_who_calls_it(spans: list[ReadableSpan]) -> None:
+def test_credentials_in_urls_are_not_recorded(spans: list[ReadableSpan]) -> None:
     addresses = [of(span)["url.full"] for span in spans if operation(span) == "client"]
     assert addresses
     assert not [address for address in addresses if "hidden" in address]
@@ -368,7 +368,7 @@ def families(day: Capture) -> list[Metric]:
 
 
 def named(families: Iterable[Metric]) -> Iterator[str]:
-    """Yield the names as they are on the page: the parser takes `_total` off."""
+    """Yield the names as on the page, since the parser removes `_total`."""
     for family in families:
         yield f"{family.name}_total" if family.type == "counter" else family.name
 
@@ -389,7 +389,7 @@ def test_counters_and_nothing_else_are_totals(day: Capture) -> None:
     assert [name for name in kinds if name.endswith("_total") != (kinds[name] == "counter")] == []
 
 
-def test_every_metric_says_what_it_is(families: list[Metric]) -> None:
+def test_every_metric_has_a_help_text(families: list[Metric]) -> None:
     assert [
         family.name for family in families if not re.fullmatch(r"\S.{10,}\.", family.documentation)
     ] == []
@@ -400,7 +400,7 @@ def test_labels_are_the_known_ones(families: list[Metric]) -> None:
     assert found - LABELS <= {"le"}
 
 
-def test_label_values_are_what_configuration_and_code_name(day: Capture) -> None:
+def test_label_values_come_from_configuration_and_code(day: Capture) -> None:
     page = day.page()
     assert "/made-up" not in page
     assert "BREW" not in page
@@ -408,6 +408,6 @@ def test_label_values_are_what_configuration_and_code_name(day: Capture) -> None
     assert 'method="_OTHER"' in page
 
 
-def test_the_page_has_every_family_that_is_written_down(families: list[Metric]) -> None:
+def test_the_metrics_page_has_every_declared_family(families: list[Metric]) -> None:
     written = {value.name for value in vars(semconv).values() if isinstance(value, Instrument)}
     assert set(named(families)) == written

@@ -1,4 +1,4 @@
-"""Log lines: JSON with ids, readable for people, secrets never."""
+"""Log lines: JSON with ids, readable lines, redaction of secrets."""
 
 import io
 import json
@@ -26,7 +26,7 @@ def json_lines(stream: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
-async def test_a_line_carries_the_ids_of_its_request_and_run(
+async def test_a_line_has_the_ids_of_its_request_and_run(
     quiet: Telemetry, stream: io.StringIO
 ) -> None:
     configure_logging(level="info", json=True, stream=stream)
@@ -77,13 +77,13 @@ def test_a_secret_is_never_written(stream: io.StringIO, as_json: bool) -> None:
     assert text.count("[redacted]") >= 7
 
 
-def test_words_that_only_look_like_keys_stay(stream: io.StringIO) -> None:
+def test_words_that_only_resemble_keys_are_not_redacted(stream: io.StringIO) -> None:
     configure_logging(level="info", json=True, stream=stream)
     logging.getLogger("t").info("task-1234567890 on disk-1234567890")
     assert json_lines(stream)[0]["message"] == "task-1234567890 on disk-1234567890"
 
 
-def test_a_secret_too_short_is_left_alone(stream: io.StringIO) -> None:
+def test_a_secret_below_six_characters_is_not_redacted(stream: io.StringIO) -> None:
     register_secret("abc")
     assert logs.redact("abcdef") == "abcdef"
 
@@ -96,7 +96,7 @@ def test_a_readable_line_is_one_line(stream: io.StringIO) -> None:
 
 
 @pytest.mark.parametrize("value", [object(), {1: "a"}, "\ud800", 10**30, float("nan"), {"a"}])
-def test_any_extra_value_makes_a_valid_line(stream: io.StringIO, value: object) -> None:
+def test_every_extra_value_gives_a_valid_line(stream: io.StringIO, value: object) -> None:
     configure_logging(level="info", json=True, stream=stream)
     logging.getLogger("t").info("odd", extra={"value": value})
     assert json_lines(stream)[0]["message"] == "odd"
@@ -110,6 +110,6 @@ def test_configuring_again_replaces_the_handler(stream: io.StringIO) -> None:
     assert [line["message"] for line in json_lines(stream)] == ["yes"]
 
 
-def test_an_unknown_level_is_refused(stream: io.StringIO) -> None:
+def test_an_unknown_level_is_an_error(stream: io.StringIO) -> None:
     with pytest.raises(ValueError, match="LOUD"):
         configure_logging(level="loud", json=True, stream=stream)

@@ -1,4 +1,4 @@
-"""Providers: when spans are exported, what they are labelled with, and a shutdown in time."""
+"""Tracer provider: conditions for export, resource attributes and bounded shutdown."""
 
 import os
 import socket
@@ -42,7 +42,7 @@ def test_a_disabled_sdk_still_gives_real_trace_ids(monkeypatch: pytest.MonkeyPat
     assert captured.spans == []
 
 
-def test_spans_say_which_service_they_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spans_have_the_service_name_as_resource(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OTEL_SERVICE_NAME", raising=False)
     captured = capturing(service_version="1.2.3")
     start(captured.telemetry).finish("completed")
@@ -51,7 +51,7 @@ def test_spans_say_which_service_they_come_from(monkeypatch: pytest.MonkeyPatch)
     assert attributes["service.version"] == "1.2.3"
 
 
-def test_no_global_of_opentelemetry_is_set() -> None:
+def test_opentelemetry_globals_stay_unset() -> None:
     from opentelemetry import trace
 
     capturing()
@@ -59,7 +59,7 @@ def test_no_global_of_opentelemetry_is_set() -> None:
 
 
 def silent_listener() -> socket.socket:
-    """A collector that accepts connections and never answers."""
+    """Return a collector that accepts connections and never answers."""
     listener = socket.create_server(("127.0.0.1", 0))
     listener.listen()
     return listener
@@ -84,7 +84,7 @@ def test_shutdown_is_bounded_when_the_collector_is_dead(
     listener.close()
 
 
-def test_a_process_ends_though_its_collector_is_dead() -> None:
+def test_a_process_ends_with_a_dead_collector() -> None:
     script = """
 from telemetry import Telemetry, TelemetryConfig
 telemetry = Telemetry(TelemetryConfig(otlp_enabled=True))

@@ -1,4 +1,4 @@
-"""The middleware: ids and headers on every response, one span to the last byte."""
+"""The middleware: ids and headers of every response, and one span until the last byte."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ async def test_any_other_request_id_is_replaced(quiet: Telemetry, given: str) ->
     assert re.fullmatch("[0-9a-f]{32}", wire.headers["x-request-id"])
 
 
-async def test_every_response_names_its_trace(capture: Capture) -> None:
+async def test_every_response_has_the_trace_headers(capture: Capture) -> None:
     wire = await call(capture.telemetry.middleware(answering()))
     match = TRACERESPONSE.fullmatch(wire.headers["traceresponse"])
     assert match is not None
@@ -63,7 +63,7 @@ async def test_our_headers_replace_those_of_the_application(quiet: Telemetry) ->
     assert wire.headers["x-kept"] == "1"
 
 
-async def test_the_span_tells_method_route_status_and_bytes(capture: Capture) -> None:
+async def test_the_span_has_method_route_status_and_bytes(capture: Capture) -> None:
     app = capture.telemetry.middleware(answering(201, b"abc", b"de", route="/runs/{id}"))
     await call(app, "/runs/7", "POST", x_request_id="req")
     span = capture.span("POST /runs/{id}")
@@ -79,7 +79,7 @@ async def test_the_span_tells_method_route_status_and_bytes(capture: Capture) ->
     }
 
 
-async def test_a_request_is_one_span_however_much_it_sends(capture: Capture) -> None:
+async def test_a_request_is_one_span_for_any_number_of_chunks(capture: Capture) -> None:
     await call(capture.telemetry.middleware(answering(200, *[b"x"] * 1000)))
     assert len(capture.spans) == 1
 
@@ -99,7 +99,7 @@ async def test_the_span_ends_with_the_last_byte_not_with_the_application(capture
     assert len(capture.spans) == 1
 
 
-async def test_an_unknown_route_is_the_method_alone(capture: Capture) -> None:
+async def test_without_a_route_the_span_name_is_the_method(capture: Capture) -> None:
     await call(capture.telemetry.middleware(answering(404, route="")), "/nowhere")
     assert [span.name for span in capture.spans] == ["GET"]
     assert 'route="_OTHER",status_code="404"' in capture.page()
@@ -112,7 +112,7 @@ async def test_an_unknown_method_is_other(capture: Capture) -> None:
     assert 'http_server_active_requests{method="_OTHER"} 0.0' in capture.page()
 
 
-async def test_a_server_error_is_an_error_and_a_client_error_is_none(capture: Capture) -> None:
+async def test_only_a_status_from_500_is_an_error(capture: Capture) -> None:
     await call(capture.telemetry.middleware(answering(503, route="/a")))
     await call(capture.telemetry.middleware(answering(404, route="/b")))
     bad, good = capture.span("GET /a"), capture.span("GET /b")
@@ -122,7 +122,7 @@ async def test_a_server_error_is_an_error_and_a_client_error_is_none(capture: Ca
     assert "error.type" not in (good.attributes or {})
 
 
-async def test_an_application_that_fails_before_it_answers_is_a_500_with_ids(
+async def test_a_failure_before_the_response_is_a_500_with_ids(
     capture: Capture, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -138,7 +138,9 @@ async def test_an_application_that_fails_before_it_answers_is_a_500_with_ids(
     assert "the secret reason" in caplog.text
 
 
-async def test_an_application_that_fails_midway_is_an_error_of_its_kind(capture: Capture) -> None:
+async def test_a_failure_during_the_response_has_the_exception_as_error_type(
+    capture: Capture,
+) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         raise LookupError
@@ -151,7 +153,7 @@ async def test_an_application_that_fails_midway_is_an_error_of_its_kind(capture:
     assert 'error_type="LookupError"' in capture.page()
 
 
-async def test_a_client_that_leaves_is_seen_and_is_no_error(capture: Capture) -> None:
+async def test_a_client_disconnect_is_recorded_and_is_not_an_error(capture: Capture) -> None:
     wire = Wire()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -167,7 +169,7 @@ async def test_a_client_that_leaves_is_seen_and_is_no_error(capture: Capture) ->
     assert span.status.status_code is StatusCode.UNSET
 
 
-async def test_a_client_that_leaves_after_the_last_byte_is_not_counted(capture: Capture) -> None:
+async def test_a_disconnect_after_the_last_byte_is_not_counted(capture: Capture) -> None:
     wire = Wire()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -180,7 +182,7 @@ async def test_a_client_that_leaves_after_the_last_byte_is_not_counted(capture: 
     assert "app.client_disconnected" not in (capture.span("GET /x").attributes or {})
 
 
-async def test_a_cancelled_request_is_cancelled_not_failed(capture: Capture) -> None:
+async def test_a_cancelled_request_is_not_an_error(capture: Capture) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await asyncio.sleep(60)
 
@@ -194,7 +196,7 @@ async def test_a_cancelled_request_is_cancelled_not_failed(capture: Capture) -> 
     assert span.status.status_code is StatusCode.UNSET
 
 
-async def test_a_run_hangs_below_its_request_and_outlives_it(capture: Capture) -> None:
+async def test_a_run_is_a_child_of_its_request_and_may_end_later(capture: Capture) -> None:
     runs = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -217,7 +219,7 @@ async def test_a_run_hangs_below_its_request_and_outlives_it(capture: Capture) -
     assert (capture.span("GET /x").attributes or {})["run.id"] == "run_9"
 
 
-async def test_a_request_that_re_attaches_links_to_the_run(capture: Capture) -> None:
+async def test_a_request_that_reconnects_links_to_the_run(capture: Capture) -> None:
     run = start(capture.telemetry)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -232,7 +234,7 @@ async def test_a_request_that_re_attaches_links_to_the_run(capture: Capture) -> 
 
 
 @pytest.mark.parametrize("trusted", [True, False])
-async def test_an_inbound_trace_is_believed_only_when_settings_say_so(trusted: bool) -> None:
+async def test_an_inbound_trace_is_accepted_only_if_configured(trusted: bool) -> None:
     captured = capturing(trust_traceparent=trusted)
     theirs = "0af7651916cd43dd8448eb211c80319c"
     app = captured.telemetry.middleware(answering())
@@ -246,7 +248,7 @@ async def test_a_malformed_traceparent_starts_a_new_trace() -> None:
     assert TRACERESPONSE.fullmatch(wire.headers["traceresponse"])
 
 
-async def test_a_request_leaves_one_access_line_without_its_query(
+async def test_a_request_writes_one_access_line_without_its_query(
     capture: Capture, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "access"):
@@ -260,7 +262,7 @@ async def test_a_request_leaves_one_access_line_without_its_query(
     assert facts["duration_ms"] >= 0
 
 
-async def test_probes_leave_no_trace_and_yet_have_ids(capture: Capture) -> None:
+async def test_probes_have_ids_but_are_not_traced(capture: Capture) -> None:
     for path in ("/health/ready", "/health", "/metrics"):
         wire = await call(capture.telemetry.middleware(answering()), path)
         assert TRACERESPONSE.fullmatch(wire.headers["traceresponse"])

@@ -1,4 +1,4 @@
-"""Upstream requests: a span below the chat, and no trace header where it is not allowed."""
+"""Upstream requests: a span below the chat span, and trace headers for allowed hosts only."""
 
 import httpx
 import pytest
@@ -11,7 +11,7 @@ URL = "https://api.example.com/v1/chat?key=1"
 
 
 class Upstream:
-    """A transport that keeps what it was sent."""
+    """A transport that stores the requests."""
 
     def __init__(self) -> None:
         self.requests: list[httpx.Request] = []
@@ -49,14 +49,14 @@ async def test_the_request_is_a_span_below_its_chat(capture: Capture) -> None:
     assert attributes["server.address"] == "api.example.com"
 
 
-async def test_a_host_not_named_gets_no_trace_header(capture: Capture) -> None:
+async def test_a_host_outside_the_list_gets_no_trace_header(capture: Capture) -> None:
     request = await ask(capture.telemetry)
     assert not {"traceparent", "tracestate", "baggage"} & set(request.headers)
     assert request.headers["x-mine"] == "1"
 
 
 @pytest.mark.parametrize("host", ["api.example.com", "api.example.com:443"])
-async def test_a_host_that_is_named_gets_the_trace(host: str) -> None:
+async def test_a_listed_host_gets_the_trace_headers(host: str) -> None:
     captured = capturing(traceparent_hosts=frozenset({host}))
     request = await ask(captured.telemetry)
     context = captured.span("POST").context
@@ -64,12 +64,12 @@ async def test_a_host_that_is_named_gets_the_trace(host: str) -> None:
     assert format(context.trace_id, "032x") in request.headers["traceparent"]
 
 
-async def test_another_port_is_another_host() -> None:
+async def test_a_listed_port_does_not_allow_other_ports() -> None:
     captured = capturing(traceparent_hosts=frozenset({"api.example.com:8443"}))
     assert "traceparent" not in (await ask(captured.telemetry)).headers
 
 
-async def test_nothing_is_wrapped_when_nothing_is_exported(quiet: Telemetry) -> None:
+async def test_the_client_stays_unchanged_without_an_exporter(quiet: Telemetry) -> None:
     client = httpx.AsyncClient()
     before = client._transport
     quiet.instrument(client)
@@ -78,7 +78,7 @@ async def test_nothing_is_wrapped_when_nothing_is_exported(quiet: Telemetry) -> 
     await client.aclose()
 
 
-async def test_an_unsampled_run_leaves_no_orphan_request(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unsampled_run_exports_no_http_span(monkeypatch: pytest.MonkeyPatch) -> None:
     captured = capturing()
     upstream = Upstream()
     async with upstream.client() as client:
@@ -92,7 +92,7 @@ async def test_an_unsampled_run_leaves_no_orphan_request(monkeypatch: pytest.Mon
 
 
 class _Never:
-    """A sampler of the run's tracer only; the HTTP client's own would follow its parent."""
+    """A sampler for the run's tracer only; the HTTP client's follows its parent."""
 
     def should_sample(self, *_args: object, **_kwargs: object) -> object:
         from opentelemetry.sdk.trace.sampling import Decision, SamplingResult

@@ -1,4 +1,4 @@
-"""The health of the process: its figures on the page, and how late its event loop is."""
+"""Process metrics: figures on the page, and event loop lag."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def figure(telemetry: Telemetry, name: str) -> float:
 
 
 @on_linux
-def test_the_page_shows_the_process_as_it_is(quiet: Telemetry) -> None:
+def test_the_process_metrics_match_the_process(quiet: Telemetry) -> None:
     assert figure(quiet, "process_resident_memory_bytes") > 10_000_000
     assert abs(figure(quiet, "process_start_time_seconds") - time.time()) < 86_400
     before = figure(quiet, "process_open_fds")
@@ -34,7 +34,7 @@ def test_the_page_shows_the_process_as_it_is(quiet: Telemetry) -> None:
 
 
 @on_linux
-def test_cpu_time_is_that_of_the_process(quiet: Telemetry) -> None:
+def test_the_cpu_metric_matches_the_process(quiet: Telemetry) -> None:
     first = figure(quiet, "process_cpu_seconds_total")
     assert first > 0
     while time.process_time() < first + 0.1:
@@ -48,7 +48,7 @@ async def count_until(seen: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_a_loop_that_is_held_up_shows_as_lag(quiet: Telemetry) -> None:
+async def test_a_blocked_event_loop_is_measured_as_lag(quiet: Telemetry) -> None:
     watch = asyncio.create_task(quiet.health.watch())
     try:
         await count_until(lambda: figure(quiet, "event_loop_lag_seconds_count") >= 1)

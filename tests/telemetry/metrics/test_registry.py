@@ -1,4 +1,4 @@
-"""The /metrics page: families, closed labels, exemplars, several workers."""
+"""The /metrics page: families, closed label sets, exemplars and several workers."""
 
 import os
 import subprocess
@@ -22,12 +22,12 @@ INSTRUMENTS = [each for each in vars(semconv).values() if isinstance(each, Instr
 
 
 def parse_openmetrics(page: str) -> list[Metric]:
-    """Return the families of a page, which the parser holds to the letter of the format."""
+    """Return the families of a page; the parser checks the format strictly."""
     return list(openmetrics.text_string_to_metric_families(page))  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize("spec", INSTRUMENTS, ids=lambda spec: spec.name)
-def test_every_instrument_is_on_the_page(quiet: Telemetry, spec: Instrument) -> None:
+def test_the_metrics_page_has_every_instrument(quiet: Telemetry, spec: Instrument) -> None:
     page = quiet.render_metrics("")[0].decode()
     assert f"# TYPE {spec.name} {spec.kind}\n" in page
     assert spec.name.endswith("_total") == (spec.kind == "counter")
@@ -117,7 +117,7 @@ def test_a_replaced_label_set_holds_for_series_already_used(quiet: Telemetry) ->
     assert 'fanout_agent_outcomes_total{agent="llm-9",outcome="answered"} 1.0' in page
 
 
-def test_hostile_label_values_are_not_kept_for_ever(quiet: Telemetry) -> None:
+def test_hostile_label_values_do_not_fill_the_cache(quiet: Telemetry) -> None:
     family = quiet.metrics.agent_outcomes
     for number in range(3000):
         family.child(f"made up {number}", "answered").inc()
@@ -134,7 +134,7 @@ async def test_streams_and_disconnects_are_counted(quiet: Telemetry) -> None:
     assert "fanout_client_disconnects_total 1.0" in page
 
 
-async def test_openmetrics_carries_the_trace_as_an_exemplar(capture: Capture) -> None:
+async def test_openmetrics_has_the_trace_id_as_exemplar(capture: Capture) -> None:
     wire = await call(capture.telemetry.middleware(answering()))
     body, content_type = capture.telemetry.render_metrics(OPENMETRICS)
     exemplars = {
@@ -148,7 +148,7 @@ async def test_openmetrics_carries_the_trace_as_an_exemplar(capture: Capture) ->
     assert capture.telemetry.render_metrics("text/plain")[1].startswith("text/plain")
 
 
-async def test_what_was_not_sampled_has_no_exemplar(quiet: Telemetry) -> None:
+async def test_an_unsampled_observation_has_no_exemplar(quiet: Telemetry) -> None:
     await call(quiet.middleware(answering()))
     assert "trace_id" not in quiet.render_metrics(OPENMETRICS)[0].decode()
 
@@ -230,7 +230,7 @@ def test_any_worker_shows_the_sum_of_all(tmp_path: Path) -> None:
         second.end()
 
 
-def test_setting_the_directory_too_late_is_refused(
+def test_a_multiprocess_directory_set_after_the_import_is_an_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
@@ -238,7 +238,7 @@ def test_setting_the_directory_too_late_is_refused(
         Telemetry(config())
 
 
-def test_what_may_happen_is_on_the_page_before_it_does(quiet: Telemetry) -> None:
+def test_expected_series_start_at_zero(quiet: Telemetry) -> None:
     page = samples(quiet.render_metrics("")[0].decode())
     for outcome in semconv.OUTCOMES_OF_RUNS:
         labels = (("outcome", outcome), ("workflow", "fanout"))
@@ -248,7 +248,7 @@ def test_what_may_happen_is_on_the_page_before_it_does(quiet: Telemetry) -> None
         assert page["fanout_agent_outcomes_total", labels] == 0
 
 
-def test_when_a_series_began_is_for_openmetrics_only(capture: Capture) -> None:
+def test_creation_times_are_in_openmetrics_only(capture: Capture) -> None:
     start(capture.telemetry).finish("completed")
     assert "_created" not in capture.page()
     family = next(

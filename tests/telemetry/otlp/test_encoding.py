@@ -1,4 +1,4 @@
-"""Our encoding of spans is the library's, field by field."""
+"""Comparison of our span encoder with the library's, field by field."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ VALUES: dict[str, Any] = {
 
 
 def spans_of(resource: Resource, limits: SpanLimits | None = None) -> Sequence[ReadableSpan]:
-    """Return spans with everything that a span can have."""
+    """Return spans that use every field."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider(resource=resource, span_limits=limits, shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -74,7 +74,7 @@ def test_a_span_with_everything_is_encoded_the_same() -> None:
     assert encode(spans).SerializeToString() == encode_spans(spans).SerializeToString()
 
 
-def test_what_was_dropped_is_counted_the_same() -> None:
+def test_dropped_items_have_the_same_counts() -> None:
     limits = SpanLimits(
         max_span_attributes=3,
         max_events=1,
@@ -87,7 +87,7 @@ def test_what_was_dropped_is_counted_the_same() -> None:
     assert encode(spans) == encode_spans(spans)
 
 
-def test_several_resources_and_scopes_are_kept_apart() -> None:
+def test_spans_are_grouped_by_resource_and_scope() -> None:
     first, second = spans_of(Resource({"a": 1})), spans_of(Resource({"a": 2}))
     mixed = [each for pair in zip(first, second, strict=True) for each in pair]
     encoded = encode(mixed)
@@ -108,5 +108,5 @@ async def test_the_spans_of_a_fan_out_are_encoded_the_same() -> None:
     assert encode(captured.spans) == encode_spans(captured.spans)
 
 
-def test_nothing_is_encoded_the_same() -> None:
+def test_an_empty_batch_is_encoded_the_same() -> None:
     assert encode([]) == encode_spans([])

@@ -1,4 +1,4 @@
-"""What becomes of spans and log records: which go, over which protocol, and the account of them."""
+"""Export of spans and log records: conditions, protocol, queue limits and counts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests._support.telemetry.metrics_page import samples
 
 
 class Gate(SpanExporter):
-    """A collector that does as it is told."""
+    """A fake exporter with a configurable result."""
 
     def __init__(self) -> None:
         self.result = SpanExportResult.SUCCESS
@@ -51,7 +51,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
 
 @pytest.fixture
 def exported(gate: Gate) -> Iterator[Telemetry]:
-    """A telemetry whose spans go to the gate when its queue is flushed."""
+    """A telemetry that exports spans to the gate when its queue is flushed."""
     telemetry = Telemetry(config(otlp_enabled=True))
     yield telemetry
     telemetry.shutdown()
@@ -73,7 +73,7 @@ def page_of(telemetry: Telemetry) -> str:
 
 
 def items(telemetry: Telemetry, signal: str = "traces") -> dict[str, float]:
-    """Return the account of a signal, as far as it is not 0: sent, failed, dropped."""
+    """Return the non-zero counts of a signal by outcome: sent, failed, dropped."""
     page = samples(page_of(telemetry))
     return {
         dict(labels)["outcome"]: value
@@ -83,14 +83,14 @@ def items(telemetry: Telemetry, signal: str = "traces") -> dict[str, float]:
     }
 
 
-def test_what_gets_out_is_counted_as_sent(exported: Telemetry, gate: Gate) -> None:
+def test_exported_spans_are_counted_as_sent(exported: Telemetry, gate: Gate) -> None:
     run(exported, 3)
     flush(exported)
     assert len(gate.got) == 3
     assert items(exported) == {"sent": 3}
 
 
-def test_an_outage_is_counted_and_told_once(
+def test_an_outage_is_counted_and_logged_once(
     exported: Telemetry, gate: Gate, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -102,13 +102,13 @@ def test_an_outage_is_counted_and_told_once(
     run(exported)
     flush(exported)
     assert items(exported) == {"failed": 6, "sent": 1}
-    told = [each.getMessage() for each in caplog.records if each.name == "telemetry"]
-    (trouble, cure) = told
+    lines = [each.getMessage() for each in caplog.records if each.name == "telemetry"]
+    (trouble, cure) = lines
     assert "spans cannot be exported: Transient error: connection refused" in trouble
     assert cure == "spans are exported again; 6 were lost"
 
 
-def test_an_exporter_that_raises_has_lost_its_batch(
+def test_a_batch_is_counted_as_failed_when_the_exporter_raises(
     exported: Telemetry, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -121,7 +121,7 @@ def test_an_exporter_that_raises_has_lost_its_batch(
     assert 'telemetry_export_queue_items{signal="traces"} 0.0' in page_of(exported)
 
 
-def test_what_does_not_fit_into_the_queue_is_dropped(
+def test_items_beyond_the_queue_size_are_dropped(
     gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "4")
@@ -135,20 +135,20 @@ def test_what_does_not_fit_into_the_queue_is_dropped(
     telemetry.shutdown()
 
 
-def test_what_is_left_at_the_end_is_counted(
+def test_items_left_at_shutdown_are_counted_as_dropped(
     gate: Gate, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     telemetry = Telemetry(config(otlp_enabled=True))
     queue = telemetry._tracing.queue
     assert queue is not None
-    assert queue.admit()  # what never comes to be exported
+    assert queue.admit()  # an item that is never exported
     telemetry.shutdown()
     assert items(telemetry) == {"dropped": 1}
     assert "1 spans were not exported before the shutdown" in caplog.text
     assert not queue.admit()
 
 
-def test_the_queue_is_on_the_page(exported: Telemetry, gate: Gate) -> None:
+def test_the_queue_length_is_a_metric(exported: Telemetry, gate: Gate) -> None:
     run(exported)
     flush(exported)
     page = page_of(exported)
@@ -170,7 +170,7 @@ def test_the_queue_is_on_the_page(exported: Telemetry, gate: Gate) -> None:
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
     ],
 )
-def test_a_value_that_means_nothing_is_refused_by_name(
+def test_an_invalid_variable_is_an_error_that_names_it(
     name: str,
     value: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -200,7 +200,7 @@ def test_a_value_that_means_nothing_is_refused_by_name(
         ),
     ],
 )
-def test_the_signals_own_protocol_goes_before_the_common_one(
+def test_the_protocol_of_a_signal_overrides_the_common_one(
     variables: dict[str, str], protocol: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in variables.items():
@@ -225,7 +225,9 @@ def test_a_batch_is_never_larger_than_the_queue(monkeypatch: pytest.MonkeyPatch)
         ({"OTEL_LOGS_EXPORTER": "otlp", "OTEL_SDK_DISABLED": "true"}, False),
     ],
 )
-def test_logs_are_sent_only_when_asked_for(environ: dict[str, str], wanted: bool) -> None:
+def test_logs_are_exported_only_when_the_exporter_is_named(
+    environ: dict[str, str], wanted: bool
+) -> None:
     assert should_export_logs(environ) is wanted
 
 
@@ -236,12 +238,12 @@ def test_logs_are_sent_only_when_asked_for(environ: dict[str, str], wanted: bool
         *((value, True) for value in ("true", "SPAN_ONLY", "span_and_event")),
     ],
 )
-def test_content_is_opted_into(value: str, wanted: bool) -> None:
+def test_only_the_opt_in_values_enable_content(value: str, wanted: bool) -> None:
     name = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
     assert should_capture_content({name: value}) is wanted
 
 
-def test_the_environment_has_the_first_word_on_the_resource(
+def test_environment_variables_override_the_resource(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ours = create_resource(config(service_version="1")).attributes
@@ -262,7 +264,7 @@ def test_the_environment_has_the_first_word_on_the_resource(
 
 
 class Records(LogRecordExporter):
-    """Keeps what it is sent."""
+    """Stores the exported records."""
 
     def __init__(self) -> None:
         self.got: list[ReadableLogRecord] = []
@@ -278,7 +280,7 @@ class Records(LogRecordExporter):
         return True
 
 
-async def test_log_records_go_out_with_their_ids_and_without_secrets(
+async def test_log_records_are_exported_with_ids_and_without_secrets(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     records = Records()

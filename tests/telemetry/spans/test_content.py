@@ -30,7 +30,7 @@ def test_content_has_the_shape_of_the_conventions() -> None:
     }
 
 
-def test_a_key_in_a_prompt_does_not_get_out() -> None:
+def test_a_key_in_a_prompt_is_redacted() -> None:
     found = build_content_attributes([("user", "is sk-0123456789abcdef a key?")], "", "")
     assert found == {
         semconv.INPUT_MESSAGES: json.dumps(
@@ -44,7 +44,7 @@ def test_a_key_in_a_prompt_does_not_get_out() -> None:
     }
 
 
-def test_a_call_takes_content_only_when_it_was_opted_into() -> None:
+def test_a_call_records_content_only_after_the_opt_in() -> None:
     for wanted in (False, True):
         captured = capturing(captures_content=wanted)
         run = start(captured.telemetry)

@@ -1,4 +1,4 @@
-"""Why something failed is said on its span, for those who opted into content."""
+"""Messages of failures on spans, recorded only after the opt-in for content."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def capture() -> Capture:
     return capturing(captures_content=True)
 
 
-def test_without_the_opt_in_there_is_only_the_type() -> None:
+def test_without_the_opt_in_a_failure_has_only_its_type() -> None:
     capture = capturing()
     start(capture.telemetry).finish("failed", error_type="x", message="Cannot answer 'my secret'.")
     span = capture.span("invoke_workflow fanout")
@@ -22,7 +22,7 @@ def test_without_the_opt_in_there_is_only_the_type() -> None:
     assert (span.attributes or {})["error.type"] == "x"
 
 
-def test_the_sentence_of_a_failure_is_the_status_of_its_span(capture: Capture) -> None:
+def test_with_the_opt_in_a_failure_has_its_message_as_status(capture: Capture) -> None:
     run = start(capture.telemetry)
     agent = run.start_agent("llm-1", "gpt-4o-mini")
     agent.finish("failed", error_type="upstream_rejected", message="Bad key sk-0123456789abcdef.")

@@ -26,7 +26,7 @@ async def test_a_fan_out_is_one_tree(capture: Capture) -> None:
     ]
 
 
-async def test_a_chat_carries_the_attributes_of_the_convention(capture: Capture) -> None:
+async def test_a_chat_has_the_attributes_of_the_convention(capture: Capture) -> None:
     await fan_out(capture.telemetry)
     answered = next(
         span for span in capture.spans if span.attributes and semconv.RESPONSE_ID in span.attributes
@@ -57,7 +57,7 @@ async def test_a_chat_carries_the_attributes_of_the_convention(capture: Capture)
     }
 
 
-async def test_a_workflow_carries_its_run_and_what_it_cost(capture: Capture) -> None:
+async def test_a_workflow_has_its_run_id_and_cost(capture: Capture) -> None:
     await fan_out(capture.telemetry)
     workflow = capture.span("invoke_workflow fanout")
     assert dict(workflow.attributes or {}) == {
@@ -75,7 +75,7 @@ async def test_a_workflow_carries_its_run_and_what_it_cost(capture: Capture) -> 
 
 
 def broken_rules(span: ReadableSpan) -> Iterator[str]:
-    """Yield what of the conventions `span` breaks."""
+    """Yield the conventions that `span` violates."""
     attributes = span.attributes or {}
     is_error = span.status.status_code is StatusCode.ERROR
     if is_error != (semconv.ERROR_TYPE in attributes):
@@ -91,7 +91,7 @@ def broken_rules(span: ReadableSpan) -> Iterator[str]:
         yield "an event's name has a namespace"
 
 
-async def test_every_span_obeys_the_conventions(capture: Capture) -> None:
+async def test_every_span_follows_the_conventions(capture: Capture) -> None:
     await fan_out(capture.telemetry)
     workflow = start(capture.telemetry)
     chat_of(workflow).finish(cancelled=True, error_type="timeout")
@@ -129,7 +129,7 @@ def test_only_a_failure_has_an_error_type(outcome: str, error_type: str | None, 
     assert resolve_error_type(outcome, error_type) == error
 
 
-def test_what_is_cancelled_says_so(capture: Capture) -> None:
+def test_a_cancelled_operation_has_the_cancelled_attribute(capture: Capture) -> None:
     workflow = start(capture.telemetry)
     workflow.finish("cancelled")
     assert (capture.span("invoke_workflow fanout").attributes or {})["app.cancelled"] is True
@@ -175,7 +175,7 @@ def test_a_late_agent_may_end_after_its_workflow(capture: Capture) -> None:
     assert capture.parent_name(capture.span("invoke_agent llm-1")) == "invoke_workflow fanout"
 
 
-def test_events_hold_no_secret(capture: Capture) -> None:
+def test_secrets_in_events_are_redacted(capture: Capture) -> None:
     workflow = start(capture.telemetry)
     workflow.record_straggler_cut("llm-1", "Bearer abcdef123456")
     workflow.record_step_down("llm-combine", "timeout")
@@ -190,7 +190,7 @@ def test_events_hold_no_secret(capture: Capture) -> None:
     ]
 
 
-async def test_no_operation_is_current_but_an_active_chat(capture: Capture) -> None:
+async def test_only_an_active_chat_is_the_current_span(capture: Capture) -> None:
     workflow = start(capture.telemetry)
     chat = chat_of(workflow)
     assert get_current_span() is INVALID_SPAN

@@ -1,4 +1,4 @@
-"""The store as telemetry sees it: spans where they belong, and a journal that falls behind."""
+"""Store operations: parents of their spans, metrics, and the lag of the journal."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def reading(telemetry: Telemetry) -> ASGIApp:
 # --- operations ---
 
 
-async def test_what_a_request_reads_is_below_it(capture: Capture) -> None:
+async def test_a_read_of_a_request_is_a_child_of_its_span(capture: Capture) -> None:
     await call(capture.telemetry.middleware(reading(capture.telemetry)))
     span = capture.span("read_run")
     assert capture.parent_name(span) == "GET /api/runs/<run_id>"
@@ -52,14 +52,14 @@ async def test_what_a_request_reads_is_below_it(capture: Capture) -> None:
     }
 
 
-def test_what_a_run_writes_is_below_it(capture: Capture) -> None:
+def test_a_write_of_a_run_is_a_child_of_its_span(capture: Capture) -> None:
     workflow = start(capture.telemetry)
     capture.telemetry.start_store_operation("end_run", system="sqlite", parent=workflow).finish()
     workflow.finish("completed")
     assert capture.parent_name(capture.span("end_run")) == "invoke_workflow fanout"
 
 
-async def test_a_named_parent_goes_before_the_request(capture: Capture) -> None:
+async def test_an_explicit_parent_overrides_the_request(capture: Capture) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         workflow = start(capture.telemetry)
         capture.telemetry.start_store_operation(
@@ -72,14 +72,16 @@ async def test_a_named_parent_goes_before_the_request(capture: Capture) -> None:
     assert capture.parent_name(capture.span("end_run")) == "invoke_workflow fanout"
 
 
-def test_what_belongs_to_nobody_is_measured_and_has_no_span(capture: Capture) -> None:
+def test_an_operation_without_parent_is_measured_without_a_span(capture: Capture) -> None:
     capture.telemetry.start_store_operation("commit", system="sqlite").finish()
     assert capture.spans == []
     assert counted(capture.telemetry, "commit") == 1
 
 
 @pytest.mark.parametrize("reason", get_args(UnavailableReason))
-def test_an_operation_that_failed_says_why(capture: Capture, reason: UnavailableReason) -> None:
+def test_a_failed_operation_has_the_reason_as_error_type(
+    capture: Capture, reason: UnavailableReason
+) -> None:
     workflow = start(capture.telemetry)
     operation = capture.telemetry.start_store_operation("end_run", system="sqlite", parent=workflow)
     operation.finish(reason)
@@ -95,17 +97,19 @@ class Trouble(Exception):
 
 
 @pytest.mark.parametrize(
-    ("error", "said"), [(Trouble(), "locked"), (LookupError(), "LookupError"), (None, "")]
+    ("error", "error_type"), [(Trouble(), "locked"), (LookupError(), "LookupError"), (None, "")]
 )
-def test_a_block_ends_its_operation(capture: Capture, error: Exception | None, said: str) -> None:
+def test_the_end_of_a_with_block_ends_the_operation(
+    capture: Capture, error: Exception | None, error_type: str
+) -> None:
     operation = capture.telemetry.start_store_operation("list", system="sqlite")
     with contextlib.suppress(Trouble, LookupError), operation:
         if error:
             raise error
-    assert counted(capture.telemetry, "list", said) == 1
+    assert counted(capture.telemetry, "list", error_type) == 1
 
 
-def test_what_nobody_waits_for_any_more_is_no_error(capture: Capture) -> None:
+def test_a_cancelled_operation_is_not_an_error(capture: Capture) -> None:
     workflow = start(capture.telemetry)
     operation = capture.telemetry.start_store_operation("list", system="sqlite", parent=workflow)
     with pytest.raises(asyncio.CancelledError), operation:
@@ -116,7 +120,7 @@ def test_what_nobody_waits_for_any_more_is_no_error(capture: Capture) -> None:
     assert counted(capture.telemetry, "list") == 1
 
 
-def test_an_operation_of_the_store_ends_once(capture: Capture) -> None:
+def test_a_store_operation_ends_once(capture: Capture) -> None:
     operation = capture.telemetry.start_store_operation("search", system="sqlite")
     operation.finish()
     operation.finish("slow")
@@ -124,7 +128,7 @@ def test_an_operation_of_the_store_ends_once(capture: Capture) -> None:
     assert counted(capture.telemetry, "search", "slow") is None
 
 
-async def test_a_slow_operation_leads_to_its_trace(capture: Capture) -> None:
+async def test_a_slow_operation_has_its_trace_as_exemplar(capture: Capture) -> None:
     await call(capture.telemetry.middleware(reading(capture.telemetry)))
     context = capture.span("read_run").context
     assert context
@@ -133,7 +137,7 @@ async def test_a_slow_operation_leads_to_its_trace(capture: Capture) -> None:
     assert any(line.startswith(DURATION) and trace_id in line for line in lines)
 
 
-async def test_without_an_exporter_the_store_is_measured_all_the_same(quiet: Telemetry) -> None:
+async def test_the_store_is_measured_without_an_exporter(quiet: Telemetry) -> None:
     await call(quiet.middleware(reading(quiet)))
     assert counted(quiet, "read_run") == 1
 
@@ -145,7 +149,7 @@ def oldest_s(telemetry: Telemetry) -> float:
     return page(telemetry)["journal_oldest_pending_seconds", ()]
 
 
-async def test_what_waits_goes_on_ageing_while_the_journal_hangs(quiet: Telemetry) -> None:
+async def test_the_age_of_pending_events_grows_while_the_journal_hangs(quiet: Telemetry) -> None:
     quiet.journal.set_pending(7, oldest_s=3.0)
     assert page(quiet)["journal_pending_events", ()] == 7
     before = oldest_s(quiet)
@@ -153,20 +157,20 @@ async def test_what_waits_goes_on_ageing_while_the_journal_hangs(quiet: Telemetr
     assert oldest_s(quiet) > before >= 3
 
 
-def test_a_journal_that_has_caught_up_is_not_behind(quiet: Telemetry) -> None:
+def test_a_journal_without_pending_events_has_age_zero(quiet: Telemetry) -> None:
     quiet.journal.set_pending(7, oldest_s=3.0)
     quiet.journal.set_pending(0, oldest_s=0.0)
     assert oldest_s(quiet) == 0
     assert page(quiet)["journal_pending_events", ()] == 0
 
 
-def test_commits_say_how_late_they_were(quiet: Telemetry) -> None:
+def test_a_commit_observes_its_lag(quiet: Telemetry) -> None:
     quiet.journal.record_commit(0.25)
     assert page(quiet)["journal_lag_seconds_sum", ()] == 0.25
 
 
 @pytest.mark.parametrize("reason", get_args(UnavailableReason))
-def test_failures_are_counted_from_nothing(quiet: Telemetry, reason: UnavailableReason) -> None:
+def test_failure_counters_start_at_zero(quiet: Telemetry, reason: UnavailableReason) -> None:
     labels = (("reason", reason),)
     names = ("journal_failures_total", "store_rejections_total")
     assert [page(quiet)[name, labels] for name in names] == [0, 0]
@@ -176,9 +180,7 @@ def test_failures_are_counted_from_nothing(quiet: Telemetry, reason: Unavailable
 
 
 @pytest.mark.parametrize("outcome", get_args(RecoveryOutcome))
-def test_recovered_runs_are_counted_from_nothing(
-    quiet: Telemetry, outcome: RecoveryOutcome
-) -> None:
+def test_recovery_counters_start_at_zero(quiet: Telemetry, outcome: RecoveryOutcome) -> None:
     name, labels = "fanout_recoveries_total", (("outcome", outcome),)
     assert page(quiet)[name, labels] == 0
     quiet.record_recovery(outcome)

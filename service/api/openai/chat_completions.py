@@ -1,4 +1,4 @@
-"""Face E, `/v1/chat/completions` and `/v1/models`: OpenAI's own API.
+"""`/v1/chat/completions` and `/v1/models`: OpenAI's Chat Completions API.
 
 Source: https://platform.openai.com/docs/api-reference/chat
 """
@@ -17,7 +17,7 @@ from service.api.http.collect import collect_answer
 from service.api.http.first_output import wait_for_first_output
 from service.api.http.principal import current_principal
 from service.api.http.sse import StreamFormat
-from service.api.openai.chunks import DONE, as_data, completion, framed
+from service.api.openai.chunks import DONE, build_completion, frame_as_event, make_encoder
 from service.api.openai.request import CompletionRequest
 from service.api.openai.schemas import ChunkShown, CompletionShown, ModelShown, ModelsShown
 from service.api.openapi.components import OpenAIProblem
@@ -29,7 +29,8 @@ from service.events import AgentDelta, AnswerDelta, AnswerToolCall
 from service.runs.run import Run
 from service.runs.runs import Runs
 
-# OpenAI's SDKs break on blank lines, event names and ids that stand alone.
+# OpenAI's SDKs fail on a blank line, an event name or an id without data, so a keep-alive is a
+# comment.
 FORM = StreamFormat(EVENTS, b": ping\n")
 
 
@@ -40,15 +41,15 @@ def install(app: Quart, api: ApiDependencies) -> None:
 
     @app.post("/v1/chat/completions")
     @Operation(
-        "Ask as OpenAI's chat completions do",
+        "Create a chat completion",
         tag=Tag.OPENAI,
         body=CompletionRequest,
         example={"model": "fanout", "messages": [{"role": "user", "content": "Explain tides"}]},
         parameters=(IDEMPOTENCY_KEY,),
         answers=(
-            ResponseSpec("The answer.", CompletionShown, of_run=True),
+            ResponseSpec("The chat completion.", CompletionShown, of_run=True),
             ResponseSpec(
-                "A chunk an event, then `[DONE]`.",
+                "With `stream: true`: an event for each chunk, then `[DONE]`.",
                 ChunkShown | OpenAIProblem,
                 media=EVENTS,
                 of_run=True,
@@ -64,48 +65,48 @@ def install(app: Quart, api: ApiDependencies) -> None:
             body.to_request(current_principal()), idempotency_key(body, "stream", "stream_options")
         )
         if not body.stream:
-            return await _whole(runs, run, with_progress=bool(body.include_progress))
+            return await _send_completion(runs, run, with_progress=bool(body.include_progress))
         await wait_for_first_output(runs, run)
         usage, progress = body.wants_usage, bool(body.include_progress)
-        encode = framed(run, as_data, DONE, usage=usage, progress=progress)
+        encode = make_encoder(run, frame_as_event, DONE, usage=usage, progress=progress)
         return sse.stream(runs, run, encode, form=FORM)
 
     @app.get("/v1/models")
     @Operation(
-        "List what can be asked",
+        "List the models",
         tag=Tag.OPENAI,
-        answers=(ResponseSpec("Ensembles, and agents alone as `agent/<name>`.", ModelsShown),),
+        answers=(
+            ResponseSpec("The ensembles, and each agent alone as `agent/<name>`.", ModelsShown),
+        ),
     )
     async def list_models() -> Response:
-        models = [_model(name, created) for name in _names(catalog())]
+        models = [_describe_model(name, created) for name in _list_names(catalog())]
         return jsonify({"object": "list", "data": models})
 
     @app.get("/v1/models/<path:model>")
-    @Operation(
-        "Look at one of them", tag=Tag.OPENAI, answers=(ResponseSpec("The model.", ModelShown),)
-    )
+    @Operation("Get a model", tag=Tag.OPENAI, answers=(ResponseSpec("The model.", ModelShown),))
     async def show_model(model: str) -> Response:
         check_model(model, catalog())
-        return jsonify(_model(model, created))
+        return jsonify(_describe_model(model, created))
 
 
 def check_model(name: str, catalog: Catalog) -> None:
-    """Raise RequestError 404, as OpenAI has it, unless `name` can be asked."""
-    if name not in _names(catalog):
-        fault = FieldError("model", "there is none of that name")
+    """Raise RequestError 404 with OpenAI's code unless `name` is a model."""
+    if name not in _list_names(catalog):
+        fault = FieldError("model", "there is no model of that name")
         shown = name.encode("ascii", "backslashreplace").decode()
-        sentence = f"The model `{shown}` does not exist; GET /v1/models lists those that do."
+        sentence = f"The model `{shown}` does not exist; GET /v1/models lists the models."
         raise RequestError("model_not_found", sentence, [fault])
 
 
-async def _whole(runs: Runs, run: Run, *, with_progress: bool) -> Response:
-    shown = completion(run, await collect_answer(runs, run))
+async def _send_completion(runs: Runs, run: Run, *, with_progress: bool) -> Response:
+    body = build_completion(run, await collect_answer(runs, run))
     if with_progress:
-        shown["progress"] = _progress(run)
-    return sse.run_json(run, shown)
+        body["progress"] = _list_progress(run)
+    return sse.run_json(run, body)
 
 
-def _progress(run: Run) -> list[dict[str, Any]]:
+def _list_progress(run: Run) -> list[dict[str, Any]]:
     return [
         fields_of(seq, event)
         for seq, event in enumerate(run.log.after(0), 1)
@@ -113,9 +114,9 @@ def _progress(run: Run) -> list[dict[str, Any]]:
     ]
 
 
-def _names(catalog: Catalog) -> list[str]:
+def _list_names(catalog: Catalog) -> list[str]:
     return [*catalog.ensembles, *catalog.single_agents]
 
 
-def _model(name: str, created: int) -> dict[str, Any]:
+def _describe_model(name: str, created: int) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": created, "owned_by": "llm-sse-service"}

@@ -1,4 +1,4 @@
-"""An answer as OpenAI's `chat.completion` and `chat.completion.chunk` objects, as ASCII JSON.
+"""OpenAI's `chat.completion` and `chat.completion.chunk` objects of an answer, as ASCII JSON.
 
 Source: https://platform.openai.com/docs/api-reference/chat and …/chat-streaming
 """
@@ -32,94 +32,99 @@ Frame = Callable[[str], str]
 
 
 class Chunks:
-    """Writes the chunks of one run's answer; id, time and model are the same in all of them.
+    """Encoder of the chunks of one run's answer, which share their id, time and model.
 
-    With `usage` each chunk says that there is none yet; the last one is `total`.
+    With `usage`, each chunk has the usage null, until `encode_usage` ends the stream.
     """
 
     def __init__(self, run: Run, *, usage: bool = False) -> None:
-        self._head = head(run, "chat.completion.chunk")
-        self._none_yet = ', "usage": null' if usage else ""
+        self._head = _build_head(run, "chat.completion.chunk")
+        self._null_usage = ', "usage": null' if usage else ""
         self._opening = json.dumps(self._head)[:-1] + ', "choices": [{"index": 0, "delta": '
-        self._called: set[int] = set()
+        self._named_calls: set[int] = set()
 
-    def role(self) -> str:
-        """Return the first chunk, which says who speaks."""
+    def encode_role(self) -> str:
+        """Return the first chunk, which has the role."""
         return self._chunk({"role": "assistant", "content": ""})
 
-    def text(self, text: str) -> str:
-        """Return the chunk of a piece of the answer. There are many: kept cheap."""
-        delta = f'{{"content": {json.dumps(text)}}}'
-        return f'{self._opening}{delta}, "finish_reason": null}}]{self._none_yet}}}'
+    def encode_text(self, text: str) -> str:
+        """Return the chunk of a piece of the answer's text.
 
-    def call(self, piece: ToolCall) -> str:
-        """Return the chunk of a piece of a tool call; the first of a call names it."""
+        Only the text goes through `json.dumps`: an answer has thousands of these chunks.
+        """
+        delta = f'{{"content": {json.dumps(text)}}}'
+        return f'{self._opening}{delta}, "finish_reason": null}}]{self._null_usage}}}'
+
+    def encode_call(self, piece: ToolCall) -> str:
+        """Return the chunk of a piece of a tool call; the first of a call has its id and name."""
         call = format_tool_call(piece)
-        if piece.index in self._called:
+        if piece.index in self._named_calls:
             call = {"function": {"arguments": piece.arguments}}
-        self._called.add(piece.index)
+        self._named_calls.add(piece.index)
         return self._chunk({"tool_calls": [{"index": piece.index, **call}]})
 
-    def silence(self) -> str:
-        """Return a chunk without text, for a client that takes nothing but chunks."""
+    def encode_keep_alive(self) -> str:
+        """Return a chunk without text, for clients that accept only chunks."""
         return self._chunk({})
 
-    def progress(self, seq: int, event: Event) -> str:
-        """Return a chunk without text that says in a field of its own what happened."""
+    def encode_progress(self, seq: int, event: Event) -> str:
+        """Return a chunk without text, with `event` in the field `progress`."""
         return self._chunk({})[:-1] + f', "progress": {json.dumps(fields_of(seq, event))}}}'
 
-    def end(self, finish_reason: str, degraded: Mapping[str, Any]) -> str:
-        """Return the last chunk of the answer, with why the text ends and the fields `degraded`."""
+    def encode_end(self, finish_reason: str, degraded: Mapping[str, Any]) -> str:
+        """Return the last chunk of the answer, with `finish_reason` and the fields `degraded`."""
         chunk = self._chunk({}, finish_reason)
         return f"{chunk[:-1]}, {json.dumps(degraded)[1:]}" if degraded else chunk
 
-    def total(self, usage: Usage, degraded: Mapping[str, Any]) -> str:
+    def encode_usage(self, usage: Usage, degraded: Mapping[str, Any]) -> str:
         """Return the chunk with the usage of all agents and the fields `degraded`."""
-        return json.dumps({**self._head, "choices": [], "usage": usage_object(usage), **degraded})
+        return json.dumps({**self._head, "choices": [], "usage": format_usage(usage), **degraded})
 
     def _chunk(self, delta: dict[str, Any], finish_reason: str | None = None) -> str:
-        ending = f', "finish_reason": {json.dumps(finish_reason)}}}]{self._none_yet}}}'
+        ending = f', "finish_reason": {json.dumps(finish_reason)}}}]{self._null_usage}}}'
         return self._opening + json.dumps(delta) + ending
 
 
-def framed(
+def make_encoder(
     run: Run, frame: Frame, closing: str = "", *, usage: bool = False, progress: bool = False
 ) -> Encode:
-    """Return what writes the events of `run` as chunks, each in its frame.
+    """Return a function that encodes the events of `run` as chunks, each through `frame`.
 
-    `closing` comes after the last of a whole answer; a failure is an error object instead.
+    `closing` follows the last chunk of a complete answer. A failure is encoded as an error object.
     """
     chunks = Chunks(run, usage=usage)
 
     def encode(seq: int, event: Event) -> str:
         if isinstance(event, AnswerDelta):
-            return frame(chunks.text(event.text))
-        written = frame(chunks.progress(seq, event)) if progress and _tells(event) else ""
+            return frame(chunks.encode_text(event.text))
+        update = (
+            frame(chunks.encode_progress(seq, event)) if progress and _is_progress(event) else ""
+        )
         match event:
             case RunStarted():
-                return frame(chunks.role()) + written
+                return frame(chunks.encode_role()) + update
             case AnswerToolCall():
-                return frame(chunks.call(event.call))
+                return frame(chunks.encode_call(event.call))
             case RunFinished():
-                reason = finish_reason(summarize(run.log.after(0)), event.answered_by)
+                reason = find_finish_reason(summarize(run.log.after(0)), event.answered_by)
                 degraded = degraded_fields(event)
-                total = frame(chunks.total(event.usage, degraded)) if usage else ""
-                return written + frame(chunks.end(reason, degraded)) + total + closing
+                total = frame(chunks.encode_usage(event.usage, degraded)) if usage else ""
+                return update + frame(chunks.encode_end(reason, degraded)) + total + closing
             case RunFailed():
-                return written + frame(json.dumps(openai_error(event.message, event.code)))
+                return update + frame(json.dumps(openai_error(event.message, event.code)))
             case _:
-                return written
+                return update
 
     return encode
 
 
-def as_data(data: str) -> str:
+def frame_as_event(data: str) -> str:
     """Return a chunk as a server-sent event."""
     return f"data: {data}\n\n"
 
 
-def completion(run: Run, answer: RunSummary) -> dict[str, Any]:
-    """Return a run that has ended well as a `chat.completion`."""
+def build_completion(run: Run, answer: RunSummary) -> dict[str, Any]:
+    """Return the `chat.completion` of a run that has completed."""
     message: dict[str, Any] = {"role": "assistant", "content": answer.answer, "refusal": None}
     if answer.tool_calls:
         message["content"] = answer.answer or None
@@ -128,15 +133,15 @@ def completion(run: Run, answer: RunSummary) -> dict[str, Any]:
         "index": 0,
         "message": message,
         "logprobs": None,
-        "finish_reason": finish_reason(answer, answer.answered_by),
+        "finish_reason": find_finish_reason(answer, answer.answered_by),
     }
-    shown = head(run, "chat.completion")
-    usage = usage_object(answer.usage)
-    return {**shown, "choices": [choice], "usage": usage, **degraded_fields(answer)}
+    head = _build_head(run, "chat.completion")
+    usage = format_usage(answer.usage)
+    return {**head, "choices": [choice], "usage": usage, **degraded_fields(answer)}
 
 
-def head(run: Run, kind: str) -> dict[str, Any]:
-    """Return what all objects of one answer have in common."""
+def _build_head(run: Run, kind: str) -> dict[str, Any]:
+    """Return the fields that all objects of one answer share."""
     return {
         "id": f"chatcmpl-{run.id.removeprefix('run_')}",
         "object": kind,
@@ -146,8 +151,8 @@ def head(run: Run, kind: str) -> dict[str, Any]:
     }
 
 
-def finish_reason(answer: RunSummary, answered_by: str | None) -> str:
-    """Return why whoever wrote the answer stopped, in OpenAI's words."""
+def find_finish_reason(answer: RunSummary, answered_by: str | None) -> str:
+    """Return OpenAI's finish reason of the agent that wrote the answer."""
     author = answer.agents.get(answered_by or "")
     reason = author.report.finish_reason if author and author.report else ""
     if reason in ("length", "content_filter"):
@@ -155,8 +160,8 @@ def finish_reason(answer: RunSummary, answered_by: str | None) -> str:
     return "tool_calls" if answer.tool_calls else "stop"
 
 
-def usage_object(usage: Usage) -> dict[str, Any]:
-    """Return token counts as OpenAI has them; `estimated` only when it is so."""
+def format_usage(usage: Usage) -> dict[str, Any]:
+    """Return token counts in OpenAI's format; `estimated` is present only when true."""
     counts = {
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,
@@ -172,5 +177,6 @@ def usage_object(usage: Usage) -> dict[str, Any]:
     return {**counts, "estimated": True} if usage.estimated else counts
 
 
-def _tells(event: Event) -> bool:
+def _is_progress(event: Event) -> bool:
+    """Return whether an event is reported in `progress`; those of text are sent as text."""
     return not isinstance(event, AgentDelta | AnswerToolCall)

@@ -1,6 +1,6 @@
-"""What a client of OpenAI's chat completions sends, and the question that it makes.
+"""Request bodies of `/v1/chat/completions`, and the run requests that they make.
 
-A field that this service cannot honour is refused by name, unless it cannot change the answer.
+A field that the service does not support is refused by name, unless it cannot change the answer.
 Source: https://platform.openai.com/docs/api-reference/chat/create
 """
 
@@ -24,23 +24,23 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 
 
-def _form(value: object) -> str:
+def _detect_form(value: object) -> str:
     return "[several]" if isinstance(value, list) else "[one]"
 
 
-# Which of the two a value is meant to be is told by its form, so that only that one's faults are.
-ONE_OR_SEVERAL = Discriminator(_form)
+# The JSON type selects the alternative, so that only its own faults are reported.
+ONE_OR_SEVERAL = Discriminator(_detect_form)
 
 
 class Part(Open):
-    """A part of a message. Those that are no text go as they are to the agents that take them."""
+    """A content part of a message. Agents get the types of parts that they accept."""
 
     type: Literal["text", "refusal", "image_url", "input_audio", "file"]
     text: AnyText | None = None
     refusal: AnyText | None = None
 
     @model_validator(mode="after")
-    def _has_what_it_is(self) -> Part:
+    def _check_type(self) -> Part:
         if getattr(self, self.type, None) is None:
             raise ValueError(f"a part of the type {self.type} needs {self.type}")
         return self
@@ -53,7 +53,7 @@ Content = Annotated[
 
 
 class CompletionTurn(Body):
-    """One message. An answer of this service can be sent back as it came."""
+    """A message. An answer of this service can be sent back unchanged."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Content | None = None
@@ -64,10 +64,10 @@ class CompletionTurn(Body):
     annotations: list[Any] | None = None
     audio: None = None
     function_call: None = None
-    parsed: Any = None  # what OpenAI's SDKs make of a structured answer, and send back with it
+    parsed: Any = None  # OpenAI's SDKs add the parsed form of a structured answer
 
     @model_validator(mode="after")
-    def _says_something(self) -> CompletionTurn:
+    def _check_content(self) -> CompletionTurn:
         needs_none = self.role == "assistant" and (self.tool_calls or self.refusal)
         if self.content is None and not needs_none:
             raise ValueError("content is required")
@@ -75,19 +75,24 @@ class CompletionTurn(Body):
             raise ValueError("a message of the role tool, and no other, has a tool_call_id")
         if self.tool_calls and self.role != "assistant":
             raise ValueError("only a message of the role assistant has tool_calls")
-        said = {part.type for part in _parts(self.content)} - {"text", *_SAYS.get(self.role, ())}
-        if said:
-            raise ValueError(f"a message of the role {self.role} has no {', '.join(sorted(said))}")
+        types = {part.type for part in _list_parts(self.content)} - {
+            "text",
+            *_PART_TYPES.get(self.role, ()),
+        }
+        if types:
+            raise ValueError(f"a message of the role {self.role} has no {', '.join(sorted(types))}")
         return self
 
     def to_message(self) -> Message:
-        """Return it as a turn; all of it where it is more than its text."""
-        return parse_chat_message(self.model_dump(mode="json", exclude_none=True, exclude=_BY_SDKS))
+        """Return the message, without the fields that only OpenAI's SDKs add."""
+        return parse_chat_message(
+            self.model_dump(mode="json", exclude_none=True, exclude=_SDK_FIELDS)
+        )
 
 
-# The parts that a message may have beside text.
-_SAYS = {"user": ("image_url", "input_audio", "file"), "assistant": ("refusal",)}
-_BY_SDKS: dict[str, Any] = {
+# The types of content parts that a message may have beside text.
+_PART_TYPES = {"user": ("image_url", "input_audio", "file"), "assistant": ("refusal",)}
+_SDK_FIELDS: dict[str, Any] = {
     "annotations": True,
     "parsed": True,
     "tool_calls": {"__all__": {"function": {"parsed_arguments"}}},
@@ -95,7 +100,7 @@ _BY_SDKS: dict[str, Any] = {
 
 
 class ChatStreamOptions(Body):
-    """How it streams."""
+    """Options of the stream."""
 
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
@@ -109,7 +114,7 @@ Stop = Annotated[
 
 
 class CompletionRequest(Body):
-    """What a client sends. `model` is an ensemble, or `agent/` and the name of an agent."""
+    """A chat completion to create. `model` is an ensemble, or `agent/` and the name of an agent."""
 
     model: Annotated[str, Field(min_length=1, max_length=128)]
     messages: Annotated[list[CompletionTurn], Field(min_length=1)]
@@ -118,7 +123,7 @@ class CompletionRequest(Body):
     max_tokens: Tokens | None = None
     max_completion_tokens: Tokens | None = None
     n: Literal[1] | None = None
-    # Passed on, where the strategy can honour them.
+    # Passed on to models, if the strategy of the ensemble supports them.
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Fraction | None = None
     seed: int | None = None
@@ -132,11 +137,11 @@ class CompletionRequest(Body):
     parallel_tool_calls: bool | None = None
     reasoning_effort: str | None = None
     verbosity: str | None = None
-    # Only what asks for nothing.
+    # Supported only with values that request nothing.
     logprobs: Literal[False] | None = None
     top_logprobs: Literal[0] | None = None
     modalities: list[Literal["text"]] | None = None
-    # Cannot change the answer.
+    # Accepted and ignored: they cannot change the answer.
     user: str | None = None
     metadata: dict[str, str] | None = None
     store: bool | None = None
@@ -145,12 +150,12 @@ class CompletionRequest(Body):
     prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None
     prediction: dict[str, Any] | None = None
-    # Beyond OpenAI's.
+    # Extensions of OpenAI's API.
     conversation_id: Identifier | None = None
     include_progress: bool | None = None
 
     @model_validator(mode="after")
-    def _makes_sense(self) -> CompletionRequest:
+    def _check_fields(self) -> CompletionRequest:
         if self.stream_options and not self.stream:
             raise ValueError("stream_options is only allowed when stream is true")
         if self.max_tokens and self.max_completion_tokens:
@@ -166,7 +171,7 @@ class CompletionRequest(Body):
 
     @property
     def wants_usage(self) -> bool:
-        """Whether a stream ends with what it cost."""
+        """Whether a stream ends with a chunk of token counts."""
         return bool(self.stream_options and self.stream_options.include_usage)
 
     def to_request(self, principal: Principal) -> RunRequest:
@@ -174,20 +179,20 @@ class CompletionRequest(Body):
         return RunRequest(
             messages=self.turns,
             message_id=new_id("msg"),
-            history=self._history(),
+            history=self._choose_history(),
             ensemble=self.model,
             max_tokens=self.max_completion_tokens or self.max_tokens,
             owner=principal.owner,
-            options=RequestOptions(parameters=self._parameters()),
+            options=RequestOptions(parameters=self._select_parameters()),
         )
 
-    def _history(self) -> Continue | Given:
+    def _choose_history(self) -> Continue | Given:
         return Continue(name, is_complete=True) if (name := self.conversation_id) else Given()
 
-    def _parameters(self) -> dict[str, Any]:
-        given = self.model_dump(mode="json", include=_PARAMETERS, exclude_unset=True)
+    def _select_parameters(self) -> dict[str, Any]:
+        sent = self.model_dump(mode="json", include=_PARAMETERS, exclude_unset=True)
         neutral: Sequence[Any] = (None, [], {}, {"type": "text"})
-        return {name: value for name, value in given.items() if value not in neutral}
+        return {name: value for name, value in sent.items() if value not in neutral}
 
 
 _PARAMETERS = {
@@ -198,9 +203,9 @@ _PARAMETERS = {
 
 
 def is_blank(message: Message) -> bool:
-    """Return whether a message is nothing but white space."""
+    """Return whether a message has only white space."""
     return not (message.raw or message.content.strip())
 
 
-def _parts(content: str | list[Part] | None) -> list[Part]:
+def _list_parts(content: str | list[Part] | None) -> list[Part]:
     return content if isinstance(content, list) else []

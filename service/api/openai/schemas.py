@@ -1,4 +1,4 @@
-"""What `/v1` answers, in OpenAI's words: for the description of the API.
+"""Response bodies of `/v1/chat/completions` and `/v1/models`, for the OpenAPI document.
 
 Source: https://platform.openai.com/docs/api-reference/chat
 """
@@ -15,7 +15,7 @@ FinishReason = Literal["stop", "length", "content_filter", "tool_calls"]
 
 
 class UsageShown(TypedDict):
-    """Tokens of all calls that the answer took. `estimated`: some were counted here."""
+    """Tokens of all model calls of the answer. `estimated`: the service counted some of them."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -26,14 +26,14 @@ class UsageShown(TypedDict):
 
 
 class FunctionShown(TypedDict):
-    """A function that is called; `arguments` is JSON, in a chunk a piece of it."""
+    """A called function. `arguments` is JSON; a chunk has a piece of it."""
 
     name: NotRequired[str]
     arguments: str
 
 
 class ToolCallShown(TypedDict):
-    """A call of one of the caller's tools; in a chunk a piece of one, named by `index`."""
+    """A call of one of the request's tools. A chunk has a piece of the call number `index`."""
 
     index: NotRequired[int]
     id: NotRequired[str]
@@ -42,7 +42,7 @@ class ToolCallShown(TypedDict):
 
 
 class DeltaShown(TypedDict):
-    """What a chunk adds to the message."""
+    """The addition of a chunk to the message."""
 
     role: NotRequired[Literal["assistant"]]
     content: NotRequired[str]
@@ -50,7 +50,7 @@ class DeltaShown(TypedDict):
 
 
 class ChunkChoice(TypedDict):
-    """The one answer that a chunk belongs to."""
+    """The addition of a chunk to the only answer."""
 
     index: int
     delta: DeltaShown
@@ -58,7 +58,7 @@ class ChunkChoice(TypedDict):
 
 
 class ChunkShown(DegradedFields):
-    """A `chat.completion.chunk`. `progress` is there when it was asked for."""
+    """A `chat.completion.chunk`. `progress` is present with `include_progress`."""
 
     id: str
     object: Literal["chat.completion.chunk"]
@@ -71,7 +71,7 @@ class ChunkShown(DegradedFields):
 
 
 class CompletionMessage(TypedDict):
-    """The answer."""
+    """The message of the answer."""
 
     role: Literal["assistant"]
     content: str | None
@@ -80,7 +80,7 @@ class CompletionMessage(TypedDict):
 
 
 class ChoiceShown(TypedDict):
-    """The one answer."""
+    """The only answer."""
 
     index: int
     message: CompletionMessage
@@ -89,7 +89,7 @@ class ChoiceShown(TypedDict):
 
 
 class CompletionShown(DegradedFields):
-    """A `chat.completion`. `progress` is there when it was asked for."""
+    """A `chat.completion`. `progress` is present with `include_progress`."""
 
     id: str
     object: Literal["chat.completion"]
@@ -102,7 +102,7 @@ class CompletionShown(DegradedFields):
 
 
 class ModelShown(TypedDict):
-    """An ensemble, or an agent alone, as a `model`."""
+    """A model: an ensemble or a single agent."""
 
     id: str
     object: Literal["model"]
@@ -111,7 +111,7 @@ class ModelShown(TypedDict):
 
 
 class ModelsShown(TypedDict):
-    """All models."""
+    """The list of all models."""
 
     object: Literal["list"]
     data: list[ModelShown]

@@ -1,6 +1,6 @@
-"""Tools and answer formats as OpenAI's chat completions have them, checked as far as is certain.
+"""Tools and response formats of OpenAI's chat completions.
 
-What they may hold besides goes to the models as it is.
+Only fields that are certain are checked; all others are passed on to the models unchanged.
 Source: https://platform.openai.com/docs/guides/function-calling and …/structured-outputs
 """
 
@@ -16,13 +16,13 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,128}$")]
 
 
 class Open(Body):
-    """A part of a request that may have fields which are not known here."""
+    """A part of a request that may have unknown fields."""
 
     model_config = ConfigDict(extra="allow")
 
 
 class Function(Open):
-    """What a tool is called, and the schema of its arguments."""
+    """The name of a tool, and the schema of its arguments."""
 
     name: Name
     parameters: dict[str, Any] | None = None
@@ -36,14 +36,14 @@ class Tool(Body):
 
 
 class Called(Open):
-    """A function that was called; `arguments` is JSON."""
+    """A called function; `arguments` is JSON."""
 
     name: Name
     arguments: AnyText
 
 
 class ToolCalled(Open):
-    """A tool that a model has called."""
+    """A tool call of a model."""
 
     id: AnyText
     type: Literal["function"]
@@ -51,24 +51,24 @@ class ToolCalled(Open):
 
 
 class ToolName(Body):
-    """A function, by its name."""
+    """The name of a function."""
 
     name: Name
 
 
 class ToolWanted(Body):
-    """The tool that is to be called."""
+    """The tool that the model must call."""
 
     type: Literal["function"]
     function: ToolName
 
 
-def _form(value: object) -> str:
+def _detect_form(value: object) -> str:
     return "[word]" if isinstance(value, str) else "[object]"
 
 
-# Which of the two a value is meant to be is told by its form, so that only that one's faults are.
-WORD_OR_OBJECT = Discriminator(_form)
+# The JSON type selects the alternative, so that only its own faults are reported.
+WORD_OR_OBJECT = Discriminator(_detect_form)
 ToolChoice = Annotated[
     Annotated[Literal["none", "auto", "required"], Tag("[word]")]
     | Annotated[ToolWanted, Tag("[object]")],
@@ -77,19 +77,19 @@ ToolChoice = Annotated[
 
 
 class JsonSchema(Open):
-    """A schema, and what it is called."""
+    """A JSON schema and its name."""
 
     name: Name
 
 
 class ResponseFormat(Body):
-    """What an answer is to look like."""
+    """The format of the answer."""
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None
 
     @model_validator(mode="after")
-    def _has_its_schema(self) -> ResponseFormat:
+    def _check_schema(self) -> ResponseFormat:
         if (self.json_schema is not None) != (self.type == "json_schema"):
             raise ValueError("the type json_schema, and no other, has a json_schema")
         return self

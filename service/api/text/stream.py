@@ -13,7 +13,7 @@ from service.api.http.first_output import wait_for_first_output
 from service.api.http.principal import Principal, current_principal
 from service.api.http.query import ChoiceParam
 from service.api.http.sse import Encode, StreamFormat
-from service.api.openai.chunks import DONE, Chunks, as_data, framed
+from service.api.openai.chunks import DONE, Chunks, frame_as_event, make_encoder
 from service.api.openai.schemas import ChunkShown
 from service.api.openapi.components import OpenAIProblem
 from service.api.openapi.operation import (
@@ -89,13 +89,13 @@ def as_text(_run: Run) -> tuple[Encode, StreamFormat]:
 
 def as_lines(run: Run) -> tuple[Encode, StreamFormat]:
     """Return the format with one JSON chunk per line, also as keep-alive."""
-    keep_alive = f"{Chunks(run).silence()}\n".encode()
-    return framed(run, lambda data: f"{data}\n"), StreamFormat(LINES, keep_alive)
+    keep_alive = f"{Chunks(run).encode_keep_alive()}\n".encode()
+    return make_encoder(run, lambda data: f"{data}\n"), StreamFormat(LINES, keep_alive)
 
 
 def as_events(run: Run) -> tuple[Encode, StreamFormat]:
     """Return the format with a chunk per server-sent event, and `[DONE]` at the end."""
-    return framed(run, as_data, DONE), sse.EVENT_STREAM
+    return make_encoder(run, frame_as_event, DONE), sse.EVENT_STREAM
 
 
 _FORMATS: Mapping[str, Callable[[Run], tuple[Encode, StreamFormat]]] = {

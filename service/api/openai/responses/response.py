@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from service.api.http.degraded import degraded_fields
-from service.api.openai.chunks import finish_reason
+from service.api.openai.chunks import find_finish_reason
 from service.api.openai.responses.output import Output, Told
 from service.domain import Usage
 from service.events import AnswerDelta, AnswerToolCall, Event, RunFailed, RunFinished, RunStarted
@@ -132,7 +132,7 @@ def _ended(end: RunSummary) -> dict[str, Any]:
         error = {"code": end.code, "message": end.message}
         return {"status": _STATUSES[end.state], "error": error, "usage": usage}
     end_fields = {"usage": usage, "degraded": degraded_fields(end)}
-    reason = _REASONS.get(finish_reason(end, end.answered_by))
+    reason = _REASONS.get(find_finish_reason(end, end.answered_by))
     if reason:
         details = {"reason": reason}
         return {"status": "incomplete", "incomplete_details": details, **end_fields}

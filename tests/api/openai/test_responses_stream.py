@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from service.api.openai.responses.response import ResponseEvents, count_of, response_object
+from service.api.openai.responses.response import ResponseEvents, build_response, count_events
 from service.domain import RequestOptions, ToolCall, Usage
 from service.events import (
     AgentDelta,
@@ -199,7 +199,7 @@ def test_a_failure_is_the_last_event_and_keeps_what_came(code: str, status: str)
 def test_the_rest_behind_any_event_is_exactly_the_rest(events: list[Event]) -> None:
     run = run_of(*events)
     whole = blocks_of(run)
-    assert count_of(run) == len(whole)
+    assert count_events(run) == len(whole)
     for number in range(-1, len(whole) + 1):
         assert blocks_of(run, number) == whole[number + 1 :]
 
@@ -207,11 +207,11 @@ def test_the_rest_behind_any_event_is_exactly_the_rest(events: list[Event]) -> N
 @pytest.mark.parametrize("end", [finished(), finished("length"), [failed()], [failed("cancelled")]])
 def test_the_object_is_that_of_the_last_event(end: list[Event]) -> None:
     run = run_of(*said("Be"), call(0, "{}", named="f"), *end)
-    assert response_object(run) == told(run)[-1]["response"]
+    assert build_response(run) == told(run)[-1]["response"]
 
 
 def test_the_object_of_a_run_that_goes_on_has_what_there_is_so_far() -> None:
-    shown = response_object(run_of(*said("Be")))
+    shown = build_response(run_of(*said("Be")))
     assert (shown["status"], shown["usage"], shown["completed_at"]) == ("in_progress", None, None)
     assert shown["output"][0]["status"] == "in_progress"
     assert shown["output"][0]["content"][0]["text"] == "Be"
@@ -222,7 +222,7 @@ def test_it_says_what_the_request_said() -> None:
     tool = {"type": "function", "name": "f", "parameters": {}, "strict": True}
     echo = {"metadata": {"a": "b"}, "tools": [tool], "reasoning": {"effort": "low"}, "top_p": 0.5}
     run.options = RequestOptions(echo=echo, instructions="Be brief.", background=True)
-    shown = response_object(run)
+    shown = build_response(run)
     assert shown["metadata"] == {"a": "b"}
     assert shown["tools"] == [{**tool, "description": None}]
     assert shown["reasoning"] == {"effort": "low", "summary": None}
@@ -231,7 +231,7 @@ def test_it_says_what_the_request_said() -> None:
 
 
 def test_usage_is_as_openai_has_it() -> None:
-    assert response_object(run_of(*said("Be"), *finished()))["usage"] == {
+    assert build_response(run_of(*said("Be"), *finished()))["usage"] == {
         "input_tokens": 10,
         "input_tokens_details": {"cached_tokens": 3, "cache_write_tokens": 0},
         "output_tokens": 20,

@@ -1,4 +1,4 @@
-"""Items of input as OpenAI's responses have them, and the chat messages that they are.
+"""Input items of `/v1/responses`, and their conversion to chat messages.
 
 Source: https://platform.openai.com/docs/api-reference/responses/create
 """
@@ -21,18 +21,18 @@ ChatMessage = dict[str, Any]
 
 
 class _Sent(Body):
-    """Something that SDKs send back with every field that they know of, most of them null."""
+    """An item or part of an answer. OpenAI's SDKs send it back with null for each unset field."""
 
     @model_validator(mode="before")
     @classmethod
-    def _without_nulls(cls, data: Any) -> Any:
+    def _remove_nulls(cls, data: Any) -> Any:
         if isinstance(data, dict):
             return {name: value for name, value in data.items() if value is not None}
         return data
 
 
 class TextContent(_Sent):
-    """Text, said by whoever the item is of; an answer's can be sent back as it came."""
+    """Text of a message. Text of an answer can be sent back unchanged."""
 
     type: Literal["input_text", "output_text", "text"]
     text: AnyText
@@ -40,36 +40,36 @@ class TextContent(_Sent):
     logprobs: list[Any] | None = None
     parsed: Any = None
 
-    def in_chat(self) -> dict[str, Any]:
-        """Return it as a part of a chat message."""
+    def to_chat(self) -> dict[str, Any]:
+        """Return the part in the format of chat messages."""
         return {"type": "text", "text": self.text}
 
 
 class Refused(_Sent):
-    """Why an answer was refused."""
+    """The text of a refusal to answer."""
 
     type: Literal["refusal"]
     refusal: AnyText
 
-    def in_chat(self) -> dict[str, Any]:
+    def to_chat(self) -> dict[str, Any]:
         return {"type": "refusal", "refusal": self.refusal}
 
 
 class Picture(Body):
-    """An image, by its address or as a `data:` URL."""
+    """An image: its address, or a `data:` URL."""
 
     type: Literal["input_image"]
     image_url: AnyText
     detail: AnyText | None = None
     file_id: None = None
 
-    def in_chat(self) -> dict[str, Any]:
+    def to_chat(self) -> dict[str, Any]:
         detail = {"detail": self.detail} if self.detail else {}
         return {"type": "image_url", "image_url": {"url": self.image_url, **detail}}
 
 
 class File(Body):
-    """A file: its data, or its id at the agent's own server."""
+    """A file: its data, or its id at the model server of the agent."""
 
     type: Literal["input_file"]
     file_data: AnyText | None = None
@@ -78,34 +78,34 @@ class File(Body):
     file_url: None = None
 
     @model_validator(mode="after")
-    def _is_somewhere(self) -> File:
+    def _check_source(self) -> File:
         if not (self.file_data or self.file_id):
             raise ValueError("a file needs file_data or file_id")
         return self
 
-    def in_chat(self) -> dict[str, Any]:
+    def to_chat(self) -> dict[str, Any]:
         return {"type": "file", "file": self.model_dump(exclude={"type"}, exclude_none=True)}
 
 
 class Sound(Body):
-    """A recording: `{"data", "format"}`."""
+    """An audio recording: `{"data", "format"}`."""
 
     type: Literal["input_audio"]
     input_audio: dict[str, Any]
 
-    def in_chat(self) -> dict[str, Any]:
+    def to_chat(self) -> dict[str, Any]:
         return {"type": "input_audio", "input_audio": self.input_audio}
 
 
 _PARTS = "input_text, output_text, text, refusal, input_image, input_file, input_audio"
 
 
-def _part(part: object) -> str:
-    kind = _type(part)
+def _detect_part(part: object) -> str:
+    kind = _get_type(part)
     return "[text]" if kind in ("input_text", "output_text", "text") else f"[{kind}]"
 
 
-def _type(value: object) -> Any:
+def _get_type(value: object) -> Any:
     return value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
 
 
@@ -116,7 +116,7 @@ Part = Annotated[
     | Annotated[File, Tag("[input_file]")]
     | Annotated[Sound, Tag("[input_audio]")],
     Discriminator(
-        _part,
+        _detect_part,
         custom_error_type="part_type",
         custom_error_message=f"a part here is one of {_PARTS}",
     ),
@@ -133,28 +133,28 @@ Output = Annotated[
 
 
 class MessageItem(_Sent):
-    """What somebody said."""
+    """A message of the conversation."""
 
     type: Literal["message"] | None = None
     role: Literal["user", "assistant", "system", "developer"]
     content: Content
-    # Of an answer that is sent back.
+    # Fields of an answer that is sent back.
     id: str | None = None
     status: str | None = None
     phase: str | None = None
 
     def add_to(self, turns: list[ChatMessage]) -> None:
-        """Add it to `turns`, chat messages."""
+        """Add the message to `turns`."""
         content: Any = self.content
         if not isinstance(content, str):
-            content = [part.in_chat() for part in content]
+            content = [part.to_chat() for part in content]
             if len(content) == 1 and content[0]["type"] == "text":
                 content = content[0]["text"]
         turns.append({"role": self.role, "content": content})
 
 
 class CallItem(_Sent):
-    """A call of a function, as an answer had it."""
+    """A function call of an answer."""
 
     type: Literal["function_call"]
     call_id: AnyText
@@ -165,7 +165,7 @@ class CallItem(_Sent):
     parsed_arguments: Any = None
 
     def add_to(self, turns: list[ChatMessage]) -> None:
-        """Add it to what the assistant said last: one chat message has all calls of an answer."""
+        """Add the call to the last answer: one chat message has all calls of an answer."""
         if not turns or turns[-1]["role"] != "assistant":
             turns.append({"role": "assistant"})
         call = ToolCall(0, self.call_id, self.name, self.arguments)
@@ -173,7 +173,7 @@ class CallItem(_Sent):
 
 
 class ResultItem(_Sent):
-    """What a function that was called has answered."""
+    """The result of a called function."""
 
     type: Literal["function_call_output"]
     call_id: AnyText
@@ -182,7 +182,7 @@ class ResultItem(_Sent):
     status: str | None = None
 
     def add_to(self, turns: list[ChatMessage]) -> None:
-        """Add it to `turns`."""
+        """Add the result to `turns`."""
         output: Any = self.output
         if not isinstance(output, str):
             output = "".join(part.text for part in output)
@@ -190,31 +190,31 @@ class ResultItem(_Sent):
 
 
 class ReasoningItem(Open):
-    """A model's thoughts. Chat completions cannot be told any: nobody is."""
+    """The reasoning of a model. Ignored, because chat completions have no input for it."""
 
     type: Literal["reasoning"]
 
     def add_to(self, turns: list[ChatMessage]) -> None:
-        """Leave it out."""
+        """Add nothing."""
 
 
 class Reference(Body):
-    """An item of an earlier answer, by its id; `responses_previous` puts the item in its place."""
+    """The id of an item of an earlier answer, which `previous.py` puts in its place."""
 
     type: Literal["item_reference"] | None = None
     id: AnyText
 
     def add_to(self, turns: list[ChatMessage]) -> None:
-        """Add what can be said of it before it is found."""
+        """Add a placeholder, so that the request can be checked before the item is found."""
         turns.append({"role": "assistant", "content": self.id})
 
 
 _KINDS = "message, function_call, function_call_output, item_reference, reasoning"
 
 
-def _kind(item: object) -> str:
+def _detect_item(item: object) -> str:
     is_reference = isinstance(item, dict) and item.keys() == {"id"}
-    return f"[{_type(item) or ('item_reference' if is_reference else 'message')}]"
+    return f"[{_get_type(item) or ('item_reference' if is_reference else 'message')}]"
 
 
 Item = Annotated[
@@ -224,15 +224,15 @@ Item = Annotated[
     | Annotated[Reference, Tag("[item_reference]")]
     | Annotated[ReasoningItem, Tag("[reasoning]")],
     Discriminator(
-        _kind,
+        _detect_item,
         custom_error_type="item_type",
         custom_error_message=f"an item here is one of {_KINDS}",
     ),
 ]
 
 
-def sent_back(item: dict[str, Any]) -> MessageItem | CallItem:
-    """Return an item of an answer as one of input. Raises RequestError 400."""
+def parse_output_item(item: dict[str, Any]) -> MessageItem | CallItem:
+    """Return an item of an answer as an input item. Raises RequestError 400."""
     data = json.dumps(item)
     return (
         parse_body(MessageItem, data) if item["type"] == "message" else parse_body(CallItem, data)
@@ -240,7 +240,7 @@ def sent_back(item: dict[str, Any]) -> MessageItem | CallItem:
 
 
 def to_messages(items: Iterable[Item]) -> list[Message]:
-    """Return what `items` say as turns of a conversation."""
+    """Return `items` as messages of a conversation."""
     turns: list[ChatMessage] = []
     for item in items:
         item.add_to(turns)

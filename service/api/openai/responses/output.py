@@ -1,6 +1,6 @@
-"""The items of an answer as OpenAI's responses have them, put together of a run's events.
+"""Output items of a response, built from a run's events.
 
-Knows what each piece adds, and what a stream says of it; not the response around them.
+Each addition returns the events that a stream has for it. Knows nothing of the response itself.
 Source: https://platform.openai.com/docs/api-reference/responses-streaming
 """
 
@@ -13,44 +13,44 @@ from typing import Any, Literal
 from service.domain import ToolCall
 
 Status = Literal["in_progress", "completed", "incomplete"]
-# The type of an event of a stream, and its fields.
-Told = tuple[str, dict[str, Any]]
+# The type of an event of the stream, and its fields.
+StreamEvent = tuple[str, dict[str, Any]]
 
 
 @dataclass(slots=True)
 class StreamedMessage:
-    """The answer's text, `index` its place in the output."""
+    """A message of the answer's text. `index` is its place in the output."""
 
     id: str
     index: int
     status: Status = "in_progress"
     _pieces: list[str] = field(default_factory=list)
 
-    def opened(self) -> list[Told]:
-        """Return what a stream says when it begins."""
+    def open(self) -> list[StreamEvent]:
+        """Return the events that add the item to the output."""
         return [
-            ("response.output_item.added", {"output_index": self.index, "item": self.shown()}),
-            ("response.content_part.added", {**self._place, "part": _part("")}),
+            ("response.output_item.added", {"output_index": self.index, "item": self.build()}),
+            ("response.content_part.added", {**self._place, "part": _text_part("")}),
         ]
 
-    def added(self, text: str) -> list[Told]:
-        """Add a piece, and return what a stream says of it."""
+    def add(self, text: str) -> list[StreamEvent]:
+        """Add a piece, and return its events."""
         self._pieces.append(text)
         return [("response.output_text.delta", {**self._place, "delta": text, "logprobs": []})]
 
-    def closed(self, status: Status) -> list[Told]:
-        """End it, and return what a stream says then."""
+    def close(self, status: Status) -> list[StreamEvent]:
+        """Complete the item, and return the events for it."""
         self.status = status
         text = "".join(self._pieces)
         return [
             ("response.output_text.done", {**self._place, "text": text, "logprobs": []}),
-            ("response.content_part.done", {**self._place, "part": _part(text)}),
-            ("response.output_item.done", {"output_index": self.index, "item": self.shown()}),
+            ("response.content_part.done", {**self._place, "part": _text_part(text)}),
+            ("response.output_item.done", {"output_index": self.index, "item": self.build()}),
         ]
 
-    def shown(self) -> dict[str, Any]:
-        """Return it as far as it goes."""
-        parts = [_part("".join(self._pieces))] if self._pieces else []
+    def build(self) -> dict[str, Any]:
+        """Return the item with its content so far."""
+        parts = [_text_part("".join(self._pieces))] if self._pieces else []
         shown = {"id": self.id, "type": "message", "status": self.status}
         return {**shown, "role": "assistant", "content": parts}
 
@@ -61,7 +61,7 @@ class StreamedMessage:
 
 @dataclass(slots=True)
 class StreamedCall:
-    """A call of one of the caller's functions."""
+    """A call of one of the client's functions."""
 
     id: str
     index: int
@@ -70,12 +70,12 @@ class StreamedCall:
     status: Status = "in_progress"
     _pieces: list[str] = field(default_factory=list)
 
-    def opened(self) -> list[Told]:
-        """Return what a stream says when it begins."""
-        return [("response.output_item.added", {"output_index": self.index, "item": self.shown()})]
+    def open(self) -> list[StreamEvent]:
+        """Return the events that add the item to the output."""
+        return [("response.output_item.added", {"output_index": self.index, "item": self.build()})]
 
-    def added(self, piece: ToolCall) -> list[Told]:
-        """Add a piece, and return what a stream says of it."""
+    def add(self, piece: ToolCall) -> list[StreamEvent]:
+        """Add a piece, and return its events."""
         if not piece.arguments:
             return []
         self._pieces.append(piece.arguments)
@@ -83,17 +83,17 @@ class StreamedCall:
             ("response.function_call_arguments.delta", {**self._place, "delta": piece.arguments})
         ]
 
-    def closed(self, status: Status) -> list[Told]:
-        """End it, and return what a stream says then."""
+    def close(self, status: Status) -> list[StreamEvent]:
+        """Complete the item, and return the events for it."""
         self.status = status
-        whole = {**self._place, "name": self.name, "arguments": "".join(self._pieces)}
+        call = {**self._place, "name": self.name, "arguments": "".join(self._pieces)}
         return [
-            ("response.function_call_arguments.done", whole),
-            ("response.output_item.done", {"output_index": self.index, "item": self.shown()}),
+            ("response.function_call_arguments.done", call),
+            ("response.output_item.done", {"output_index": self.index, "item": self.build()}),
         ]
 
-    def shown(self) -> dict[str, Any]:
-        """Return it as far as it goes."""
+    def build(self) -> dict[str, Any]:
+        """Return the item with its content so far."""
         return {
             "id": self.id,
             "type": "function_call",
@@ -111,7 +111,7 @@ class StreamedCall:
 class Output:
     """The items of one answer. `digits` are those of the run's id.
 
-    Text ends where a call begins. Pieces of several calls may come mixed: all end with the answer.
+    A call ends the text before it. Pieces of several calls may alternate: all end with the answer.
     """
 
     def __init__(self, digits: str) -> None:
@@ -120,19 +120,19 @@ class Output:
         self._text: StreamedMessage | None = None
         self._calls: dict[int, StreamedCall] = {}
 
-    def say(self, text: str) -> list[Told]:
-        """Add a piece of text, and return what a stream says of it."""
+    def add_text(self, text: str) -> list[StreamEvent]:
+        """Add a piece of text, and return its events."""
         if self._text:
-            return self._text.added(text)
+            return self._text.add(text)
         number = sum(isinstance(each, StreamedMessage) for each in self._items)
         item_id = f"msg_{self._digits}" + (f"_{number}" if number else "")
         self._text = StreamedMessage(item_id, len(self._items))
         self._items.append(self._text)
-        return [*self._text.opened(), *self._text.added(text)]
+        return [*self._text.open(), *self._text.add(text)]
 
-    def call(self, piece: ToolCall) -> list[Told]:
-        """Add a piece of a call, and return what a stream says of it."""
-        told: list[Told] = self._text.closed("completed") if self._text else []
+    def add_call(self, piece: ToolCall) -> list[StreamEvent]:
+        """Add a piece of a call, and return its events."""
+        events: list[StreamEvent] = self._text.close("completed") if self._text else []
         self._text = None
         known = self._calls.get(piece.index)
         if known is None:
@@ -140,19 +140,19 @@ class Output:
             known = StreamedCall(item_id, len(self._items), piece.id, piece.name)
             self._calls[piece.index] = known
             self._items.append(known)
-            told += known.opened()
-        return told + known.added(piece)
+            events += known.open()
+        return events + known.add(piece)
 
-    def close(self, status: Status) -> list[Told]:
-        """End what is not ended, and return what a stream says then."""
-        still = [each for each in self._items if each.status == "in_progress"]
+    def close(self, status: Status) -> list[StreamEvent]:
+        """Complete the items in progress, and return the events for it."""
+        in_progress = [each for each in self._items if each.status == "in_progress"]
         self._text = None
-        return [told for each in still for told in each.closed(status)]
+        return [event for each in in_progress for event in each.close(status)]
 
-    def shown(self) -> Sequence[dict[str, Any]]:
-        """Return the items as far as they go."""
-        return [each.shown() for each in self._items]
+    def build_items(self) -> Sequence[dict[str, Any]]:
+        """Return the items with their content so far."""
+        return [each.build() for each in self._items]
 
 
-def _part(text: str) -> dict[str, Any]:
+def _text_part(text: str) -> dict[str, Any]:
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}

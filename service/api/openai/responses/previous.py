@@ -1,4 +1,4 @@
-"""What a response goes on from: the conversation of an earlier one, or a branch of it."""
+"""The history of a response: its conversation, an earlier response, and references to items."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from service.api.http.query import is_valid_id
-from service.api.openai.responses.items import Reference, sent_back, to_messages
+from service.api.openai.responses.items import Reference, parse_output_item, to_messages
 from service.api.openai.responses.request import ResponseRequest
-from service.api.openai.responses.response import kept_object
+from service.api.openai.responses.response import build_stored_response
 from service.conversation import Branch, Given, History
 from service.domain import Message
 from service.errors import FieldError, RequestError
@@ -24,8 +24,8 @@ _ALL_RUNS = 100_000  # of one conversation
 _ITEM = re.compile(r"(?:msg|fc)_([0-9a-f]{32})(?:_\d+)?")
 
 
-def run_id_of(response_id: str) -> str | None:
-    """Return the run that a response is; None when it cannot be the id of one."""
+def get_run_id(response_id: str) -> str | None:
+    """Return the id of the run of a response; None when `response_id` cannot be one."""
     if not response_id.startswith("resp_") or not is_valid_id(response_id):
         return None
     return f"run_{response_id.removeprefix('resp_')}"
@@ -69,25 +69,25 @@ async def resolve_references(
 async def _find_item(item_id: str, at: int, owner: str, tables: RunStore) -> Any:
     digits = _ITEM.fullmatch(item_id)
     run = await tables.get(owner, f"run_{digits[1]}") if digits else None
-    for item in kept_object(run, ())["output"] if run else ():
+    for item in build_stored_response(run, ())["output"] if run else ():
         if item["id"] == item_id:
-            return sent_back(item)
+            return parse_output_item(item)
     shown = item_id.encode("ascii", "backslashreplace").decode()[:128]
     fault = FieldError(f"input.{at}.id", "there is no such item")
     raise RequestError("item_not_found", f"Item with id '{shown}' not found.", [fault])
 
 
 async def _find_previous(previous_id: str, owner: str, runs: Runs) -> Run | StoredRun:
-    run_id = run_id_of(previous_id)
+    run_id = get_run_id(previous_id)
     try:
         if run_id is None:
-            raise _missing(previous_id)
+            raise _not_found(previous_id)
         previous = await runs.get(run_id, owner)
     except RequestError as error:
-        raise _missing(previous_id) from error
+        raise _not_found(previous_id) from error
     if isinstance(previous, Run) and not previous.log.finished:
-        fault = FieldError(_PARAM, "that response is still being made")
-        sentence = "The previous response is still being made; wait for its end, or cancel it."
+        fault = FieldError(_PARAM, "that response is still in progress")
+        sentence = "The previous response is still in progress; wait for its end, or cancel it."
         raise RequestError("previous_response_in_progress", sentence, [fault])
     return previous
 
@@ -100,7 +100,7 @@ async def _read_turns(owner: str, last: Run | StoredRun, tables: RunStore) -> li
     return [*initial, *list_turns(select_lineage(answered, last.id))]
 
 
-def _missing(previous_id: str) -> RequestError:
+def _not_found(previous_id: str) -> RequestError:
     shown = previous_id.encode("ascii", "backslashreplace").decode()[:128]
     fault = FieldError(_PARAM, "there is no such response")
     sentence = f"Previous response with id '{shown}' not found."

@@ -1,6 +1,6 @@
-"""What a client of OpenAI's responses sends, and the question that it makes.
+"""Request bodies of `/v1/responses`, and the run requests that they make.
 
-A field that this service cannot honour is refused by name, unless it cannot change the answer.
+A field that the service does not support is refused by name, unless it cannot change the answer.
 Source: https://platform.openai.com/docs/api-reference/responses/create
 """
 
@@ -23,7 +23,7 @@ from service.ids import new_id
 
 
 class FunctionTool(Body):
-    """A function of the caller's. OpenAI's own tools are not here."""
+    """A function of the client. OpenAI's own tools are not supported."""
 
     type: Literal["function"]
     name: Name
@@ -31,33 +31,33 @@ class FunctionTool(Body):
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
 
-    def in_chat(self) -> dict[str, Any]:
-        """Return it as chat completions have it."""
+    def to_chat(self) -> dict[str, Any]:
+        """Return the tool in the format of chat completions."""
         function = self.model_dump(exclude={"type"}, exclude_none=True)
         return {"type": "function", "function": function}
 
 
 class FunctionChoice(Body):
-    """The function that is to be called."""
+    """The function that the model must call."""
 
     type: Literal["function"]
     name: Name
 
-    def in_chat(self) -> dict[str, Any]:
+    def to_chat(self) -> dict[str, Any]:
         return {"type": "function", "function": {"name": self.name}}
 
 
 class Plain(Body):
-    """An answer in words, or some JSON object."""
+    """A format of plain text, or of any JSON object."""
 
     type: Literal["text", "json_object"]
 
-    def in_chat(self) -> dict[str, Any]:
+    def to_chat(self) -> dict[str, Any]:
         return {"type": self.type}
 
 
 class Schema(Body):
-    """An answer that is JSON of a certain form."""
+    """A format of JSON with a schema."""
 
     model_config = ConfigDict(serialize_by_alias=True)
 
@@ -67,20 +67,20 @@ class Schema(Body):
     description: AnyText | None = None
     strict: bool | None = None
 
-    def in_chat(self) -> dict[str, Any]:
+    def to_chat(self) -> dict[str, Any]:
         named = self.model_dump(exclude={"type"}, exclude_none=True)
         return {"type": self.type, "json_schema": named}
 
 
 class TextSettings(Body):
-    """The form of the answer."""
+    """The format of the answer."""
 
     format: Annotated[Plain | Schema, Field(discriminator="type")] | None = None
     verbosity: str | None = None
 
 
 class Reasoning(Body):
-    """How much is thought. Thoughts are not shown, nor a summary of them."""
+    """The reasoning effort. Reasoning is not part of the response, nor is its summary."""
 
     effort: str | None = None
     summary: str | None = None
@@ -88,13 +88,13 @@ class Reasoning(Body):
 
 
 class ConversationId(Body):
-    """A conversation, by its id."""
+    """The id of a conversation."""
 
     id: Identifier
 
 
 class ResponseStreamOptions(Body):
-    """How it streams."""
+    """Options of the stream."""
 
     include_obfuscation: bool | None = None
 
@@ -124,7 +124,7 @@ Input = Annotated[
 
 
 class ResponseRequest(Body):
-    """What a client sends. `model` is an ensemble, or `agent/` and the name of an agent."""
+    """A response to create. `model` is an ensemble, or `agent/` and the name of an agent."""
 
     model: Annotated[str, Field(min_length=1, max_length=128)]
     input: Input
@@ -134,7 +134,7 @@ class ResponseRequest(Body):
     previous_response_id: str | None = None
     conversation: Conversation | None = None
     max_output_tokens: Tokens | None = None
-    # Passed on, where the strategy can honour them.
+    # Passed on to models, if the strategy of the ensemble supports them.
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Fraction | None = None
     tools: list[FunctionTool] | None = None
@@ -142,10 +142,10 @@ class ResponseRequest(Body):
     parallel_tool_calls: bool | None = None
     text: TextSettings | None = None
     reasoning: Reasoning | None = None
-    # Only what asks for nothing: there are no thoughts to be encrypted.
+    # Supported only with values that request nothing: there is no reasoning to encrypt.
     include: list[Literal["reasoning.encrypted_content"]] | None = None
     top_logprobs: Literal[0] | None = None
-    # Cannot change the answer.
+    # Accepted and ignored: they cannot change the answer.
     max_tool_calls: int | None = None  # of OpenAI's own tools
     metadata: Metadata | None = None
     prompt_cache_key: AnyText | None = None
@@ -153,13 +153,13 @@ class ResponseRequest(Body):
     prompt_cache_retention: AnyText | None = None
     safety_identifier: AnyText | None = None
     service_tier: AnyText | None = None
-    store: bool | None = None  # every answer is kept, until its conversation is deleted
+    store: bool | None = None  # every answer is stored until its conversation is deleted
     stream_options: ResponseStreamOptions | None = None
     truncation: Literal["auto", "disabled"] | None = None
     user: AnyText | None = None
 
     @model_validator(mode="after")
-    def _makes_sense(self) -> ResponseRequest:
+    def _check_fields(self) -> ResponseRequest:
         if self.previous_response_id and self.conversation:
             raise ValueError("previous_response_id and conversation exclude each other")
         if self.stream_options and not self.stream:
@@ -192,7 +192,7 @@ class ResponseRequest(Body):
             max_tokens=self.max_output_tokens,
             owner=principal.owner,
             options=RequestOptions(
-                parameters=self._parameters(),
+                parameters=self._build_parameters(),
                 instructions=self.instructions or "",
                 echo=self.model_dump(mode="json", include=_ECHOED, exclude_none=True),
                 background=bool(self.background),
@@ -204,24 +204,24 @@ class ResponseRequest(Body):
         named = self.conversation
         return named.id if isinstance(named, ConversationId) else named
 
-    def _parameters(self) -> dict[str, Any]:
-        """Return what agents are asked for, as chat completions have it."""
-        form = self.text.format if self.text else None
-        given = {
+    def _build_parameters(self) -> dict[str, Any]:
+        """Return the parameters for models in the format of chat completions."""
+        format_ = self.text.format if self.text else None
+        values = {
             "temperature": self.temperature,
             "top_p": self.top_p,
-            "response_format": form.in_chat() if form and form.type != "text" else None,
+            "response_format": format_.to_chat() if format_ and format_.type != "text" else None,
             "verbosity": self.text.verbosity if self.text else None,
             "reasoning_effort": self.reasoning.effort if self.reasoning else None,
-            **(self._of_tools() if self.tools else {}),
+            **(self._build_tool_parameters() if self.tools else {}),
         }
-        return {name: value for name, value in given.items() if value is not None}
+        return {name: value for name, value in values.items() if value is not None}
 
-    def _of_tools(self) -> dict[str, Any]:
+    def _build_tool_parameters(self) -> dict[str, Any]:
         choice = self.tool_choice
         return {
-            "tools": [tool.in_chat() for tool in self.tools or []],
-            "tool_choice": choice.in_chat() if isinstance(choice, FunctionChoice) else choice,
+            "tools": [tool.to_chat() for tool in self.tools or []],
+            "tool_choice": choice.to_chat() if isinstance(choice, FunctionChoice) else choice,
             "parallel_tool_calls": self.parallel_tool_calls,
         }
 

@@ -1,4 +1,4 @@
-"""A run as OpenAI's `response` object, and its life as events of a stream.
+"""OpenAI's `response` object of a run, and the events that stream it.
 
 Both are folds over the run's log: the same log gives the same response and the same events, with
 the same numbers, at any time and anywhere.
@@ -14,7 +14,7 @@ from typing import Any
 
 from service.api.http.degraded import degraded_fields
 from service.api.openai.chunks import find_finish_reason
-from service.api.openai.responses.output import Output, Told
+from service.api.openai.responses.output import Output, StreamEvent
 from service.domain import Usage
 from service.events import AnswerDelta, AnswerToolCall, Event, RunFailed, RunFinished, RunStarted
 from service.runs.projections.summary import AgentSummary, RunSummary, summarize
@@ -22,46 +22,46 @@ from service.runs.run import Run
 from service.store.records import AgentAnswer, StoredRun
 
 _REASONS = {"length": "max_output_tokens", "content_filter": "content_filter"}
-# Of a run that has ended without an answer. OpenAI has no word for an interrupted one.
+# Of runs that ended without an answer. OpenAI has no status for an interrupted one.
 _STATUSES = {"cancelled": "cancelled", "failed": "failed", "interrupted": "failed"}
 
 
 class ResponseEvents:
-    """Writes the events of a run as those of a response, from behind number `after` on."""
+    """Encoder of a run's events as those of a response, from the one after number `after`."""
 
     def __init__(self, run: Run, after: int = -1) -> None:
-        self.count = 0  # of the events so far, those that are passed over included
+        self.count = 0  # of the events so far, including those up to `after`
         self._run = run
         self._after = after
-        self._output = Output(_digits(run))
+        self._output = Output(_get_digits(run))
 
     def __call__(self, _seq: int, event: Event) -> str:
-        return "".join(self._written(kind, fields) for kind, fields in self._told(event))
+        return "".join(self._encode(kind, fields) for kind, fields in self._fold(event))
 
-    def _told(self, event: Event) -> list[Told]:
+    def _fold(self, event: Event) -> list[StreamEvent]:
         match event:
             case AnswerDelta():
-                return self._output.say(event.text)
+                return self._output.add_text(event.text)
             case AnswerToolCall():
-                return self._output.call(event.call)
+                return self._output.add_call(event.call)
             case RunStarted():
-                begun = {"response": _object(self._run, [], {"status": "in_progress"})}
-                return [("response.created", begun), ("response.in_progress", begun)]
+                started = {"response": _build_object(self._run, [], {"status": "in_progress"})}
+                return [("response.created", started), ("response.in_progress", started)]
             case RunFinished() | RunFailed():
                 return self._end(event)
             case _:
                 return []
 
-    def _end(self, event: RunFinished | RunFailed) -> list[Told]:
-        standing = _ended(summarize(self._run.log.after(0)))
-        whole = standing["status"] == "completed"
-        told = self._output.close("completed" if whole else "incomplete")
-        response = _object(self._run, self._output.shown(), standing)
+    def _end(self, event: RunFinished | RunFailed) -> list[StreamEvent]:
+        outcome = _build_outcome(summarize(self._run.log.after(0)))
+        is_complete = outcome["status"] == "completed"
+        events = self._output.close("completed" if is_complete else "incomplete")
+        response = _build_object(self._run, self._output.build_items(), outcome)
         if isinstance(event, RunFailed):
             return [("response.failed", {"response": response})]
-        return [*told, (f"response.{standing['status']}", {"response": response})]
+        return [*events, (f"response.{outcome['status']}", {"response": response})]
 
-    def _written(self, kind: str, fields: dict[str, Any]) -> str:
+    def _encode(self, kind: str, fields: dict[str, Any]) -> str:
         number = self.count
         self.count += 1
         if number <= self._after:
@@ -70,36 +70,36 @@ class ResponseEvents:
         return f"event: {kind}\ndata: {data}\n\n"
 
 
-def count_of(run: Run) -> int:
-    """Return how many events of a stream there are so far."""
+def count_events(run: Run) -> int:
+    """Return the number of events of a run's response so far."""
     events = ResponseEvents(run, after=sys.maxsize)
     for event in run.log.after(0):
         events(0, event)
     return events.count
 
 
-def response_object(run: Run) -> dict[str, Any]:
-    """Return a run as far as its log goes."""
-    output = Output(_digits(run))
+def build_response(run: Run) -> dict[str, Any]:
+    """Return the response of a run with its output so far."""
+    output = Output(_get_digits(run))
     events = run.log.after(0)
     for event in events:
         if isinstance(event, AnswerDelta):
-            output.say(event.text)
+            output.add_text(event.text)
         elif isinstance(event, AnswerToolCall):
-            output.call(event.call)
+            output.add_call(event.call)
     if not events or not events[-1].final:
-        return _object(run, output.shown(), {"status": "in_progress"})
-    standing = _ended(summarize(events))
-    output.close("completed" if standing["status"] == "completed" else "incomplete")
-    return _object(run, output.shown(), standing)
+        return _build_object(run, output.build_items(), {"status": "in_progress"})
+    outcome = _build_outcome(summarize(events))
+    output.close("completed" if outcome["status"] == "completed" else "incomplete")
+    return _build_object(run, output.build_items(), outcome)
 
 
-def kept_object(run: StoredRun, answers: Iterable[AgentAnswer]) -> dict[str, Any]:
-    """Return a run whose events are gone as what is kept of it tells."""
+def build_stored_response(run: StoredRun, answers: Iterable[AgentAnswer]) -> dict[str, Any]:
+    """Return the response of a run whose events have expired, from its stored record."""
     agents = {
         each.agent: AgentSummary(each.agent, each.state, report=each.report) for each in answers
     }
-    standing = _ended(
+    outcome = _build_outcome(
         RunSummary(
             state=run.state,
             agents=agents,
@@ -112,22 +112,22 @@ def kept_object(run: StoredRun, answers: Iterable[AgentAnswer]) -> dict[str, Any
             message=run.error,
         )
     )
-    output = Output(_digits(run))
+    output = Output(_get_digits(run))
     if run.answer:
-        output.say(run.answer)
+        output.add_text(run.answer)
     for call in run.tool_calls:
-        output.call(call)
-    output.close("completed" if standing["status"] == "completed" else "incomplete")
-    return _object(run, output.shown(), standing)
+        output.add_call(call)
+    output.close("completed" if outcome["status"] == "completed" else "incomplete")
+    return _build_object(run, output.build_items(), outcome)
 
 
-def _digits(run: Run | StoredRun) -> str:
+def _get_digits(run: Run | StoredRun) -> str:
     return run.id.removeprefix("run_")
 
 
-def _ended(end: RunSummary) -> dict[str, Any]:
-    """Return what the end of a run adds to its response."""
-    usage = _usage(end.usage)
+def _build_outcome(end: RunSummary) -> dict[str, Any]:
+    """Return the fields of a response that its run's end determines."""
+    usage = _format_usage(end.usage)
     if end.state in _STATUSES:
         error = {"code": end.code, "message": end.message}
         return {"status": _STATUSES[end.state], "error": error, "usage": usage}
@@ -139,36 +139,36 @@ def _ended(end: RunSummary) -> dict[str, Any]:
     return {"status": "completed", "elapsed_ms": end.elapsed_ms, **end_fields}
 
 
-def _object(
-    run: Run | StoredRun, output: Sequence[dict[str, Any]], standing: dict[str, Any]
+def _build_object(
+    run: Run | StoredRun, output: Sequence[dict[str, Any]], outcome: dict[str, Any]
 ) -> dict[str, Any]:
     echo = run.options.echo
     created = run.created_at.timestamp()
-    elapsed_ms = standing.get("elapsed_ms")
+    elapsed_ms = outcome.get("elapsed_ms")
     return {
-        "id": f"resp_{_digits(run)}",
+        "id": f"resp_{_get_digits(run)}",
         "object": "response",
         "created_at": int(created),
-        "status": standing["status"],
+        "status": outcome["status"],
         "background": run.options.background,
         "completed_at": None if elapsed_ms is None else int(created + elapsed_ms / 1000),
         "conversation": {"id": run.conversation_id},
-        "error": standing.get("error"),
-        "incomplete_details": standing.get("incomplete_details"),
+        "error": outcome.get("error"),
+        "incomplete_details": outcome.get("incomplete_details"),
         "instructions": run.options.instructions or None,
         "model": run.ensemble_name if isinstance(run, Run) else run.ensemble,
         "output": output,
-        **{name: echo.get(name, usual) for name, usual in _ECHOED.items()},
+        **{name: echo.get(name, default) for name, default in _ECHOED.items()},
         "reasoning": {"effort": None, "summary": None, **echo.get("reasoning", {})},
         "text": {"format": {"type": "text"}, **echo.get("text", {})},
         "tools": [{**_TOOL, **tool} for tool in echo.get("tools", [])],
         "store": True,
-        "usage": standing.get("usage"),
-        **standing.get("degraded", {}),
+        "usage": outcome.get("usage"),
+        **outcome.get("degraded", {}),
     }
 
 
-# What the request said, or what holds when it does not.
+# Fields that repeat those of the request, with their defaults.
 _ECHOED: dict[str, Any] = {
     "max_output_tokens": None,
     "max_tool_calls": None,
@@ -188,7 +188,7 @@ _ECHOED: dict[str, Any] = {
 _TOOL = {"description": None, "parameters": None, "strict": None}
 
 
-def _usage(usage: Usage) -> dict[str, Any]:
+def _format_usage(usage: Usage) -> dict[str, Any]:
     counts = {
         "input_tokens": usage.input_tokens,
         "input_tokens_details": {

@@ -1,4 +1,4 @@
-"""Face E, `/v1/responses`: OpenAI's other API. A response is a run under another name.
+"""`/v1/responses`: OpenAI's Responses API. A response is a run in OpenAI's format.
 
 Source: https://platform.openai.com/docs/api-reference/responses
 """
@@ -18,13 +18,13 @@ from service.api.http.first_output import wait_for_first_output
 from service.api.http.principal import current_principal
 from service.api.http.query import ChoiceParam, SequenceParam
 from service.api.openai.chat_completions import FORM, check_model
-from service.api.openai.responses.previous import find_history, resolve_references, run_id_of
+from service.api.openai.responses.previous import find_history, get_run_id, resolve_references
 from service.api.openai.responses.request import ResponseRequest
 from service.api.openai.responses.response import (
     ResponseEvents,
-    count_of,
-    kept_object,
-    response_object,
+    build_response,
+    build_stored_response,
+    count_events,
 )
 from service.api.openai.responses.schemas import ResponseEvent, ResponseShown
 from service.api.openapi.operation import EVENTS, IDEMPOTENCY_KEY, Operation, ResponseSpec, Tag
@@ -35,7 +35,7 @@ from service.store.records import StoredRun
 
 
 class _After(SequenceParam):
-    """A position in a stream whose numbers begin with 0; -1 is before the first."""
+    """Parameter for a position in a stream whose events are numbered from 0; -1 is its start."""
 
     def read(self) -> int:
         return super().read() if self.name in request.args else -1
@@ -47,12 +47,17 @@ class _After(SequenceParam):
 
 
 _STREAM = ChoiceParam(
-    "stream", "Whether it streams, from the beginning.", ("true", "false"), "false"
+    "stream",
+    "Whether to stream the events of the response, from the first one.",
+    ("true", "false"),
+    "false",
 )
-_AFTER = _After("starting_after", "The `sequence_number` of the last event that was received.")
-_WHOLE = ResponseSpec("The response, as far as it goes.", ResponseShown, of_run=True)
+_AFTER = _After(
+    "starting_after", "The `sequence_number` of the last event that the client received."
+)
+_WHOLE = ResponseSpec("The response with its output so far.", ResponseShown, of_run=True)
 _EVENTS = ResponseSpec(
-    "Named events; the last is `response.completed`, `.incomplete` or `.failed`.",
+    "With streaming: named events; the last is `response.completed`, `.incomplete` or `.failed`.",
     ResponseEvent,
     media=EVENTS,
     of_run=True,
@@ -63,18 +68,19 @@ def install(app: Quart, api: ApiDependencies) -> None:
     """Add `/v1/responses` to `app`."""
     runs, tables, catalog = api.runs, api.store.runs, api.catalog
 
-    async def shown(found: Run | StoredRun) -> Response:
+    async def send_response(found: Run | StoredRun) -> Response:
         if isinstance(found, Run):
-            return sse.run_json(found, response_object(found))
+            return sse.run_json(found, build_response(found))
         return sse.run_json(
-            found, kept_object(found, await tables.list_agent_answers(found.owner, found.id))
+            found,
+            build_stored_response(found, await tables.list_agent_answers(found.owner, found.id)),
         )
 
     @app.post("/v1/responses")
     @Operation(
-        "Ask as OpenAI's responses do",
+        "Create a response",
         tag=Tag.OPENAI,
-        description="With `background` the answer is made although nobody waits for it.",
+        description="With `background` the run continues when no client waits for it.",
         body=ResponseRequest,
         example={"model": "fanout", "input": "Explain tides"},
         parameters=(IDEMPOTENCY_KEY,),
@@ -92,20 +98,20 @@ def install(app: Quart, api: ApiDependencies) -> None:
         try:
             run = await runs.start(question, key)
         except RequestError as error:
-            raise _renamed(error) from error
+            raise _rename_fields(error) from error
         if body.stream:
             if not body.background:
                 await wait_for_first_output(runs, run)
             return sse.stream(runs, run, ResponseEvents(run), form=FORM)
         if not body.background:
             await collect_answer(runs, run)
-        return await shown(run)
+        return await send_response(run)
 
     @app.get("/v1/responses/<response_id>")
     @Operation(
-        "A response, or its stream again",
+        "Get a response, or stream it again",
         tag=Tag.OPENAI,
-        description="Any run can be read as one: `run_…` is `resp_…`.",
+        description="Every run can be read: the run `run_…` is the response `resp_…`.",
         parameters=(_STREAM, _AFTER),
         answers=(_WHOLE, _EVENTS),
         errors=(410,),
@@ -114,24 +120,24 @@ def install(app: Quart, api: ApiDependencies) -> None:
         stream, position = _STREAM.read(), _AFTER.read()
         found = await _find(runs, response_id)
         if stream == "false":
-            return await shown(found)
+            return await send_response(found)
         run = await runs.find(found.id, current_principal().owner)  # 410 when its events are gone
-        after = _position(run, position)
+        after = _find_position(run, position)
         runs.note_resumed(run)
         return sse.stream(runs, run, ResponseEvents(run, after), form=FORM)
 
     @app.post("/v1/responses/<response_id>/cancel")
-    @Operation("Stop the making of a response", tag=Tag.OPENAI, answers=(_WHOLE,))
+    @Operation("Cancel a response", tag=Tag.OPENAI, answers=(_WHOLE,))
     async def cancel_response(response_id: str) -> Response:
         found = await _find(runs, response_id)
         if isinstance(found, Run):
             await runs.cancel(found)
-        return await shown(found)
+        return await send_response(found)
 
 
 async def _find(runs: Runs, response_id: str) -> Run | StoredRun:
-    """Return the run that a response is. Raises RequestError 404."""
-    run_id = run_id_of(response_id)
+    """Return the run of a response. Raises RequestError 404."""
+    run_id = get_run_id(response_id)
     try:
         if run_id is not None:
             return await runs.get(run_id, current_principal().owner)
@@ -142,13 +148,13 @@ async def _find(runs: Runs, response_id: str) -> Run | StoredRun:
     raise RequestError("response_not_found", f"Response with id '{shown}' not found.")
 
 
-def _position(run: Run, after: int) -> int:
-    """Return the number behind which a stream goes on. Raises RequestError 400."""
-    count = count_of(run) if after >= 0 and run.is_complete else after + 1
+def _find_position(run: Run, after: int) -> int:
+    """Return the number of the event after which a stream continues. Raises RequestError 400."""
+    count = count_events(run) if after >= 0 and run.is_complete else after + 1
     if after < count:
         return after
     if run.was_interrupted:
-        return count - 2  # the machine failed: more was shown than is left, and the end is new
+        return count - 2  # a crash lost events that clients received; the final event is new
     sentence = f"The response has only {count} events so far: there is none of the number {after}."
     raise RequestError("bad_position", sentence, [FieldError("starting_after", sentence)])
 
@@ -161,8 +167,8 @@ _NAMES = {
 }
 
 
-def _renamed(error: RequestError) -> RequestError:
-    """Return a refusal with the fields' names as they are here, not in chat completions."""
+def _rename_fields(error: RequestError) -> RequestError:
+    """Return a refusal with the names that fields of chat completions have in this API."""
     details, message = [], error.message
     for fault in error.details:
         name = _NAMES.get(fault.field, fault.field)

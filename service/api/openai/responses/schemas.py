@@ -1,4 +1,4 @@
-"""What `/v1/responses` answers, in OpenAI's words: for the description of the API.
+"""Response bodies and events of `/v1/responses`, for the OpenAPI document.
 
 Source: https://platform.openai.com/docs/api-reference/responses/object and …/responses-streaming
 """
@@ -24,7 +24,7 @@ class TextPart(TypedDict):
 
 
 class MessageOutput(TypedDict):
-    """The answer in words."""
+    """A message with text of the answer."""
 
     id: str
     type: Literal["message"]
@@ -34,7 +34,7 @@ class MessageOutput(TypedDict):
 
 
 class CallOutput(TypedDict):
-    """A call of one of the caller's functions; `arguments` is JSON."""
+    """A call of one of the client's functions; `arguments` is JSON."""
 
     id: str
     type: Literal["function_call"]
@@ -45,20 +45,20 @@ class CallOutput(TypedDict):
 
 
 class ResponseError(TypedDict):
-    """Why there is no answer: a code of `run.failed`, and a sentence."""
+    """The reason for a missing answer: a code of `run.failed`, and a message."""
 
     code: str
     message: str
 
 
 class IncompleteDetails(TypedDict):
-    """Why the answer ends early."""
+    """The reason for an incomplete answer."""
 
     reason: Literal["max_output_tokens", "content_filter"]
 
 
 class ResponseUsage(TypedDict):
-    """Tokens of all calls that the answer took. `estimated`: some were counted here."""
+    """Tokens of all model calls of the answer. `estimated`: the service counted some of them."""
 
     input_tokens: int
     input_tokens_details: dict[str, int]
@@ -69,13 +69,13 @@ class ResponseUsage(TypedDict):
 
 
 class ConversationReference(TypedDict):
-    """Where the question and the answer are kept."""
+    """The conversation that stores the question and the answer."""
 
     id: str
 
 
 class ResponseShown(DegradedFields):
-    """A `response`. The other fields are those of the request, or what holds without them."""
+    """A `response`. Its other fields repeat those of the request, or have their defaults."""
 
     id: str
     object: Literal["response"]
@@ -111,7 +111,7 @@ class ResponseShown(DegradedFields):
 
 
 class ResponseEvent(TypedDict):
-    """An event of a stream; which fields it has goes by its type. Numbers are consecutive."""
+    """An event of a stream. Its type determines its fields. Sequence numbers are consecutive."""
 
     type: Literal[
         "response.created",

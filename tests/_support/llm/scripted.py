@@ -1,7 +1,7 @@
 """Scripted models behind the real LLM client, and an event loop whose clock skips waits.
 
-Nothing is patched. The models' server is a transport handed to the real LLMClient; every fault is
-an option in the model's name, as `service.mock_llm.script` has them.
+Nothing is patched. The models' server is a transport of the real LLMClient; every fault is an
+option in the model's name (`service/mock_llm/script.py`).
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ QUICK = {"first_ms": 1, "gap_ms": 1, "tokens": 4}
 
 
 class _SkippingSelector(selectors.DefaultSelector):
-    """Never waits for a timer: it moves the loop's clock there instead."""
+    """Never waits for a timer, but advances the clock of the loop to it."""
 
     now = 0.0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
-            ready = super().select(2.0)  # for threads; nothing else could wake the loop
+            ready = super().select(2.0)  # for threads; nothing else can wake the loop
             if not ready:
-                raise RuntimeError("The test waits for something that can never happen.")
+                raise RuntimeError("The test waits for an event that cannot happen.")
             return ready
         self.now += max(0.0, timeout)
         return super().select(0)
 
 
 class SkippingLoop(asyncio.SelectorEventLoop):
-    """A loop on which waiting takes no time: seconds are exact and tests are instant."""
+    """An event loop that waits for no time: seconds are exact and tests are fast."""
 
     def __init__(self) -> None:
         self._skipping = _SkippingSelector()
@@ -64,11 +64,11 @@ class SkippingLoop(asyncio.SelectorEventLoop):
         return self._skipping.now
 
     def skip(self, seconds: float) -> None:
-        """Move the clock on."""
+        """Advance the clock."""
         self._skipping.now += seconds
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
-        """Wait for its threads without a limit, which would be over at once here."""
+        """Wait for the threads without a time limit, which would pass immediately."""
         await super().shutdown_default_executor()
 
     def call_at(
@@ -98,7 +98,7 @@ def now() -> float:
 
 
 def model(name: str = "model", **options: object) -> str:
-    """Return a model's name that tells the mock how to behave; quick unless told otherwise."""
+    """Return a model's name with options for the mock; by default the model is fast."""
     return f"{name}?" + "&".join(f"{key}={value}" for key, value in {**QUICK, **options}.items())
 
 
@@ -160,7 +160,7 @@ def mock(**options: Any) -> MockTransport:
 
 
 class Blocks(httpx.AsyncByteStream):
-    """A response body of exactly these network blocks; an exception among them is raised."""
+    """A response body that consists of these network blocks; raises an exception among them."""
 
     def __init__(self, blocks: Iterable[bytes | Exception]) -> None:
         self._blocks = list(blocks)
@@ -177,16 +177,16 @@ def answering(
     *blocks: bytes | Exception, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> httpx.MockTransport:
     """Return a server that answers every request with these blocks."""
-    told = {"content-type": "text/event-stream", **(headers or {})}
+    fields = {"content-type": "text/event-stream", **(headers or {})}
     return httpx.MockTransport(
-        lambda _: httpx.Response(status, headers=told, stream=Blocks(blocks))
+        lambda _: httpx.Response(status, headers=fields, stream=Blocks(blocks))
     )
 
 
 def chunk(text: str | None = None, *, finish: str | None = None, **delta: Any) -> bytes:
-    """Return one event of a stream as OpenAI sends it."""
-    said = {**({} if text is None else {"content": text}), **delta}
-    choice = {"index": 0, "delta": said, "finish_reason": finish}
+    """Return one event of a stream in OpenAI's format."""
+    content = {**({} if text is None else {"content": text}), **delta}
+    choice = {"index": 0, "delta": content, "finish_reason": finish}
     return event({"id": "chatcmpl-1", "model": "model-2024", "choices": [choice]})
 
 
@@ -198,7 +198,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 class Recording(httpx.AsyncBaseTransport):
-    """Remembers what each request asked for, when, and by which key; the mock answers."""
+    """Records the body, the time and the headers of each request; the mock responds."""
 
     def __init__(self, inner: httpx.AsyncBaseTransport | None = None) -> None:
         self.inner = inner or MockTransport()

@@ -40,9 +40,8 @@ class Conversations:
 
     async def get(self, owner: str, conversation_id: str) -> Conversation | None:
         """Return the conversation, None if the owner has none with this id."""
-        rows = await self._rows(
-            Scope(owner).select(conversations).where(conversations.c.id == conversation_id)
-        )
+        statement = Scope(owner).select(conversations).where(conversations.c.id == conversation_id)
+        rows = await self._database.fetch_all(statement, "read_conversation")
         return _make_conversation(rows[0]) if rows else None
 
     async def list_page(self, owner: str, limit: int, offset: int) -> Page[Conversation]:
@@ -73,7 +72,8 @@ class Conversations:
             .where(runs.c.conversation_id == conversation_id, runs.c.state == "running")
             .order_by(runs.c.id)
         )
-        return [row.id for row in await self._rows(statement)]
+        rows = await self._database.fetch_all(statement, "read_conversation")
+        return [row.id for row in rows]
 
     async def create(
         self, owner: str, conversation_id: str, title: str, user_id: str | None, now: datetime
@@ -86,11 +86,7 @@ class Conversations:
             id=conversation_id, title=title, created_at=now, updated_at=now, user_id=user_id
         )
         statement = Scope(owner).insert(conversations, **asdict(created))
-
-        async def work(connection: AsyncConnection) -> None:
-            await connection.execute(statement)
-
-        await self._database.write(work, "change_conversation")
+        await self._database.execute(statement, "change_conversation")
         return created
 
     async def rename(self, owner: str, conversation_id: str, title: str, now: datetime) -> bool:
@@ -100,11 +96,7 @@ class Conversations:
             .update(conversations, title=title, updated_at=now)
             .where(conversations.c.id == conversation_id)
         )
-
-        async def work(connection: AsyncConnection) -> bool:
-            return (await connection.execute(statement)).rowcount > 0
-
-        return await self._database.write(work, "change_conversation")
+        return await self._database.execute(statement, "change_conversation") > 0
 
     async def delete(self, owner: str, conversation_id: str) -> bool:
         """Delete the conversation with its runs; return False if it does not exist.
@@ -126,12 +118,6 @@ class Conversations:
         if is_deleted:
             await purge_deleted_text(self._database)
         return is_deleted
-
-    async def _rows(self, statement: Any) -> Any:
-        async def work(connection: AsyncConnection) -> Any:
-            return (await connection.execute(statement)).all()
-
-        return await self._database.read(work, "read_conversation")
 
 
 async def _read_page(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy import Executable, Row, UpdateBase
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from service.errors import StorageUnavailable
@@ -73,6 +74,26 @@ class Database:
         """
         with self.operation(operation):
             return await self._run(self._engines.writing, work)
+
+    async def fetch_all(
+        self, statement: Executable, operation: StoreOperationName = "read_run"
+    ) -> Sequence[Row[Any]]:
+        """Return the rows of one query. Raises StorageUnavailable."""
+
+        async def work(connection: AsyncConnection) -> Sequence[Row[Any]]:
+            return (await connection.execute(statement)).all()
+
+        return await self.read(work, operation)
+
+    async def execute(
+        self, statement: UpdateBase, operation: StoreOperationName = "maintain"
+    ) -> int:
+        """Commit one change and return its number of rows. Raises StorageUnavailable as `write`."""
+
+        async def work(connection: AsyncConnection) -> int:
+            return (await connection.execute(statement)).rowcount
+
+        return await self.write(work, operation)
 
     async def checkpoint(self) -> None:
         """Empty SQLite's write-ahead log, so that deleted rows are in neither of its files.

@@ -15,7 +15,6 @@ from service.store.records import AgentAnswer, KnownKey, Segment, StoredRun
 from service.store.rows import ANSWER_COLUMNS, RUN_COLUMNS, agent_answer, stored_run
 from service.store.schema import agent_answers, idempotency_keys, messages, runs, segments, signals
 from service.store.scope import Scope
-from telemetry.spans.store import StoreOperationName
 
 
 class RunStore:
@@ -27,7 +26,7 @@ class RunStore:
     async def get(self, owner: str, run_id: str) -> StoredRun | None:
         """Return the run, None if the owner has none with this id."""
         statement = Scope(owner).select(runs, *RUN_COLUMNS).where(runs.c.id == run_id)
-        rows = await self._rows(statement)
+        rows = await self._database.fetch_all(statement)
         return stored_run(rows[0]) if rows else None
 
     async def list_segments(self, owner: str, run_id: str, after: int = 0) -> list[Segment]:
@@ -41,7 +40,9 @@ class RunStore:
             .where(segments.c.run_id == run_id, segments.c.last_seq > after)
             .order_by(segments.c.first_seq)
         )
-        return [_make_segment(row) for row in await self._rows(statement, "read_events")]
+        return [
+            _make_segment(row) for row in await self._database.fetch_all(statement, "read_events")
+        ]
 
     async def list_agent_answers(self, owner: str, run_id: str) -> list[AgentAnswer]:
         """Return the results of the run's agents in order of completion."""
@@ -51,7 +52,7 @@ class RunStore:
             .where(agent_answers.c.run_id == run_id)
             .order_by(agent_answers.c.created_at, agent_answers.c.agent)
         )
-        return [agent_answer(row) for row in await self._rows(statement)]
+        return [agent_answer(row) for row in await self._database.fetch_all(statement)]
 
     async def find_key(self, owner: str, key: str, now: datetime) -> KnownKey | None:
         """Return an Idempotency-Key that has not expired, with its run."""
@@ -60,7 +61,7 @@ class RunStore:
             .select(idempotency_keys)
             .where(idempotency_keys.c.key == key, idempotency_keys.c.expires_at > now)
         )
-        rows = await self._rows(statement)
+        rows = await self._database.fetch_all(statement)
         return KnownKey(rows[0].fingerprint, rows[0].run_id, rows[0].expires_at) if rows else None
 
     async def list_exchanges(
@@ -84,7 +85,7 @@ class RunStore:
         )
         if before is not None:
             statement = statement.where(runs.c.id < before)
-        rows = await self._rows(statement, "read_conversation")
+        rows = await self._database.fetch_all(statement, "read_conversation")
         return [stored_run(row) for row in reversed(rows)]
 
     async def find_latest_run_id(self, owner: str, conversation_id: str) -> str | None:
@@ -96,7 +97,7 @@ class RunStore:
             .order_by(runs.c.id.desc())
             .limit(1)
         )
-        rows = await self._rows(statement, "read_conversation")
+        rows = await self._database.fetch_all(statement, "read_conversation")
         return rows[0].id if rows else None
 
     async def list_initial_messages(self, owner: str, conversation_id: str) -> list[Message]:
@@ -107,7 +108,7 @@ class RunStore:
             .where(messages.c.conversation_id == conversation_id)
             .order_by(messages.c.position)
         )
-        rows = await self._rows(statement, "read_conversation")
+        rows = await self._database.fetch_all(statement, "read_conversation")
         return [Message(row.role, row.content, row.whole) for row in rows]
 
     async def request_stop(self, owner: str, run_id: str) -> None:
@@ -121,12 +122,6 @@ class RunStore:
     async def _write_signal(self, owner: str, run_id: str, changes: dict[str, Any]) -> None:
         work = partial(_upsert_signal, Scope(owner), run_id, changes)
         await self._database.write(work, "signal_run")
-
-    async def _rows(self, statement: Any, operation: StoreOperationName = "read_run") -> Any:
-        async def work(connection: AsyncConnection) -> Any:
-            return (await connection.execute(statement)).all()
-
-        return await self._database.read(work, operation)
 
 
 def _make_segment(row: Row[Any]) -> Segment:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Delete, Row, Select
+from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.database import Database
@@ -36,15 +36,15 @@ class Workers:
     async def take_signals(self, worker_id: str) -> list[Signal]:
         """Return the signals for the worker's runs, and delete those that request a stop."""
         of_worker = signals.c.worker_id == worker_id
-        found = await self._rows(sa.select(signals).where(of_worker))
+        found = await self._fetch_all(sa.select(signals).where(of_worker))
         stopped = [row.run_id for row in found if row.stop]
         if stopped:
-            await self._change(sa.delete(signals).where(signals.c.run_id.in_(stopped)))
+            await self._database.execute(sa.delete(signals).where(signals.c.run_id.in_(stopped)))
         return [Signal(row.run_id, row.stop, row.watched_until) for row in found]
 
     async def list_unfinished_runs(self, worker_id: str) -> list[StoredRun]:
         """Return the worker's runs without an end, oldest first."""
-        rows = await self._rows(
+        rows = await self._fetch_all(
             sa.select(*RUN_COLUMNS)
             .where(runs.c.worker_id == worker_id, runs.c.state == "running")
             .order_by(runs.c.id)
@@ -60,16 +60,18 @@ class Workers:
         unknown = sa.select(runs.c.worker_id).where(
             runs.c.state == "running", runs.c.worker_id.not_in(sa.select(workers.c.id))
         )
-        found = await self._rows(silent.union(unknown))
+        found = await self._fetch_all(silent.union(unknown))
         return sorted({row[0] for row in found} - {except_for})
 
     async def deregister(self, worker_id: str) -> None:
         """Remove the worker, which has no unfinished runs."""
-        await self._change(sa.delete(workers).where(workers.c.id == worker_id))
+        await self._database.execute(sa.delete(workers).where(workers.c.id == worker_id))
 
     async def delete_expired(self, now: datetime) -> int:
         """Delete expired events and keys; return how many runs lost their events."""
-        await self._change(sa.delete(idempotency_keys).where(idempotency_keys.c.expires_at <= now))
+        await self._database.execute(
+            sa.delete(idempotency_keys).where(idempotency_keys.c.expires_at <= now)
+        )
         expired = 0
         while True:
             count = await self._database.write(partial(_delete_expired_events, now))
@@ -77,18 +79,8 @@ class Workers:
             if count < _RUNS_PER_TRANSACTION:
                 return expired
 
-    async def _rows(self, statement: Select[Any] | sa.CompoundSelect[Any]) -> Sequence[Row[Any]]:
-        async def work(connection: AsyncConnection) -> Sequence[Row[Any]]:
-            rows: Sequence[Row[Any]] = (await connection.execute(statement)).all()
-            return rows
-
-        return await self._database.read(work, "maintain")
-
-    async def _change(self, statement: Delete) -> None:
-        async def work(connection: AsyncConnection) -> None:
-            await connection.execute(statement)
-
-        await self._database.write(work)
+    async def _fetch_all(self, statement: sa.Executable) -> Sequence[Row[Any]]:
+        return await self._database.fetch_all(statement, "maintain")
 
 
 async def _register(worker_id: str, now: datetime, connection: AsyncConnection) -> bool:

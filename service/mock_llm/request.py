@@ -135,7 +135,7 @@ class MockRequest(Struct):
 
     @property
     def wants_usage(self) -> bool:
-        """Whether a stream must end with the usage."""
+        """True if a stream must end with the usage."""
         return self.stream_options is not None and self.stream_options.include_usage
 
     @property

@@ -88,7 +88,7 @@ class _StoredMessage(msgspec.Struct):
 
 
 class _Particulars(msgspec.Struct):
-    """JSON of the column `particulars`. Its keys are stored data and keep their names."""
+    """JSON of the column `particulars`. The names of its keys are part of the stored data."""
 
     options: dict[str, Any] = {}
     instructions: str = ""
@@ -149,7 +149,7 @@ def _json_or_none(values: Sequence[Any]) -> str | None:
 
 
 def run_row(opening: NewRun) -> Mapping[str, Any]:
-    """Return the row of a run that begins."""
+    """Return the row of a new run."""
     ask = opening.ask
     return {
         "id": opening.run_id,
@@ -178,7 +178,7 @@ def run_row(opening: NewRun) -> Mapping[str, Any]:
 
 
 def ending_row(ending: RunEnd) -> Mapping[str, Any]:
-    """Return what changes in a run that ends; `run` and `whose` say in which one."""
+    """Return the changed columns of an ended run; `run` and `whose` identify it."""
     return {
         "run": ending.run_id,
         "of_owner": ending.owner,

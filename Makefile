@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
-# The tests mostly wait: more of them at once than there are cores.
+# The tests mostly wait, so run more in parallel than there are cores.
 TESTS_AT_ONCE ?= 3
 COMPOSE ?= docker compose
 OPENAI_NODE := tests/clients/node/node_modules/.package-lock.json
@@ -17,10 +17,10 @@ OPENAI_NODE := tests/clients/node/node_modules/.package-lock.json
 help:            ## Show this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 28
 
-# No recipe: where the interpreter is missing, what was installed for it is installed again.
+# No recipe: a missing interpreter makes the installation targets below run again.
 $(BIN)/python:
 
-# The stamps are written at the end only, so that the next make repairs an interrupted installation.
+# The stamp files are written last, so that the next make repairs an interrupted installation.
 $(VENV)/.installed-run: requirements-pip.lock requirements.lock $(BIN)/python
 	@$(PYTHON) tools/install.py $(VENV) requirements.lock
 	@touch $@
@@ -29,32 +29,32 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed-run
 	@$(PYTHON) tools/install.py $(VENV) requirements-dev.lock
 	@touch $@
 
-run: $(VENV)/.installed-run        ## Start the service on its embedded defaults (ARGS="--workers 2")
+run: $(VENV)/.installed-run        ## Start the service with its default settings (ARGS="--workers 2")
 	$(BIN)/python -m service serve $(ARGS)
 
-migrate: $(VENV)/.installed-run    ## Bring the database to this version (serve does it for SQLite)
+migrate: $(VENV)/.installed-run    ## Migrate the database schema (serve does it for SQLite)
 	$(BIN)/python -m service migrate $(ARGS)
 
-mock: $(VENV)/.installed-run       ## Serve the mock LLM over a socket (ARGS="--port 9100")
+mock: $(VENV)/.installed-run       ## Serve the mock LLM on a port (ARGS="--port 9100")
 	$(BIN)/python -m service mock $(ARGS)
 
 check: $(VENV)/.installed-run      ## Validate the settings and ensembles.toml
 	$(BIN)/python -m service check $(ARGS)
 
-# Without a registry to ask its tests are left out, and say so; with CI=true they fail.
+# Without access to the npm registry these tests are skipped with a message; with CI=true they fail.
 $(OPENAI_NODE): tests/clients/node/package-lock.json | $(VENV)/.installed-dev
 	@cd tests/clients/node && if $(abspath $(BIN))/npm ci --ignore-scripts --silent; \
 	then touch node_modules/.package-lock.json; else echo "openai-node could not be installed." >&2; fi
 
-test: lint $(OPENAI_NODE)          ## Linters, types and every test
+test: lint $(OPENAI_NODE)          ## Run linters, type checks and all tests
 	$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-lint: $(VENV)/.installed-dev       ## ruff and mypy --strict
+lint: $(VENV)/.installed-dev       ## Run ruff and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(VENV)/.installed-dev     ## Rewrite the code in the project's format
+format: $(VENV)/.installed-dev     ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -64,25 +64,25 @@ observe:                           ## Run collector, Jaeger and Prometheus witho
 trace:                             ## Draw the latest trace, or ARGS="<trace id>"
 	@$(PYTHON) -m tools.observe trace $(ARGS)
 
-test-observe: $(VENV)/.installed-dev  ## Send real runs through that stack and ask it for them (needs Go)
+test-observe: $(VENV)/.installed-dev  ## Test the stack of `observe` with real runs (needs Go)
 	$(BIN)/python -m tools.observe build --all
 	$(BIN)/python -m pytest tests/observe $(ARGS)
 
 bench: $(VENV)/.installed-dev      ## Print the table of performance ratios
 	$(BIN)/python -m bench $(ARGS)
 
-lock:                              ## Resolve the dependencies anew (needs uv)
+lock:                              ## Update the lock files (needs uv)
 	echo pip | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate - -o requirements-pip.lock
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o requirements.lock
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 
-test-coverage: $(VENV)/.installed-dev $(OPENAI_NODE)            ## Tests with a one-line coverage total
+test-coverage: $(VENV)/.installed-dev $(OPENAI_NODE)            ## Run the tests with a coverage total
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered -q $(ARGS)
 
-test-coverage-detailed: $(VENV)/.installed-dev $(OPENAI_NODE)   ## Tests with every uncovered line
+test-coverage-detailed: $(VENV)/.installed-dev $(OPENAI_NODE)   ## Run the tests and list uncovered lines
 	$(BIN)/python -m pytest --cov --cov-report=term-missing $(ARGS)
 
-test-coverage-visualize: $(VENV)/.installed-dev $(OPENAI_NODE)  ## Tests with an HTML report in htmlcov/
+test-coverage-visualize: $(VENV)/.installed-dev $(OPENAI_NODE)  ## Run the tests with an HTML report in htmlcov/
 	$(BIN)/python -m pytest --cov --cov-report=html $(ARGS)
 	@echo "Open htmlcov/index.html"
 
@@ -98,5 +98,5 @@ service-logs:    ## Follow the service's logs
 service-down:    ## Stop the compose stack
 	$(COMPOSE) down
 
-clean:           ## Remove what the targets above made
+clean:           ## Remove the files that other targets created
 	rm -rf $(VENV) $(VENV).lock $(VENV).unfinished tests/clients/node/node_modules .mypy_cache .pytest_cache .ruff_cache htmlcov .coverage .coverage.*

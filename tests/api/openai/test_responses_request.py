@@ -20,25 +20,25 @@ RESULT = {"type": "function_call_output", "call_id": "c1", "output": "5"}
 HI = {"role": "user", "content": "Hi"}
 
 
-def ask(**fields: Any) -> RunRequest:
+def make_request(**fields: Any) -> RunRequest:
     body = {"model": "fanout", "input": "Why?", **fields}
     parsed = parse_body(ResponseRequest, json.dumps(body))
     return parsed.to_request(ANONYMOUS, Given(), parsed.turns)
 
 
-def said(*items: Any) -> list[Any]:
+def parse_items(*items: Any) -> list[Any]:
     """Return the turns that items of input are, whole ones as objects."""
-    turns = ask(input=list(items)).messages
+    turns = make_request(input=list(items)).messages
     return [json.loads(each.raw) if each.raw else (each.role, each.content) for each in turns]
 
 
-def test_a_text_is_the_users_question() -> None:
-    asked = ask()
-    assert asked.messages == (Message("user", "Why?"),)
-    assert asked.ensemble == "fanout"
+def test_a_text_input_is_a_question_of_the_user() -> None:
+    request = make_request()
+    assert request.messages == (Message("user", "Why?"),)
+    assert request.ensemble == "fanout"
 
 
-def test_messages_are_turns_with_and_without_their_type() -> None:
+def test_the_type_of_a_message_item_is_optional() -> None:
     earlier = {
         "type": "message",
         "id": "msg_1",
@@ -46,7 +46,7 @@ def test_messages_are_turns_with_and_without_their_type() -> None:
         "role": "assistant",
         "content": [{"type": "output_text", "text": "Yes?", "annotations": [], "logprobs": []}],
     }
-    assert said({"role": "developer", "content": "Be brief."}, HI, earlier, HI) == [
+    assert parse_items({"role": "developer", "content": "Be brief."}, HI, earlier, HI) == [
         ("system", "Be brief."),
         ("user", "Hi"),
         ("assistant", "Yes?"),
@@ -54,22 +54,22 @@ def test_messages_are_turns_with_and_without_their_type() -> None:
     ]
 
 
-def test_fields_that_an_sdk_sends_back_empty_are_passed_over() -> None:
+def test_null_fields_that_an_sdk_sends_back_are_ignored() -> None:
     part: dict[str, Any] = {"type": "output_text", "text": "Yes?", "parsed": None}
     earlier = {"type": "message", "role": "assistant", "content": [part], "caller": None}
     call = {**CALLED, "namespace": None, "status": None}
     plain = [HI, {"role": "assistant", "content": "Yes?"}, CALLED, RESULT]
-    assert said(HI, earlier, call, {**RESULT, "caller": None}) == said(*plain)
+    assert parse_items(HI, earlier, call, {**RESULT, "caller": None}) == parse_items(*plain)
 
 
-def test_parts_are_those_of_chat_completions() -> None:
+def test_content_parts_are_converted_to_those_of_chat_completions() -> None:
     parts = [
         {"type": "input_text", "text": "What is this?"},
         {"type": "input_image", "image_url": "data:image/png;base64,AA==", "detail": "low"},
         {"type": "input_file", "file_data": "AA==", "filename": "a.pdf"},
         {"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}},
     ]
-    (turn,) = said({"role": "user", "content": parts})
+    (turn,) = parse_items({"role": "user", "content": parts})
     image = {"url": "data:image/png;base64,AA==", "detail": "low"}
     assert turn["content"] == [
         {"type": "text", "text": "What is this?"},
@@ -79,21 +79,21 @@ def test_parts_are_those_of_chat_completions() -> None:
     ]
 
 
-def test_calls_of_one_answer_are_one_turn_and_their_results_follow() -> None:
+def test_all_calls_of_an_answer_are_one_message_before_their_results() -> None:
     second = {**CALLED, "call_id": "c2"}
     texts = [{"type": "input_text", "text": "6"}, {"type": "input_text", "text": "7"}]
     results = [RESULT, {**RESULT, "call_id": "c2", "output": texts}]
     thought = {"type": "reasoning", "id": "rs_1", "summary": []}
-    _, called, first_result, second_result = said(HI, thought, CALLED, second, *results)
+    _, called, first_result, second_result = parse_items(HI, thought, CALLED, second, *results)
     assert [each["id"] for each in called["tool_calls"]] == ["c1", "c2"]
     assert called["tool_calls"][0]["function"] == {"name": "f", "arguments": "{}"}
     assert first_result == {"role": "tool", "tool_call_id": "c1", "content": "5"}
     assert second_result["content"] == "67"
 
 
-def test_what_is_asked_of_models_has_the_names_of_chat_completions() -> None:
+def test_parameters_for_models_have_their_names_in_chat_completions() -> None:
     schema = {"type": "json_schema", "name": "n", "schema": {"type": "object"}, "strict": True}
-    options = ask(
+    options = make_request(
         temperature=0.5,
         tools=[TOOL],
         tool_choice={"type": "function", "name": "f"},
@@ -116,10 +116,10 @@ def test_what_is_asked_of_models_has_the_names_of_chat_completions() -> None:
     }
 
 
-def test_what_asks_for_nothing_is_not_passed_on() -> None:
+def test_neutral_values_are_not_passed_on() -> None:
     neutral = {"tools": [], "tool_choice": "auto", "parallel_tool_calls": True, "store": False}
     text = {"format": {"type": "text"}}
-    assert ask(**neutral, text=text, include=[], top_logprobs=0).options.parameters == {}
+    assert make_request(**neutral, text=text, include=[], top_logprobs=0).options.parameters == {}
 
 
 @pytest.mark.parametrize("conversation", ["conv-1", {"id": "conv-1"}])
@@ -128,12 +128,12 @@ def test_a_conversation_is_named_by_its_id_or_as_an_object(conversation: Any) ->
     assert parse_body(ResponseRequest, json.dumps(body)).conversation_id == "conv-1"
 
 
-def test_instructions_and_the_background_are_of_this_question() -> None:
-    asked = ask(instructions="Be brief.", background=True, max_output_tokens=5)
-    assert asked.options.instructions == "Be brief."
-    assert asked.options.background
-    assert asked.max_tokens == 5
-    assert asked.options.echo == {"max_output_tokens": 5}
+def test_instructions_and_background_are_options_of_the_request() -> None:
+    request = make_request(instructions="Be brief.", background=True, max_output_tokens=5)
+    assert request.options.instructions == "Be brief."
+    assert request.options.background
+    assert request.max_tokens == 5
+    assert request.options.echo == {"max_output_tokens": 5}
 
 
 @pytest.mark.parametrize(
@@ -160,8 +160,8 @@ def test_instructions_and_the_background_are_of_this_question() -> None:
         ({"conversation": "no spaces"}, "conversation"),
     ],
 )
-def test_what_cannot_be_honoured_is_refused_by_name(fields: dict[str, Any], param: str) -> None:
+def test_an_unsupported_field_is_refused_by_name(fields: dict[str, Any], param: str) -> None:
     with pytest.raises(RequestError) as refused:
-        ask(**fields)
+        make_request(**fields)
     assert refused.value.code == "bad_request"
     assert refused.value.details[0].field.startswith(param)

@@ -29,7 +29,7 @@ STARTED = RunStarted("run_1", "0" * 32, "fanout", ("a",))
 USAGE = Usage(10, 20, 3, 4)
 
 
-def finished(reason: str = "stop") -> list[Event]:
+def make_end(reason: str = "stop") -> list[Event]:
     """Return how a run ends whose only agent stopped for `reason`."""
     return [
         AgentFinished("a", replace(REPORT, finish_reason=reason)),
@@ -39,7 +39,7 @@ def finished(reason: str = "stop") -> list[Event]:
     ]
 
 
-def failed(code: str = "upstream_failed") -> RunFailed:
+def make_failure(code: str = "upstream_failed") -> RunFailed:
     return RunFailed(
         agent="a",
         code=code,
@@ -51,20 +51,20 @@ def failed(code: str = "upstream_failed") -> RunFailed:
     )
 
 
-def said(*texts: str) -> list[Event]:
+def make_deltas(*texts: str) -> list[Event]:
     return [AnswerDelta("a", text) for text in texts]
 
 
-def call(index: int, arguments: str, *, named: str = "") -> Event:
+def make_call(index: int, arguments: str, *, named: str = "") -> Event:
     call_id = f"call_{index}" if named else ""
     return AnswerToolCall("a", ToolCall(index, call_id, named, arguments))
 
 
-def run_of(*events: Event) -> Run:
+def make_run(*events: Event) -> Run:
     return a_run([STARTED, AgentDelta("a", "not shown"), *events])
 
 
-def blocks_of(run: Run, after: int = -1) -> list[str]:
+def encode_blocks(run: Run, after: int = -1) -> list[str]:
     """Return the stream of a run, an event each."""
     encode = ResponseEvents(run, after)
     text = "".join(encode(seq, event) for seq, event in enumerate(run.log.after(0), 1))
@@ -73,10 +73,10 @@ def blocks_of(run: Run, after: int = -1) -> list[str]:
     return blocks
 
 
-def told(run: Run) -> list[dict[str, Any]]:
+def parse_events(run: Run) -> list[dict[str, Any]]:
     """Return the data of each event, whose name and number must be in it."""
     data = []
-    for number, block in enumerate(blocks_of(run)):
+    for number, block in enumerate(encode_blocks(run)):
         name, line = block.split("\n")
         data.append(json.loads(line.removeprefix("data: ")))
         assert name == f"event: {data[-1]['type']}"
@@ -84,13 +84,13 @@ def told(run: Run) -> list[dict[str, Any]]:
     return data
 
 
-def types(events: Sequence[dict[str, Any]]) -> list[str]:
+def list_types(events: Sequence[dict[str, Any]]) -> list[str]:
     return [event["type"].removeprefix("response.") for event in events]
 
 
-def test_an_answer_in_words_is_one_item_with_one_part() -> None:
-    events = told(run_of(*said("Be", "cause"), *finished()))
-    assert types(events) == [
+def test_a_text_answer_is_one_item_with_one_part() -> None:
+    events = parse_events(make_run(*make_deltas("Be", "cause"), *make_end()))
+    assert list_types(events) == [
         "created",
         "in_progress",
         "output_item.added",
@@ -108,10 +108,15 @@ def test_an_answer_in_words_is_one_item_with_one_part() -> None:
     assert {event["item_id"] for event in events[3:8]} == {events[8]["item"]["id"]} == {"msg_1"}
 
 
-def test_a_call_of_a_function_is_an_item_whose_arguments_come_in_pieces() -> None:
-    run = run_of(call(0, "", named="f"), call(0, '{"a"'), call(0, ": 1}"), *finished("tool_calls"))
-    events = told(run)
-    assert types(events)[2:] == [
+def test_a_function_call_is_an_item_whose_arguments_stream_in_pieces() -> None:
+    run = make_run(
+        make_call(0, "", named="f"),
+        make_call(0, '{"a"'),
+        make_call(0, ": 1}"),
+        *make_end("tool_calls"),
+    )
+    events = parse_events(run)
+    assert list_types(events)[2:] == [
         "output_item.added",
         "function_call_arguments.delta",
         "function_call_arguments.delta",
@@ -131,17 +136,17 @@ def test_a_call_of_a_function_is_an_item_whose_arguments_come_in_pieces() -> Non
     assert events[2]["item"] == {**item, "status": "in_progress", "arguments": ""}
 
 
-def test_words_and_several_calls_each_have_their_place() -> None:
-    run = run_of(
-        *said("Let me look."),
-        call(0, "{}", named="f"),
-        call(1, "{", named="g"),
-        call(0, " "),
-        call(1, "}"),
-        *said("There."),
-        *finished("tool_calls"),
+def test_text_and_each_of_several_calls_are_items_of_their_own() -> None:
+    run = make_run(
+        *make_deltas("Let me look."),
+        make_call(0, "{}", named="f"),
+        make_call(1, "{", named="g"),
+        make_call(0, " "),
+        make_call(1, "}"),
+        *make_deltas("There."),
+        *make_end("tool_calls"),
     )
-    events = told(run)
+    events = parse_events(run)
     items = events[-1]["response"]["output"]
     assert [item["id"] for item in items] == ["msg_1", "fc_1_0", "fc_1_1", "msg_1_1"]
     assert [item.get("arguments") for item in items] == [None, "{} ", "{}", None]
@@ -153,9 +158,9 @@ def test_words_and_several_calls_each_have_their_place() -> None:
 @pytest.mark.parametrize(
     ("reason", "told_as"), [("length", "max_output_tokens"), ("content_filter", "content_filter")]
 )
-def test_an_answer_that_was_cut_is_incomplete_and_says_why(reason: str, told_as: str) -> None:
-    events = told(run_of(*said("Be"), *finished(reason)))
-    assert types(events)[-4:] == [
+def test_a_truncated_answer_is_incomplete_with_a_reason(reason: str, told_as: str) -> None:
+    events = parse_events(make_run(*make_deltas("Be"), *make_end(reason)))
+    assert list_types(events)[-4:] == [
         "output_text.done",
         "content_part.done",
         "output_item.done",
@@ -178,9 +183,9 @@ def test_an_answer_that_was_cut_is_incomplete_and_says_why(reason: str, told_as:
         ("abandoned", "cancelled"),
     ],
 )
-def test_a_failure_is_the_last_event_and_keeps_what_came(code: str, status: str) -> None:
-    events = told(run_of(*said("Be"), failed(code)))
-    assert types(events)[-2:] == ["output_text.delta", "failed"]
+def test_a_failure_is_the_last_event_and_retains_the_text(code: str, status: str) -> None:
+    events = parse_events(make_run(*make_deltas("Be"), make_failure(code)))
+    assert list_types(events)[-2:] == ["output_text.delta", "failed"]
     response = events[-1]["response"]
     assert response["status"] == status
     assert response["error"] == {"code": code, "message": "It went wrong."}
@@ -191,34 +196,41 @@ def test_a_failure_is_the_last_event_and_keeps_what_came(code: str, status: str)
 @pytest.mark.parametrize(
     "events",
     [
-        [*said("Be", "cause"), *finished()],
-        [*said("Be"), failed()],
-        [*said("I"), call(0, "{}", named="f"), call(1, "{}", named="g"), *finished()],
+        [*make_deltas("Be", "cause"), *make_end()],
+        [*make_deltas("Be"), make_failure()],
+        [
+            *make_deltas("I"),
+            make_call(0, "{}", named="f"),
+            make_call(1, "{}", named="g"),
+            *make_end(),
+        ],
     ],
 )
-def test_the_rest_behind_any_event_is_exactly_the_rest(events: list[Event]) -> None:
-    run = run_of(*events)
-    whole = blocks_of(run)
+def test_a_stream_resumed_after_any_event_has_exactly_the_later_events(events: list[Event]) -> None:
+    run = make_run(*events)
+    whole = encode_blocks(run)
     assert count_events(run) == len(whole)
     for number in range(-1, len(whole) + 1):
-        assert blocks_of(run, number) == whole[number + 1 :]
+        assert encode_blocks(run, number) == whole[number + 1 :]
 
 
-@pytest.mark.parametrize("end", [finished(), finished("length"), [failed()], [failed("cancelled")]])
-def test_the_object_is_that_of_the_last_event(end: list[Event]) -> None:
-    run = run_of(*said("Be"), call(0, "{}", named="f"), *end)
-    assert build_response(run) == told(run)[-1]["response"]
+@pytest.mark.parametrize(
+    "end", [make_end(), make_end("length"), [make_failure()], [make_failure("cancelled")]]
+)
+def test_the_response_object_equals_that_of_the_last_event(end: list[Event]) -> None:
+    run = make_run(*make_deltas("Be"), make_call(0, "{}", named="f"), *end)
+    assert build_response(run) == parse_events(run)[-1]["response"]
 
 
-def test_the_object_of_a_run_that_goes_on_has_what_there_is_so_far() -> None:
-    shown = build_response(run_of(*said("Be")))
+def test_the_response_of_a_running_run_has_its_output_so_far() -> None:
+    shown = build_response(make_run(*make_deltas("Be")))
     assert (shown["status"], shown["usage"], shown["completed_at"]) == ("in_progress", None, None)
     assert shown["output"][0]["status"] == "in_progress"
     assert shown["output"][0]["content"][0]["text"] == "Be"
 
 
-def test_it_says_what_the_request_said() -> None:
-    run = run_of(*said("Be"), *finished())
+def test_the_response_repeats_fields_of_the_request() -> None:
+    run = make_run(*make_deltas("Be"), *make_end())
     tool = {"type": "function", "name": "f", "parameters": {}, "strict": True}
     echo = {"metadata": {"a": "b"}, "tools": [tool], "reasoning": {"effort": "low"}, "top_p": 0.5}
     run.options = RequestOptions(echo=echo, instructions="Be brief.", background=True)
@@ -231,7 +243,7 @@ def test_it_says_what_the_request_said() -> None:
 
 
 def test_usage_is_as_openai_has_it() -> None:
-    assert build_response(run_of(*said("Be"), *finished()))["usage"] == {
+    assert build_response(make_run(*make_deltas("Be"), *make_end()))["usage"] == {
         "input_tokens": 10,
         "input_tokens_details": {"cached_tokens": 3, "cache_write_tokens": 0},
         "output_tokens": 20,

@@ -80,21 +80,21 @@ async def test_a_completion_is_the_runs_answer_with_the_usage_of_all_agents(api:
     assert len(run["agents"]) == 3
 
 
-async def test_an_agent_alone_is_a_model(api: Api) -> None:
+async def test_a_single_agent_is_a_model(api: Api) -> None:
     response = await completed(api, model="agent/llm-1")
     run = await api.shown(response.headers["x-run-id"])
     assert response.json()["model"] == run["ensemble"] == "agent/llm-1"
     assert [agent["name"] for agent in run["agents"]] == ["llm-1"]
 
 
-async def test_the_shorter_of_the_two_limits_is_said_to_have_cut_the_answer(api: Api) -> None:
+async def test_an_answer_cut_at_the_smaller_token_limit_has_the_reason_length(api: Api) -> None:
     for limit in ("max_tokens", "max_completion_tokens"):
         response = await completed(api, model="agent/llm-1", **{limit: 3})
         assert response.json()["choices"][0]["finish_reason"] == "length"
         assert response.json()["usage"]["completion_tokens"] == 3
 
 
-async def test_progress_is_told_when_it_is_asked_for(api: Api) -> None:
+async def test_progress_is_included_on_request(api: Api) -> None:
     progress = (await completed(api, include_progress=True)).json()["progress"]
     assert progress[0]["type"] == "run.started"
     assert {each["source"] for each in progress} == {"service", "llm-1", "llm-2", "llm-combine"}
@@ -104,7 +104,7 @@ async def test_progress_is_told_when_it_is_asked_for(api: Api) -> None:
 # --- a stream ---
 
 
-async def test_a_stream_has_one_id_a_role_first_and_a_reason_last(api: Api) -> None:
+async def test_a_stream_has_one_id_the_role_first_and_the_finish_reason_last(api: Api) -> None:
     chunks = await streamed(api)
     assert len({(chunk["id"], chunk["created"], chunk["model"]) for chunk in chunks}) == 1
     assert {chunk["object"] for chunk in chunks} == {"chat.completion.chunk"}
@@ -115,20 +115,20 @@ async def test_a_stream_has_one_id_a_role_first_and_a_reason_last(api: Api) -> N
     assert not any("usage" in chunk or "progress" in chunk for chunk in chunks)
 
 
-async def test_streamed_or_not_the_answer_is_the_same(api: Api) -> None:
+async def test_the_streamed_answer_equals_the_unstreamed_one(api: Api) -> None:
     question = user(a_question())
     whole = (await completed(api, question)).json()["choices"][0]["message"]["content"]
     assert text_of(await streamed(api, question)) == whole != ""
 
 
-async def test_usage_comes_last_in_a_chunk_without_choices(api: Api) -> None:
+async def test_the_usage_is_in_a_last_chunk_without_choices(api: Api) -> None:
     *chunks, last = await streamed(api, stream_options={"include_usage": True})
     assert last["choices"] == []
     assert last["usage"]["total_tokens"] > 0
     assert {json.dumps(chunk["usage"]) for chunk in chunks} == {"null"}
 
 
-async def test_progress_comes_in_chunks_without_text(api: Api) -> None:
+async def test_progress_is_streamed_in_chunks_without_text(api: Api) -> None:
     chunks = await streamed(api, include_progress=True)
     told = [chunk for chunk in chunks if "progress" in chunk]
     types = [chunk["progress"]["type"] for chunk in told]
@@ -137,7 +137,7 @@ async def test_progress_comes_in_chunks_without_text(api: Api) -> None:
     assert all(chunk["choices"][0]["delta"] == {} for chunk in told)
 
 
-async def test_a_long_silence_keeps_the_connection_with_pings(hasty: Api) -> None:
+async def test_pings_keep_a_silent_connection_alive(hasty: Api) -> None:
     body = {"model": "hung", "messages": [user()], "stream": True}
     async with hasty.http.stream("POST", URL, json=body) as response:
         seen = b""
@@ -159,7 +159,7 @@ async def test_a_failure_before_the_first_token_has_its_status(api: Api, stream:
     assert error_of(response)["code"] == "too_few_answers"
 
 
-async def test_sdks_are_told_what_is_not_worth_asking_again(api: Api) -> None:
+async def test_failures_without_a_chance_of_success_tell_sdks_not_to_retry(api: Api) -> None:
     refused = await completed(api, model="agent/bad-bad-key")
     busy = await completed(api, model="agent/bad-busy")
     assert (refused.status_code, busy.status_code) == (502, 502)
@@ -167,7 +167,7 @@ async def test_sdks_are_told_what_is_not_worth_asking_again(api: Api) -> None:
     assert "x-should-retry" not in busy.headers
 
 
-async def test_a_failure_midway_is_an_error_object_and_no_end(api: Api) -> None:
+async def test_a_failure_during_the_stream_is_an_error_object_without_done(api: Api) -> None:
     response = await completed(api, model="combiner-cut", stream=True)
     chunks, last = frames(response.content)
     assert json.loads(last)["error"]["code"] == "upstream_incomplete"
@@ -175,13 +175,13 @@ async def test_a_failure_midway_is_an_error_object_and_no_end(api: Api) -> None:
     assert {chunk["choices"][0]["finish_reason"] for chunk in chunks} == {None}
 
 
-async def test_a_failure_midway_of_a_whole_answer_is_a_status(api: Api) -> None:
+async def test_a_failure_during_an_unstreamed_answer_is_a_status(api: Api) -> None:
     response = await completed(api, model="combiner-cut")
     assert response.status_code == 502
     assert (await api.shown(response.headers["x-run-id"]))["answer"]
 
 
-async def test_an_unknown_model_is_404_as_openai_has_it(api: Api) -> None:
+async def test_an_unknown_model_is_404_with_openais_error(api: Api) -> None:
     for name in ("nothing", "agent/nobody", "llm-1", "", "\u2028"):
         response = await completed(api, model=name or "-")
         assert response.status_code == 404
@@ -232,7 +232,7 @@ async def test_an_unknown_model_is_404_as_openai_has_it(api: Api) -> None:
     ],
     ids=str,
 )
-async def test_what_cannot_be_honoured_is_refused_by_name(
+async def test_an_unsupported_field_is_refused_by_name(
     api: Api, upstream: Upstream, fields: dict[str, Any], param: str | None
 ) -> None:
     before = (await upstream.stats())["requests"]
@@ -243,7 +243,7 @@ async def test_what_cannot_be_honoured_is_refused_by_name(
     assert (await upstream.stats())["requests"] == before
 
 
-async def test_what_is_not_json_and_what_is_not_there_have_openais_shape(api: Api) -> None:
+async def test_invalid_json_and_unknown_paths_have_openais_error_format(api: Api) -> None:
     bad = await api.http.post(URL, content=b"{", headers={"Content-Type": "application/json"})
     assert (bad.status_code, error_of(bad)["code"]) == (400, "bad_json")
     form = await api.http.post(URL, content=b"a=b", headers={"Content-Type": "text/plain"})
@@ -255,7 +255,7 @@ async def test_what_is_not_json_and_what_is_not_there_have_openais_shape(api: Ap
     assert "code" in (await api.http.get("/nothing")).json()
 
 
-async def test_what_cannot_change_the_answer_is_accepted(api: Api) -> None:
+async def test_fields_that_cannot_change_the_answer_are_accepted(api: Api) -> None:
     response = await completed(
         api,
         n=1,
@@ -279,7 +279,7 @@ async def test_what_cannot_change_the_answer_is_accepted(api: Api) -> None:
 # --- models ---
 
 
-async def test_models_are_the_ensembles_and_each_agent_alone(api: Api) -> None:
+async def test_models_are_the_ensembles_and_each_single_agent(api: Api) -> None:
     listed = (await api.http.get("/v1/models")).json()
     assert listed["object"] == "list"
     names = [model["id"] for model in listed["data"]]
@@ -293,7 +293,7 @@ async def test_models_are_the_ensembles_and_each_agent_alone(api: Api) -> None:
 # --- what the models are told ---
 
 
-async def test_options_reach_an_agent_alone_as_they_are(on_postgres: Installation) -> None:
+async def test_parameters_reach_a_single_agent_unchanged(on_postgres: Installation) -> None:
     options = {
         "temperature": 0.25,
         "top_p": 0.5,
@@ -311,7 +311,7 @@ async def test_options_reach_an_agent_alone_as_they_are(on_postgres: Installatio
     assert options.items() <= asked.request.items()
 
 
-async def test_every_agent_of_an_ensemble_gets_the_options_and_the_combiner_the_stop(
+async def test_every_agent_gets_the_parameters_and_only_the_combiner_the_stop(
     on_postgres: Installation,
 ) -> None:
     question = a_question()
@@ -326,7 +326,7 @@ async def test_every_agent_of_an_ensemble_gets_the_options_and_the_combiner_the_
     assert {model for model, request in asked.items() if "stop" in request} == {"joiner"}
 
 
-async def test_all_messages_are_told_however_many(on_postgres: Installation) -> None:
+async def test_any_number_of_messages_reaches_the_model(on_postgres: Installation) -> None:
     question = a_question()
     turns = [
         {"role": "system", "content": "Be brief."},
@@ -341,7 +341,7 @@ async def test_all_messages_are_told_however_many(on_postgres: Installation) -> 
         assert [message["role"] for message in asked.messages[:2]] == ["system", "system"]
 
 
-async def test_pictures_reach_the_agents_that_take_them(installation: Installation) -> None:
+async def test_images_reach_the_agents_that_accept_them(installation: Installation) -> None:
     question = a_question()
     parts = [{"type": "text", "text": question}, PICTURE]
     async with client_of(installation.serve().url) as api:
@@ -367,7 +367,7 @@ async def test_pictures_reach_the_agents_that_take_them(installation: Installati
 # --- tools ---
 
 
-async def test_a_tool_call_is_passed_on_and_its_result_taken_back(
+async def test_a_tool_call_is_returned_and_its_result_accepted(
     installation: Installation,
 ) -> None:
     question = a_question()
@@ -394,7 +394,7 @@ async def test_a_tool_call_is_passed_on_and_its_result_taken_back(
     assert asked.messages[1]["tool_calls"] == calls
 
 
-async def test_a_streamed_tool_call_is_put_together_of_its_pieces(
+async def test_the_pieces_of_a_streamed_tool_call_form_a_complete_call(
     installation: Installation,
 ) -> None:
     async with client_of(installation.serve().url) as api:
@@ -413,7 +413,7 @@ async def test_a_streamed_tool_call_is_put_together_of_its_pieces(
     assert chunks[-1]["choices"][0]["finish_reason"] == "tool_calls"
 
 
-async def test_a_stored_tool_call_is_told_when_the_conversation_goes_on(
+async def test_a_stored_tool_call_is_part_of_the_continued_conversation(
     installation: Installation,
 ) -> None:
     service = installation.serve()
@@ -439,7 +439,7 @@ async def test_a_stored_tool_call_is_told_when_the_conversation_goes_on(
 # --- one core ---
 
 
-async def test_a_conversation_begun_elsewhere_goes_on_here_and_back(
+async def test_a_conversation_continues_across_apis(
     installation: Installation,
 ) -> None:
     one, two, three = a_question(), a_question(), a_question()
@@ -456,7 +456,7 @@ async def test_a_conversation_begun_elsewhere_goes_on_here_and_back(
     assert of_type(again, "run.finished")
 
 
-async def test_the_systems_words_hold_though_the_conversation_is_known(
+async def test_a_system_message_applies_to_a_stored_conversation(
     installation: Installation,
 ) -> None:
     first, second = a_question(), a_question()
@@ -474,7 +474,7 @@ async def test_the_systems_words_hold_though_the_conversation_is_known(
     assert [m["content"] for m in other if m["role"] == "system"] == ["Be kind.", "Be brief."]
 
 
-async def test_a_question_that_is_asked_again_has_all_that_it_had(
+async def test_a_retried_question_has_all_its_parameters(
     installation: Installation,
 ) -> None:
     question = a_question()
@@ -491,7 +491,7 @@ async def test_a_question_that_is_asked_again_has_all_that_it_had(
     assert second.messages[-1]["content"] == parts
 
 
-async def test_a_client_that_leaves_a_whole_answer_stops_the_work(
+async def test_a_client_that_disconnects_before_an_unstreamed_answer_stops_the_run(
     hasty: Api, upstream: Upstream
 ) -> None:
     await until(upstream.quiet)
@@ -504,7 +504,7 @@ async def test_a_client_that_leaves_a_whole_answer_stops_the_work(
     await until(upstream.quiet)
 
 
-async def test_a_key_joins_the_run_that_it_began(api: Api) -> None:
+async def test_an_idempotency_key_returns_the_run_that_it_started(api: Api) -> None:
     body = {"model": "steady", "messages": [user()]}
     headers = {"Idempotency-Key": uuid4().hex}
     first, second = await asyncio.gather(

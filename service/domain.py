@@ -158,11 +158,11 @@ def add_costs(*costs: float | None) -> float | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentReport:
-    """How one agent's work went: what it said, how long it took, what it cost.
+    """The result of one agent in one run: its text, times, usage and cost.
 
-    `text` is what arrived, also when the agent failed or was cut off (`partial`).
-    `first_token_ms` is None when no token arrived. `config_hash` names how the agent was set up;
-    `reused` says that an earlier run was paid for it and this one was not.
+    `text` is the received text, also of an agent that failed or was cut off (`partial`).
+    `first_token_ms` is None when no token arrived. `config_hash` is that of the agent;
+    `reused`: the answer and its cost belong to an earlier run.
     """
 
     agent: str

@@ -122,13 +122,13 @@ def test_every_malformed_setting_has_a_line(env_file: Path) -> None:
 
 
 def test_the_error_of_an_address_shows_the_format(env_file: Path) -> None:
-    said = _complaint(env_file, http_addr="nowhere")
-    assert said == "HTTP_ADDR: must look like ':8080' or 'host:8080'"
+    error = _complaint(env_file, http_addr="nowhere")
+    assert error == "HTTP_ADDR: must look like ':8080' or 'host:8080'"
 
 
 def test_the_malformed_value_is_not_shown(env_file: Path) -> None:
-    said = _complaint(env_file, llm_base_url=SECRET, llm_key=SECRET, port=SECRET)
-    assert SECRET not in said
+    error = _complaint(env_file, llm_base_url=SECRET, llm_key=SECRET, port=SECRET)
+    assert SECRET not in error
 
 
 def test_settings_do_not_show_their_keys(env_file: Path) -> None:
@@ -148,8 +148,8 @@ def _unknown(env_file: Path, text: str, *keys: str) -> str:
 
 
 def test_an_unknown_name_is_reported_with_the_most_similar_one(env_file: Path) -> None:
-    said = _unknown(env_file, "DETACH_GRACE=3")
-    assert said == f"DETACH_GRACE in {env_file}: not a known setting; did you mean DETACH_GRACE_S?"
+    error = _unknown(env_file, "DETACH_GRACE=3")
+    assert error == f"DETACH_GRACE in {env_file}: not a known setting; did you mean DETACH_GRACE_S?"
 
 
 def test_an_unknown_name_similar_to_none_is_reported_without_a_suggestion(env_file: Path) -> None:

@@ -216,8 +216,8 @@ def test_the_mock_prints_its_address_and_ends_when_interrupted() -> None:
         text=True,
     ) as process:
         assert process.stdout is not None
-        said = process.stdout.readline()
-        match = re.search(r"LLM_BASE_URL=(http://127\.0\.0\.1:\d+/v1)", said)
+        text = process.stdout.readline()
+        match = re.search(r"LLM_BASE_URL=(http://127\.0\.0\.1:\d+/v1)", text)
         assert match
         assert httpx.get(f"{match[1]}/models").status_code == 200
         process.send_signal(signal.SIGINT)

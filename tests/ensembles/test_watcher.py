@@ -111,11 +111,13 @@ def test_after_the_file_is_deleted_the_catalog_remains(path: Path) -> None:
 
 @skipping
 async def test_a_valid_change_is_passed_on_within_seconds(path: Path) -> None:
-    told: list[str] = []
-    watching = asyncio.create_task(_open(path).watch(lambda catalog: told.append(_model(catalog))))
+    models: list[str] = []
+    watching = asyncio.create_task(
+        _open(path).watch(lambda catalog: models.append(_model(catalog)))
+    )
     await asyncio.sleep(10)
-    assert told == []
+    assert models == []
     _write(path, SOLO.format(model="second"))
     await asyncio.sleep(3)
-    assert told == ["second"]
+    assert models == ["second"]
     watching.cancel()

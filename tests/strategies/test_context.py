@@ -36,10 +36,10 @@ class Watched(TokenCounter):
 
 
 def _ask(exchanges: int, turn: str = TURN) -> RunRequest:
-    said: list[Message] = []
+    messages: list[Message] = []
     for n in range(exchanges):
-        said += [Message("user", f"u{n} {turn}"), Message("assistant", f"a{n} {turn}")]
-    return an_ask(messages=(*said, Message("user", QUESTION)))
+        messages += [Message("user", f"u{n} {turn}"), Message("assistant", f"a{n} {turn}")]
+    return an_ask(messages=(*messages, Message("user", QUESTION)))
 
 
 def _agent(name: str, context_tokens: int | None = None, **fields: Any) -> dict[str, Any]:
@@ -47,9 +47,9 @@ def _agent(name: str, context_tokens: int | None = None, **fields: Any) -> dict[
     return {"model": model(name), "max_tokens": 10, **window, **fields}
 
 
-def _heard(told: Outcome, name: str) -> list[str]:
+def _heard(outcome: Outcome, name: str) -> list[str]:
     """Return how each message begins that model `name` was sent last."""
-    asked = [each for each in told.server.asked if each["model"].partition("?")[0] == name]
+    asked = [each for each in outcome.server.asked if each["model"].partition("?")[0] == name]
     return [message["content"].split()[0] for message in asked[-1]["messages"]]
 
 
@@ -58,40 +58,40 @@ async def _solo(agent: Mapping[str, Any], ask: RunRequest, **more: Any) -> Outco
 
 
 async def test_an_agent_receives_the_complete_conversation_if_it_fits_the_window() -> None:
-    told = await _solo(_agent("gpt-4o", 10_000), _ask(2))
-    assert _heard(told, "gpt-4o") == ["u0", "a0", "u1", "a1", "Why"]
+    outcome = await _solo(_agent("gpt-4o", 10_000), _ask(2))
+    assert _heard(outcome, "gpt-4o") == ["u0", "a0", "u1", "a1", "Why"]
 
 
 async def test_the_oldest_exchanges_are_left_out_for_a_small_window() -> None:
-    told = await _solo(_agent("gpt-4o", 250), _ask(3))
-    assert _heard(told, "gpt-4o") == ["u2", "a2", "Why"]
+    outcome = await _solo(_agent("gpt-4o", 250), _ask(3))
+    assert _heard(outcome, "gpt-4o") == ["u2", "a2", "Why"]
 
 
 async def test_each_agent_receives_what_fits_its_own_window() -> None:
     agents = {"wide": _agent("gpt-4o", 10_000), "narrow": _agent("gpt-4o-mini", 250)}
-    told = await play(agents, _agent("combine"), ask=_ask(2))
-    assert _heard(told, "gpt-4o") == ["u0", "a0", "u1", "a1", "Why"]
-    assert _heard(told, "gpt-4o-mini") == ["u1", "a1", "Why"]
+    outcome = await play(agents, _agent("combine"), ask=_ask(2))
+    assert _heard(outcome, "gpt-4o") == ["u0", "a0", "u1", "a1", "Why"]
+    assert _heard(outcome, "gpt-4o-mini") == ["u1", "a1", "Why"]
 
 
 async def test_the_prompt_is_never_left_out_and_counts_against_the_window() -> None:
     agent = _agent("gpt-4o", 250, prompt="Prompt " * 50)
-    told = await _solo(agent, _ask(2))
-    assert _heard(told, "gpt-4o") == ["Prompt", "Why"]
+    outcome = await _solo(agent, _ask(2))
+    assert _heard(outcome, "gpt-4o") == ["Prompt", "Why"]
 
 
 async def test_max_tokens_of_the_window_are_reserved_for_the_answer() -> None:
-    told = await _solo(_agent("gpt-4o", 460, max_tokens=10), _ask(2))
-    assert _heard(told, "gpt-4o") == ["u0", "a0", "u1", "a1", "Why"]
-    told = await _solo(_agent("gpt-4o", 460, max_tokens=100), _ask(2))
-    assert _heard(told, "gpt-4o") == ["u1", "a1", "Why"]
+    outcome = await _solo(_agent("gpt-4o", 460, max_tokens=10), _ask(2))
+    assert _heard(outcome, "gpt-4o") == ["u0", "a0", "u1", "a1", "Why"]
+    outcome = await _solo(_agent("gpt-4o", 460, max_tokens=100), _ask(2))
+    assert _heard(outcome, "gpt-4o") == ["u1", "a1", "Why"]
 
 
 async def test_a_question_that_is_too_long_is_sent_anyway() -> None:
     agent = _agent("gpt-4o", 20)
     ask = an_ask(messages=(Message("user", "Hm"), Message("assistant", "Yes?"), _long_question()))
-    told = await _solo(agent, ask)
-    assert _heard(told, "gpt-4o") == ["word"]
+    outcome = await _solo(agent, ask)
+    assert _heard(outcome, "gpt-4o") == ["word"]
 
 
 def _long_question() -> Message:
@@ -100,27 +100,27 @@ def _long_question() -> Message:
 
 async def test_the_combiner_leaves_out_history_but_no_part_of_an_answer() -> None:
     agents = {name: _agent(name, 10_000) for name in ("one", "two")}
-    told = await play(agents, _agent("gpt-4o", 180), ask=_ask(2))
-    assert _heard(told, "gpt-4o") == ["Question:"]
-    said = told.server.last_message("gpt-4o")
-    answers = [event.report.text.strip() for event in told.of(AgentFinished)[:2]]
+    outcome = await play(agents, _agent("gpt-4o", 180), ask=_ask(2))
+    assert _heard(outcome, "gpt-4o") == ["Question:"]
+    prompt = outcome.server.last_message("gpt-4o")
+    answers = [event.report.text.strip() for event in outcome.of(AgentFinished)[:2]]
     assert len(answers) == 2
-    assert all(answer in said for answer in answers)
+    assert all(answer in prompt for answer in answers)
 
 
 async def test_a_fallback_receives_what_fits_the_smallest_window_of_the_models() -> None:
     first = model("gpt-4", fault="status", status=500)
     agent = {"model": first, "fallbacks": [model("gpt-4o")], "max_tokens": 10, "retries": 0}
-    told = await _solo(agent, _ask(20, TURN * 4))  # 16,000 tokens; gpt-4 takes 8,192
-    assert len(_heard(told, "gpt-4")) < 41
-    assert _heard(told, "gpt-4o") == _heard(told, "gpt-4")
+    outcome = await _solo(agent, _ask(20, TURN * 4))  # 16,000 tokens; gpt-4 takes 8,192
+    assert len(_heard(outcome, "gpt-4")) < 41
+    assert _heard(outcome, "gpt-4o") == _heard(outcome, "gpt-4")
 
 
 async def test_the_tokens_of_a_retried_call_are_counted_once() -> None:
     tokens = Watched()
     agent = _agent("x", 250, model=model("gpt-4o", fault="status", status=503, times=1))
-    told = await _solo(agent, _ask(2), tokens=tokens)
-    assert len(told.server.asked) == 2
+    outcome = await _solo(agent, _ask(2), tokens=tokens)
+    assert len(outcome.server.asked) == 2
     assert len(tokens.asked) == 5
 
 

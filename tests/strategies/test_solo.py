@@ -12,37 +12,41 @@ from tests._support.runs.strategy_play import play
 
 
 async def test_the_agents_text_streams_as_the_answer() -> None:
-    told = await play({"a": {"model": model(tokens=5)}}, None)
-    assert told.types() == ["agent.started", *["answer.delta"] * 5, "agent.finished"]
-    assert told.answer == told.one(AgentFinished).report.text
+    outcome = await play({"a": {"model": model(tokens=5)}}, None)
+    assert outcome.types() == ["agent.started", *["answer.delta"] * 5, "agent.finished"]
+    assert outcome.answer == outcome.one(AgentFinished).report.text
 
 
 async def test_the_answer_has_the_agents_name_as_its_source() -> None:
-    told = await play({"a": {"model": model()}}, None)
-    assert {event.agent for event in told.of(AnswerDelta)} == {"a"}
-    assert (told.good.source, told.good.answered_by, told.good.degraded_by) == ("a", "a", ())
+    outcome = await play({"a": {"model": model()}}, None)
+    assert {event.agent for event in outcome.of(AnswerDelta)} == {"a"}
+    assert (outcome.good.source, outcome.good.answered_by, outcome.good.degraded_by) == (
+        "a",
+        "a",
+        (),
+    )
 
 
 async def test_the_agents_failure_fails_the_run_with_its_code_and_name() -> None:
-    told = await play({"a": {"model": model(fault="status", status=404)}}, None)
-    assert (told.bad.code, told.bad.source) == ("upstream_refused", "a")
-    assert told.one(AgentFailed).message == told.bad.message
+    outcome = await play({"a": {"model": model(fault="status", status=404)}}, None)
+    assert (outcome.bad.code, outcome.bad.source) == ("upstream_refused", "a")
+    assert outcome.one(AgentFailed).message == outcome.bad.message
 
 
 async def test_text_before_a_failure_remains() -> None:
-    told = await play({"a": {"model": model(fault="reset", after=2)}}, None)
-    assert told.answer == told.one(AgentFailed).report.text
-    assert told.kit.usage.estimated
+    outcome = await play({"a": {"model": model(fault="reset", after=2)}}, None)
+    assert outcome.answer == outcome.one(AgentFailed).report.text
+    assert outcome.kit.usage.estimated
 
 
 async def test_tool_calls_stream_as_the_answer() -> None:
     tools = [{"type": "function", "function": {"name": "weather"}}]
     options: dict[str, Any] = {"tools": tools, "temperature": 0.5}
     ask = an_ask(options=RequestOptions(parameters=options))
-    told = await play({"a": {"model": model(tool_calls=2, tokens=12)}}, None, ask=ask)
-    (asked,) = told.server.asked
+    outcome = await play({"a": {"model": model(tool_calls=2, tokens=12)}}, None, ask=ask)
+    (asked,) = outcome.server.asked
     assert options.items() <= asked.items()
-    assert told.types()[-1] == "agent.finished"
-    assert told.one(AgentFinished).report.finish_reason == "tool_calls"
-    assert len(told.of(AnswerToolCall)) > 2
-    assert [call.name for call in summarize(told.events).tool_calls] == ["weather", "weather"]
+    assert outcome.types()[-1] == "agent.finished"
+    assert outcome.one(AgentFinished).report.finish_reason == "tool_calls"
+    assert len(outcome.of(AnswerToolCall)) > 2
+    assert [call.name for call in summarize(outcome.events).tool_calls] == ["weather", "weather"]

@@ -32,23 +32,23 @@ def _agent(name: str = "model", **options: Any) -> dict[str, Any]:
 
 
 async def test_the_agents_are_called_and_then_the_combiner() -> None:
-    told = await play({"a": _agent("a"), "b": _agent("b")}, COMBINER)
-    assert [each for each in told.types() if each != "answer.delta"] == [
+    outcome = await play({"a": _agent("a"), "b": _agent("b")}, COMBINER)
+    assert [each for each in outcome.types() if each != "answer.delta"] == [
         "agent.started",
         "agent.started",
         "agent.finished",
         "agent.finished",
         "combine.started",
     ]
-    assert told.types()[-1] == "answer.delta"
+    assert outcome.types()[-1] == "answer.delta"
 
 
 async def test_all_agents_start_at_the_same_time() -> None:
-    told = await play({name: _agent(name, first_ms=1000) for name in "abc"}, COMBINER)
-    starts = [told.when(AgentStarted, name) for name in "abc"]
+    outcome = await play({name: _agent(name, first_ms=1000) for name in "abc"}, COMBINER)
+    starts = [outcome.when(AgentStarted, name) for name in "abc"]
     assert set(starts) == {starts[0]}
-    assert told.when(AgentStarted, "c") < told.when(AgentFinished, "a")
-    assert len(set(told.server.at[:3])) == 1
+    assert outcome.when(AgentStarted, "c") < outcome.when(AgentFinished, "a")
+    assert len(set(outcome.server.at[:3])) == 1
 
 
 async def test_a_run_takes_as_long_as_the_slowest_agent_and_the_combiner() -> None:
@@ -60,40 +60,40 @@ async def test_a_run_takes_as_long_as_the_slowest_agent_and_the_combiner() -> No
 
 
 async def test_the_combiner_receives_the_question_and_each_answer_with_its_agents_name() -> None:
-    told = await play({"a": _agent("a"), "b": _agent("b")}, COMBINER)
-    sent = told.server.last_message("combine")
+    outcome = await play({"a": _agent("a"), "b": _agent("b")}, COMBINER)
+    sent = outcome.server.last_message("combine")
     assert sent.startswith("Question:\nWhy is the sky blue?\n\n")
     for name in "ab":
-        (text,) = [each.report.text for each in told.of(AgentFinished) if each.agent == name]
+        (text,) = [each.report.text for each in outcome.of(AgentFinished) if each.agent == name]
         assert f"[{name}]\n{text.strip()}" in sent
 
 
 async def test_the_combiner_receives_the_answers_in_the_ensembles_order() -> None:
-    told = await play({"slow": _agent("slow", first_ms=900), "quick": _agent("quick")}, COMBINER)
-    assert told.one(CombineStarted).used == ("slow", "quick")
+    outcome = await play({"slow": _agent("slow", first_ms=900), "quick": _agent("quick")}, COMBINER)
+    assert outcome.one(CombineStarted).used == ("slow", "quick")
 
 
 async def test_every_agent_receives_its_own_prompt_first() -> None:
     agents = {"a": {**_agent("a"), "prompt": "Be odd."}, "b": _agent("b")}
-    told = await play(agents, COMBINER)
-    asked = {each["model"].partition("?")[0]: each["messages"] for each in told.server.asked}
+    outcome = await play(agents, COMBINER)
+    asked = {each["model"].partition("?")[0]: each["messages"] for each in outcome.server.asked}
     assert asked["a"][0] == {"role": "system", "content": "Be odd."}
     assert asked["b"][0]["role"] == "user"
 
 
 async def test_the_answer_has_the_combiners_name_as_its_source() -> None:
-    told = await play({"a": _agent()}, COMBINER)
-    assert {event.agent for event in told.of(AnswerDelta)} == {"combine"}
-    assert (told.good.source, told.good.answered_by) == ("combine", "combine")
-    assert told.good.degraded_by == ()
+    outcome = await play({"a": _agent()}, COMBINER)
+    assert {event.agent for event in outcome.of(AnswerDelta)} == {"combine"}
+    assert (outcome.good.source, outcome.good.answered_by) == ("combine", "combine")
+    assert outcome.good.degraded_by == ()
 
 
 async def test_agents_texts_are_sent_only_with_stream_agents() -> None:
     quiet = await play({"a": _agent()}, COMBINER)
     assert quiet.of(AgentDelta) == []
-    told = await play({"a": _agent()}, COMBINER, ask=an_ask(stream_agents=True))
-    said = "".join(each.text for each in told.of(AgentDelta))
-    assert said == told.one(AgentFinished).report.text
+    outcome = await play({"a": _agent()}, COMBINER, ask=an_ask(stream_agents=True))
+    text = "".join(each.text for each in outcome.of(AgentDelta))
+    assert text == outcome.one(AgentFinished).report.text
 
 
 async def test_a_report_has_times_usage_and_model() -> None:
@@ -106,25 +106,25 @@ async def test_a_report_has_times_usage_and_model() -> None:
 
 async def test_a_request_can_lower_max_tokens_but_not_raise_it() -> None:
     for wanted, got in ((7, 7), (10_000, 100), (None, 100)):
-        told = await play({"a": _agent()}, COMBINER, ask=an_ask(max_tokens=wanted))
-        assert {each["max_tokens"] for each in told.server.asked} == {got}
+        outcome = await play({"a": _agent()}, COMBINER, ask=an_ask(max_tokens=wanted))
+        assert {each["max_tokens"] for each in outcome.server.asked} == {got}
 
 
 # --- failing agents ---
 
 
 async def test_one_agents_failure_is_reported_and_does_not_end_the_run() -> None:
-    told = await play({"bad": _agent(fault="status"), "good": _agent("good")}, COMBINER)
-    failed = told.one(AgentFailed)
+    outcome = await play({"bad": _agent(fault="status"), "good": _agent("good")}, COMBINER)
+    failed = outcome.one(AgentFailed)
     assert (failed.agent, failed.code) == ("bad", "upstream_failed")
-    assert told.one(CombineStarted).used == ("good",)
-    assert told.good.answered_by == "combine"
+    assert outcome.one(CombineStarted).used == ("good",)
+    assert outcome.good.answered_by == "combine"
 
 
 async def test_an_answer_that_broke_off_is_not_used() -> None:
-    told = await play({"bad": _agent(fault="reset", after=2), "good": _agent("good")}, COMBINER)
-    assert told.one(AgentFailed).report.partial
-    assert told.one(CombineStarted).used == ("good",)
+    outcome = await play({"bad": _agent(fault="reset", after=2), "good": _agent("good")}, COMBINER)
+    assert outcome.one(AgentFailed).report.partial
+    assert outcome.one(CombineStarted).used == ("good",)
 
 
 async def test_when_all_agents_fail_each_reason_is_reported() -> None:
@@ -146,16 +146,16 @@ async def test_when_all_agents_fail_each_reason_is_reported() -> None:
 
 async def test_with_too_few_answers_the_combiner_is_not_called() -> None:
     agents = {"bad": _agent(fault="status"), "good": _agent("good")}
-    told = await play(agents, COMBINER, min_answers=2)
-    assert told.bad.message.startswith("1 of 2 agents answered, 2 needed. bad: ")
-    assert "combine" not in told.server.asked_models()
+    outcome = await play(agents, COMBINER, min_answers=2)
+    assert outcome.bad.message.startswith("1 of 2 agents answered, 2 needed. bad: ")
+    assert "combine" not in outcome.server.asked_models()
 
 
 async def test_a_run_with_too_few_answers_fails_only_when_every_agent_has_ended() -> None:
     agents = {"bad": _agent(fault="refuse"), "slow": _agent("slow", first_ms=5000)}
-    told = await play(agents, COMBINER, min_answers=2)
-    assert told.when(AgentFinished, "slow") >= 5
-    assert told.error
+    outcome = await play(agents, COMBINER, min_answers=2)
+    assert outcome.when(AgentFinished, "slow") >= 5
+    assert outcome.error
 
 
 # --- stragglers ---
@@ -163,8 +163,8 @@ async def test_a_run_with_too_few_answers_fails_only_when_every_agent_has_ended(
 
 async def test_without_a_straggler_grace_a_run_waits_for_every_agent() -> None:
     agents = {"quick": _agent("quick"), "slow": _agent("slow", first_ms=20_000)}
-    told = await play(agents, COMBINER)
-    assert told.one(CombineStarted).used == ("quick", "slow")
+    outcome = await play(agents, COMBINER)
+    assert outcome.one(CombineStarted).used == ("quick", "slow")
 
 
 async def test_the_straggler_grace_starts_when_enough_agents_answered() -> None:
@@ -173,63 +173,63 @@ async def test_the_straggler_grace_starts_when_enough_agents_answered() -> None:
         "second": _agent("second", first_ms=6000, tokens=1),
         "slow": _agent("slow", first_ms=25_000),
     }
-    told = await play(agents, COMBINER, min_answers=2, straggler_grace_s=4)
-    assert told.when(CombineStarted) == pytest.approx(6 + 4, abs=0.01)
+    outcome = await play(agents, COMBINER, min_answers=2, straggler_grace_s=4)
+    assert outcome.when(CombineStarted) == pytest.approx(6 + 4, abs=0.01)
 
 
 async def test_an_agent_that_answers_within_the_grace_is_not_skipped() -> None:
     agents = {"quick": _agent("quick"), "late": _agent("late", first_ms=3000)}
-    told = await play(agents, COMBINER, straggler_grace_s=4)
-    assert told.of(AgentSkipped) == []
-    assert told.when(CombineStarted) < 4
+    outcome = await play(agents, COMBINER, straggler_grace_s=4)
+    assert outcome.of(AgentSkipped) == []
+    assert outcome.when(CombineStarted) < 4
 
 
 async def test_a_stragglers_text_so_far_is_used_and_marked_for_the_combiner() -> None:
     agents = {"quick": _agent("quick"), "slow": _agent("slow", gap_ms=1000, tokens=20)}
-    told = await play(agents, COMBINER, straggler_grace_s=4)
-    skipped = told.one(AgentSkipped)
+    outcome = await play(agents, COMBINER, straggler_grace_s=4)
+    skipped = outcome.one(AgentSkipped)
     assert (skipped.agent, skipped.code) == ("slow", "straggler")
     assert skipped.report.partial
-    assert told.one(CombineStarted).used == ("quick", "slow")
-    sent = told.server.last_message("combine")
+    assert outcome.one(CombineStarted).used == ("quick", "slow")
+    sent = outcome.server.last_message("combine")
     assert f"[slow] (cut off before it was complete)\n{skipped.report.text.strip()}" in sent
     assert "[quick]\n" in sent
 
 
 async def test_a_straggler_without_text_is_not_used() -> None:
     agents = {"quick": _agent("quick"), "slow": _agent("slow", first_ms=20_000)}
-    told = await play(agents, COMBINER, straggler_grace_s=4)
-    assert "had sent no text yet" in told.one(AgentSkipped).message
-    assert told.one(CombineStarted).used == ("quick",)
+    outcome = await play(agents, COMBINER, straggler_grace_s=4)
+    assert "had sent no text yet" in outcome.one(AgentSkipped).message
+    assert outcome.one(CombineStarted).used == ("quick",)
 
 
 async def test_a_stragglers_call_is_cancelled() -> None:
     agents = {"quick": _agent("quick"), "slow": _agent("slow", fault="stall")}
-    told = await play(agents, COMBINER, straggler_grace_s=1)
-    inner = told.server.inner
+    outcome = await play(agents, COMBINER, straggler_grace_s=1)
+    inner = outcome.server.inner
     assert (inner.open_streams, inner.mock.closed_early) == (0, 1)  # type: ignore[attr-defined]
 
 
 async def test_a_stragglers_usage_is_an_estimate() -> None:
     agents = {"quick": _agent("quick"), "slow": _agent("slow", fault="stall", after=3)}
-    told = await play(agents, COMBINER, straggler_grace_s=1)
-    usage = told.one(AgentSkipped).report.usage
+    outcome = await play(agents, COMBINER, straggler_grace_s=1)
+    usage = outcome.one(AgentSkipped).report.usage
     assert usage.estimated
     assert usage.input_tokens > 0
     assert usage.output_tokens > 0
-    assert told.good.usage.estimated
+    assert outcome.good.usage.estimated
 
 
 async def test_a_failure_does_not_count_as_an_answer_for_the_grace() -> None:
     agents = {"bad": _agent(fault="refuse"), "slow": _agent("slow", first_ms=9000)}
-    told = await play(agents, COMBINER, straggler_grace_s=1)
-    assert told.one(CombineStarted).used == ("slow",)
+    outcome = await play(agents, COMBINER, straggler_grace_s=1)
+    assert outcome.one(CombineStarted).used == ("slow",)
 
 
 async def test_a_grace_of_zero_starts_the_combiner_after_the_first_answer() -> None:
     agents = {"quick": _agent("quick", first_ms=1000, tokens=1), "slow": _agent(first_ms=2000)}
-    told = await play(agents, COMBINER, straggler_grace_s=0)
-    assert told.when(CombineStarted) == pytest.approx(1, abs=0.01)
+    outcome = await play(agents, COMBINER, straggler_grace_s=0)
+    assert outcome.when(CombineStarted) == pytest.approx(1, abs=0.01)
 
 
 # --- a failing combiner ---
@@ -240,41 +240,41 @@ async def test_a_combiner_that_fails_before_its_first_token_is_replaced_by_an_an
     fault: str,
 ) -> None:
     combiner = {**_agent("combine", fault=fault, status=400)}
-    told = await play({"a": _agent("a"), "b": _agent("b")}, combiner)
-    assert told.answer == told.of(AgentFinished)[0].report.text
-    assert (told.good.source, told.good.answered_by) == ("combine", "a")
-    assert (told.good.degraded_by, told.good.missing) == (("combiner",), ())
+    outcome = await play({"a": _agent("a"), "b": _agent("b")}, combiner)
+    assert outcome.answer == outcome.of(AgentFinished)[0].report.text
+    assert (outcome.good.source, outcome.good.answered_by) == ("combine", "a")
+    assert (outcome.good.degraded_by, outcome.good.missing) == (("combiner",), ())
 
 
 async def test_a_combiners_failure_is_reported_before_the_answer_that_replaces_it() -> None:
-    told = await play({"a": _agent("a")}, _agent("combine", fault="refuse"))
-    assert told.types()[-3:] == ["combine.started", "agent.failed", "answer.delta"]
-    assert told.one(AgentFailed).agent == "combine"
+    outcome = await play({"a": _agent("a")}, _agent("combine", fault="refuse"))
+    assert outcome.types()[-3:] == ["combine.started", "agent.failed", "answer.delta"]
+    assert outcome.one(AgentFailed).agent == "combine"
 
 
 async def test_a_complete_answer_replaces_the_combiners_before_a_partial_one() -> None:
     agents = {"slow": _agent("slow", fault="stall"), "quick": _agent("quick")}
-    told = await play(agents, _agent("combine", fault="refuse"), straggler_grace_s=1)
-    assert told.good.answered_by == "quick"
+    outcome = await play(agents, _agent("combine", fault="refuse"), straggler_grace_s=1)
+    assert outcome.good.answered_by == "quick"
 
 
 async def test_a_combiner_that_breaks_off_after_some_text_fails_the_run_under_its_name() -> None:
-    told = await play({"a": _agent("a")}, _agent("combine", fault="reset", after=2))
-    assert (told.bad.code, told.bad.source) == ("upstream_incomplete", "combine")
-    assert told.answer
+    outcome = await play({"a": _agent("a")}, _agent("combine", fault="reset", after=2))
+    assert (outcome.bad.code, outcome.bad.source) == ("upstream_incomplete", "combine")
+    assert outcome.answer
 
 
 async def test_a_combiner_that_breaks_off_after_some_text_is_not_called_again() -> None:
     combiner = {"model": model("combine", fault="cut", after=2), "fallbacks": [model("spare")]}
-    told = await play({"a": _agent("a")}, combiner)
-    assert told.server.asked_models() == ["a", "combine"]
+    outcome = await play({"a": _agent("a")}, combiner)
+    assert outcome.server.asked_models() == ["a", "combine"]
 
 
 async def test_a_fallback_of_the_combiner_is_called_before_an_answer_replaces_it() -> None:
     combiner = {**_agent("combine", fault="refuse"), "fallbacks": [model("spare")]}
-    told = await play({"a": _agent("a")}, combiner)
-    assert told.server.asked_models()[-1] == "spare"
-    assert (told.good.answered_by, told.good.degraded_by) == ("combine", ("combiner",))
+    outcome = await play({"a": _agent("a")}, combiner)
+    assert outcome.server.asked_models()[-1] == "spare"
+    assert (outcome.good.answered_by, outcome.good.degraded_by) == ("combine", ("combiner",))
 
 
 # --- degraded answers ---
@@ -319,19 +319,19 @@ async def test_an_agent_whose_fallback_model_answered_is_not_missing() -> None:
 
 async def test_usage_is_the_sum_of_all_calls() -> None:
     agents = {"a": _agent("a", tokens=3), "b": _agent("b", tokens=5)}
-    told = await play(agents, {"model": model("combine", tokens=7)})
-    assert told.good.usage.output_tokens == 3 + 5 + 7
-    assert not told.good.usage.estimated
+    outcome = await play(agents, {"model": model("combine", tokens=7)})
+    assert outcome.good.usage.output_tokens == 3 + 5 + 7
+    assert not outcome.good.usage.estimated
 
 
 async def test_the_cost_is_that_of_all_calls_with_a_price() -> None:
     agents = {"a": _agent("a", tokens=3), "b": _agent("b", tokens=5)}
     prices = [agents["a"]["model"], COMBINER["model"]]
-    told = await play(agents, COMBINER, prices=prices)
-    assert told.good.combiner is not None
-    (a,) = [each.report for each in told.of(AgentFinished) if each.agent == "a"]
-    dollars = a.usage.total_tokens + told.good.combiner.usage.total_tokens  # a dollar a token
-    assert told.good.cost == pytest.approx(dollars)
+    outcome = await play(agents, COMBINER, prices=prices)
+    assert outcome.good.combiner is not None
+    (a,) = [each.report for each in outcome.of(AgentFinished) if each.agent == "a"]
+    dollars = a.usage.total_tokens + outcome.good.combiner.usage.total_tokens  # a dollar a token
+    assert outcome.good.cost == pytest.approx(dollars)
 
 
 async def test_without_prices_no_cost_is_known() -> None:
@@ -340,51 +340,51 @@ async def test_without_prices_no_cost_is_known() -> None:
 
 async def test_the_usage_of_a_call_that_broke_off_is_an_estimate() -> None:
     agents = {"bad": _agent("bad", fault="reset", after=3), "good": _agent("good")}
-    told = await play(agents, COMBINER)
-    assert told.one(AgentFailed).report.usage.estimated
-    assert told.good.usage.estimated
+    outcome = await play(agents, COMBINER)
+    assert outcome.one(AgentFailed).report.usage.estimated
+    assert outcome.good.usage.estimated
 
 
 async def test_reasoning_without_an_answer_counts_as_usage() -> None:
     server = answering(chunk(reasoning_content="Hmm."), httpx.ReadError("reset"))
-    told = await play({"a": _agent("a")}, COMBINER, server=server)
-    assert told.one(AgentFailed).report.usage.input_tokens > 0
+    outcome = await play({"a": _agent("a")}, COMBINER, server=server)
+    assert outcome.one(AgentFailed).report.usage.input_tokens > 0
 
 
 async def test_a_refused_call_costs_nothing() -> None:
     agents = {"bad": _agent("bad", fault="status"), "good": _agent("good")}
-    told = await play(agents, COMBINER, prices=[agents["bad"]["model"]])
-    assert told.one(AgentFailed).report.cost == 0
-    assert not told.good.usage.estimated
+    outcome = await play(agents, COMBINER, prices=[agents["bad"]["model"]])
+    assert outcome.one(AgentFailed).report.cost == 0
+    assert not outcome.good.usage.estimated
 
 
 async def test_usage_and_cost_of_a_failed_run_are_known() -> None:
-    told = await play({"a": _agent("a")}, _agent("combine", fault="reset", after=3))
-    assert told.error
-    assert told.kit.usage.estimated
-    assert told.kit.usage.output_tokens > 4
+    outcome = await play({"a": _agent("a")}, _agent("combine", fault="reset", after=3))
+    assert outcome.error
+    assert outcome.kit.usage.estimated
+    assert outcome.kit.usage.output_tokens > 4
 
 
 async def test_a_run_over_its_cost_limit_ends_before_the_combiner() -> None:
     agents = {"a": _agent("a"), "b": _agent("b")}
     prices = [agents["a"]["model"]]
-    told = await play(agents, COMBINER, prices=prices, max_cost_usd=5)
-    assert told.bad.code == "cost_cap"
-    assert "5 US dollars" in told.bad.message
-    assert "combine" not in told.server.asked_models()
+    outcome = await play(agents, COMBINER, prices=prices, max_cost_usd=5)
+    assert outcome.bad.code == "cost_cap"
+    assert "5 US dollars" in outcome.bad.message
+    assert "combine" not in outcome.server.asked_models()
 
 
 async def test_a_run_over_its_cost_limit_does_not_wait_for_agents() -> None:
     agents = {"dear": _agent("dear"), "slow": _agent("slow", first_ms=20_000)}
-    told = await play(agents, COMBINER, prices=[agents["dear"]["model"]], max_cost_usd=5)
-    assert told.bad.code == "cost_cap"
+    outcome = await play(agents, COMBINER, prices=[agents["dear"]["model"]], max_cost_usd=5)
+    assert outcome.bad.code == "cost_cap"
     assert now() < 20
 
 
 async def test_a_run_below_its_cost_limit_continues() -> None:
     agent = _agent("a")
-    told = await play({"a": agent}, COMBINER, prices=[agent["model"]], max_cost_usd=1000)
-    assert told.good.cost is not None
+    outcome = await play({"a": agent}, COMBINER, prices=[agent["model"]], max_cost_usd=1000)
+    assert outcome.good.cost is not None
 
 
 # --- being cancelled ---
@@ -411,13 +411,13 @@ def _with(**options: Any) -> RunRequest:
 
 
 async def test_only_the_combiner_receives_stop() -> None:
-    told = await play(
+    outcome = await play(
         {"a": _agent("a"), "b": _agent("b")}, COMBINER, ask=_with(stop="END", temperature=0.5)
     )
-    *agents, combiner = told.server.asked
+    *agents, combiner = outcome.server.asked
     assert ["stop" in each for each in agents] == [False, False]
     assert combiner["stop"] == "END"
-    assert {each["temperature"] for each in told.server.asked} == {0.5}
+    assert {each["temperature"] for each in outcome.server.asked} == {0.5}
 
 
 async def test_an_answer_that_replaces_the_combiners_is_cut_at_stop_too() -> None:

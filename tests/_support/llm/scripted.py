@@ -271,8 +271,8 @@ def an_ask(**changes: Any) -> RunRequest:
 
 
 @dataclass
-class Told:
-    """Collects what a strategy emits, and when."""
+class EmittedEvents:
+    """The events that a strategy emits, with their times."""
 
     events: list[Event] = field(default_factory=list)
     at: list[float] = field(default_factory=list)

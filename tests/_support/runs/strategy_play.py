@@ -17,8 +17,8 @@ from service.llm.tokens.counter import TokenCounter
 from service.strategies import STRATEGIES, Kit
 from telemetry import Telemetry, TelemetryConfig
 from tests._support.llm.scripted import (
+    EmittedEvents,
     Recording,
-    Told,
     a_catalog,
     an_ask,
     an_ensemble_file,
@@ -28,8 +28,8 @@ from tests._support.llm.scripted import (
 
 
 @dataclass
-class Outcome(Told):
-    """What a strategy told; `answer_` is what it returned, `error` what it raised."""
+class Outcome(EmittedEvents):
+    """The events of a strategy, and the answer that it returned or the error that it raised."""
 
     returned: Answer | None = None
     error: RunError | None = None
@@ -61,7 +61,7 @@ async def play(
     outcome: Outcome | None = None,
     **ensemble: Any,
 ) -> Outcome:
-    """Let an ensemble answer; a RunError is part of the outcome."""
+    """Run the strategy of an ensemble; a RunError is a part of the outcome."""
     catalog = a_catalog(an_ensemble_file(agents, combiner, prices, **ensemble))
     outcome = outcome or Outcome(server=Recording(server))
     telemetry = telemetry or Telemetry(TelemetryConfig())

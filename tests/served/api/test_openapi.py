@@ -45,7 +45,7 @@ def _operations(document: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping
 
 
 def _routes() -> Iterator[tuple[str, str]]:
-    for module in (ROOT / "service" / "web").glob("*.py"):
+    for module in (ROOT / "service" / "api").rglob("*.py"):
         for method, address in _ROUTE.findall(module.read_text("utf-8")):
             yield method, _VARIABLE.sub(r"{\1}", address)
 

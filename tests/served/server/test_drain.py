@@ -119,11 +119,11 @@ async def test_a_stalled_client_does_not_delay_the_exit(start: Start) -> None:
         live = await api.ask(ensemble="huge")
         path = f"/api/runs/{live[0].run_id}/events"
         async with not_reading(service.port, head(method="GET", path=path)):
-            began = asyncio.get_running_loop().time()
+            started = asyncio.get_running_loop().time()
             service.signal(signal.SIGTERM)
             assert await exit_code(service) == 0, service.err
     # Else it is the kernel that gives the client up, after 20 s.
-    assert asyncio.get_running_loop().time() - began < 18
+    assert asyncio.get_running_loop().time() - started < 18
 
 
 async def test_a_disconnected_client_does_not_delay_the_exit(start: Start) -> None:

@@ -73,8 +73,8 @@ async def test_a_body_in_chunks_of_one_byte_is_read(service: Process) -> None:
 
 async def test_a_client_that_expects_100_continue_gets_it(service: Process) -> None:
     async with connected(service.port) as (reader, writer):
-        told = ("Connection: close", "Expect: 100-continue", f"Content-Length: {len(BODY)}")
-        writer.write(head(*told))
+        lines = ("Connection: close", "Expect: 100-continue", f"Content-Length: {len(BODY)}")
+        writer.write(head(*lines))
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
         writer.write(BODY)
         assert_whole(events_of(answered(await reader.read()).body))

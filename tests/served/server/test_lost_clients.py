@@ -155,11 +155,11 @@ async def test_a_slow_reader_receives_everything(hasty: Api, impatient: Process)
     loop, received = asyncio.get_running_loop(), bytearray()
     request = head("Connection: close", method="GET", path=path)
     async with not_reading(impatient.port, request) as sock:
-        began = loop.time()
+        started = loop.time()
         while block := await loop.sock_recv(sock, 32_768):
             received += block
             # Longer than two send time-outs in all.
-            await asyncio.sleep(0.02 if loop.time() < began + 4.5 else 0)
+            await asyncio.sleep(0.02 if loop.time() < started + 4.5 else 0)
     assert events_of(take_response(bytes(received))[0].body) == live
 
 

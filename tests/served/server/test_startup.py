@@ -35,15 +35,15 @@ def test_each_malformed_setting_is_reported(tmp_path: Path) -> None:
         "USE_LLM_MOCK": "perhaps",
         "DRAIN_S": "soon",
     }
-    code, said = refused(tmp_path, **wrong)
+    code, stderr = refused(tmp_path, **wrong)
     assert code == 2
     for name, value in wrong.items():
         if name != "HTTP_ADDR":  # looked at once the others are right
-            assert f"{name}: " in said
-        assert value not in said.replace("nowhere", "")
-    code, said = refused(tmp_path, HTTP_ADDR="nowhere")
+            assert f"{name}: " in stderr
+        assert value not in stderr.replace("nowhere", "")
+    code, stderr = refused(tmp_path, HTTP_ADDR="nowhere")
     assert code == 2
-    assert "HTTP_ADDR: " in said
+    assert "HTTP_ADDR: " in stderr
 
 
 def test_an_unknown_name_in_the_env_file_is_reported_with_the_most_similar_one(
@@ -51,25 +51,25 @@ def test_an_unknown_name_in_the_env_file_is_reported_with_the_most_similar_one(
 ) -> None:
     (tmp_path / ".env").write_text("LLM_KEI=x\n")
     (tmp_path / "ensembles.toml").write_text(ensembles.toml())
-    code, said = refused(tmp_path)
+    code, stderr = refused(tmp_path)
     assert code == 2
-    assert "LLM_KEI in .env" in said
-    assert "did you mean LLM_KEY?" in said
+    assert "LLM_KEI in .env" in stderr
+    assert "did you mean LLM_KEY?" in stderr
 
 
 def test_a_fault_in_the_ensembles_file_is_reported_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "ensembles.toml").write_text(
         '[agents.a]\nmodell = "x"\n[ensembles.fanout]\nagents = ["a", "b"]\n'
     )
-    code, said = refused(tmp_path)
+    code, stderr = refused(tmp_path)
     assert code == 2
-    assert "ensembles.toml:2: agents.a.modell" in said
+    assert "ensembles.toml:2: agents.a.modell" in stderr
 
 
 def test_a_missing_ensembles_file_is_reported(tmp_path: Path) -> None:
-    code, said = refused(tmp_path, ENSEMBLES_FILE="elsewhere.toml")
+    code, stderr = refused(tmp_path, ENSEMBLES_FILE="elsewhere.toml")
     assert code == 2
-    assert "elsewhere.toml" in said
+    assert "elsewhere.toml" in stderr
 
 
 def test_a_port_in_use_is_reported(tmp_path: Path) -> None:

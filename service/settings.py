@@ -198,7 +198,7 @@ def load_settings(env_file: Path | None = Path(".env")) -> Settings:
     try:
         return Settings(_env_file=env_file)  # type: ignore[call-arg]  # pydantic-settings' own
     except ValidationError as error:
-        raise SettingsError("\n".join(_sentence(fault) for fault in error.errors())) from error
+        raise SettingsError("\n".join(_format_fault(fault) for fault in error.errors())) from error
 
 
 def read_variables(env_file: Path | None = Path(".env")) -> Mapping[str, str]:
@@ -223,7 +223,7 @@ def check_env_file(env_file: Path | None, key_variables: frozenset[str]) -> None
         raise SettingsError("\n".join(faults))
 
 
-def _sentence(fault: Mapping[str, object]) -> str:
+def _format_fault(fault: Mapping[str, object]) -> str:
     where = fault["loc"]
     name = str(where[0]).upper() if isinstance(where, tuple) and where else "HTTP_ADDR"
     return f"{name}: {str(fault['msg']).removeprefix('Value error, ')}"

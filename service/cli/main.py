@@ -60,36 +60,42 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=VERSION)
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    serving = commands.add_parser("serve", help="start the service")
-    serving.add_argument("--workers", type=int, help="number of processes (WORKERS)")
-    serving.add_argument("--host", help="interface to listen on (HOST)")
-    serving.add_argument("--port", type=int, help="port to listen on; 0 chooses a free one (PORT)")
-    serving.set_defaults(command=_serve)
+    serve_parser = commands.add_parser("serve", help="start the service")
+    serve_parser.add_argument("--workers", type=int, help="number of processes (WORKERS)")
+    serve_parser.add_argument("--host", help="interface to listen on (HOST)")
+    serve_parser.add_argument(
+        "--port", type=int, help="port to listen on; 0 chooses a free one (PORT)"
+    )
+    serve_parser.set_defaults(command=_serve)
 
-    migrating = commands.add_parser("migrate", help="migrate the database to this version")
-    migrating.add_argument("--check", action="store_true", help="only check whether it is needed")
-    migrating.add_argument(
+    migrate_parser = commands.add_parser("migrate", help="migrate the database to this version")
+    migrate_parser.add_argument(
+        "--check", action="store_true", help="only check whether it is needed"
+    )
+    migrate_parser.add_argument(
         "--down-to", metavar="REVISION", help='migrate back; "base" drops all tables'
     )
-    migrating.set_defaults(command=_migrate)
+    migrate_parser.set_defaults(command=_migrate)
 
-    mocking = commands.add_parser("mock", help="serve the mock LLM over a socket")
-    mocking.add_argument("--host", default="127.0.0.1")
-    mocking.add_argument("--port", type=int, default=9100, help="0 chooses a free one")
-    mocking.add_argument("--seed", type=int, default=0)
-    mocking.set_defaults(command=_mock)
+    mock_parser = commands.add_parser("mock", help="serve the mock LLM over a socket")
+    mock_parser.add_argument("--host", default="127.0.0.1")
+    mock_parser.add_argument("--port", type=int, default=9100, help="0 chooses a free one")
+    mock_parser.add_argument("--seed", type=int, default=0)
+    mock_parser.set_defaults(command=_mock)
 
-    checking = commands.add_parser("check", help="validate the settings and the ensembles file")
-    checking.set_defaults(command=_check)
+    check_parser = commands.add_parser("check", help="validate the settings and the ensembles file")
+    check_parser.set_defaults(command=_check)
 
-    working = commands.add_parser("worker")  # started by `serve --workers`, not by users
-    working.add_argument("sock", type=int)
-    working.add_argument("parent", type=int)
-    working.set_defaults(command=_work)
+    worker_parser = commands.add_parser("worker")  # started by `serve --workers`, not by users
+    worker_parser.add_argument("sock", type=int)
+    worker_parser.add_argument("parent", type=int)
+    worker_parser.set_defaults(command=_run_worker)
     return parser
 
 
-def _load(overrides: Mapping[str, object]) -> tuple[Settings, Mapping[str, str], Catalog]:
+def _load_configuration(
+    overrides: Mapping[str, object],
+) -> tuple[Settings, Mapping[str, str], Catalog]:
     """Return the settings, with the command line's overrides, the variables and the catalog."""
     for name, value in overrides.items():
         if value is not None:
@@ -108,7 +114,7 @@ def _load(overrides: Mapping[str, object]) -> tuple[Settings, Mapping[str, str],
 
 def _serve(options: argparse.Namespace) -> int:
     overrides = {"workers": options.workers, "host": options.host, "port": options.port}
-    settings, variables, catalog = _load(overrides)
+    settings, variables, catalog = _load_configuration(overrides)
     configure_logging(level=settings.log_level, json=settings.json_logs)
     raise_open_file_limit()
     host, port = settings.address
@@ -117,23 +123,25 @@ def _serve(options: argparse.Namespace) -> int:
     except OSError as error:
         print(f"HTTP_ADDR: cannot listen on {host}:{port}: {error}", file=sys.stderr)  # noqa: T201
         return 1
-    _prepare(settings)  # after listening: another service at this port may use the same tables
-    _announce(settings, variables, catalog, sock)
+    _prepare_database(
+        settings
+    )  # after listening: another service at this port may use the same tables
+    _print_banner(settings, variables, catalog, sock)
     if settings.workers > 1:
         return Supervisor(sock, settings.workers, settings.drain_s).run()
     serve(settings, variables, sock)
     return 0
 
 
-def _work(options: argparse.Namespace) -> int:
-    settings, variables, _ = _load({})
+def _run_worker(options: argparse.Namespace) -> int:
+    settings, variables, _ = _load_configuration({})
     configure_logging(level=settings.log_level, json=settings.json_logs)
     with socket.socket(fileno=options.sock) as sock:
         serve(settings, variables, sock, parent=options.parent)
     return 0
 
 
-def _prepare(settings: Settings) -> None:
+def _prepare_database(settings: Settings) -> None:
     """Migrate the database if MIGRATE_ON_START, else raise SettingsError if that is needed.
 
     An unreachable database does not prevent the start: it may be available later.
@@ -152,7 +160,7 @@ def _prepare(settings: Settings) -> None:
 
 
 def _migrate(options: argparse.Namespace) -> int:
-    settings, _, _ = _load({})
+    settings, _, _ = _load_configuration({})
     if options.check:
         fault = asyncio.run(check(settings.database, settings.store_timeout_s))
         print(fault or "The database is at this version.")  # noqa: T201
@@ -178,7 +186,7 @@ def _mock(options: argparse.Namespace) -> int:
 
 
 def _check(_options: argparse.Namespace) -> int:
-    settings, variables, catalog = _load({})
+    settings, variables, catalog = _load_configuration({})
     database = parse_url(settings.database).display_name
     print(f"{settings.ensembles_file} is valid.\nThe database: {database}")  # noqa: T201
     for ensemble in catalog.ensembles.values():
@@ -189,17 +197,17 @@ def _check(_options: argparse.Namespace) -> int:
             key = "key set" if agent_key(agent, settings, variables) else "no key"
             who = "the mock" if settings.use_llm_mock else f"{where}, {key}"
             print(f"  {agent.name}: {agent.model} ({who})")  # noqa: T201
-    for warning in _warnings(settings, variables, catalog):
+    for warning in _collect_warnings(settings, variables, catalog):
         print(f"\nWarning: {warning}")  # noqa: T201
     return 0
 
 
-def _announce(
+def _print_banner(
     settings: Settings, variables: Mapping[str, str], catalog: Catalog, sock: socket.socket
 ) -> None:
     """Print the service's address, its models and database, and an example command."""
     url = base_url(sock)
-    for warning in _warnings(settings, variables, catalog):
+    for warning in _collect_warnings(settings, variables, catalog):
         print(f"Warning: {warning}", file=sys.stderr)  # noqa: T201
     models = ", ".join(sorted(catalog.models))
     hosts = ", ".join(sorted({urlsplit(each.base_url).netloc for each in catalog.agents.values()}))
@@ -219,7 +227,9 @@ def _announce(
     )
 
 
-def _warnings(settings: Settings, variables: Mapping[str, str], catalog: Catalog) -> Sequence[str]:
+def _collect_warnings(
+    settings: Settings, variables: Mapping[str, str], catalog: Catalog
+) -> Sequence[str]:
     warnings = [
         f"{name} has no effect in this version." for name in sorted(WITHOUT_EFFECT & set(variables))
     ]

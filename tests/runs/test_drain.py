@@ -1,4 +1,4 @@
-"""A process that is to end: no new runs, an end for each that goes on, and its readers told."""
+"""A drain: no new runs, an end for each open run, and its final event for each reader."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests._support.llm.scripted import model, now
 from tests._support.runs.service import FOREVER, LONG, ended, failed, service
 
 
-async def test_draining_refuses_new_runs_with_a_time_to_come_back() -> None:
+async def test_draining_refuses_new_runs_with_retry_after() -> None:
     async with service() as it:
         await it.runs.drain(0)
         with pytest.raises(RequestError) as caught:
@@ -33,7 +33,7 @@ async def test_a_run_may_finish_within_the_drain() -> None:
         assert now() < 10
 
 
-async def test_a_run_that_does_not_finish_is_ended_and_its_reader_told() -> None:
+async def test_a_run_that_does_not_finish_is_stopped_with_a_final_event() -> None:
     async with service(FOREVER, **LONG) as it:
         run = await it.start()
         reading = asyncio.create_task(it.read(run))
@@ -43,7 +43,7 @@ async def test_a_run_that_does_not_finish_is_ended_and_its_reader_told() -> None
         assert it.upstream_calls == 0
 
 
-async def test_after_a_drain_every_run_has_ended_even_if_nobody_reads_it() -> None:
+async def test_after_a_drain_every_run_has_ended_also_without_readers() -> None:
     async with service(FOREVER, **LONG) as it:
         run = await it.start()
         await asyncio.sleep(1)
@@ -52,7 +52,7 @@ async def test_after_a_drain_every_run_has_ended_even_if_nobody_reads_it() -> No
         assert run.ended.done()
 
 
-async def test_a_drain_does_not_wait_for_ever_for_a_reader_that_takes_nothing() -> None:
+async def test_a_drain_does_not_wait_forever_for_a_reader_that_takes_nothing() -> None:
     async with service(FOREVER, **LONG) as it:
         with it.runs.reading(await it.start()):
             await it.runs.drain(1)
@@ -60,7 +60,7 @@ async def test_a_drain_does_not_wait_for_ever_for_a_reader_that_takes_nothing() 
 
 
 @pytest.mark.parametrize("drain_s", [20, 0])
-async def test_a_question_that_is_being_committed_belongs_to_the_open_runs(drain_s: float) -> None:
+async def test_a_question_during_its_commit_counts_as_an_open_run(drain_s: float) -> None:
     async with service() as it:
         it.memory.writing.delay_s = 1
         starting = asyncio.create_task(it.start())
@@ -69,7 +69,7 @@ async def test_a_question_that_is_being_committed_belongs_to_the_open_runs(drain
         assert (await starting).log.finished
 
 
-async def test_the_ends_of_a_drain_are_kept() -> None:
+async def test_the_ends_of_drained_runs_are_stored() -> None:
     async with service(FOREVER, **LONG) as it:
         run = await it.start()
         await it.runs.drain(0)
@@ -77,7 +77,7 @@ async def test_the_ends_of_a_drain_are_kept() -> None:
         assert (await it.stored(run)).code == "shutting_down"
 
 
-async def test_a_run_that_a_drain_has_ended_can_be_asked_again() -> None:
+async def test_a_run_that_a_drain_stopped_can_be_retried() -> None:
     async with service(FOREVER, **LONG) as one, service(beside=one) as other:
         run = await one.start()
         await one.runs.drain(0)
@@ -86,7 +86,7 @@ async def test_a_run_that_a_drain_has_ended_can_be_asked_again() -> None:
         assert isinstance((await other.read(again))[-1], RunFinished)
 
 
-async def test_a_drain_does_not_wait_for_ever_for_a_database_that_hangs() -> None:
+async def test_a_drain_does_not_wait_forever_for_a_database_that_hangs() -> None:
     async with service(FOREVER, **LONG) as it:
         run = await it.start()
         it.memory.writing.stall()

@@ -1,4 +1,4 @@
-"""One log, any number of readers, each with everything, in order, at its own speed."""
+"""One log and any number of readers: each gets every event in order, at its own speed."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def test_a_reader_flushes_new_events_to_the_spool_before_it_returns_them()
     reader.close()
 
 
-async def test_a_log_that_was_is_released_lets_its_readers_go_with_what_there_is() -> None:
+async def test_released_readers_get_the_remaining_events_and_the_end() -> None:
     log = RunLog([_text("a")])
     reader = _reader(log)
     waiting = _reader(log, after=1)
@@ -73,7 +73,7 @@ async def test_a_log_that_was_is_released_lets_its_readers_go_with_what_there_is
 # --- readers ---
 
 
-async def test_a_reader_takes_everything_that_is_there_at_once() -> None:
+async def test_a_reader_takes_all_available_events_at_once() -> None:
     log = RunLog()
     for text in "abc":
         log.append(_text(text))
@@ -82,7 +82,7 @@ async def test_a_reader_takes_everything_that_is_there_at_once() -> None:
     assert reader.seq == 3
 
 
-async def test_a_reader_behind_an_event_gets_only_what_follows() -> None:
+async def test_a_reader_behind_an_event_gets_only_later_events() -> None:
     log = RunLog()
     for text in "abc":
         log.append(_text(text))
@@ -110,7 +110,7 @@ async def test_a_burst_costs_a_reader_one_wake_up() -> None:
     assert await taking == [_text("a"), _text("b"), _text("c")]
 
 
-async def test_a_slow_reader_misses_nothing_and_delays_nobody() -> None:
+async def test_a_slow_reader_misses_nothing_and_delays_no_other() -> None:
     log = RunLog()
     slow, quick = _reader(log), _reader(log)
     log.append(_text("a"))
@@ -135,7 +135,7 @@ async def test_a_reader_at_the_end_of_a_finished_log_is_at_the_end() -> None:
     assert await _reader(log, after=1).take() is Silence.END
 
 
-async def test_a_closed_reader_is_forgotten() -> None:
+async def test_a_closed_reader_is_removed_from_the_log() -> None:
     log = RunLog()
     reader = _reader(log)
     reader.close()
@@ -153,23 +153,23 @@ async def test_a_reader_that_gave_up_waiting_can_take_again() -> None:
     assert await reader.take() == [_text("a")]
 
 
-# --- silence ---
+# --- keep-alives ---
 
 
-async def test_after_silence_a_reader_is_told_to_keep_alive() -> None:
+async def test_a_reader_gets_a_keep_alive_after_a_time_without_events() -> None:
     reader = _reader(RunLog())
     assert await reader.take() is Silence.KEEP_ALIVE
     assert now() == pytest.approx(KEEP_ALIVE_S)
 
 
-async def test_keep_alives_go_on_while_nothing_happens() -> None:
+async def test_keep_alives_repeat_while_no_event_arrives() -> None:
     reader = _reader(RunLog())
     for _ in range(3):
         assert await reader.take() is Silence.KEEP_ALIVE
     assert now() == pytest.approx(3 * KEEP_ALIVE_S)
 
 
-async def test_events_put_off_the_next_keep_alive() -> None:
+async def test_events_delay_the_next_keep_alive() -> None:
     log = RunLog()
     reader = _reader(log)
 
@@ -208,7 +208,7 @@ async def test_a_first_event_is_not_delayed_by_a_window() -> None:
     assert now() == 0
 
 
-async def test_what_follows_something_just_taken_is_gathered_for_a_window() -> None:
+async def test_events_soon_after_a_take_are_gathered_for_a_window() -> None:
     log, _, taking = await _taking_again()
     for text in "bcd":
         await asyncio.sleep(0.1)
@@ -217,7 +217,7 @@ async def test_what_follows_something_just_taken_is_gathered_for_a_window() -> N
     assert now() == 0.5
 
 
-async def test_what_comes_after_the_window_is_not_delayed() -> None:
+async def test_an_event_after_the_window_is_not_delayed() -> None:
     log, _, taking = await _taking_again()
     await asyncio.sleep(2)
     log.append(_text("b"))

@@ -1,4 +1,4 @@
-"""Asking again: what was answered is not paid twice, and the new run takes the old one's place."""
+"""Retries: answers are reused and not paid twice, and the new run replaces the old one."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ async def _refusal(by: Service, run_id: str, owner: str = "anonymous") -> Reques
     return caught.value
 
 
-# --- what is asked ---
+# --- the calls ---
 
 
-async def test_only_what_is_missing_is_asked() -> None:
+async def test_a_retry_calls_only_agents_without_an_answer() -> None:
     async with service(HALF, timeout_s=40) as one, service(WHOLE, beside=one) as other:
         await _retried(other, await one.finish())
         assert sorted(other.server.asked_models()) == ["b", "combine"]
 
 
-async def test_the_combiner_is_told_the_answers_that_had_landed() -> None:
+async def test_the_combiner_gets_the_reused_answers() -> None:
     async with service(HALF, timeout_s=40) as one, service(WHOLE, beside=one) as other:
         first = await one.finish()
         landed = (await one.answers(first))["a"].report.text
@@ -60,28 +60,28 @@ async def test_the_combiner_is_told_the_answers_that_had_landed() -> None:
         assert landed in other.server.last_message("combine")
 
 
-async def test_an_answer_that_had_landed_is_told_as_reused() -> None:
+async def test_a_reused_answer_is_marked_as_reused() -> None:
     async with service(HALF, timeout_s=40) as one, service(WHOLE, beside=one) as other:
         again = await _retried(other, await one.finish())
     reports = [each.report for each in again.log.after(0) if isinstance(each, AgentFinished)]
     assert {report.agent: report.reused for report in reports} == {"a": True, "b": False}
 
 
-async def test_an_agent_that_is_set_up_otherwise_is_asked_anew() -> None:
+async def test_an_agent_with_another_configuration_is_called_again() -> None:
     changed = {**WHOLE, "a": {"model": model("a"), "temperature": 0.5}}
     async with service(HALF, timeout_s=40) as one, service(changed, beside=one) as other:
         await _retried(other, await one.finish())
         assert sorted(other.server.asked_models()) == ["a", "b", "combine"]
 
 
-async def test_an_agent_that_failed_is_asked_anew() -> None:
+async def test_an_agent_that_failed_is_called_again() -> None:
     agents = {**HALF, "c": {"model": model("c", fault="status", status=400)}}
     async with service(agents, timeout_s=40) as one, service(agents, beside=one) as other:
         await _retried(other, await one.finish())
         assert sorted(other.server.asked_models()) == ["c", "never"]
 
 
-async def test_it_is_asked_with_what_was_said_before_it() -> None:
+async def test_a_retry_has_the_context_before_its_run() -> None:
     async with service(HALF, timeout_s=40) as one, service(WHOLE, beside=one) as other:
         await other.finish(saying("First?"))
         second = await one.finish(saying("Second?", history=Continue("conv_1")))
@@ -94,7 +94,7 @@ async def test_it_is_asked_with_what_was_said_before_it() -> None:
     assert "Third?" not in contents
 
 
-async def test_it_is_asked_with_the_turns_that_were_brought() -> None:
+async def test_a_retry_has_the_initial_messages_of_the_conversation() -> None:
     brought = (Message("user", "Q1"), Message("assistant", "A1"))
     ask = an_ask(messages=(*brought, Message("user", "Q2")), history=Continue("conv_1"))
     async with service(HALF, timeout_s=40) as one, service(WHOLE, beside=one) as other:
@@ -103,7 +103,7 @@ async def test_it_is_asked_with_the_turns_that_were_brought() -> None:
     assert [message["content"] for message in asked["messages"]] == ["Q1", "A1", "Q2"]
 
 
-async def test_it_is_asked_as_it_was_asked_the_first_time() -> None:
+async def test_a_retry_has_the_options_of_the_first_request() -> None:
     ask = an_ask(stream_agents=True, max_tokens=7, timeout_s=30.0)
     async with service(HALF) as one, service(WHOLE, beside=one) as other:
         first = await one.finish(ask)
@@ -113,10 +113,10 @@ async def test_it_is_asked_as_it_was_asked_the_first_time() -> None:
         assert getattr(again, name) == getattr(was, name)
 
 
-# --- what it costs ---
+# --- the cost ---
 
 
-async def test_a_retry_costs_what_it_spent_itself() -> None:
+async def test_a_retry_costs_only_its_own_calls() -> None:
     async with (
         service(HALF, timeout_s=40, **PRICED) as one,
         service(WHOLE, beside=one, **PRICED) as other,
@@ -131,7 +131,7 @@ async def test_a_retry_costs_what_it_spent_itself() -> None:
     assert (await other.answers(again))["a"].report.cost == 0
 
 
-# --- its place ---
+# --- the place of a run ---
 
 
 async def test_a_retry_takes_the_place_of_its_run() -> None:
@@ -152,7 +152,7 @@ async def test_the_old_run_can_still_be_read() -> None:
         assert await other.read(await other.runs.find(first.id, "anonymous")) == first.log.after(0)
 
 
-async def test_a_retry_of_a_retry_is_asked_after_the_last() -> None:
+async def test_a_retry_of_a_superseded_run_replaces_the_latest() -> None:
     async with service(HALF, timeout_s=40) as it:
         first = await it.finish()
         second = await _retried(it, first)
@@ -160,21 +160,21 @@ async def test_a_retry_of_a_retry_is_asked_after_the_last() -> None:
         assert [second.retry_of, third.retry_of] == [first.id, second.id]
 
 
-async def test_a_retry_that_was_made_already_is_returned() -> None:
+async def test_an_existing_retry_is_returned() -> None:
     async with service(HALF, timeout_s=40) as one, service(WHOLE, beside=one) as other:
         first = await one.finish()
         again = await _retried(other, first)
         assert (await other.runs.retry(first.id, "anonymous")).id == again.id
 
 
-async def test_a_retry_that_goes_on_is_returned() -> None:
+async def test_a_running_retry_is_returned() -> None:
     async with service(HALF, timeout_s=40) as it:
         first = await it.finish()
         again = await it.runs.retry(first.id, "anonymous")
         assert await it.runs.retry(first.id, "anonymous") is again
 
 
-async def test_a_cancelled_run_can_be_asked_again() -> None:
+async def test_a_cancelled_run_can_be_retried() -> None:
     async with service(FOREVER, **LONG) as one, service(beside=one) as other:
         first = await one.start()
         await one.runs.cancel(first)
@@ -182,30 +182,30 @@ async def test_a_cancelled_run_can_be_asked_again() -> None:
         assert isinstance((await _retried(other, first)).log.after(0)[-1], RunFinished)
 
 
-# --- what cannot be asked again ---
+# --- runs that cannot be retried ---
 
 
-async def test_a_complete_run_cannot_be_asked_again() -> None:
+async def test_a_complete_run_cannot_be_retried() -> None:
     async with service() as it:
         error = await _refusal(it, (await it.finish()).id)
     assert error.code == "run_not_retryable"
     assert "complete" in error.message
 
 
-async def test_a_run_that_goes_on_cannot_be_asked_again() -> None:
+async def test_a_running_run_cannot_be_retried() -> None:
     async with service(FOREVER, **LONG) as it:
         error = await _refusal(it, (await it.start()).id)
     assert error.code == "run_not_retryable"
     assert "still running" in error.message
 
 
-async def test_somebody_elses_run_cannot_be_asked_again() -> None:
+async def test_another_owners_run_cannot_be_retried() -> None:
     async with service(HALF, timeout_s=40) as it:
         run = await it.finish(an_ask(owner="me"))
         assert (await _refusal(it, run.id, "you")).code == "run_not_found"
 
 
-async def test_a_retry_is_a_run_like_others_to_a_drain_and_a_limit() -> None:
+async def test_drains_and_limits_apply_to_retries() -> None:
     async with service(HALF, timeout_s=40, limits={"open_runs": 1}) as it:
         first = await it.finish()
         running = await it.start()

@@ -1,4 +1,4 @@
-"""Runs: begun, followed by any number of readers, and accounted for."""
+"""Runs: their start, their readers, their limits, and the telemetry of their end."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def test_a_run_ends_with_its_answer() -> None:
     assert final.usage.output_tokens == 4 * 3
 
 
-async def test_an_unknown_ensemble_is_refused_with_those_there_are() -> None:
+async def test_an_unknown_ensemble_is_refused_with_a_list_of_ensembles() -> None:
     async with service() as it:
         error = await _refusal(it, ask=an_ask(ensemble="nope"))
     assert error.code == "unknown_ensemble"
@@ -78,7 +78,7 @@ async def test_several_readers_and_a_late_joiner_see_the_same_events() -> None:
     assert all(each == first for each in (*others, after))
 
 
-async def test_a_reader_that_comes_back_misses_nothing_and_gets_nothing_twice() -> None:
+async def test_a_reader_that_reconnects_gets_each_event_once() -> None:
     async with service() as it:
         run = await it.start(an_ask(stream_agents=True))
         seen: list[Event] = []
@@ -90,7 +90,7 @@ async def test_a_reader_that_comes_back_misses_nothing_and_gets_nothing_twice() 
     assert seen == run.log.after(0)
 
 
-async def test_coming_back_is_counted() -> None:
+async def test_a_resumed_stream_is_counted() -> None:
     async with service() as it:
         run = await it.finish()
         it.runs.note_resumed(run)
@@ -99,7 +99,9 @@ async def test_coming_back_is_counted() -> None:
 
 
 @pytest.mark.parametrize(("takes", "disconnects"), [(1, 1.0), (2, 0.0)])
-async def test_who_leaves_before_all_was_sent_is_counted(takes: int, disconnects: float) -> None:
+async def test_a_reader_that_leaves_early_counts_as_disconnected(
+    takes: int, disconnects: float
+) -> None:
     async with service() as it:
         run = await it.finish()
         with it.runs.reading(run) as reader:
@@ -109,7 +111,7 @@ async def test_who_leaves_before_all_was_sent_is_counted(takes: int, disconnects
     assert f"\nfanout_client_disconnects_total {disconnects}\n" in page
 
 
-async def test_a_reader_that_never_reads_delays_nobody() -> None:
+async def test_a_reader_that_never_reads_delays_no_other() -> None:
     async with service() as it:
         run = await it.start()
         with it.runs.reading(run) as stuck:
@@ -129,7 +131,7 @@ async def test_a_reader_that_fails_is_detached() -> None:
 # --- overload ---
 
 
-async def test_too_many_open_runs_are_refused_with_a_time_to_come_back() -> None:
+async def test_too_many_open_runs_are_refused_with_retry_after() -> None:
     async with service(limits={"open_runs": 2}) as it:
         await it.start()
         await it.start()
@@ -148,14 +150,14 @@ async def test_a_run_that_ended_makes_room() -> None:
 
 
 class _Buggy(httpx.AsyncBaseTransport):
-    """Fails in a way that nobody thought of."""
+    """Raises an unexpected error."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         raise ZeroDivisionError("sk-secret is in the details")
 
 
 @pytest.mark.parametrize("combiner", [{"model": "combine"}, None])
-async def test_a_bug_ends_the_run_with_a_final_event_that_tells_nothing(
+async def test_a_bug_ends_the_run_without_exposing_its_details(
     combiner: dict[str, str] | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.ERROR):
@@ -200,7 +202,7 @@ async def test_an_ended_run_leaves_no_task_behind() -> None:
         assert asyncio.all_tasks() == before
 
 
-# --- the account ---
+# --- telemetry and memory ---
 
 
 async def test_every_end_is_counted_once_and_no_run_stays_in_flight() -> None:

@@ -1,4 +1,4 @@
-"""Runs that are stopped: by who asked, for want of readers, or because their time is over."""
+"""Runs that are stopped: cancelled, abandoned by their readers, or past their deadline."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from service.events import RunFinished
 from tests._support.llm.scripted import SkippingLoop, an_ask, model, now
 from tests._support.runs.service import FOREVER, LONG, NEVER_ENDING, ended, failed, service
 
-# --- told to stop ---
+# --- cancelled ---
 
 
-async def test_a_cancelled_run_says_so_and_ends_its_calls() -> None:
+async def test_a_cancelled_run_ends_as_cancelled_and_closes_its_calls() -> None:
     async with service(FOREVER, **LONG) as it:
         run = await it.start()
         await asyncio.sleep(1)
@@ -23,7 +23,7 @@ async def test_a_cancelled_run_says_so_and_ends_its_calls() -> None:
         assert it.upstream_calls == 0
 
 
-async def test_what_a_cancelled_run_spent_is_counted() -> None:
+async def test_the_usage_of_a_cancelled_run_is_counted() -> None:
     async with service(FOREVER, **LONG) as it:
         run = await it.start()
         await asyncio.sleep(1)
@@ -67,7 +67,7 @@ async def test_cancelling_a_finished_run_leaves_its_answer() -> None:
         assert isinstance(await ended(run), RunFinished)
 
 
-async def test_the_first_reason_to_stop_is_the_one_that_is_told() -> None:
+async def test_the_first_reason_to_stop_is_the_reported_one() -> None:
     async with service(FOREVER, **LONG) as it:
         run = await it.start()
         cancelling = asyncio.create_task(it.runs.cancel(run))
@@ -90,10 +90,10 @@ async def test_a_run_that_failed_before_any_text_is_not_partial() -> None:
         assert not (await failed(await it.finish())).partial
 
 
-# --- nobody reads ---
+# --- abandoned ---
 
 
-async def test_a_run_that_nobody_reads_is_stopped_after_the_grace() -> None:
+async def test_a_run_without_readers_is_stopped_after_the_grace_period() -> None:
     async with service(FOREVER, limits={"detach_grace_s": 5}, **LONG) as it:
         run = await it.start()
         with it.runs.reading(run):
@@ -104,12 +104,12 @@ async def test_a_run_that_nobody_reads_is_stopped_after_the_grace() -> None:
         assert it.upstream_calls == 0
 
 
-async def test_a_run_that_nobody_ever_read_is_stopped_too() -> None:
+async def test_a_run_that_never_had_a_reader_is_stopped_too() -> None:
     async with service(FOREVER, limits={"detach_grace_s": 5}, **LONG) as it:
         assert (await failed(await it.start())).code == "abandoned"
 
 
-async def test_coming_back_within_the_grace_keeps_a_run_alive() -> None:
+async def test_a_reader_that_reconnects_within_the_grace_period_continues_the_run() -> None:
     async with service(FOREVER, limits={"detach_grace_s": 5}, **LONG) as it:
         run = await it.start()
         for _ in range(3):
@@ -119,7 +119,7 @@ async def test_coming_back_within_the_grace_keeps_a_run_alive() -> None:
         assert not run.log.finished
 
 
-async def test_a_run_lives_while_one_of_its_readers_stays() -> None:
+async def test_a_run_continues_while_it_has_a_reader() -> None:
     async with service(FOREVER, limits={"detach_grace_s": 5}, **LONG) as it:
         run = await it.start()
         with it.runs.reading(run):
@@ -129,7 +129,7 @@ async def test_a_run_lives_while_one_of_its_readers_stays() -> None:
             assert not run.log.finished
 
 
-async def test_a_run_finishes_within_the_grace_for_those_who_come_back() -> None:
+async def test_a_run_may_finish_within_the_grace_period() -> None:
     async with service() as it:
         run = await it.start()
         with it.runs.reading(run) as reader:
@@ -138,7 +138,7 @@ async def test_a_run_finishes_within_the_grace_for_those_who_come_back() -> None
         assert await it.read(run) == run.log.after(0)
 
 
-async def test_without_a_grace_a_run_still_waits_for_its_first_reader() -> None:
+async def test_without_a_grace_period_a_run_still_waits_for_its_first_reader() -> None:
     async with service(limits={"detach_grace_s": 0}) as it:
         run = await it.start()
         await asyncio.sleep(0.001)  # what a response needs to begin
@@ -146,7 +146,7 @@ async def test_without_a_grace_a_run_still_waits_for_its_first_reader() -> None:
         assert isinstance(await ended(run), RunFinished)
 
 
-async def test_without_a_grace_a_run_ends_with_its_last_reader() -> None:
+async def test_without_a_grace_period_a_run_stops_with_its_last_reader() -> None:
     async with service(FOREVER, limits={"detach_grace_s": 0}, **LONG) as it:
         run = await it.start()
         with it.runs.reading(run):
@@ -158,7 +158,7 @@ async def test_without_a_grace_a_run_ends_with_its_last_reader() -> None:
 # --- the run's own deadline ---
 
 
-async def test_a_run_past_its_deadline_says_so() -> None:
+async def test_a_run_past_its_deadline_ends_as_timed_out() -> None:
     async with service(FOREVER, timeout_s=40) as it:
         run = await it.start()
         await it.read(run)
@@ -167,7 +167,7 @@ async def test_a_run_past_its_deadline_says_so() -> None:
     assert now() == pytest.approx(40)
 
 
-async def test_a_caller_may_shorten_a_runs_deadline() -> None:
+async def test_a_request_may_shorten_the_deadline_of_its_run() -> None:
     async with service(FOREVER, timeout_s=40) as it:
         run = await it.start(an_ask(timeout_s=7.0))
         await it.read(run)
@@ -175,14 +175,14 @@ async def test_a_caller_may_shorten_a_runs_deadline() -> None:
     assert now() == pytest.approx(7)
 
 
-async def test_a_caller_may_not_prolong_a_runs_deadline() -> None:
+async def test_a_request_may_not_extend_the_deadline_of_its_run() -> None:
     async with service(FOREVER, timeout_s=40) as it:
         await it.finish(an_ask(timeout_s=70_000.0))
     assert now() == pytest.approx(40)
 
 
 class CreepingLoop(SkippingLoop):
-    """Its clock moves on while code runs, as a real one's does."""
+    """A loop whose clock advances while code runs, like a real clock."""
 
     def time(self) -> float:
         self.skip(1e-6)

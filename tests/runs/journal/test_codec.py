@@ -1,4 +1,4 @@
-"""Events as they are kept: what is written is what is read, and a line is one line."""
+"""The stored format of events: every event and every text survives, one line per block."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ AWKWARD = ["", "\n", "\r\n", "\0", "\u2028", "\x85", '"', "\\", "]\n[", "é", "\
 
 
 @pytest.mark.parametrize("event", SAMPLES, ids=lambda event: event.type)
-def test_every_event_comes_back_as_it_was(event: Event) -> None:
+def test_every_event_is_decoded_as_it_was_encoded(event: Event) -> None:
     assert decode_events(encode_events([event])) == [event]
 
 
-def test_an_event_comes_back_with_everything_that_may_be_in_it() -> None:
+def test_all_fields_of_an_event_survive_encoding() -> None:
     report = AgentReport(
         agent="a",
         model="m",
@@ -72,18 +72,18 @@ def test_an_end_without_reasons_was_degraded_by_its_combiner(
 
 
 @pytest.mark.parametrize("text", AWKWARD)
-def test_any_text_comes_back_from_one_line(text: str) -> None:
+def test_any_text_is_encoded_in_one_line(text: str) -> None:
     line = encode_events([AnswerDelta("a", text)])
     assert b"\n" not in line
     assert decode_events(line) == [AnswerDelta("a", text)]
 
 
-def test_several_lines_are_read_in_order() -> None:
+def test_several_lines_are_decoded_in_order() -> None:
     lines = [encode_events(SAMPLES[:3]), encode_events(SAMPLES[3:4]), encode_events(SAMPLES[4:])]
     assert decode_events(join_lines(lines)) == SAMPLES
 
 
 @pytest.mark.parametrize("line", [b"", b"[", b"{}", b'[{"type":"unheard"}]', b"[]\n"])
-def test_what_is_no_line_is_refused(line: bytes) -> None:
+def test_a_malformed_line_raises_a_decode_error(line: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         decode_events(line)

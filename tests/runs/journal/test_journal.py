@@ -1,4 +1,4 @@
-"""The journal: many runs' news together, a question before anything, an end before it is told."""
+"""The journal: when it commits questions, events, answers and ends, and what is in the spool."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from service.runs.run import LiveRun
 from tests._support.llm.scripted import model, now
 from tests._support.runs.service import FOREVER, LONG, Service, ended, saying, service
 
-# Text for a while: an event each 100 ms.
-TALKING = {"a": {"model": model("a", tokens=50, gap_ms=100), "timeout_s": 80_000}}
+# An event every 100 ms.
+TEXT_FOR_5_S = {"a": {"model": model("a", tokens=50, gap_ms=100), "timeout_s": 80_000}}
 
 
-# --- when something is committed ---
+# --- the time of a commit ---
 
 
-async def test_a_question_is_committed_before_anything_is_asked() -> None:
+async def test_a_question_is_committed_before_a_model_is_called() -> None:
     async with service() as it:
         it.memory.writing.delay_s = 1
         starting = asyncio.create_task(it.start(saying("Why?")))
@@ -32,33 +32,33 @@ async def test_a_question_is_committed_before_anything_is_asked() -> None:
         assert (it.memory.the_run.question, it.memory.the_run.state) == ("Why?", "running")
 
 
-async def test_a_question_does_not_wait_for_the_next_round() -> None:
+async def test_a_question_does_not_wait_for_the_next_periodic_commit() -> None:
     async with service() as it:
         await it.start()
         assert now() == 0
 
 
-async def test_questions_that_come_at_once_are_committed_together() -> None:
+async def test_simultaneous_questions_share_a_commit() -> None:
     async with service() as it:
         await asyncio.gather(*(it.start() for _ in range(5)))
         assert [len(batch.openings) for batch in it.memory.batches] == [5]
 
 
-async def test_all_runs_events_are_committed_together_every_quarter_second() -> None:
-    async with service(TALKING, combiner=None, **LONG) as it:
+async def test_events_of_all_runs_are_committed_together_every_250_ms() -> None:
+    async with service(TEXT_FOR_5_S, combiner=None, **LONG) as it:
         runs = [await it.start() for _ in range(3)]
         asked = len(it.memory.batches)
         await asyncio.sleep(2)
         batches, moments = it.memory.batches[asked:], it.memory.committed_at[asked:]
-        everybody = {run.id for run in runs}
-        assert all({each.run_id for each in batch.segments} == everybody for batch in batches)
-        # From the first new event on; a model says something every 0.1 s.
+        all_runs = {run.id for run in runs}
+        assert all({each.run_id for each in batch.segments} == all_runs for batch in batches)
+        # Counted from the first new event; a model sends text every 0.1 s.
         assert all(0.25 <= after - before <= 0.35 for before, after in pairwise(moments))
         assert len(moments) >= 5
 
 
-async def test_with_a_question_or_an_end_goes_only_what_belongs_to_it() -> None:
-    async with service(TALKING, combiner=None, **LONG) as it:
+async def test_the_commit_of_a_question_or_an_end_has_only_rows_of_its_run() -> None:
+    async with service(TEXT_FOR_5_S, combiner=None, **LONG) as it:
         run = await it.start()
         await asyncio.sleep(1.1)
         other = await it.start()
@@ -72,14 +72,14 @@ async def test_with_a_question_or_an_end_goes_only_what_belongs_to_it() -> None:
         assert await it.kept_events(run) == run.log.after(0)
 
 
-async def test_what_is_kept_is_what_happened() -> None:
+async def test_the_stored_events_equal_the_log() -> None:
     async with service() as it:
         run = await it.finish()
         assert await it.kept_events(run) == run.log.after(0)
 
 
 async def test_segments_follow_one_another_without_a_gap() -> None:
-    async with service(TALKING, combiner=None, **LONG) as it:
+    async with service(TEXT_FOR_5_S, combiner=None, **LONG) as it:
         run = await it.finish()
         segments = await it.memory.runs.list_segments(run.owner, run.id)
     assert len(segments) > 5
@@ -90,7 +90,7 @@ async def test_segments_follow_one_another_without_a_gap() -> None:
         assert len(decode_events(each.data)) == each.last_seq - each.first_seq + 1
 
 
-async def test_an_agents_answer_is_committed_soon_after_it_landed() -> None:
+async def test_an_agents_answer_is_committed_soon_after_it_is_complete() -> None:
     agents = {"a": {"model": model("a")}, "b": {"model": model("b", first_ms=5_000)}}
     async with service(agents) as it:
         run = await it.start()
@@ -103,7 +103,7 @@ async def test_an_agents_answer_is_committed_soon_after_it_landed() -> None:
         assert len([at for at in it.memory.committed_at if at > landed]) == 1
 
 
-async def test_nothing_is_committed_while_nothing_happens() -> None:
+async def test_nothing_is_committed_without_new_events() -> None:
     async with service(FOREVER, **LONG) as it:
         await it.start()
         await asyncio.sleep(5)
@@ -115,7 +115,7 @@ async def test_nothing_is_committed_while_nothing_happens() -> None:
 # --- the end ---
 
 
-async def test_the_end_is_committed_before_it_is_told() -> None:
+async def test_the_end_is_committed_before_a_reader_receives_it() -> None:
     async with service(combiner=None, agents={"a": {"model": model()}}) as it:
         it.memory.writing.delay_s = 1
         run = await it.start()
@@ -126,14 +126,14 @@ async def test_the_end_is_committed_before_it_is_told() -> None:
         assert (await reading)[-1] == (await it.kept_events(run))[-1]
 
 
-async def test_the_end_does_not_wait_for_the_next_round() -> None:
+async def test_the_end_does_not_wait_for_the_next_periodic_commit() -> None:
     async with service() as it:
         run = await it.start()
         final = await ended(run)
         assert now() * 1000 == pytest.approx(final.elapsed_ms, abs=1)
 
 
-async def test_an_end_that_the_database_holds_up_is_told_all_the_same() -> None:
+async def test_a_reader_receives_the_end_although_the_database_hangs() -> None:
     async with service() as it:
         run = await it.start()
         it.memory.writing.stall()
@@ -145,7 +145,7 @@ async def test_an_end_that_the_database_holds_up_is_told_all_the_same() -> None:
         assert await it.kept_events(run) == run.log.after(0)
 
 
-async def test_an_end_while_the_database_is_known_to_be_down_is_told_at_once() -> None:
+async def test_a_reader_receives_the_end_at_once_while_the_database_is_known_to_be_down() -> None:
     async with service(FOREVER, **LONG) as it:
         run = await it.start()
         it.memory.writing.shut()
@@ -155,7 +155,7 @@ async def test_an_end_while_the_database_is_known_to_be_down_is_told_at_once() -
         assert now() == before
 
 
-async def test_what_a_run_came_to_is_kept() -> None:
+async def test_the_outcome_of_a_run_is_stored() -> None:
     async with service(prices=[model("a"), model("b"), model("combine")]) as it:
         run = await it.finish()
         stored, final = await it.stored(run), await ended(run)
@@ -166,7 +166,7 @@ async def test_what_a_run_came_to_is_kept() -> None:
     assert (stored.elapsed_ms, stored.last_seq) == (final.elapsed_ms, len(run.log))
 
 
-async def test_how_each_agent_ended_is_kept() -> None:
+async def test_the_outcome_of_each_agent_is_stored() -> None:
     agents = {"a": {"model": model("a")}, "b": {"model": model("b", fault="status", status=400)}}
     async with service(agents) as it:
         answers = await it.answers(await it.finish())
@@ -178,7 +178,7 @@ async def test_how_each_agent_ended_is_kept() -> None:
     }
 
 
-async def test_an_agent_that_was_not_finished_is_kept_with_what_it_had() -> None:
+async def test_an_unfinished_agent_is_stored_with_its_partial_answer() -> None:
     async with service(FOREVER, **LONG) as it:
         run = await it.start()
         await asyncio.sleep(1)
@@ -192,17 +192,17 @@ async def test_an_agent_that_was_not_finished_is_kept_with_what_it_had() -> None
 # --- the spool ---
 
 
-async def test_what_a_reader_has_seen_is_in_the_spool() -> None:
-    async with service(TALKING, combiner=None, **LONG) as it:
+async def test_events_that_a_reader_received_are_in_the_spool() -> None:
+    async with service(TEXT_FOR_5_S, combiner=None, **LONG) as it:
         run = await it.start()
         with it.runs.reading(run) as reader:
             for _ in range(7):
                 await reader.take()
-                assert await _safe(it, run) >= reader.seq
+                assert await _count_durable_events(it, run) >= reader.seq
 
 
-async def _safe(of: Service, run: LiveRun) -> int:
-    """Return how many events of a run a crash would leave."""
+async def _count_durable_events(of: Service, run: LiveRun) -> int:
+    """Return the number of events of a run that would survive a crash."""
     notes = b"".join(path.read_bytes() for path in of.folder.glob("*.[ab]"))
     spooled = [
         Spooled(run.id, int(first), events)
@@ -212,7 +212,7 @@ async def _safe(of: Service, run: LiveRun) -> int:
     return len(append_spooled(await of.kept_events(run), spooled))
 
 
-async def test_the_end_is_in_the_spool_before_it_is_told() -> None:
+async def test_the_end_is_in_the_spool_before_a_reader_receives_it() -> None:
     async with service() as it:
         run = await it.start()
         it.memory.writing.shut()
@@ -227,25 +227,25 @@ async def test_the_spool_is_empty_once_everything_is_committed() -> None:
         assert sum(path.stat().st_size for path in it.folder.iterdir()) == 0
 
 
-async def test_the_spool_keeps_what_the_database_did_not_take() -> None:
-    async with service(TALKING, **LONG) as it:
+async def test_events_stay_in_the_spool_until_the_database_accepts_them() -> None:
+    async with service(TEXT_FOR_5_S, **LONG) as it:
         run = await it.start()
         it.memory.writing.shut()
         await it.read(run)
         await asyncio.sleep(5)
-        assert await _safe(it, run) == len(run.log)
+        assert await _count_durable_events(it, run) == len(run.log)
 
 
 # --- settling ---
 
 
-async def test_it_settles_when_nothing_is_left() -> None:
+async def test_the_journal_settles_when_everything_is_committed() -> None:
     async with service() as it:
         await it.finish()
         assert await it.journal.settle(0.1)
 
 
-async def test_it_does_not_settle_without_the_database() -> None:
+async def test_the_journal_does_not_settle_without_the_database() -> None:
     async with service() as it:
         run = await it.start()
         it.memory.writing.shut()

@@ -1,4 +1,4 @@
-"""The journal in trouble: nothing waits long, nothing is lost, and it heals by itself."""
+"""The journal without its database: callers do not wait long, nothing is lost, and it recovers."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from service.store.journal.batch import Batch
 from tests._support.llm.scripted import SkippingLoop, model, now
 from tests._support.runs.service import LONG, ended, saying, service
 
-# Text for a while: an event each 100 ms.
-TALKING = {"a": {"model": model("a", tokens=50, gap_ms=100), "timeout_s": 80_000}}
+# An event every 100 ms.
+TEXT_FOR_5_S = {"a": {"model": model("a", tokens=50, gap_ms=100), "timeout_s": 80_000}}
 
 
 async def test_a_question_is_refused_at_once_while_the_database_is_down() -> None:
@@ -43,17 +43,17 @@ async def test_a_question_is_not_refused_because_the_event_loop_was_busy() -> No
         await asyncio.sleep(0.5)
         loop = asyncio.get_running_loop()
         assert isinstance(loop, SkippingLoop)
-        loop.skip(10)  # as if something had blocked it for so long
+        loop.skip(10)  # as if it were blocked
         assert isinstance(await ended(await starting), RunFinished)
 
 
 @pytest.mark.parametrize("hangs", [True, False])
-async def test_a_refused_question_was_never_there(hangs: bool) -> None:
+async def test_a_refused_question_leaves_no_row(hangs: bool) -> None:
     async with service() as it:
         if hangs:
-            it.memory.writing.delay_s = 4.5  # the answer comes, but too late
+            it.memory.writing.delay_s = 4.5  # the reply arrives too late
         else:
-            it.memory.writing.says_so = False  # it is done, but the connection breaks
+            it.memory.writing.says_so = False  # the commit succeeds, but its reply is lost
         with pytest.raises(StorageUnavailable):
             await it.start()
         it.memory.writing.delay_s, it.memory.writing.says_so = 0, True
@@ -63,7 +63,7 @@ async def test_a_refused_question_was_never_there(hangs: bool) -> None:
         assert it.server.asked == []
 
 
-async def test_a_question_whose_asker_has_left_is_not_kept() -> None:
+async def test_a_question_is_removed_when_its_caller_leaves_during_the_commit() -> None:
     async with service() as it:
         it.memory.writing.delay_s = 1
         starting = asyncio.create_task(it.start())
@@ -73,7 +73,7 @@ async def test_a_question_whose_asker_has_left_is_not_kept() -> None:
         assert it.memory.tables.runs == {}
 
 
-async def test_a_question_whose_asker_leaves_at_the_very_moment_is_not_kept() -> None:
+async def test_a_question_is_removed_when_its_caller_leaves_just_after_the_commit() -> None:
     async with service() as it:
         starting = asyncio.create_task(it.start())
         while not it.memory.tables.runs:
@@ -84,8 +84,8 @@ async def test_a_question_whose_asker_leaves_at_the_very_moment_is_not_kept() ->
         assert it.memory.tables.runs == {}
 
 
-async def test_a_run_goes_on_while_the_database_is_down_and_is_kept_afterwards() -> None:
-    async with service(TALKING, **LONG) as it:
+async def test_a_run_continues_while_the_database_is_down_and_is_stored_afterwards() -> None:
+    async with service(TEXT_FOR_5_S, **LONG) as it:
         run = await it.start()
         await asyncio.sleep(1)
         it.memory.writing.shut()
@@ -99,8 +99,8 @@ async def test_a_run_goes_on_while_the_database_is_down_and_is_kept_afterwards()
         assert set(await it.answers(run)) == {"a", "combine"}
 
 
-async def test_a_commit_that_came_about_unheard_is_not_there_twice() -> None:
-    async with service(TALKING, **LONG) as it:
+async def test_a_commit_whose_reply_was_lost_is_not_applied_twice() -> None:
+    async with service(TEXT_FOR_5_S, **LONG) as it:
         run = await it.start()
         it.memory.writing.says_so = False
         await asyncio.sleep(2)
@@ -110,7 +110,7 @@ async def test_a_commit_that_came_about_unheard_is_not_there_twice() -> None:
         assert await it.kept_events(run) == run.log.after(0)
 
 
-async def test_questions_are_taken_again_once_the_database_is_back() -> None:
+async def test_questions_are_accepted_again_when_the_database_is_back() -> None:
     async with service() as it:
         it.memory.writing.shut()
         with pytest.raises(StorageUnavailable):
@@ -120,7 +120,7 @@ async def test_questions_are_taken_again_once_the_database_is_back() -> None:
         assert isinstance(await ended(await it.finish()), RunFinished)
 
 
-async def test_what_happens_while_the_database_comes_back_is_kept_soon() -> None:
+async def test_events_during_the_first_successful_commit_are_committed_soon() -> None:
     late = {"model": model("a", first_ms=4_200, fault="stall", after=2), "idle_timeout_s": 900}
     async with service({"a": late}, **LONG) as it:
         run = await it.start(saying("Why?", stream_agents=True))
@@ -128,14 +128,14 @@ async def test_what_happens_while_the_database_comes_back_is_kept_soon() -> None
         it.journal.probe()
         await asyncio.sleep(3)
         it.memory.writing.reopen()
-        it.memory.writing.delay_s = 2  # during which the model begins to answer, and stalls
+        it.memory.writing.delay_s = 2  # in this time the model starts to answer, and stalls
         await asyncio.sleep(8)
         assert await it.kept_events(run) == run.log.after(0)
 
 
-async def test_trouble_and_its_end_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_outage_and_its_end_are_each_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "service.runs.journal.journal"):
-        async with service(TALKING, **LONG) as it:
+        async with service(TEXT_FOR_5_S, **LONG) as it:
             run = await it.start()
             it.memory.writing.shut()
             await asyncio.sleep(3)
@@ -147,24 +147,24 @@ async def test_trouble_and_its_end_are_said_once(caplog: pytest.LogCaptureFixtur
     ]
 
 
-# --- what can never be committed ---
+# --- batches that can never be committed ---
 
 
-async def test_a_run_that_cannot_be_kept_does_not_spoil_the_others() -> None:
-    async with service(TALKING, **LONG) as it:
+async def test_a_run_that_cannot_be_stored_does_not_affect_others() -> None:
+    async with service(TEXT_FOR_5_S, **LONG) as it:
         good, bad = await it.start(), await it.start()
 
-        def spoiled(batch: Batch) -> bool:
+        def has_rows_of_bad(batch: Batch) -> bool:
             return any(each.run_id == bad.id for each in batch.segments)
 
-        it.memory.impossible = spoiled
+        it.memory.impossible = has_rows_of_bad
         await asyncio.gather(it.read(good), it.read(bad))
         assert await it.journal.settle(30)
         assert await it.kept_events(good) == good.log.after(0)
         assert await it.kept_events(bad) == []
 
 
-async def test_a_question_that_cannot_be_kept_is_a_bug_and_nobody_elses() -> None:
+async def test_a_question_that_cannot_be_stored_fails_alone() -> None:
     async with service() as it:
         it.memory.impossible = lambda batch: any(
             opening.ask.question == "Bad?" for opening in batch.openings
@@ -176,18 +176,18 @@ async def test_a_question_that_cannot_be_kept_is_a_bug_and_nobody_elses() -> Non
     assert isinstance(results[1], ValueError)
 
 
-async def test_trouble_amid_what_cannot_be_kept_loses_nothing() -> None:
-    async with service(TALKING, **LONG) as it:
+async def test_an_outage_while_a_run_cannot_be_stored_loses_no_other_run() -> None:
+    async with service(TEXT_FOR_5_S, **LONG) as it:
         runs = [await it.start() for _ in range(3)]
         bad = runs[0]
 
-        def spoiled(batch: Batch) -> bool:
+        def has_rows_of_bad(batch: Batch) -> bool:
             if not any(each.run_id == bad.id for each in batch.segments):
                 return False
             it.memory.writing.shut()  # from the next attempt on
             return True
 
-        it.memory.impossible = spoiled
+        it.memory.impossible = has_rows_of_bad
         await asyncio.sleep(1)
         it.memory.impossible = lambda batch: False
         it.memory.writing.reopen()

@@ -1,4 +1,4 @@
-"""What a process notes before it shows it: there for whoever starts next, gone when committed."""
+"""The spool: entries survive their process until they are committed."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ OTHER = Spooled("run_2", 1, b'["a b\\n"]')
 
 @pytest.fixture
 def spool(tmp_path: Path) -> Iterator[Spool]:
-    """A process's spool, of which nothing is left in the end."""
+    """The spool of a worker; its files are removed after the test."""
     made = Spool(tmp_path, "worker_1")
     made.open()
     yield made
     made.close()
 
 
-def _left(folder: Path) -> list[Spooled]:
-    """Return what processes that have ended had noted, and leave it there."""
+def _read_orphans(folder: Path) -> list[Spooled]:
+    """Return the entries of all orphans, and leave their files."""
     found: list[Spooled] = []
     for orphan in find_orphans(folder):
         found += orphan.read()
@@ -35,34 +35,34 @@ def _left(folder: Path) -> list[Spooled]:
     return found
 
 
-def test_what_was_noted_is_there_after_its_process(spool: Spool, tmp_path: Path) -> None:
+def test_entries_survive_their_process(spool: Spool, tmp_path: Path) -> None:
     spool.write([FIRST, OTHER])
     spool.write([SECOND])
     spool.abandon()
-    assert _left(tmp_path) == [FIRST, OTHER, SECOND]
+    assert _read_orphans(tmp_path) == [FIRST, OTHER, SECOND]
 
 
-def test_nothing_is_found_of_a_process_that_lives(spool: Spool, tmp_path: Path) -> None:
+def test_files_of_a_live_worker_are_not_found(spool: Spool, tmp_path: Path) -> None:
     spool.write([FIRST])
-    assert _left(tmp_path) == []
+    assert _read_orphans(tmp_path) == []
 
 
-def test_only_one_process_finds_it(spool: Spool, tmp_path: Path) -> None:
+def test_only_one_worker_finds_an_orphan(spool: Spool, tmp_path: Path) -> None:
     spool.abandon()
     (orphan,) = find_orphans(tmp_path)
     assert list(find_orphans(tmp_path)) == []
     orphan.release()
-    assert _is_there(tmp_path)
+    assert _has_orphans(tmp_path)
 
 
-def _is_there(folder: Path) -> bool:
+def _has_orphans(folder: Path) -> bool:
     found = list(find_orphans(folder))
     for orphan in found:
         orphan.release()
     return bool(found)
 
 
-def test_an_orphan_says_whose_it_is(spool: Spool, tmp_path: Path) -> None:
+def test_an_orphan_has_the_id_of_its_worker(spool: Spool, tmp_path: Path) -> None:
     spool.abandon()
     (orphan,) = find_orphans(tmp_path)
     orphan.release()
@@ -77,44 +77,44 @@ def test_an_orphan_that_is_removed_leaves_no_file(spool: Spool, tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_process_that_ends_properly_leaves_no_file(spool: Spool, tmp_path: Path) -> None:
+def test_a_worker_that_stops_in_order_leaves_no_file(spool: Spool, tmp_path: Path) -> None:
     spool.write([FIRST])
     spool.close()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_there_is_nothing_where_no_process_ever_was(tmp_path: Path) -> None:
+def test_a_missing_folder_has_no_orphans(tmp_path: Path) -> None:
     assert list(find_orphans(tmp_path / "nowhere")) == []
 
 
-# --- two files take turns ---
+# --- the two files alternate ---
 
 
-def test_what_is_committed_is_gone(spool: Spool, tmp_path: Path) -> None:
+def test_committed_entries_are_removed(spool: Spool, tmp_path: Path) -> None:
     spool.write([FIRST])
     spool.switch()
     spool.clear_committed()
     spool.abandon()
-    assert _left(tmp_path) == []
+    assert _read_orphans(tmp_path) == []
 
 
-def test_what_was_noted_during_a_commit_stays(spool: Spool, tmp_path: Path) -> None:
+def test_entries_written_during_a_commit_stay(spool: Spool, tmp_path: Path) -> None:
     spool.write([FIRST])
     spool.switch()
     spool.write([SECOND])
     spool.clear_committed()
     spool.abandon()
-    assert _left(tmp_path) == [SECOND]
+    assert _read_orphans(tmp_path) == [SECOND]
 
 
-def test_nothing_is_gone_before_its_commit_came_about(spool: Spool, tmp_path: Path) -> None:
+def test_no_entry_is_removed_before_a_successful_commit(spool: Spool, tmp_path: Path) -> None:
     spool.write([FIRST])
     spool.switch()
     spool.write([SECOND])
     spool.switch()  # the first attempt failed
     spool.write([OTHER])
     spool.abandon()
-    assert sorted(_left(tmp_path), key=repr) == sorted([FIRST, SECOND, OTHER], key=repr)
+    assert sorted(_read_orphans(tmp_path), key=repr) == sorted([FIRST, SECOND, OTHER], key=repr)
 
 
 def test_files_do_not_grow_from_commit_to_commit(spool: Spool, tmp_path: Path) -> None:
@@ -125,38 +125,36 @@ def test_files_do_not_grow_from_commit_to_commit(spool: Spool, tmp_path: Path) -
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) == 0
 
 
-# --- what can go wrong ---
+# --- faults ---
 
 
 @pytest.mark.parametrize("kept_bytes", range(1, 11))
-def test_a_line_that_is_torn_is_left_out(spool: Spool, tmp_path: Path, kept_bytes: int) -> None:
+def test_an_incomplete_line_is_ignored(spool: Spool, tmp_path: Path, kept_bytes: int) -> None:
     spool.write([FIRST, SECOND])
     spool.abandon()
     path = tmp_path / "worker_1.a"
     whole = b"run_1 1 [1]\n"
     path.write_bytes(path.read_bytes()[: len(whole) + kept_bytes])
-    assert _left(tmp_path) == [FIRST]
+    assert _read_orphans(tmp_path) == [FIRST]
 
 
-def test_bytes_that_are_no_line_are_left_out(spool: Spool, tmp_path: Path) -> None:
+def test_malformed_bytes_are_ignored(spool: Spool, tmp_path: Path) -> None:
     spool.write([FIRST])
     spool.abandon()
     with (tmp_path / "worker_1.a").open("ab") as file:
         file.write(b"\0\0\0\0\n\xff\xfe garbage\nrun_1 x [2]\n")
-    assert _left(tmp_path) == [FIRST]
+    assert _read_orphans(tmp_path) == [FIRST]
 
 
-def test_a_process_that_ended_before_it_noted_anything_is_found(
-    spool: Spool, tmp_path: Path
-) -> None:
+def test_a_worker_that_ended_before_its_first_entry_is_found(spool: Spool, tmp_path: Path) -> None:
     spool.abandon()
     for slot in ("a", "b"):
         (tmp_path / f"worker_1.{slot}").unlink()
-    assert _left(tmp_path) == []
-    assert _is_there(tmp_path)
+    assert _read_orphans(tmp_path) == []
+    assert _has_orphans(tmp_path)
 
 
-def test_a_folder_that_cannot_be_written_is_said_once_and_does_no_harm(
+def test_a_folder_that_cannot_be_written_is_logged_once_and_ignored(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("not a folder")
@@ -182,7 +180,7 @@ def full(tmp_path: Path) -> Iterator[Spool]:
     made.close()
 
 
-def test_a_full_disk_is_said_once_and_does_no_harm(
+def test_a_full_disk_is_logged_once_and_ignored(
     full: Spool, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
@@ -194,18 +192,18 @@ def test_a_full_disk_is_said_once_and_does_no_harm(
     assert "No space left" in caplog.text
 
 
-def test_after_a_full_disk_the_process_still_counts_as_living(full: Spool, tmp_path: Path) -> None:
+def test_a_worker_with_a_full_disk_still_counts_as_alive(full: Spool, tmp_path: Path) -> None:
     full.write([FIRST])
-    assert not _is_there(tmp_path)
+    assert not _has_orphans(tmp_path)
 
 
-def test_it_goes_on_by_itself_when_there_is_room_again(full: Spool, tmp_path: Path) -> None:
+def test_the_spool_continues_when_the_disk_has_room_again(full: Spool, tmp_path: Path) -> None:
     full.write([FIRST])
     full.switch()  # to the other file, which is not on the full disk
     full.write([SECOND])
     full.abandon()
     (tmp_path / "worker_1.a").unlink()
-    assert _left(tmp_path) == [SECOND]
+    assert _read_orphans(tmp_path) == [SECOND]
 
 
 @contextmanager
@@ -219,16 +217,16 @@ def _room_for(size_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_half_a_line_is_taken_back(spool: Spool, tmp_path: Path) -> None:
+def test_a_partly_written_line_is_removed(spool: Spool, tmp_path: Path) -> None:
     spool.write([FIRST])
     with _room_for(18):
         spool.write([SECOND])
     spool.write([OTHER])
     spool.abandon()
-    assert _left(tmp_path) == [FIRST, OTHER]
+    assert _read_orphans(tmp_path) == [FIRST, OTHER]
 
 
-def test_a_spool_under_a_lock_of_another_is_not_used(
+def test_a_spool_that_another_has_locked_is_not_used(
     spool: Spool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     twin = Spool(tmp_path, "worker_1")
@@ -237,4 +235,4 @@ def test_a_spool_under_a_lock_of_another_is_not_used(
     twin.close()
     spool.write([FIRST])
     spool.abandon()
-    assert _left(tmp_path) == [FIRST]
+    assert _read_orphans(tmp_path) == [FIRST]

@@ -1,4 +1,4 @@
-"""What a run looks like from outside, folded from its events."""
+"""The summary of a run, computed from its events."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_run_without_an_end_is_running() -> None:
     assert summarize(STARTED).state == "running"
 
 
-def test_an_agent_that_was_asked_is_running() -> None:
+def test_a_started_agent_is_running() -> None:
     assert _states(summarize(BOTH)) == {"a": "running", "b": "running"}
 
 
@@ -79,17 +79,17 @@ def test_retries_are_counted() -> None:
     assert summarize([*BOTH, retry, retry]).agents["a"].retries == 2
 
 
-def test_the_combiner_is_one_of_the_agents_and_the_last() -> None:
+def test_the_combiner_is_the_last_of_the_agents() -> None:
     assert _states(summarize(COMBINING)) == {"a": "answered", "b": "answered", "c": "running"}
 
 
-def test_the_answer_so_far_is_that_of_its_pieces() -> None:
+def test_the_answer_is_the_concatenation_of_its_deltas() -> None:
     assert (
         summarize([*COMBINING, AnswerDelta("c", "Hel"), AnswerDelta("c", "lo")]).answer == "Hello"
     )
 
 
-def test_a_finished_run_is_completed_with_its_account() -> None:
+def test_a_finished_run_is_completed_with_its_usage_and_cost() -> None:
     run = summarize([*COMBINING, FINISHED])
     assert (run.state, run.usage, run.cost, run.elapsed_ms) == ("completed", Usage(5, 6), 1.5, 9.0)
     assert _states(run)["c"] == "answered"
@@ -135,7 +135,7 @@ def test_the_final_event_states_why_an_answer_is_degraded() -> None:
     assert (run.missing, run.degraded_by) == (missing, ("agents", "combiner"))
 
 
-def test_a_failed_run_has_its_reason_and_what_it_had() -> None:
+def test_a_failed_run_has_its_reason_and_its_partial_answer() -> None:
     run = summarize([*COMBINING, AnswerDelta("c", "Hel"), _failed("upstream_failed")])
     assert (run.state, run.code, run.message, run.answer) == (
         "failed",
@@ -150,5 +150,5 @@ def test_a_run_stopped_on_purpose_is_cancelled() -> None:
         assert summarize([*BOTH, _failed(code)]).state == "cancelled"
 
 
-def test_nobody_is_running_after_the_end() -> None:
+def test_no_agent_is_running_after_the_end() -> None:
     assert "running" not in _states(summarize([*COMBINING, _failed("run_timeout")])).values()

@@ -1,4 +1,4 @@
-"""A run that another process works on: read here to the end, kept going, and stopped from here."""
+"""Runs of another worker: reading them here, keeping them running, and cancelling them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from service.runs.transport.database import RemoteRun
 from tests._support.llm.scripted import model, now
 from tests._support.runs.service import FOREVER, LONG, ME, Service, failed, service
 
-# Text for five seconds.
+# An event every 100 ms for five seconds.
 TALKING = {"a": {"model": model("a", tokens=50, gap_ms=100), "timeout_s": 80_000}}
 GRACE = {"detach_grace_s": 5}
 
 
 @asynccontextmanager
-async def listening(process: Service) -> AsyncIterator[None]:
-    """Let a process hear what the others want."""
+async def maintained(process: Service) -> AsyncIterator[None]:
+    """Run the maintenance of a worker, which reads signals, for the time of the block."""
     maintenance = asyncio.create_task(process.maintenance.run())
     try:
         yield
@@ -30,8 +30,8 @@ async def listening(process: Service) -> AsyncIterator[None]:
         await asyncio.wait([maintenance])
 
 
-async def _mirrored(run: LiveRun, by: Service) -> Run:
-    """Return `run` as another process has it."""
+async def _load_remote(run: LiveRun, by: Service) -> Run:
+    """Return `run` as another worker loads it."""
     remote = await by.runs.find(run.id, ME)
     assert isinstance(remote, RemoteRun)
     return remote
@@ -40,25 +40,25 @@ async def _mirrored(run: LiveRun, by: Service) -> Run:
 # --- reading ---
 
 
-async def test_it_is_read_to_its_end_without_a_gap_or_a_repeat() -> None:
+async def test_a_remote_run_is_read_to_its_end_without_gap_or_repetition() -> None:
     async with service(TALKING, None, **LONG) as one, service(beside=one) as other:
         run = await one.start()
         await asyncio.sleep(2)
-        assert await other.read(await _mirrored(run, other)) == run.log.after(0)
+        assert await other.read(await _load_remote(run, other)) == run.log.after(0)
 
 
-async def test_it_is_read_from_the_event_on_that_a_reader_has() -> None:
+async def test_a_remote_run_is_read_from_the_readers_last_event() -> None:
     async with service(TALKING, None, **LONG) as one, service(beside=one) as other:
         run = await one.start()
         await asyncio.sleep(2)
         seen = len(run.log)  # more than is committed
-        assert await other.read(await _mirrored(run, other), seen) == run.log.after(seen)
+        assert await other.read(await _load_remote(run, other), seen) == run.log.after(seen)
 
 
-async def test_its_events_come_while_it_goes_on() -> None:
+async def test_events_of_a_remote_run_arrive_while_it_is_running() -> None:
     async with service(TALKING, None, **LONG) as one, service(beside=one) as other:
         run = await one.start()
-        remote = await _mirrored(run, other)
+        remote = await _load_remote(run, other)
         with other.runs.reading(remote) as reader:
             for _ in range(3):
                 await reader.take()
@@ -66,37 +66,37 @@ async def test_its_events_come_while_it_goes_on() -> None:
             assert now() < 2
 
 
-async def test_its_readers_here_follow_it_together() -> None:
+async def test_the_readers_of_a_remote_run_share_one_log() -> None:
     async with service(TALKING, None, **LONG) as one, service(beside=one) as other:
         run = await one.start()
-        first = await _mirrored(run, other)
+        first = await _load_remote(run, other)
         with other.runs.reading(first):
-            second = await _mirrored(run, other)
+            second = await _load_remote(run, other)
             assert second is first
             assert await other.read(second) == run.log.after(0)
 
 
-async def test_a_reader_that_comes_back_follows_it_again() -> None:
+async def test_a_reader_that_reconnects_follows_a_remote_run_again() -> None:
     async with service(TALKING, None, **LONG) as one, service(beside=one) as other:
         run = await one.start()
-        remote = await _mirrored(run, other)
+        remote = await _load_remote(run, other)
         with other.runs.reading(remote) as reader:
             await reader.take()
         await asyncio.sleep(2)
         assert await other.read(remote, reader.seq) == run.log.after(reader.seq)
 
 
-async def test_it_is_complete_here_only_with_its_end() -> None:
+async def test_a_remote_run_is_complete_only_with_its_end() -> None:
     async with service(TALKING, None, **LONG) as one, service(beside=one) as other:
-        remote = await _mirrored(await one.start(), other)
+        remote = await _load_remote(await one.start(), other)
         assert not remote.is_complete
         await other.read(remote)
         assert remote.is_complete
 
 
-async def test_nothing_follows_it_any_more_when_its_readers_have_left() -> None:
+async def test_a_remote_run_without_readers_is_not_followed() -> None:
     async with service(FOREVER, None, **LONG) as one, service(beside=one) as other:
-        remote = await _mirrored(await one.start(), other)
+        remote = await _load_remote(await one.start(), other)
         before = asyncio.all_tasks()
         with other.runs.reading(remote):
             await asyncio.sleep(1)
@@ -105,10 +105,10 @@ async def test_nothing_follows_it_any_more_when_its_readers_have_left() -> None:
         assert asyncio.all_tasks() == before
 
 
-async def test_a_database_that_is_down_for_a_while_costs_its_readers_nothing() -> None:
+async def test_readers_of_a_remote_run_miss_nothing_after_an_outage() -> None:
     async with service(TALKING, None, **LONG) as one, service(beside=one) as other:
         run = await one.start()
-        reading = asyncio.create_task(other.read(await _mirrored(run, other)))
+        reading = asyncio.create_task(other.read(await _load_remote(run, other)))
         await asyncio.sleep(1)
         one.memory.reading.shut()
         one.memory.writing.shut()
@@ -119,10 +119,10 @@ async def test_a_database_that_is_down_for_a_while_costs_its_readers_nothing() -
         assert await reading == run.log.after(0)
 
 
-async def test_a_run_that_is_deleted_ends_for_its_readers_here() -> None:
+async def test_a_remote_run_that_is_deleted_ends_for_its_readers() -> None:
     async with service(FOREVER, None, **LONG) as one, service(beside=one) as other:
         run = await one.start()
-        reading = asyncio.create_task(other.read(await _mirrored(run, other)))
+        reading = asyncio.create_task(other.read(await _load_remote(run, other)))
         await asyncio.sleep(1)
         one.memory.tables.delete(run.id)
         final = (await reading)[-1]
@@ -130,10 +130,10 @@ async def test_a_run_that_is_deleted_ends_for_its_readers_here() -> None:
     assert final.code == "run_not_found"
 
 
-async def test_a_run_whose_events_expire_before_they_came_here_ends_for_its_readers() -> None:
+async def test_a_remote_run_that_expires_ends_for_its_readers() -> None:
     async with service(TALKING, None, **LONG) as one, service(beside=one) as other:
         run = await one.start()
-        reading = asyncio.create_task(other.read(await _mirrored(run, other)))
+        reading = asyncio.create_task(other.read(await _load_remote(run, other)))
         await asyncio.sleep(1)
         one.memory.reading.shut()
         await one.read(run)
@@ -145,39 +145,39 @@ async def test_a_run_whose_events_expire_before_they_came_here_ends_for_its_read
     assert final.code == "run_expired"
 
 
-async def test_readers_here_are_let_go_when_this_process_ends() -> None:
+async def test_readers_of_remote_runs_are_released_by_a_drain() -> None:
     async with service(FOREVER, None, **LONG) as one, service(beside=one) as other:
         run = await one.start()
-        reading = asyncio.create_task(other.read(await _mirrored(run, other)))
+        reading = asyncio.create_task(other.read(await _load_remote(run, other)))
         await asyncio.sleep(1)
         await other.runs.drain(0)
         assert await reading == run.log.after(0)
         assert not run.log.finished
 
 
-# --- going on ---
+# --- keeping a run running ---
 
 
-async def test_a_run_goes_on_while_somebody_reads_it_elsewhere() -> None:
+async def test_a_run_continues_while_another_worker_has_readers() -> None:
     async with (
         service(FOREVER, None, limits=GRACE, **LONG) as one,
         service(beside=one) as other,
-        listening(one),
+        maintained(one),
     ):
         run = await one.start()
-        with other.runs.reading(await _mirrored(run, other)):
+        with other.runs.reading(await _load_remote(run, other)):
             await asyncio.sleep(120)
             assert not run.log.finished
 
 
-async def test_it_is_stopped_after_the_last_reader_anywhere_has_left() -> None:
+async def test_a_run_stops_after_its_last_reader_on_any_worker_has_left() -> None:
     async with (
         service(FOREVER, None, limits=GRACE, **LONG) as one,
         service(beside=one) as other,
-        listening(one),
+        maintained(one),
     ):
         run = await one.start()
-        with other.runs.reading(await _mirrored(run, other)):
+        with other.runs.reading(await _load_remote(run, other)):
             await asyncio.sleep(60)
         left = now()
         one.memory.age(16)  # what the reader has said last is over then
@@ -185,15 +185,15 @@ async def test_it_is_stopped_after_the_last_reader_anywhere_has_left() -> None:
         assert now() - left < 30
 
 
-async def test_a_reader_elsewhere_does_not_stop_who_reads_here() -> None:
+async def test_a_reader_on_another_worker_does_not_shorten_a_local_readers_run() -> None:
     async with (
         service(FOREVER, None, limits=GRACE, **LONG) as one,
         service(beside=one) as other,
-        listening(one),
+        maintained(one),
     ):
         run = await one.start()
         with one.runs.reading(run):
-            with other.runs.reading(await _mirrored(run, other)):
+            with other.runs.reading(await _load_remote(run, other)):
                 await asyncio.sleep(10)
             one.memory.age(16)  # what the reader elsewhere has said last is over then
             await asyncio.sleep(120)
@@ -203,28 +203,28 @@ async def test_a_reader_elsewhere_does_not_stop_who_reads_here() -> None:
 # --- stopping ---
 
 
-async def test_it_is_stopped_from_elsewhere() -> None:
+async def test_a_run_can_be_cancelled_from_another_worker() -> None:
     async with (
         service(FOREVER, None, **LONG) as one,
         service(beside=one) as other,
-        listening(one),
+        maintained(one),
     ):
         run = await one.start()
-        remote = await _mirrored(run, other)
+        remote = await _load_remote(run, other)
         await other.runs.cancel(remote)
         assert (await failed(run)).code == "cancelled"
         assert remote.log.after(0) == run.log.after(0)
         assert now() < 3
 
 
-async def test_who_stops_a_run_that_nobody_works_on_waits_only_so_long() -> None:
+async def test_cancelling_a_run_of_a_stopped_worker_has_a_time_limit() -> None:
     async with service(FOREVER, None, **LONG) as one, service(beside=one) as other:
         run = await one.start()  # it does not listen
-        await other.runs.cancel(await _mirrored(run, other))
+        await other.runs.cancel(await _load_remote(run, other))
         assert now() == pytest.approx(5, abs=0.1)
 
 
-async def test_a_stop_that_comes_too_late_changes_nothing() -> None:
+async def test_a_late_stop_signal_changes_nothing() -> None:
     async with service() as one, service(beside=one) as other:
         run = await one.finish()
         again = await other.runs.find(run.id, ME)

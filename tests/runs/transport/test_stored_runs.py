@@ -1,4 +1,4 @@
-"""Runs that have ended: read from the store, with their events for a while, and then without."""
+"""Runs that have ended: read from the store, with their events until these expire."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def test_a_finished_run_can_be_read_again() -> None:
         assert await it.read(again) == run.log.after(0)
 
 
-async def test_a_finished_run_can_be_read_from_any_event_on() -> None:
+async def test_a_finished_run_can_be_read_from_any_event() -> None:
     async with service() as it:
         run = await it.finish()
         again = await it.runs.find(run.id, ME)
@@ -32,7 +32,7 @@ async def test_a_finished_run_can_be_read_from_any_event_on() -> None:
             assert await it.read(again, after) == run.log.after(after)
 
 
-async def test_a_run_is_known_as_it_was() -> None:
+async def test_a_stored_run_has_all_fields_of_the_live_run() -> None:
     async with service() as it:
         run = await it.finish(an_ask(history=NewConversation("conv_2"), message_id="message_2"))
         again = await it.runs.find(run.id, ME)
@@ -42,13 +42,13 @@ async def test_a_run_is_known_as_it_was() -> None:
     assert not again.was_interrupted
 
 
-async def test_another_process_can_read_it_as_well() -> None:
+async def test_another_worker_can_read_a_finished_run() -> None:
     async with service() as one, service(beside=one) as other:
         run = await one.finish()
         assert await other.read(await other.runs.find(run.id, ME)) == run.log.after(0)
 
 
-async def test_after_its_retention_the_events_of_a_run_are_gone() -> None:
+async def test_the_events_of_a_run_expire_after_its_retention() -> None:
     async with service(limits={"retention_s": 60}) as it:
         run = await it.finish()
         await it.expire(after_s=55)
@@ -58,14 +58,14 @@ async def test_after_its_retention_the_events_of_a_run_are_gone() -> None:
     assert error.code == "run_expired"
 
 
-async def test_a_run_whose_events_expire_while_it_is_looked_up_has_none() -> None:
+async def test_a_run_that_expires_during_its_look_up_has_no_events() -> None:
     async with service() as it:
         stored = await it.stored(await it.finish())
         await it.expire(after_s=10_000)
         assert await StoredRuns(it.memory.runs).load(stored) is stored
 
 
-async def test_the_answer_stays_when_the_events_are_gone() -> None:
+async def test_the_answer_stays_after_the_events_have_expired() -> None:
     async with service() as it:
         run = await it.finish()
         before = await it.stored(run)
@@ -86,13 +86,13 @@ async def test_an_open_run_never_expires() -> None:
             assert len(await it.memory.runs.list_segments(ME, run.id)) > 0
 
 
-async def test_a_run_that_never_was_is_unknown() -> None:
+async def test_an_unknown_run_is_not_found() -> None:
     async with service() as it:
         error = await it.refusal("run_" + "0" * 32)
     assert error.code == "run_not_found"
 
 
-async def test_somebody_elses_run_is_unknown_open_or_ended() -> None:
+async def test_another_owners_run_is_not_found_whether_open_or_ended() -> None:
     async with service() as it:
         run = await it.start(an_ask(owner="me"))
         assert (await it.refusal(run.id, "you")).code == "run_not_found"
@@ -101,7 +101,7 @@ async def test_somebody_elses_run_is_unknown_open_or_ended() -> None:
         assert (await it.refusal(run.id, "you")).code == "run_not_found"
 
 
-async def test_somebody_elses_expired_run_is_as_unknown_as_any() -> None:
+async def test_another_owners_expired_run_is_not_found() -> None:
     async with service() as it:
         run = await it.finish(an_ask(owner="me"))
         await it.expire(after_s=10_000)
@@ -109,13 +109,13 @@ async def test_somebody_elses_expired_run_is_as_unknown_as_any() -> None:
         assert (await it.refusal(run.id, "you")).code == "run_not_found"
 
 
-async def test_an_ended_run_is_not_kept_in_memory() -> None:
+async def test_an_ended_run_is_removed_from_memory() -> None:
     async with service() as it:
         await it.finish()
         assert it.runs.open_count == 0
 
 
-async def test_an_ended_run_is_kept_in_memory_until_its_end_is_committed() -> None:
+async def test_an_ended_run_stays_in_memory_until_its_end_is_committed() -> None:
     async with service() as it:
         run = await it.start()
         it.memory.writing.shut()
@@ -127,7 +127,7 @@ async def test_an_ended_run_is_kept_in_memory_until_its_end_is_committed() -> No
         assert it.runs.open_count == 0
 
 
-async def test_a_run_can_be_read_here_while_the_database_is_down() -> None:
+async def test_a_local_run_can_be_read_while_the_database_is_down() -> None:
     async with service() as it:
         run = await it.start()
         it.memory.reading.shut()
@@ -137,7 +137,7 @@ async def test_a_run_can_be_read_here_while_the_database_is_down() -> None:
         it.memory.reading.reopen()
 
 
-async def test_several_runs_are_stopped_wherever_they_are() -> None:
+async def test_several_runs_are_cancelled_on_any_worker() -> None:
     async with service(FOREVER, **LONG) as it:
         runs = [await it.start() for _ in range(2)]
         ended = await it.start()
@@ -149,23 +149,25 @@ async def test_several_runs_are_stopped_wherever_they_are() -> None:
     assert states == {"cancelled"}
 
 
-# --- events from the pieces in which they were committed ---
+# --- events from their segments ---
 
 
-def _piece(first: int, last: int) -> Segment:
+def _make_segment(first: int, last: int) -> Segment:
     data = encode_events(SAMPLES[first - 1 : last])
     return Segment(run_id="run_1", owner=ME, first_seq=first, last_seq=last, data=data)
 
 
 @pytest.mark.parametrize("after", range(10))
-def test_events_behind_a_number_may_begin_within_a_piece(after: int) -> None:
-    pieces = [piece for piece in (_piece(1, 4), _piece(5, 9)) if piece.last_seq > after]
-    assert join_segments(pieces, after) == SAMPLES[after:9]
+def test_events_after_a_number_may_start_within_a_segment(after: int) -> None:
+    pieces = [
+        piece for piece in (_make_segment(1, 4), _make_segment(5, 9)) if piece.last_seq > after
+    ]
+    assert join_segments(segments, after) == SAMPLES[after:9]
 
 
-def test_a_piece_may_repeat_what_the_one_before_it_has() -> None:
-    assert join_segments([_piece(1, 4), _piece(3, 9)], 0) == SAMPLES[:9]
+def test_a_segment_may_repeat_events_of_the_one_before() -> None:
+    assert join_segments([_make_segment(1, 4), _make_segment(3, 9)], 0) == SAMPLES[:9]
 
 
-def test_events_end_where_a_piece_is_missing() -> None:
-    assert join_segments([_piece(1, 4), _piece(6, 9)], 0) == SAMPLES[:4]
+def test_events_end_before_a_missing_segment() -> None:
+    assert join_segments([_make_segment(1, 4), _make_segment(6, 9)], 0) == SAMPLES[:4]

@@ -1,4 +1,4 @@
-"""What the journal commits: whole, once, and never for another owner's run; on every store."""
+"""The contract of the journal's writer, on every store: atomic, once, and only for the own runs."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from tests._support.runs.store_records import (
 pytestmark = pytest.mark.parametrize("store_kind", ALL_STORE_KINDS)
 
 
-async def test_brought_messages_come_before_the_runs(parts: Parts) -> None:
+async def test_initial_messages_come_before_the_runs(parts: Parts) -> None:
     brought = (Message("user", "a"), Message("assistant", "b"))
     run = await parts.create_run(initial_messages=brought)
     assert await parts.runs.list_initial_messages(ME, run.ask.conversation_id) == list(brought)
 
 
-async def test_an_empty_batch_is_nothing(parts: Parts) -> None:
+async def test_an_empty_batch_writes_nothing(parts: Parts) -> None:
     assert await parts.journal.write(Batch()) == {}
 
 
-async def test_a_megabyte_can_be_kept(parts: Parts) -> None:
+async def test_a_megabyte_can_be_stored(parts: Parts) -> None:
     run = await parts.finish_run("ä" * 1_000_000)
     stored = await parts.runs.get(ME, run.run_id)
     assert stored is not None
@@ -48,7 +48,7 @@ async def test_the_first_of_a_batch_has_the_key(parts: Parts) -> None:
     assert taken == {second.run_id: KeyConflict(first.run_id, b"body")}
 
 
-async def test_a_key_is_its_owners_alone(parts: Parts) -> None:
+async def test_a_key_belongs_to_its_owner_alone(parts: Parts) -> None:
     await parts.create_run(key=make_key())
     other = make_run(owner=OTHER_OWNER, key=make_key())
     assert await parts.journal.write(Batch(openings=[other])) == {}
@@ -59,7 +59,7 @@ async def test_a_key_is_its_owners_alone(parts: Parts) -> None:
     assert mine.run_id != theirs.run_id == other.run_id
 
 
-async def test_an_expired_key_can_be_had_anew(parts: Parts) -> None:
+async def test_an_expired_key_can_be_bound_again(parts: Parts) -> None:
     await parts.create_run(key=make_key(expires_at=NOW))
     assert await parts.runs.find_key(ME, "key", NOW) is None
     second = make_run(key=make_key())
@@ -100,7 +100,7 @@ async def test_only_one_retry_is_made(parts: Parts) -> None:
     assert taken == {third.run_id: KeyConflict(retries[0].run_id, None)}
 
 
-async def test_a_retry_of_anothers_run_leaves_it_alone(parts: Parts) -> None:
+async def test_a_retry_of_another_owners_run_does_not_change_it(parts: Parts) -> None:
     mine = await parts.finish_run()
     await parts.create_run(owner=OTHER_OWNER, retry_of=mine.run_id)
     stored = await parts.runs.get(ME, mine.run_id)
@@ -108,10 +108,10 @@ async def test_a_retry_of_anothers_run_leaves_it_alone(parts: Parts) -> None:
     assert stored.superseded_by is None
 
 
-# --- what runs tell ---
+# --- rows of running runs ---
 
 
-async def test_what_belongs_to_a_deleted_run_is_left_out(parts: Parts) -> None:
+async def test_rows_of_a_deleted_run_are_dropped(parts: Parts) -> None:
     there, gone = await parts.create_run(), make_run()
     both = (there, gone)
     batch = Batch(
@@ -125,7 +125,7 @@ async def test_what_belongs_to_a_deleted_run_is_left_out(parts: Parts) -> None:
     assert await parts.runs.list_segments(ME, gone.run_id) == []
 
 
-async def test_the_first_ending_stays(parts: Parts) -> None:
+async def test_the_first_end_of_a_run_stays(parts: Parts) -> None:
     run = await parts.create_run()
     for state in ("interrupted", "completed"):
         await parts.journal.write(Batch(endings=[make_run_end(run, state=state)]))
@@ -134,8 +134,8 @@ async def test_the_first_ending_stays(parts: Parts) -> None:
     assert stored.state == "interrupted"
 
 
-async def test_what_comes_after_the_end_is_left_out(parts: Parts) -> None:
-    """As from a process that was taken for dead and goes on."""
+async def test_rows_after_the_end_of_a_run_are_dropped(parts: Parts) -> None:
+    """They come from a worker that was taken for stale and continues."""
     run = await parts.create_run()
     await parts.journal.write(
         Batch(segments=[make_segment(run, 1, 2)], endings=[make_run_end(run)])
@@ -147,7 +147,7 @@ async def test_what_comes_after_the_end_is_left_out(parts: Parts) -> None:
     assert await parts.runs.list_agent_answers(ME, run.run_id) == []
 
 
-async def test_an_ending_says_everything(parts: Parts) -> None:
+async def test_an_end_stores_all_its_fields(parts: Parts) -> None:
     run = await parts.create_run()
     told = make_run_end(
         run,
@@ -169,7 +169,7 @@ async def test_an_ending_says_everything(parts: Parts) -> None:
         assert getattr(stored, name) == getattr(told, name)
 
 
-async def test_an_ending_under_another_owners_name_ends_nothing(parts: Parts) -> None:
+async def test_an_end_of_another_owner_ends_nothing(parts: Parts) -> None:
     run = await parts.create_run()
     await parts.journal.write(Batch(endings=[replace(make_run_end(run), owner=OTHER_OWNER)]))
     stored = await parts.runs.get(ME, run.run_id)
@@ -177,7 +177,7 @@ async def test_an_ending_under_another_owners_name_ends_nothing(parts: Parts) ->
     assert stored.state == "running"
 
 
-async def test_a_dropped_retry_gives_its_run_back(parts: Parts) -> None:
+async def test_dropping_a_retry_reinstates_its_run(parts: Parts) -> None:
     first = await parts.finish_run()
     retry = await parts.create_run(retry_of=first.run_id, conversation=first.ask.conversation_id)
     await parts.journal.write(Batch(dropped=[retry.run_id]))

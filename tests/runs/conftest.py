@@ -1,4 +1,4 @@
-"""Runs live on a loop whose clock skips: seconds are exact and take no time."""
+"""Tests of runs use an event loop that skips waits: seconds are exact and take no time."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

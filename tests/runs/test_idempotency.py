@@ -69,10 +69,10 @@ async def test_a_refused_request_does_not_use_up_its_key() -> None:
 
 async def test_a_question_that_was_not_committed_does_not_use_up_its_key() -> None:
     async with service() as it:
-        it.memory.writing.says_so = False
+        it.memory.writing.confirms = False
         with pytest.raises(Exception, match="broke"):
             await it.start(key=KEY)
-        it.memory.writing.says_so = True
+        it.memory.writing.confirms = True
         await it.journal.settle(30)
         await it.start(key=OTHER_BODY)
 

@@ -190,7 +190,7 @@ async def test_events_delay_the_next_keep_alive() -> None:
 
 
 async def _taking_again() -> tuple[RunLog, Reader, asyncio.Task[Sequence[Event] | Silence]]:
-    """Return a log whose reader, with a window of 0.5 s, took an event and waits for more."""
+    """Return a log and its reader, which has a window of 0.5 s, took an event and waits."""
     log = RunLog()
     reader = _reader(log, window_s=0.5)
     log.append(_text("a"))

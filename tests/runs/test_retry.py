@@ -141,8 +141,8 @@ async def test_a_retry_takes_the_place_of_its_run() -> None:
         assert again.conversation_id == first.conversation_id
         assert again.retry_of == first.id
         assert (await other.stored(first)).superseded_by == again.id
-        told = await other.memory.runs.list_exchanges(first.owner, first.conversation_id, 9)
-        assert [run.id for run in told] == [again.id]
+        exchanges = await other.memory.runs.list_exchanges(first.owner, first.conversation_id, 9)
+        assert [run.id for run in exchanges] == [again.id]
 
 
 async def test_the_old_run_can_still_be_read() -> None:

@@ -46,7 +46,7 @@ async def test_a_run_stopped_before_its_first_step_still_ends_with_a_final_event
 async def test_a_run_stopped_before_its_agents_first_step_ends_as_well() -> None:
     async with service() as it:
         run = await it.start()
-        await asyncio.sleep(0)  # the strategy has begun, its agents have not
+        await asyncio.sleep(0)  # the strategy has started, its agents have not
         await it.runs.cancel(run)
         assert (await failed(run)).code == "cancelled"
 

@@ -1,8 +1,8 @@
 """A store in memory, for tests on the event loop that skips waits.
 
-Its parts are the real ones with other insides. They pass the same
-contract tests (tests/store/test_runs.py, test_workers.py, journal/test_writer.py), and a test can
-make them refuse, hang, or commit without a confirmation.
+Its parts are subclasses of the real ones that use dictionaries. They pass the same contract tests
+(tests/store/test_runs.py, test_workers.py, journal/test_writer.py), and a test can make them
+refuse, hang, or commit without a confirmation.
 """
 
 from __future__ import annotations
@@ -47,26 +47,26 @@ Owned = tuple[str, str]  # an owner and an id, or a key
 
 
 def next_millisecond() -> None:
-    """Wait until the next id sorts behind those that there are."""
+    """Wait until a new id sorts behind all existing ones."""
     time.sleep(0.002)
 
 
-class Door:
-    """What every read, or every write, has to pass. A test may shut it."""
+class Gate:
+    """Every read, or every write, passes this gate; a test can make it refuse or wait."""
 
     def __init__(self) -> None:
         self.delay_s = 0.0
-        self.says_so = True  # that what was to be done is done
+        self.confirms = True  # when False, a write is applied but raises an error
         self._fault: str | None = None
         self._free = asyncio.Event()
         self._free.set()
 
     def shut(self, fault: str = "The database is down.") -> None:
-        """Refuse everybody at once."""
+        """Refuse every access at once."""
         self._fault = fault
 
     def stall(self) -> None:
-        """Let nobody through; each is refused when the time limit is over."""
+        """Let every access wait; it is refused after the time limit."""
         self._free.clear()
 
     def reopen(self) -> None:
@@ -86,14 +86,14 @@ class Door:
             raise StorageUnavailable(self._fault, reason="down")
 
     def leave(self) -> None:
-        """Raises StorageUnavailable although it is done."""
-        if not self.says_so:
+        """Raise StorageUnavailable after an applied write whose reply is lost."""
+        if not self.confirms:
             raise StorageUnavailable("The connection broke.", reason="down")
 
 
 @dataclass
 class Tables:
-    """The rows. `conversations` has when each began."""
+    """The rows. `conversations` has the time of creation of each."""
 
     runs: dict[str, StoredRun] = field(default_factory=dict)
     expire_at: dict[str, datetime] = field(default_factory=dict)
@@ -124,7 +124,7 @@ class Memory:
     """
 
     def __init__(self) -> None:
-        self.reading, self.writing = Door(), Door()
+        self.reading, self.writing = Gate(), Gate()
         self.tables = Tables()
         self.batches: list[Batch] = []
         self.committed_at: list[float] = []
@@ -147,7 +147,7 @@ class Memory:
         return run
 
     def age(self, seconds: float) -> None:
-        """Make all that is kept so much older."""
+        """Make all rows older by `seconds`."""
         by, tables = timedelta(seconds=seconds), self.tables
         tables.expire_at = {run: at - by for run, at in tables.expire_at.items()}
         tables.seen = {worker: at - by for worker, at in tables.seen.items()}

@@ -53,10 +53,10 @@ async def test_a_refused_question_leaves_no_row(hangs: bool) -> None:
         if hangs:
             it.memory.writing.delay_s = 4.5  # the reply arrives too late
         else:
-            it.memory.writing.says_so = False  # the commit succeeds, but its reply is lost
+            it.memory.writing.confirms = False  # the commit succeeds, but its reply is lost
         with pytest.raises(StorageUnavailable):
             await it.start()
-        it.memory.writing.delay_s, it.memory.writing.says_so = 0, True
+        it.memory.writing.delay_s, it.memory.writing.confirms = 0, True
         await asyncio.sleep(10)
         assert it.memory.tables.runs == {}
         assert it.memory.tables.conversations == {}
@@ -102,9 +102,9 @@ async def test_a_run_continues_while_the_database_is_down_and_is_stored_afterwar
 async def test_a_commit_whose_reply_was_lost_is_not_applied_twice() -> None:
     async with service(TEXT_FOR_5_S, **LONG) as it:
         run = await it.start()
-        it.memory.writing.says_so = False
+        it.memory.writing.confirms = False
         await asyncio.sleep(2)
-        it.memory.writing.says_so = True
+        it.memory.writing.confirms = True
         await it.read(run)
         await it.journal.settle(30)
         assert await it.kept_events(run) == run.log.after(0)

@@ -280,19 +280,19 @@ async def test_the_spool_waits_for_the_database() -> None:
         assert (await _load(it, run))[1] == EVENTS
 
 
-@pytest.mark.parametrize("says_so", [True, False])
-async def test_a_recovery_that_failed_halfway_is_completed_later(says_so: bool) -> None:
+@pytest.mark.parametrize("confirms", [True, False])
+async def test_a_recovery_that_failed_halfway_is_completed_later(confirms: bool) -> None:
     async with service() as it:
         runs = [await _store_run(it, committed=2) for _ in range(2)]
         _crashed(it.folder, *(_spooled(run, 3, 7) for run in runs))
-        it.memory.writing.says_so = says_so
-        if says_so:
+        it.memory.writing.confirms = confirms
+        if confirms:
             it.memory.impossible = lambda batch: any(
                 e.run_id == runs[1].run_id for e in batch.endings
             )
         with pytest.raises((StorageUnavailable, ValueError)):
             await it.recovery.recover_stale_workers()
-        it.memory.writing.says_so, it.memory.impossible = True, lambda batch: False
+        it.memory.writing.confirms, it.memory.impossible = True, lambda batch: False
         await it.recovery.recover_stale_workers()
         for run in runs:
             assert (await _load(it, run))[1] == EVENTS
@@ -375,8 +375,8 @@ async def test_recovered_runs_are_counted_and_logged(caplog: pytest.LogCaptureFi
     page = telemetry.render_metrics("")[0].decode()
     counts = re.findall(r'^\w*recover\w*_total\{outcome="(\w+)"\} (\S+)$', page, re.MULTILINE)
     assert dict(counts) == {"interrupted": "1.0", "completed": "1.0"}
-    told = {record.run_id for record in caplog.records if hasattr(record, "run_id")}
-    assert told == {first.run_id, second.run_id}
+    logged = {record.run_id for record in caplog.records if hasattr(record, "run_id")}
+    assert logged == {first.run_id, second.run_id}
 
 
 async def test_a_worker_starts_without_its_database() -> None:

@@ -180,7 +180,7 @@ async def test_a_run_stops_after_its_last_reader_on_any_worker_has_left() -> Non
         with other.runs.reading(await _load_remote(run, other)):
             await asyncio.sleep(60)
         left = now()
-        one.memory.age(16)  # what the reader has said last is over then
+        one.memory.age(16)  # later than the last mark of the reader
         assert (await failed(run)).code == "abandoned"
         assert now() - left < 30
 
@@ -195,7 +195,7 @@ async def test_a_reader_on_another_worker_does_not_shorten_a_local_readers_run()
         with one.runs.reading(run):
             with other.runs.reading(await _load_remote(run, other)):
                 await asyncio.sleep(10)
-            one.memory.age(16)  # what the reader elsewhere has said last is over then
+            one.memory.age(16)  # later than the last mark of the remote reader
             await asyncio.sleep(120)
             assert not run.log.finished
 

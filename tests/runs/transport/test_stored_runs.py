@@ -159,9 +159,8 @@ def _make_segment(first: int, last: int) -> Segment:
 
 @pytest.mark.parametrize("after", range(10))
 def test_events_after_a_number_may_start_within_a_segment(after: int) -> None:
-    pieces = [
-        piece for piece in (_make_segment(1, 4), _make_segment(5, 9)) if piece.last_seq > after
-    ]
+    both = _make_segment(1, 4), _make_segment(5, 9)
+    segments = [each for each in both if each.last_seq > after]
     assert join_segments(segments, after) == SAMPLES[after:9]
 
 

@@ -135,7 +135,7 @@ async def test_the_first_end_of_a_run_stays(parts: Parts) -> None:
 
 
 async def test_rows_after_the_end_of_a_run_are_dropped(parts: Parts) -> None:
-    """They come from a worker that was taken for stale and continues."""
+    """They come from a worker that another one recovered as stale, but that still works."""
     run = await parts.create_run()
     await parts.journal.write(
         Batch(segments=[make_segment(run, 1, 2)], endings=[make_run_end(run)])
@@ -149,7 +149,7 @@ async def test_rows_after_the_end_of_a_run_are_dropped(parts: Parts) -> None:
 
 async def test_an_end_stores_all_its_fields(parts: Parts) -> None:
     run = await parts.create_run()
-    told = make_run_end(
+    written = make_run_end(
         run,
         state="failed",
         answer="Half of",
@@ -161,12 +161,12 @@ async def test_an_end_stores_all_its_fields(parts: Parts) -> None:
         code="upstream_timeout",
         error="It took too long.",
     )
-    await parts.journal.write(Batch(endings=[told]))
+    await parts.journal.write(Batch(endings=[written]))
     stored = await parts.runs.get(ME, run.run_id)
     for name in ("state", "answer", "usage", "cost_usd", "answered_by", "code"):
-        assert getattr(stored, name) == getattr(told, name)
+        assert getattr(stored, name) == getattr(written, name)
     for name in ("error", "elapsed_ms", "ended_at", "last_seq", "missing", "degraded_by"):
-        assert getattr(stored, name) == getattr(told, name)
+        assert getattr(stored, name) == getattr(written, name)
 
 
 async def test_an_end_of_another_owner_ends_nothing(parts: Parts) -> None:

@@ -7,6 +7,7 @@ ARGS   ?=
 # The tests mostly wait, so run more in parallel than there are cores.
 TESTS_AT_ONCE ?= 3
 COMPOSE ?= docker compose
+LINT := $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 OPENAI_NODE := tests/clients/node/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
@@ -46,13 +47,14 @@ $(OPENAI_NODE): tests/clients/node/package-lock.json | $(VENV)/.installed-dev
 	@cd tests/clients/node && if $(abspath $(BIN))/npm ci --ignore-scripts --silent; \
 	then touch node_modules/.package-lock.json; else echo "openai-node could not be installed." >&2; fi
 
-test: lint $(OPENAI_NODE)          ## Run linters, type checks and all tests
-	$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist loadfile --no-loadscope-reorder $(ARGS)
+# The linters run while the tests wait; their output follows that of the tests.
+test: $(VENV)/.installed-dev $(OPENAI_NODE)  ## Run linters, type checks and all tests
+	@($(LINT)) >$(VENV)/lint.log 2>&1 & lint=$$!; \
+	$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist worksteal $(ARGS); tests=$$?; \
+	wait $$lint; lint=$$?; cat $(VENV)/lint.log; exit $$((tests || lint))
 
 lint: $(VENV)/.installed-dev       ## Run ruff and mypy --strict
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(LINT)
 
 format: $(VENV)/.installed-dev     ## Format the code
 	$(BIN)/ruff check --fix .

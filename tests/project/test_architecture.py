@@ -211,6 +211,14 @@ def test_no_test_module_imports_a_test_module_or_a_conftest() -> None:
     assert wrong == []
 
 
+def test_every_helper_module_of_the_tests_has_a_line_in_their_readme() -> None:
+    readme = (ROOT / "tests" / "README.md").read_text("utf-8")
+    listed = re.findall(r"^\| `(\S+\.py)` \|", readme, re.MULTILINE)
+    support = ROOT / "tests" / "_support"
+    there = {path.relative_to(support).as_posix() for path in support.rglob("*.py")}
+    assert sorted(listed) == sorted(name for name in there if not name.endswith("__init__.py"))
+
+
 def _imported_by_tests(importer: str, modules: set[str]) -> Iterator[str]:
     for node in ast.walk(_tree(importer)):
         if isinstance(node, ast.ImportFrom) and node.module:

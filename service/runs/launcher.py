@@ -154,7 +154,9 @@ class Launcher:
         if failure:
             fields["error_type"] = failure.code
         if degraded_by:
-            fields |= {"degraded_by": ",".join(degraded_by), "missing": ",".join(missing)}
+            fields["degraded_by"] = ",".join(degraded_by)
+        if missing:
+            fields["missing"] = ",".join(missing)
         _log.info("run %s", outcome, extra=fields)
 
 

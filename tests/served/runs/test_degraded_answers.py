@@ -28,7 +28,7 @@ EXPECTED: Mapping[str, dict[str, Any]] = {
     "combiner-stands-in": {"degraded": True, "degraded_by": ["combiner"]},
     "all-degraded": {"degraded": True, "degraded_by": ["agents", "combiner"], "missing": [BUSY]},
 }
-SAID = [{"role": "user", "content": "Why is the sky blue?"}]
+MESSAGES = [{"role": "user", "content": "Why is the sky blue?"}]
 USAGE = {"stream_options": {"include_usage": True}}
 # Asks an ensemble; returns the response and the JSON objects that the answer's fields are in.
 Ask = Callable[[Api, str], Awaitable[tuple[httpx.Response, list[dict[str, Any]]]]]
@@ -62,7 +62,7 @@ async def process(api: Api, ensemble: str) -> tuple[httpx.Response, list[dict[st
 
 
 async def chat(api: Api, ensemble: str) -> tuple[httpx.Response, list[dict[str, Any]]]:
-    response = await posted(api, "/chat", messages=SAID, ensemble=ensemble)
+    response = await posted(api, "/chat", messages=MESSAGES, ensemble=ensemble)
     return response, [response.json()]
 
 
@@ -75,7 +75,7 @@ async def session(api: Api, ensemble: str) -> tuple[httpx.Response, list[dict[st
 
 
 async def completion(api: Api, ensemble: str) -> tuple[httpx.Response, list[dict[str, Any]]]:
-    response = await posted(api, "/v1/chat/completions", model=ensemble, messages=SAID)
+    response = await posted(api, "/v1/chat/completions", model=ensemble, messages=MESSAGES)
     return response, [response.json()]
 
 
@@ -83,7 +83,7 @@ async def completion_with_progress(
     api: Api, ensemble: str
 ) -> tuple[httpx.Response, list[dict[str, Any]]]:
     response = await posted(
-        api, "/v1/chat/completions", model=ensemble, messages=SAID, include_progress=True
+        api, "/v1/chat/completions", model=ensemble, messages=MESSAGES, include_progress=True
     )
     return response, [response.json(), response.json()["progress"][-1]]
 
@@ -124,7 +124,7 @@ def asking(path: str, ensemble: str) -> dict[str, Any]:
         return {"prompt": "Why?", "ensemble": ensemble}
     if path == "/v1/responses":
         return {"input": "Why?", "model": ensemble}
-    return {"messages": SAID, "ensemble" if path == "/chat" else "model": ensemble}
+    return {"messages": MESSAGES, "ensemble" if path == "/chat" else "model": ensemble}
 
 
 @pytest.mark.parametrize("name", STREAMS)
@@ -160,7 +160,7 @@ async def test_the_last_message_of_a_websocket_names_the_missing_agents(api: Api
     url = api.http.base_url.join("/chat")
     async with aiohttp.ClientSession() as client, client.ws_connect(str(url)) as socket:
         for ensemble, expected in EXPECTED.items():
-            await socket.send_json({"messages": SAID, "ensemble": ensemble})
+            await socket.send_json({"messages": MESSAGES, "ensemble": ensemble})
             message: dict[str, Any] = {"token": ""}
             while "token" in message:
                 assert not fields_of(message)

@@ -1,4 +1,4 @@
-"""The words of the service: what is asked, what an agent says, what it cost. No I/O."""
+"""Domain values: messages, requests, usage and cost, agents' reports, answers. No I/O."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from service.conversation import History
 
 Role = Literal["system", "user", "assistant", "tool"]
 
-CHARS_PER_TOKEN = 4  # the usual rule of thumb; only ever used for usage marked `estimated`
+CHARS_PER_TOKEN = 4  # a rule of thumb, used only for usage marked `estimated`
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +28,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call of a caller's function that a model asks for, or a piece of one while it streams.
+    """A call of one of the client's functions by a model, or a piece of one while it streams.
 
-    Pieces of one call have the same `index`; `id` and `name` come with the first, and `arguments`,
-    JSON, is put together of all.
+    Pieces of one call have the same `index`. The first has the `id` and `name`; the `arguments`,
+    which are JSON, are joined from all pieces.
     """
 
     index: int
@@ -103,7 +103,7 @@ class RunRequest:
 class Usage:
     """Tokens that one or several upstream calls consumed.
 
-    `estimated` is set when any part was counted here, for want of a figure from upstream.
+    `estimated` is set when the service counted any part, because upstream reported no usage.
     """
 
     input_tokens: int = 0
@@ -127,9 +127,11 @@ class Usage:
 
     @classmethod
     def estimate(cls, messages: Sequence[Message], text: str) -> Usage:
-        """Return a guess for a call that ended before upstream reported its usage."""
-        asked = sum(len(message.content) for message in messages)
-        return cls(-(-asked // CHARS_PER_TOKEN), -(-len(text) // CHARS_PER_TOKEN), estimated=True)
+        """Return an estimate for a call that ended before upstream reported its usage."""
+        input_chars = sum(len(message.content) for message in messages)
+        return cls(
+            -(-input_chars // CHARS_PER_TOKEN), -(-len(text) // CHARS_PER_TOKEN), estimated=True
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +143,11 @@ class Price:
     cached_input: float | None = None
 
     def cost_usd(self, usage: Usage) -> float:
+        """Return the cost of `usage` in US dollars."""
         cached_price = self.input if self.cached_input is None else self.cached_input
-        fresh = usage.input_tokens - usage.cached_tokens
+        uncached_tokens = usage.input_tokens - usage.cached_tokens
         return (
-            fresh * self.input
+            uncached_tokens * self.input
             + usage.cached_tokens * cached_price
             + usage.output_tokens * self.output
         ) / 1e6

@@ -17,10 +17,10 @@ from service.store.paging import Slice, count_rows, fetch_newest_first
 from service.store.records import Conversation, ConversationTurn, Page
 from service.store.rows import (
     DEGRADATION_COLUMNS,
-    degraded_by,
-    missing_agents,
+    decode_degraded_by,
+    decode_missing,
+    decode_tool_calls,
     read_preceding,
-    tool_calls,
 )
 from service.store.schema import conversations, messages, runs
 from service.store.scope import Scope
@@ -201,9 +201,9 @@ def _make_turns(row: Row[Any]) -> Iterator[ConversationTurn]:
             run_id=row.id,
             state=row.state,
             error=row.error,
-            tool_calls=tool_calls(row.tool_calls),
-            missing=missing_agents(row),
-            degraded_by=degraded_by(row),
+            tool_calls=decode_tool_calls(row.tool_calls),
+            missing=decode_missing(row),
+            degraded_by=decode_degraded_by(row),
         )
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.store.database import Database
 from service.store.paging import Slice, count_rows, fetch_newest_first
 from service.store.records import Page, StoredRun
-from service.store.rows import RUN_COLUMNS, stored_run
+from service.store.rows import RUN_COLUMNS, decode_run
 from service.store.schema import runs
 from service.store.scope import Scope
 
@@ -50,5 +50,5 @@ async def _read_page(
     rows = await connection.execute(
         scope.select_keys(RUN_COLUMNS, found)
     )  # `id` is the first column
-    by_id = {row.id: stored_run(row) for row in rows}
+    by_id = {row.id: decode_run(row) for row in rows}
     return Page([by_id[run_id] for run_id in found], total)

@@ -1,4 +1,4 @@
-"""Runs and agents' answers between rows and records."""
+"""Conversion of runs and agents' answers between rows and records."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _USAGE = {
     "reasoning_tokens": "reasoning_tokens",
     "usage_estimated": "estimated",
 }
-# The columns that `stored_run` reads.
+# The columns that `decode_run` reads.
 DEGRADATION_COLUMNS = (runs.c.degraded, runs.c.degraded_by, runs.c.missing)
 RUN_COLUMNS = (
     *(runs.c[name] for name in (*_PLAIN, *_USAGE, "whole", "particulars", "tool_calls")),
@@ -47,26 +47,26 @@ ANSWER_COLUMNS = tuple(agent_answers.columns)
 _REPORT = tuple(field.name for field in fields(AgentReport))
 
 
-def stored_run(row: Row[Any]) -> StoredRun:
-    """Return the run of a row that has RUN_COLUMNS, and perhaps more."""
+def decode_run(row: Row[Any]) -> StoredRun:
+    """Return the run of a row that has at least RUN_COLUMNS."""
     usage = Usage(**{field: getattr(row, column) for column, field in _USAGE.items()})
     return StoredRun(
         **{name: getattr(row, name) for name in _PLAIN},
         usage=usage,
         raw=row.whole,
         **_read_particulars(row.particulars),
-        tool_calls=tool_calls(row.tool_calls),
-        missing=missing_agents(row),
-        degraded_by=degraded_by(row),
+        tool_calls=decode_tool_calls(row.tool_calls),
+        missing=decode_missing(row),
+        degraded_by=decode_degraded_by(row),
     )
 
 
-def missing_agents(row: Row[Any]) -> Sequence[MissingAgent]:
+def decode_missing(row: Row[Any]) -> Sequence[MissingAgent]:
     """Return the missing agents of a row that has DEGRADATION_COLUMNS."""
     return msgspec.json.decode(row.missing, type=tuple[MissingAgent, ...]) if row.missing else ()
 
 
-def degraded_by(row: Row[Any]) -> Sequence[DegradedBy]:
+def decode_degraded_by(row: Row[Any]) -> Sequence[DegradedBy]:
     """Return why the answer of a row with DEGRADATION_COLUMNS is degraded.
 
     Before migration 0005 a row had no reasons, and only the combiner could degrade an answer.
@@ -76,8 +76,8 @@ def degraded_by(row: Row[Any]) -> Sequence[DegradedBy]:
     return ("combiner",) if row.degraded else ()
 
 
-def tool_calls(column: str | None) -> Sequence[ToolCall]:
-    """Return the tool calls that a row has."""
+def decode_tool_calls(column: str | None) -> Sequence[ToolCall]:
+    """Return the tool calls of the column `tool_calls`."""
     return msgspec.json.decode(column, type=tuple[ToolCall, ...]) if column else ()
 
 
@@ -148,7 +148,7 @@ def _json_or_none(values: Sequence[Any]) -> str | None:
     return _json(values) if values else None
 
 
-def run_row(opening: NewRun) -> Mapping[str, Any]:
+def encode_run(opening: NewRun) -> Mapping[str, Any]:
     """Return the row of a new run."""
     ask = opening.ask
     return {
@@ -177,7 +177,7 @@ def run_row(opening: NewRun) -> Mapping[str, Any]:
     }
 
 
-def ending_row(ending: RunEnd) -> Mapping[str, Any]:
+def encode_run_end(ending: RunEnd) -> Mapping[str, Any]:
     """Return the changed columns of an ended run; `run` and `whose` identify it."""
     return {
         "run": ending.run_id,
@@ -204,7 +204,7 @@ def _usage_row(usage: Usage) -> Mapping[str, Any]:
     return {column: getattr(usage, field) for column, field in _USAGE.items()}
 
 
-def answer_row(answer: AgentAnswer) -> Mapping[str, Any]:
+def encode_agent_answer(answer: AgentAnswer) -> Mapping[str, Any]:
     """Return the row of an agent's answer."""
     return {
         "run_id": answer.run_id,
@@ -219,7 +219,7 @@ def answer_row(answer: AgentAnswer) -> Mapping[str, Any]:
     }
 
 
-def agent_answer(row: Row[Any]) -> AgentAnswer:
+def decode_agent_answer(row: Row[Any]) -> AgentAnswer:
     """Return the answer of a row that has ANSWER_COLUMNS."""
     values = {column.name: getattr(row, column.name) for column in ANSWER_COLUMNS}
     values["report"] = msgspec.json.decode(row.report, type=AgentReport)

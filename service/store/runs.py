@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain import Message
 from service.store.database import Database
 from service.store.records import AgentAnswer, KnownKey, Segment, StoredRun
-from service.store.rows import ANSWER_COLUMNS, RUN_COLUMNS, agent_answer, stored_run
+from service.store.rows import ANSWER_COLUMNS, RUN_COLUMNS, decode_agent_answer, decode_run
 from service.store.schema import agent_answers, idempotency_keys, messages, runs, segments, signals
 from service.store.scope import Scope
 
@@ -27,7 +27,7 @@ class RunStore:
         """Return the run, None if the owner has none with this id."""
         statement = Scope(owner).select(runs, *RUN_COLUMNS).where(runs.c.id == run_id)
         rows = await self._database.fetch_all(statement)
-        return stored_run(rows[0]) if rows else None
+        return decode_run(rows[0]) if rows else None
 
     async def list_segments(self, owner: str, run_id: str, after: int = 0) -> list[Segment]:
         """Return the segments with events after `after`, in order.
@@ -52,7 +52,7 @@ class RunStore:
             .where(agent_answers.c.run_id == run_id)
             .order_by(agent_answers.c.created_at, agent_answers.c.agent)
         )
-        return [agent_answer(row) for row in await self._database.fetch_all(statement)]
+        return [decode_agent_answer(row) for row in await self._database.fetch_all(statement)]
 
     async def find_key(self, owner: str, key: str, now: datetime) -> KnownKey | None:
         """Return an Idempotency-Key that has not expired, with its run."""
@@ -86,7 +86,7 @@ class RunStore:
         if before is not None:
             statement = statement.where(runs.c.id < before)
         rows = await self._database.fetch_all(statement, "read_conversation")
-        return [stored_run(row) for row in reversed(rows)]
+        return [decode_run(row) for row in reversed(rows)]
 
     async def find_latest_run_id(self, owner: str, conversation_id: str) -> str | None:
         """Return the id of the conversation's newest run, in any state."""

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.database import Database
 from service.store.records import Signal, StoredRun
-from service.store.rows import RUN_COLUMNS, stored_run
+from service.store.rows import RUN_COLUMNS, decode_run
 from service.store.schema import idempotency_keys, runs, segments, signals, workers
 
 _RUNS_PER_TRANSACTION = 200  # the journal waits for this transaction
@@ -49,7 +49,7 @@ class Workers:
             .where(runs.c.worker_id == worker_id, runs.c.state == "running")
             .order_by(runs.c.id)
         )
-        return [stored_run(row) for row in rows]
+        return [decode_run(row) for row in rows]
 
     async def list_stale(self, before: datetime, except_for: str) -> list[str]:
         """Return the workers, except `except_for`, without a heartbeat since `before`.

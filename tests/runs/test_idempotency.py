@@ -1,4 +1,4 @@
-"""An Idempotency-Key: a question that is sent again is not asked, or paid, again."""
+"""A request that is sent again with its Idempotency-Key starts no second run."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ async def test_a_known_key_gets_its_run_even_while_draining_or_overloaded() -> N
         assert (await _start(it)).id == run.id
 
 
-# --- when the first did not come to an end ---
+# --- when the first run did not complete ---
 
 
 async def test_a_failed_run_is_retried_under_its_key() -> None:
@@ -164,7 +164,7 @@ async def test_a_failed_manual_retry_is_retried_under_the_key() -> None:
         assert await _start(it) is third
 
 
-# --- at the same time ---
+# --- simultaneous requests ---
 
 
 async def test_of_two_simultaneous_requests_one_starts_a_run() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from service.conversation import Branch
 from service.domain import Message, RequestOptions
 from service.messages import parse_chat_message
-from service.store.rows import read_preceding, run_row
+from service.store.rows import encode_run, read_preceding
 from tests._support.runs.store_records import make_run
 
 RESULT = {"role": "tool", "tool_call_id": "1", "content": "Rain."}
@@ -36,7 +36,7 @@ def _row(**changes: Any) -> Any:
         background=True,
     )
     ask = replace(made.ask, options=options, history=Branch("conv_1", "run_0"), **changes)
-    return run_row(replace(made, ask=ask))
+    return encode_run(replace(made, ask=ask))
 
 
 def test_options_and_the_place_in_the_conversation_are_stored_as_before() -> None:
@@ -44,7 +44,7 @@ def test_options_and_the_place_in_the_conversation_are_stored_as_before() -> Non
 
 
 def test_a_request_without_options_stores_none() -> None:
-    assert run_row(make_run())["particulars"] is None
+    assert encode_run(make_run())["particulars"] is None
 
 
 def test_preceding_messages_of_a_row_are_read() -> None:

@@ -20,7 +20,7 @@ from service.store.journal import statements as sql
 from service.store.journal.batch import Batch
 from service.store.journal.claims import Claims, admit
 from service.store.records import KeyConflict, KnownKey, NewKey, NewRun, Segment
-from service.store.rows import answer_row, ending_row, run_row
+from service.store.rows import encode_agent_answer, encode_run, encode_run_end
 from telemetry import StoreOperation, Workflow
 from telemetry.spans.store import StoreOperationName
 
@@ -76,7 +76,7 @@ class JournalWriter:
         conversations = sorted(map(_conversation_row, openings), key=_owner_and_id)
         await _execute_many(connection, inserts.conversation, conversations)
         await _execute_many(connection, inserts.config, _config_rows(openings))
-        await _execute_many(connection, inserts.run, [run_row(opening) for opening in openings])
+        await _execute_many(connection, inserts.run, [encode_run(opening) for opening in openings])
         await _execute_many(
             connection, inserts.message, [row for one in openings for row in _message_rows(one)]
         )
@@ -97,7 +97,7 @@ class JournalWriter:
         running = await _load_running(connection, run_ids)
         segments = [_segment_row(each) for each in batch.segments if each.run_id in running]
         await _execute_many(connection, self._inserts.segment, segments)
-        answers = [answer_row(each) for each in batch.answers if each.run_id in running]
+        answers = [encode_agent_answer(each) for each in batch.answers if each.run_id in running]
         await _execute_many(connection, self._inserts.answer, answers)
         await _end(connection, batch, running)
 
@@ -214,7 +214,7 @@ def _segment_row(segment: Segment) -> Values:
 
 async def _end(connection: AsyncConnection, batch: Batch, running: Running) -> None:
     endings = [each for each in batch.endings if each.run_id in running]
-    rows = [ending_row(each) for each in endings]
+    rows = [encode_run_end(each) for each in endings]
     await _execute_many(connection, sql.END_RUN, rows)
     await _execute_many(connection, sql.DELETE_SIGNALS, rows)
     touched = [

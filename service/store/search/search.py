@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.errors import FieldError, RequestError
 from service.store.database import Database
 from service.store.records import Page, SearchHit
-from service.store.rows import RUN_COLUMNS, stored_run
+from service.store.rows import RUN_COLUMNS, decode_run
 from service.store.schema import runs
 from service.store.scope import Scope
 from service.store.search.excerpt import make_excerpt
@@ -58,7 +58,7 @@ class Search:
             return Page((), found.total, found.is_capped)
         statement = Scope(request.owner).select_keys([runs.c.number, *RUN_COLUMNS], found.ranks)
         rows = await connection.execute(statement)
-        by_number = {row.number: stored_run(row) for row in rows}
+        by_number = {row.number: decode_run(row) for row in rows}
         texts = {number: (run.question, run.answer) for number, run in by_number.items()}
         matches = await self._index.find_spans(connection, request, texts)
         hits = [

@@ -33,7 +33,7 @@ from service.store.records import (
     Signal,
     StoredRun,
 )
-from service.store.rows import run_row
+from service.store.rows import encode_run
 from service.store.runs import RunStore
 from service.store.store import Store, open_store
 from service.store.workers import Workers
@@ -344,7 +344,7 @@ _OF_AN_ENDING = {each.name for each in fields(RunEnd)} & _OF_A_RUN - {"run_id", 
 
 def _open(tables: Tables, opening: NewRun) -> None:
     ask = opening.ask
-    row = run_row(opening)
+    row = encode_run(opening)
     values: dict[str, Any] = {name: row.get(name) for name in _OF_A_RUN} | {
         "usage": Usage(),
         "raw": row["whole"],

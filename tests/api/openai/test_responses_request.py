@@ -1,4 +1,4 @@
-"""What a client of OpenAI's responses sends, and the question that it makes."""
+"""Request bodies of `/v1/responses` become run requests."""
 
 from __future__ import annotations
 

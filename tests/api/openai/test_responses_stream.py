@@ -1,4 +1,4 @@
-"""A run as OpenAI's response: the object and the stream are folds over its log."""
+"""The response object and its stream are computed from the log of a run."""
 
 from __future__ import annotations
 

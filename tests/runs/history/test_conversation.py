@@ -1,4 +1,4 @@
-"""What a model is told of a conversation before its question."""
+"""The history that models receive before a question."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ async def test_a_run_without_an_answer_is_not_part_of_the_history() -> None:
         assert _sent_messages(it) == [("user", "Second?")]
 
 
-# --- turns that a caller brings along ---
+# --- earlier messages of a request ---
 
 
 async def test_earlier_messages_of_the_first_request_are_sent_and_stored() -> None:
@@ -168,7 +168,7 @@ async def test_earlier_messages_of_a_request_are_limited_to_the_last_exchanges()
         ]
 
 
-# --- turns that lead up to a question ---
+# --- branches ---
 
 
 async def test_a_branch_adds_its_messages_after_the_stored_turns() -> None:
@@ -200,7 +200,7 @@ async def test_branches_from_one_answer_are_not_part_of_each_others_history() ->
         assert asked == ["First?", "Left?", "Left again?"]
 
 
-# --- what holds for one question ---
+# --- given histories, instructions ---
 
 
 async def test_a_given_history_is_not_limited() -> None:
@@ -231,7 +231,7 @@ async def test_a_system_message_of_a_stored_conversation_is_sent_once() -> None:
         assert _sent_messages(of)[:2] == [("system", "Be kind."), ("system", "Be brief.")]
 
 
-# --- runs that need no reader ---
+# --- background runs ---
 
 
 async def test_a_background_run_continues_without_readers() -> None:

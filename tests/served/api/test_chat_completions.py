@@ -1,4 +1,4 @@
-"""Face E, OpenAI's chat completions and models, over a real socket."""
+"""`/v1/chat/completions` and `/v1/models` over a real socket."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def completed(
 async def streamed(
     api: Api, *messages: dict[str, Any], model: str = "fanout", **fields: Any
 ) -> list[dict[str, Any]]:
-    """Return the chunks of a whole stream, whose bytes must be frames of them and [DONE]."""
+    """Return the chunks of a complete stream, which must be their frames and [DONE]."""
     response = await completed(api, *messages, model=model, stream=True, **fields)
     assert response.status_code == 200, response.text
     assert response.headers["content-type"] == "text/event-stream"
@@ -48,7 +48,7 @@ async def streamed(
 
 
 def frames(body: bytes) -> tuple[list[dict[str, Any]], str]:
-    """Return the JSON of all events but the last, and the data of that."""
+    """Return the JSON of all events before the last, and the data of the last."""
     blocks = body.decode("ascii").replace(": ping\n", "").split("\n\n")
     assert blocks.pop() == ""
     assert all(block.startswith("data: ") and "\n" not in block for block in blocks)
@@ -61,7 +61,7 @@ def text_of(chunks: list[dict[str, Any]]) -> str:
     return "".join(delta.get("content") or "" for delta in deltas)
 
 
-# --- a whole answer ---
+# --- unstreamed answers ---
 
 
 async def test_a_completion_is_the_runs_answer_with_the_usage_of_all_agents(api: Api) -> None:
@@ -101,7 +101,7 @@ async def test_progress_is_included_on_request(api: Api) -> None:
     assert progress[-1]["final"] is True
 
 
-# --- a stream ---
+# --- streams ---
 
 
 async def test_a_stream_has_one_id_the_role_first_and_the_finish_reason_last(api: Api) -> None:
@@ -290,7 +290,7 @@ async def test_models_are_the_ensembles_and_each_single_agent(api: Api) -> None:
     assert (await api.http.get("/v1/models/agent%2Fllm-1")).json()["id"] == "agent/llm-1"
 
 
-# --- what the models are told ---
+# --- requests to models ---
 
 
 async def test_parameters_reach_a_single_agent_unchanged(on_postgres: Installation) -> None:
@@ -382,7 +382,7 @@ async def test_a_tool_call_is_returned_and_its_result_accepted(
             {"role": "tool", "tool_call_id": call["id"], "content": f"Rain {n}"}
             for n, call in enumerate(calls)
         ]
-        # In one go, as programs do, and through the stored conversation.
+        # With all messages, as programs do, and through the stored conversation.
         second = await completed(
             api, user(question), choice["message"], *results, model="agent/caller", tools=TOOLS,
             tool_choice="none",
@@ -436,7 +436,7 @@ async def test_a_stored_tool_call_is_part_of_the_continued_conversation(
     assert asked.messages[2:] == results
 
 
-# --- one core ---
+# --- shared with the other APIs ---
 
 
 async def test_a_conversation_continues_across_apis(

@@ -1,4 +1,4 @@
-"""Face E, OpenAI's responses, over a real socket."""
+"""`/v1/responses` over a real socket."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def post(api: Api, said: Any = "", **fields: Any) -> httpx.Response:
 
 
 async def create(api: Api, said: Any = "", **fields: Any) -> Response:
-    """Ask and return the response."""
+    """Create a response and return it."""
     response = await post(api, said, **fields)
     assert response.status_code == 200, response.text
     shown: Response = response.json()
@@ -63,14 +63,14 @@ async def stream(api: Api, said: Any = "", **fields: Any) -> list[str]:
 
 
 async def fetch_stream(api: Api, response_id: str, after: int | None = None) -> list[str]:
-    """Return the events of a response's stream, read again."""
+    """Return the events of an existing response's stream."""
     position = "" if after is None else f"&starting_after={after}"
     return split_blocks(await api.http.get(f"{URL}/{response_id}?stream=true{position}"))
 
 
 @asynccontextmanager
 async def reading(api: Api, said: str = "", **fields: Any) -> AsyncIterator[AsyncIterator[str]]:
-    """Ask and hand over the events of the open stream."""
+    """Create a response and yield the events of its open stream."""
     body = {"model": "fanout", "input": said or a_question(), "stream": True, **fields}
     async with api.http.stream("POST", URL, json=body) as response:
         assert response.status_code == 200
@@ -86,7 +86,7 @@ async def _iterate_blocks(response: httpx.Response) -> AsyncIterator[str]:
 
 
 def split_blocks(response: httpx.Response) -> list[str]:
-    """Return the events of a whole stream, as text."""
+    """Return the events of a complete stream as text."""
     assert response.status_code == 200, response.text
     assert response.headers["content-type"] == "text/event-stream"
     *blocks, rest = response.content.decode("ascii").replace(": ping\n", "").split("\n\n")
@@ -119,7 +119,7 @@ def get_last_response(blocks: Sequence[str]) -> Response:
     return response
 
 
-# --- a whole answer ---
+# --- unstreamed answers ---
 
 
 async def test_a_response_is_a_run_in_openais_format(api: Api) -> None:
@@ -221,7 +221,7 @@ async def test_a_very_large_answer_is_complete(api: Api) -> None:
     assert get_text(await fetch(api, response["id"])) == TEXT * CHUNKS
 
 
-# --- in the background, and its end ---
+# --- background, cancellation ---
 
 
 async def test_a_background_response_completes_without_readers(
@@ -285,16 +285,16 @@ async def test_an_unknown_response_is_404(api: Api, method: str, unknown: str) -
     assert (response.status_code, error_of(response)["code"]) == (404, "response_not_found")
 
 
-# --- what it goes on from ---
+# --- previous responses, conversations ---
 
 
 def turns(installation: Installation, question: str) -> list[tuple[str, str]]:
-    """Return what the first agent was told when it was asked `question`."""
+    """Return the messages that the first agent received with `question`."""
     return installation.models.of(question, "one")[-1].turns
 
 
 def system(installation: Installation, question: str) -> list[str]:
-    """Return what the first agent was told by the system when it was asked `question`."""
+    """Return the system messages that the first agent received with `question`."""
     messages = installation.models.of(question, "one")[-1].messages
     return [str(each["content"]) for each in messages if each["role"] == "system"]
 
@@ -445,7 +445,7 @@ async def test_unmatched_tool_calls_and_results_are_refused(api: Api) -> None:
         response = await post(api, items, **asked, **fields)
         assert response.status_code == 400
         assert error_of(response)["param"] in ("input", None)
-    on = await create(api, "Never mind.", **asked, **goes_on)  # the call is passed over
+    on = await create(api, "Never mind.", **asked, **goes_on)  # the unanswered call is dropped
     assert on["status"] == "completed"
 
 
@@ -472,7 +472,7 @@ async def test_an_unknown_model_is_404(api: Api) -> None:
     assert (response.status_code, error_of(response)["code"]) == (404, "model_not_found")
 
 
-# --- elsewhere, and afterwards ---
+# --- after a crash, on other workers, after expiry ---
 
 
 async def test_a_response_is_the_same_after_a_crash(installation: Installation) -> None:
@@ -552,7 +552,7 @@ async def test_an_idempotency_key_returns_the_same_response(api: Api) -> None:
     assert answers[0].json() == answers[1].json()
 
 
-# --- as OpenAI's own client reads it ---
+# --- the OpenAI SDK ---
 
 
 async def test_the_openai_sdk_accepts_the_responses(start: Start) -> None:

@@ -18,7 +18,7 @@ from service.api.chat.open_sockets import OpenSockets
 from service.api.dependencies import ApiDependencies
 from service.api.history import conversations, history
 from service.api.http import errors, principal
-from service.api.middleware import cors
+from service.api.middleware import cors, response_headers
 from service.api.middleware.lingering_close import LingeringClose
 from service.api.middleware.origins import Origins
 from service.api.middleware.send_timeout import App, SendTimeout
@@ -184,6 +184,7 @@ def _quart(settings: Settings, api: ApiDependencies) -> Quart:
     app.before_websocket(_report_route)
     principal.install(app)
     errors.install(app, api.telemetry)
+    response_headers.install(app)
     if settings.allowed_origins:
         cors.install(app, api.origins)
     for each in APIS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from service.ensembles.catalog import AgentDefaults, Catalog, Check, EnsemblesError, parse_ensembles
@@ -27,6 +28,7 @@ class EnsemblesFile:
         self._checks = checks
         self._version = self._read_version()
         self._catalog = self._read()
+        self._reload_requested = asyncio.Event()
 
     @property
     def catalog(self) -> Catalog:
@@ -50,10 +52,18 @@ class EnsemblesFile:
         _log.info("the ensembles file was read again")
         return True
 
+    def request_reload(self) -> None:
+        """Make `watch` read the file at once, also when it has not changed."""
+        self._version = None
+        self._reload_requested.set()
+
     async def watch(self, changed: Callable[[Catalog], None]) -> None:
         """Check for changes every two seconds until cancelled; call `changed` after each."""
         while True:
-            await asyncio.sleep(_INTERVAL_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_INTERVAL_S):
+                    await self._reload_requested.wait()
+            self._reload_requested.clear()
             if self.reload_if_changed():
                 changed(self._catalog)
 

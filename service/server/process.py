@@ -17,12 +17,14 @@ from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 
 from service.app import Services, create_app
+from service.server.http1 import patch_http1
 from service.server.websockets import patch_websockets
 from service.settings import Settings
 
 _log = logging.getLogger(__name__)
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+RELOAD_SIGNAL = signal.SIGHUP
 
 _IDLE_CONNECTION_S = 75.0
 _ECHO_S = 0.05  # within which a second signal is a duplicate
@@ -39,10 +41,13 @@ def serve(
 ) -> None:
     """Serve on `sock` until SIGTERM or SIGINT, then drain; a second signal ends the process.
 
+    SIGHUP reads `ensembles.toml` again.
+
     `parent` is the read end of a pipe whose other end the parent holds: its end of file, when the
     parent dies, starts the drain too. Raises EnsemblesError.
     """
     services = create_app(settings, variables)
+    patch_http1()
     patch_websockets()
     # Objects of the start-up are permanent: exclude them from collections, and collect less often.
     gc.freeze()
@@ -60,11 +65,12 @@ async def _serve(
     signals = STOP_SIGNALS if parent is None else (signal.SIGTERM,)
     for number in signals:
         loop.add_signal_handler(number, _on_signal, loop, stopping, signals)
+    loop.add_signal_handler(RELOAD_SIGNAL, services.ensembles.request_reload)
     if parent is not None:
         # Ctrl-C reaches the whole process group; the supervisor forwards it once.
         loop.add_signal_handler(signal.SIGINT, lambda: None)
         loop.add_reader(parent, _on_orphaned, loop, parent, stopping)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (*STOP_SIGNALS, RELOAD_SIGNAL))
 
     async def drain_when_stopping() -> None:
         await stopping.wait()

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
-from service.server.process import STOP_SIGNALS
+from service.server.process import RELOAD_SIGNAL, STOP_SIGNALS
 from telemetry.metrics.registry import forget_worker
 
 _log = logging.getLogger(__name__)
@@ -45,6 +45,7 @@ class Supervisor:
         """Supervise until a stop signal; return the exit code: 0 when every worker drained."""
         for number in STOP_SIGNALS:
             signal.signal(number, self._on_signal)
+        signal.signal(RELOAD_SIGNAL, self._on_reload)
         with tempfile.TemporaryDirectory(prefix="llm-sse-metrics-") as metrics:
             environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": metrics}
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics
@@ -61,7 +62,7 @@ class Supervisor:
         fds = (self._sock.fileno(), self._pipe_read)
         # A worker inherits the blocked signals and unblocks them when it can drain; otherwise a
         # signal during its start-up would kill it.
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, (*STOP_SIGNALS, RELOAD_SIGNAL))
         worker = subprocess.Popen(
             worker_command(*fds), pass_fds=fds, env=environment, cwd=Path.cwd()
         )
@@ -97,6 +98,10 @@ class Supervisor:
         self._stop_count += 1
         for worker in self._workers:
             worker.send_signal(signal.SIGTERM)
+
+    def _on_reload(self, number: int, _frame: FrameType | None) -> None:
+        for worker in self._workers:
+            worker.send_signal(number)
 
 
 def worker_command(sock_fd: int, parent_fd: int) -> Sequence[str]:

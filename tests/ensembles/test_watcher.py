@@ -121,3 +121,14 @@ async def test_a_valid_change_is_passed_on_within_seconds(path: Path) -> None:
     await asyncio.sleep(3)
     assert models == ["second"]
     watching.cancel()
+
+
+@skipping
+async def test_a_requested_reload_reads_an_unchanged_file(path: Path) -> None:
+    file, seen = _open(path), list[Catalog]()
+    watch = asyncio.create_task(file.watch(seen.append))
+    await asyncio.sleep(0)
+    file.request_reload()
+    await asyncio.sleep(0.1)
+    watch.cancel()
+    assert [_model(catalog) for catalog in seen] == ["first"]

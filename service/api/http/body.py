@@ -42,6 +42,12 @@ AnyText = Annotated[
 ]
 
 
+def _not_dots(text: str) -> str:
+    if text in {".", ".."}:
+        raise ValueError("must not be . or ..")
+    return text
+
+
 def _integral(number: Any) -> Any:
     return int(number) if isinstance(number, float) and number.is_integer() else number
 
@@ -56,7 +62,14 @@ Text = Annotated[
 ]
 Label = Annotated[Text, StringConstraints(max_length=256)]
 # Is sent in headers and paths.
-Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
+# `.` and `..` are removed from paths by clients, so a resource of that name has no address.
+IDENTIFIER_PATTERN = r"^(?!\.{1,2}$)[A-Za-z0-9._:-]{1,128}$"
+Identifier = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,128}$"),
+    AfterValidator(_not_dots),
+    Field(json_schema_extra={"pattern": IDENTIFIER_PATTERN}),
+]
 # JSON has one kind of number: 5.0 equals 5.
 Tokens = Annotated[int, Field(ge=1, le=1_000_000), BeforeValidator(_integral)]
 

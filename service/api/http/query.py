@@ -14,11 +14,11 @@ from typing import Any
 
 from quart import request
 
-from service.api.http.body import TEXT_PATTERN
+from service.api.http.body import IDENTIFIER_PATTERN, TEXT_PATTERN
 from service.errors import FieldError, RequestError
 
-# The pattern of `body.Identifier`. No resource has another id, and a database may refuse one.
-_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+# No resource has another id, and a database may refuse one.
+_ID = re.compile(IDENTIFIER_PATTERN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ class RunIdParam:
 
     def parameter(self) -> dict[str, Any]:
         """Return it as OpenAPI's Parameter Object."""
-        schema = {"type": "string", "pattern": f"^{_ID.pattern}$"}
+        schema = {"type": "string", "pattern": IDENTIFIER_PATTERN}
         return _parameter(self.name, self.description, schema)
 
 

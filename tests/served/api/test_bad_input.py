@@ -105,6 +105,8 @@ async def test_lone_surrogates_and_invalid_utf8_are_400(
         ({"conversation_id": 7}, "conversation_id"),
         ({"conversation_id": ""}, "conversation_id"),
         ({"conversation_id": "a b"}, "conversation_id"),
+        ({"conversation_id": "."}, "conversation_id"),
+        ({"conversation_id": ".."}, "conversation_id"),
         ({"conversation_id": "a\r\nX-Forged: 1"}, "conversation_id"),
         ({"conversation_id": "a\n"}, "conversation_id"),
         ({"conversation_id": "é"}, "conversation_id"),

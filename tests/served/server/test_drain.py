@@ -160,3 +160,20 @@ async def test_http_2_streams_get_their_final_event_too(start: Start) -> None:
         for response in (one, other):
             assert_whole(events_of(await response.aread()))
     assert await exit_code(service) == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_sighup_rereads_the_ensembles_file_and_ends_nothing(
+    start: Start, workers: str
+) -> None:
+    service = start("--workers", workers)
+    async with client_of(service.url) as api, api.asked(ensemble="brief") as response:
+        service.signal(signal.SIGHUP)
+
+        async def reread() -> bool:
+            return service.err.count("the ensembles file was read again") >= int(workers)
+
+        await until(reread)
+        events = events_of(await response.aread())
+        assert events[-1].data["type"] == "run.finished"
+        assert (await api.http.get("/health/ready")).status_code == 200

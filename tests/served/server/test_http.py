@@ -106,6 +106,33 @@ async def test_options_lists_the_allowed_methods(api: Api, path: str, allowed: s
     assert response.headers["x-trace-id"]
 
 
+async def test_an_upgrade_to_h2c_is_ignored(service: Process) -> None:
+    upgrade = (
+        "Connection: close, Upgrade, HTTP2-Settings",
+        "Upgrade: h2c",
+        "HTTP2-Settings: AAMAAABkAAQ",
+    )
+    raw = await exchange(service.port, head(*upgrade, method="GET", path="/health/live"))
+    assert answered(raw).status == 200
+    assert b" 101 " not in raw
+
+
+async def test_a_request_with_two_lengths_closes_its_connection(service: Process) -> None:
+    lengths = ("Transfer-Encoding: chunked", f"Content-Length: {len(BODY)}")
+    chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
+    # Without `Connection: close` from the client: `exchange` returns when the server closes.
+    response = answered(await exchange(service.port, head(*lengths) + chunks))
+    assert response.headers["connection"] == "close"
+    assert_whole(events_of(response.body))
+
+
+@pytest.mark.parametrize("path", ["/history", "/api/conversations", "/search?query=x", "/nowhere"])
+async def test_responses_with_conversations_are_not_cached(api: Api, path: str) -> None:
+    headers = (await api.http.get(path)).headers
+    assert headers["cache-control"] == "no-store"
+    assert headers["x-content-type-options"] == "nosniff"
+
+
 async def test_responses_have_no_server_header(api: Api) -> None:
     assert "server" not in (await api.http.get("/health")).headers
 

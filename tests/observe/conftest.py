@@ -35,7 +35,7 @@ import pytest
 from tests._support.llm import ensembles
 from tests._support.observe.queries import Jaeger, Prometheus, until
 from tests._support.observe.stack_plan import Serve, plan
-from tests._support.observe.traffic import AgentCall, Traffic
+from tests._support.observe.traffic import ServiceClient, Traffic
 from tests._support.servers.processes import Process, announced
 from tools.observe import addresses
 from tools.observe.build import build, is_built
@@ -126,9 +126,9 @@ def service(stack: Stack, serve: Serve, app_port: int) -> Iterator[Process]:
 
 @pytest.fixture(scope="session")
 def traffic(service: Process, jaeger: Jaeger, prometheus: Prometheus) -> Traffic:
-    # It takes some seconds to its first scrape, and exemplars that came before are not seen.
+    # The first scrape is after some seconds; earlier exemplars are not visible.
     until(lambda: prometheus.query("count(up == 1) == 3"), "not every target is scraped")
-    client = AgentCall(service.url)
+    client = ServiceClient(service.url)
     well, *_ = [client.ask() for _ in range(Traffic.RUNS["fanout"])]
     traffic = Traffic(
         well=well,
@@ -140,7 +140,7 @@ def traffic(service: Process, jaeger: Jaeger, prometheus: Prometheus) -> Traffic
         left=client.ask_and_leave("endless"),
     )
     client.http.close()
-    # The last to end, some time after its client left.
+    # The last run to end, some time after its client disconnected.
     jaeger.until(traffic.left, "invoke_workflow endless")
     runs = sum(Traffic.RUNS.values())
     counted = 'sum(traces_span_metrics_calls_total{span_name=~"invoke_workflow.*"})'

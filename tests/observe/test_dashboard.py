@@ -20,8 +20,8 @@ WITH_DOTS = [query for query in QUERIES if query.exemplar]
 LINKS = "exemplarTraceIdDestinations"
 SOURCES = ROOT / "deploy/grafana/provisioning/datasources/stack.yml"
 
-# Nothing of the kind happens in the traffic of these tests: no agent has a fallback,
-# and the mock's models have no price.
+# Panels without data in the traffic of these tests: no agent has a fallback, and the mock's
+# models have no price.
 SILENT = {"Step-downs, per minute", "Cost per hour, by agent", "Cost per hour, by model"}
 SILENT |= {"Cost of a run", "Spent"}
 

@@ -13,7 +13,7 @@ import pytest
 from tests._support.clients.api import asking
 from tests._support.observe.queries import Jaeger, Prometheus, named, until
 from tests._support.observe.stack_plan import Serve, plan
-from tests._support.observe.traffic import AgentCall
+from tests._support.observe.traffic import ServiceClient
 from tools.observe.stack import Stack, run_stack
 
 CALLS = "traces_span_metrics_calls_total"
@@ -36,7 +36,7 @@ def jaeger(stack: Stack) -> Jaeger:
     return Jaeger(stack.addresses.jaeger)
 
 
-def runs_of(service_name: str) -> str:
+def build_runs_query(service_name: str) -> str:
     return f'{CALLS}{{service_name="{service_name}", span_name="invoke_workflow fanout"}}'
 
 
@@ -49,16 +49,16 @@ def test_two_workers_and_a_restart_give_one_correct_series(
             serve(stack.addresses.collector, "--workers", "2", OTEL_SERVICE_NAME=name) as service,
             ExitStack() as clients,
         ):
-            # A connection each, so that both workers get some.
+            # One connection each, so that both workers get requests.
             for _ in range(12):
-                client = AgentCall(service.url)
+                client = ServiceClient(service.url)
                 clients.callback(client.http.close)
                 client.ask()
-        until(lambda: prometheus.query(f"{runs_of(name)} == {total}"), "not counted")  # noqa: B023
-    (series,) = prometheus.query(runs_of(name))
+        until(lambda: prometheus.query(f"{build_runs_query(name)} == {total}"), "not counted")  # noqa: B023
+    (series,) = prometheus.query(build_runs_query(name))
     assert series.value == 24
     # Never decreasing: Prometheus would take a decrease for a restart and count twice.
-    (history,) = prometheus.query_range(runs_of(name), seconds=120, step=1)
+    (history,) = prometheus.query_range(build_runs_query(name), seconds=120, step=1)
     values = [value for _, value in history.values]
     assert values == sorted(values)
 
@@ -70,14 +70,14 @@ def test_both_workers_sent_spans(stack: Stack, jaeger: Jaeger) -> None:
         for trace_id in jaeger.traces("several-processes")
         for span in jaeger.trace(trace_id)
     }
-    assert len(processes) > 2  # some of both starts
+    assert len(processes) > 2  # processes of both starts
 
 
 def test_a_stopped_service_exports_the_spans_of_interrupted_runs(
     stack: Stack, serve: Serve, jaeger: Jaeger
 ) -> None:
     with serve(stack.addresses.collector, OTEL_SERVICE_NAME="drained", DRAIN_S="0.5") as service:
-        client = AgentCall(service.url)
+        client = ServiceClient(service.url)
         body = asking(ensemble="endless-answer")
         with client.http.stream("POST", "/api/process", json=body) as answer:
             trace_id = answer.headers["x-trace-id"]
@@ -98,7 +98,7 @@ def test_without_a_collector_the_service_continues_and_counts_lost_spans(
         run_stack(plan(binaries, tmp_path)) as stack,
         serve(stack.addresses.collector, OTEL_EXPORTER_OTLP_TIMEOUT="1") as service,
     ):
-        client = AgentCall(service.url)
+        client = ServiceClient(service.url)
         before = client.ask()
         Jaeger(stack.addresses.jaeger).until(before.trace_id, "POST /api/process")
         collector = stack.find("collector")
@@ -124,11 +124,11 @@ def test_without_a_collector_the_service_continues_and_counts_lost_spans(
 def test_tail_sampling_retains_faulty_runs_and_span_metrics_count_all(
     binaries: Path, serve: Serve, tmp_path: Path
 ) -> None:
-    # 3 s: it counts whole ones, of which the first may be nearly over.
+    # 3 s: the sampler counts full seconds, and the first may be almost over.
     waiting = plan(binaries, tmp_path, OTELCOL_DECISION_WAIT="3s", OTELCOL_SAMPLING_PERCENTAGE="0")
     sampling = replace(waiting, tail_sampling=True)
     with run_stack(sampling) as stack, serve(stack.addresses.collector) as service:
-        client = AgentCall(service.url)
+        client = ServiceClient(service.url)
         fine = client.ask()
         retained = [
             client.ask(kind, "Is this retained?") for kind in ("one-status", "again", "straggling")
@@ -139,5 +139,5 @@ def test_tail_sampling_retains_faulty_runs_and_span_metrics_count_all(
             jaeger.until(run.trace_id, "POST /api/process")
         runs = f'sum({CALLS}{{span_name=~"invoke_workflow.*"}})'
         until(lambda: prometheus.query(f"{runs} == 4"), "not all were counted")
-        # It came first, so that it was judged before those that are there.
+        # The first run was decided before those that are stored.
         assert jaeger.trace(fine.trace_id) == []

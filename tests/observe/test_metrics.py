@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests._support.observe.queries import Jaeger, Prometheus, until
-from tests._support.observe.traffic import AgentCall, Traffic
+from tests._support.observe.traffic import ServiceClient, Traffic
 from tests._support.servers.processes import Process
 
 RUNS = Traffic.RUNS
@@ -173,7 +173,7 @@ def test_promtool_accepts_the_metrics_page(
 
 
 def test_the_export_to_the_collector_is_counted(traffic: Traffic, service: Process) -> None:
-    client = AgentCall(service.url)
+    client = ServiceClient(service.url)
 
     def sent() -> float:
         return client.metric('telemetry_export_items_total{signal="traces",outcome="sent"}') or (

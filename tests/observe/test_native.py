@@ -17,7 +17,7 @@ import pytest
 
 from tests._support.observe.queries import Jaeger, Prometheus, until
 from tests._support.observe.stack_plan import Serve, plan
-from tests._support.observe.traffic import AgentCall
+from tests._support.observe.traffic import ServiceClient
 from tests._support.patience import PATIENCE_S
 from tests._support.servers.processes import children, is_alive, kill
 from tools.observe import addresses
@@ -152,7 +152,7 @@ def test_the_printed_command_line_is_sufficient_for_the_service(
     with up(at, tmp_path):
         until(ready(tmp_path), "it did not come up")
         with serve(at.collector, "--port", at.app.rpartition(":")[2]) as service:
-            client = AgentCall(service.url)
+            client = ServiceClient(service.url)
             asked = client.ask()
             client.http.close()
             Jaeger(at.jaeger).until(asked.trace_id, "POST /api/process")

@@ -20,7 +20,7 @@ Answer = TypeVar("Answer")
 
 
 def until(ask: Callable[[], Answer], why: str) -> Answer:
-    """Return the first answer that is true; fails with `why` when none comes."""
+    """Wait for a true result and return it; fail with `why` at the timeout."""
     deadline = time.monotonic() + PATIENCE_S
     while not (answer := ask()):
         assert time.monotonic() < deadline, why
@@ -46,7 +46,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Exemplar:
-    """One observation that is kept whole; `labels` are its own, `series` those of its series."""
+    """One exemplar: `labels` are its own, `series` are the labels of its series."""
 
     series: Mapping[str, str]
     labels: Mapping[str, str]
@@ -105,7 +105,7 @@ class Prometheus:
 
 @dataclass(frozen=True)
 class Span:
-    """One span as Jaeger has it; `links` are the ids of the spans linked to."""
+    """One span in Jaeger; `links` are the ids of the linked spans."""
 
     name: str
     span_id: str
@@ -126,13 +126,13 @@ _ERROR = 2
 
 
 class Jaeger:
-    """Jaeger's query API, in the form that is OTLP. Source: api_v3/query_service.proto"""
+    """Jaeger's query API with OTLP responses. Source: api_v3/query_service.proto"""
 
     def __init__(self, url: str) -> None:
         self.url = url
 
     def trace(self, trace_id: str) -> list[Span]:
-        """Return what it has of a trace so far."""
+        """Return the spans of a trace that Jaeger has received."""
         answer = httpx.get(f"{self.url}/api/v3/traces/{trace_id}")
         if answer.status_code == httpx.codes.NOT_FOUND:
             return []

@@ -13,26 +13,26 @@ from tests._support.patience import PATIENCE_S
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A run, read to its end, and the trace that it is in."""
+class CompletedRun:
+    """A run that was read to its end, and the id of its trace."""
 
     trace_id: str
     run_id: str
     events: Sequence[Event]
 
 
-class AgentCall:
+class ServiceClient:
     """A client of the service."""
 
     def __init__(self, url: str) -> None:
         self.http = httpx.Client(base_url=url, timeout=PATIENCE_S)
 
-    def ask(self, ensemble: str = "fanout", message: str = "Why is the sky blue?") -> Asked:
+    def ask(self, ensemble: str = "fanout", message: str = "Why is the sky blue?") -> CompletedRun:
         """Ask and read the whole answer; the mock fails `again` once for each message."""
         answer = self.http.post("/api/process", json=asking(message, ensemble=ensemble))
         assert answer.status_code == httpx.codes.OK, answer.text
         headers = answer.headers
-        return Asked(headers["x-trace-id"], headers["x-run-id"], events_of(answer.content))
+        return CompletedRun(headers["x-trace-id"], headers["x-run-id"], events_of(answer.content))
 
     def ask_and_leave(self, ensemble: str) -> str:
         """Ask, leave after the first bytes, and return the trace id."""
@@ -54,18 +54,18 @@ class AgentCall:
 
 @dataclass(frozen=True)
 class Traffic:
-    """The runs there were, and in RUNS how many of each ensemble.
+    """The runs of the session, with the number for each ensemble in RUNS.
 
-    `well`, `failed_agent`, `straggler` and `retried` are runs that answered; `failed` one that did
-    not. `resumed` is the trace of a request that read `well` again, `left` the trace of one whose
-    client did not stay.
+    `well`, `failed_agent`, `straggler` and `retried` are runs with an answer; `failed` has none.
+    `resumed` is the trace of a request that read `well` again; `left` is that of a request with
+    a client that disconnected.
     """
 
-    well: Asked
-    failed_agent: Asked
-    straggler: Asked
-    retried: Asked
-    failed: Asked
+    well: CompletedRun
+    failed_agent: CompletedRun
+    straggler: CompletedRun
+    retried: CompletedRun
+    failed: CompletedRun
     resumed: str
     left: str
 

@@ -36,7 +36,7 @@ from tests._support.telemetry.asgi import Wire, answering, call
 from tests._support.telemetry.capture import Capture, capturing
 from tests._support.telemetry.sample_runs import fan_out
 
-# --- the day ---
+# --- the sample ---
 
 
 def upstream(request: httpx.Request) -> httpx.Response:
@@ -199,7 +199,7 @@ REQUIRED = {
     },
     "store": {"db.system.name", "db.operation.name"},
     "server": {"http.request.method", "url.path", "url.scheme"},
-    # The instrumentation leaves out a `server.port` that is the scheme's own; the chat has it.
+    # The instrumentation omits a `server.port` equal to the scheme's default; the chat span has it.
     "client": {"http.request.method", "server.address", "url.full"},
 }
 

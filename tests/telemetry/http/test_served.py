@@ -64,7 +64,7 @@ async def address(captured: Capture) -> AsyncIterator[str]:
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     settings = Config()
-    settings.bind = [f"fd://{listener.detach()}"]  # listening already: no wait, no race for a port
+    settings.bind = [f"fd://{listener.detach()}"]  # already listening: no wait, no race for a port
     settings.graceful_timeout = 1
     settings.accesslog = settings.errorlog = None
     stop = asyncio.Event()

@@ -28,7 +28,7 @@ async def ask(telemetry: Telemetry, url: str = URL) -> httpx.Request:
     upstream = Upstream()
     async with upstream.client() as client:
         telemetry.instrument(client)
-        telemetry.instrument(client)  # twice is once
+        telemetry.instrument(client)  # a second call changes nothing
         run = start(telemetry)
         chat = chat_of(run)
         with chat.activate():

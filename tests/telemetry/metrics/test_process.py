@@ -17,29 +17,31 @@ from tests._support.telemetry.metrics_page import samples
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="the figures come from /proc")
 
 
-def figure(telemetry: Telemetry, name: str) -> float:
+def read_metric(telemetry: Telemetry, name: str) -> float:
     return samples(telemetry.render_metrics("")[0].decode())[name, ()]
 
 
 @on_linux
 def test_the_process_metrics_match_the_process(quiet: Telemetry) -> None:
-    assert figure(quiet, "process_resident_memory_bytes") > 10_000_000
-    assert abs(figure(quiet, "process_start_time_seconds") - time.time()) < 86_400
-    before = figure(quiet, "process_open_fds")
-    assert 0 < before < figure(quiet, "process_max_fds")
+    assert read_metric(quiet, "process_resident_memory_bytes") > 10_000_000
+    assert abs(read_metric(quiet, "process_start_time_seconds") - time.time()) < 86_400
+    before = read_metric(quiet, "process_open_fds")
+    assert 0 < before < read_metric(quiet, "process_max_fds")
     opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(10)]
-    assert figure(quiet, "process_open_fds") == before + 10
+    assert read_metric(quiet, "process_open_fds") == before + 10
     for each in opened:
         os.close(each)
 
 
 @on_linux
 def test_the_cpu_metric_matches_the_process(quiet: Telemetry) -> None:
-    first = figure(quiet, "process_cpu_seconds_total")
+    first = read_metric(quiet, "process_cpu_seconds_total")
     assert first > 0
     while time.process_time() < first + 0.1:
         pass
-    assert figure(quiet, "process_cpu_seconds_total") == pytest.approx(time.process_time(), abs=1)
+    assert read_metric(quiet, "process_cpu_seconds_total") == pytest.approx(
+        time.process_time(), abs=1
+    )
 
 
 async def count_until(seen: Callable[[], bool]) -> None:
@@ -51,12 +53,12 @@ async def count_until(seen: Callable[[], bool]) -> None:
 async def test_a_blocked_event_loop_is_measured_as_lag(quiet: Telemetry) -> None:
     watch = asyncio.create_task(quiet.health.watch())
     try:
-        await count_until(lambda: figure(quiet, "event_loop_lag_seconds_count") >= 1)
-        before = figure(quiet, "event_loop_lag_seconds_sum")
+        await count_until(lambda: read_metric(quiet, "event_loop_lag_seconds_count") >= 1)
+        before = read_metric(quiet, "event_loop_lag_seconds_sum")
         deadline = time.monotonic() + 0.6
-        while time.monotonic() < deadline:  # what an event loop must never be made to do
+        while time.monotonic() < deadline:  # blocks the event loop
             pass
-        await count_until(lambda: figure(quiet, "event_loop_lag_seconds_sum") > before + 0.3)
+        await count_until(lambda: read_metric(quiet, "event_loop_lag_seconds_sum") > before + 0.3)
     finally:
         watch.cancel()
         with contextlib.suppress(asyncio.CancelledError):

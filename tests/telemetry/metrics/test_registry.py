@@ -59,7 +59,7 @@ async def test_a_fan_out_is_counted(capture: Capture) -> None:
     assert page["fanout_cost_usd_total", (("agent", "llm-2"), ("model", "gpt-4o-mini"))] == 0.25
     assert page[tokens, (*call_labels, ("token_type", "output"))] == 40
     assert page["fanout_time_to_first_output_seconds_count", (("workflow", "fanout"),)] == 1
-    # Only the call that ended well has a pace; a failed one may have waited for its deadline.
+    # Only a successful call has a time per chunk; a failed one may have waited for its deadline.
     per_chunk = "gen_ai_client_operation_time_per_output_chunk_seconds_count"
     assert page[per_chunk, call_labels] == 1
     duration = "gen_ai_client_operation_duration_seconds_count"

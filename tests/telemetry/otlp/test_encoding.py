@@ -46,7 +46,7 @@ VALUES: dict[str, Any] = {
 }
 
 
-def spans_of(resource: Resource, limits: SpanLimits | None = None) -> Sequence[ReadableSpan]:
+def make_spans(resource: Resource, limits: SpanLimits | None = None) -> Sequence[ReadableSpan]:
     """Return spans that use every field."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider(resource=resource, span_limits=limits, shutdown_on_exit=False)
@@ -69,7 +69,7 @@ def spans_of(resource: Resource, limits: SpanLimits | None = None) -> Sequence[R
 
 
 def test_a_span_with_everything_is_encoded_the_same() -> None:
-    spans = spans_of(Resource({"service.name": "x", "process.pid": 1}, "https://resource"))
+    spans = make_spans(Resource({"service.name": "x", "process.pid": 1}, "https://resource"))
     assert encode(spans) == encode_spans(spans)
     assert encode(spans).SerializeToString() == encode_spans(spans).SerializeToString()
 
@@ -82,13 +82,13 @@ def test_dropped_items_have_the_same_counts() -> None:
         max_event_attributes=1,
         max_link_attributes=0,
     )
-    spans = spans_of(Resource({}), limits)
+    spans = make_spans(Resource({}), limits)
     assert spans[0].dropped_attributes
     assert encode(spans) == encode_spans(spans)
 
 
 def test_spans_are_grouped_by_resource_and_scope() -> None:
-    first, second = spans_of(Resource({"a": 1})), spans_of(Resource({"a": 2}))
+    first, second = make_spans(Resource({"a": 1})), make_spans(Resource({"a": 2}))
     mixed = [each for pair in zip(first, second, strict=True) for each in pair]
     encoded = encode(mixed)
     assert encoded == encode_spans(mixed)

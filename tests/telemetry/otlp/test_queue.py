@@ -68,13 +68,13 @@ def flush(telemetry: Telemetry) -> None:
     provider.force_flush()
 
 
-def page_of(telemetry: Telemetry) -> str:
+def render_page(telemetry: Telemetry) -> str:
     return telemetry.render_metrics("")[0].decode()
 
 
-def items(telemetry: Telemetry, signal: str = "traces") -> dict[str, float]:
+def count_items(telemetry: Telemetry, signal: str = "traces") -> dict[str, float]:
     """Return the non-zero counts of a signal by outcome: sent, failed, dropped."""
-    page = samples(page_of(telemetry))
+    page = samples(render_page(telemetry))
     return {
         dict(labels)["outcome"]: value
         for (name, labels), value in page.items()
@@ -87,7 +87,7 @@ def test_exported_spans_are_counted_as_sent(exported: Telemetry, gate: Gate) -> 
     run(exported, 3)
     flush(exported)
     assert len(gate.got) == 3
-    assert items(exported) == {"sent": 3}
+    assert count_items(exported) == {"sent": 3}
 
 
 def test_an_outage_is_counted_and_logged_once(
@@ -101,7 +101,7 @@ def test_an_outage_is_counted_and_logged_once(
     gate.result = SpanExportResult.SUCCESS
     run(exported)
     flush(exported)
-    assert items(exported) == {"failed": 6, "sent": 1}
+    assert count_items(exported) == {"failed": 6, "sent": 1}
     lines = [each.getMessage() for each in caplog.records if each.name == "telemetry"]
     (trouble, cure) = lines
     assert "spans cannot be exported: Transient error: connection refused" in trouble
@@ -117,8 +117,8 @@ def test_a_batch_is_counted_as_failed_when_the_exporter_raises(
     monkeypatch.setattr(gate, "export", fail)
     run(exported, 2)
     flush(exported)
-    assert items(exported) == {"failed": 2}
-    assert 'telemetry_export_queue_items{signal="traces"} 0.0' in page_of(exported)
+    assert count_items(exported) == {"failed": 2}
+    assert 'telemetry_export_queue_items{signal="traces"} 0.0' in render_page(exported)
 
 
 def test_items_beyond_the_queue_size_are_dropped(
@@ -131,7 +131,7 @@ def test_items_beyond_the_queue_size_are_dropped(
     queue = telemetry._tracing.queue
     assert queue is not None
     assert [queue.admit() for _ in range(6)] == [True] * 4 + [False] * 2
-    assert items(telemetry) == {"dropped": 2}
+    assert count_items(telemetry) == {"dropped": 2}
     telemetry.shutdown()
 
 
@@ -143,7 +143,7 @@ def test_items_left_at_shutdown_are_counted_as_dropped(
     assert queue is not None
     assert queue.admit()  # an item that is never exported
     telemetry.shutdown()
-    assert items(telemetry) == {"dropped": 1}
+    assert count_items(telemetry) == {"dropped": 1}
     assert "1 spans were not exported before the shutdown" in caplog.text
     assert not queue.admit()
 
@@ -151,7 +151,7 @@ def test_items_left_at_shutdown_are_counted_as_dropped(
 def test_the_queue_length_is_a_metric(exported: Telemetry, gate: Gate) -> None:
     run(exported)
     flush(exported)
-    page = page_of(exported)
+    page = render_page(exported)
     assert 'telemetry_export_queue_items{signal="traces"} 0.0' in page
     assert 'telemetry_export_duration_seconds_count{outcome="sent",signal="traces"} 1.0' in page
 
@@ -313,7 +313,7 @@ async def test_log_records_are_exported_with_ids_and_without_secrets(
     assert failure.attributes["exception.type"] == "ValueError"
     assert failure.attributes["exception.message"] == "bad [redacted]"
     assert "sk-0123" not in str(failure.attributes["exception.stacktrace"])
-    assert items(telemetry, "logs") == {"sent": 3}
+    assert count_items(telemetry, "logs") == {"sent": 3}
     assert not any(isinstance(each, logs._ExportHandler) for each in root.handlers)
 
 

@@ -21,7 +21,7 @@ from service.store.connections.urls import Address, Dialect
 _READERS = 4
 _POSTGRES_WRITERS = 3
 _CONNECT_TIMEOUT_S = 10.0
-_COMMAND_FACTOR = 2  # times the time limit; a reply may wait for a busy event loop
+_LOOP_FACTOR = 2  # times the time limit, for timers that also count the delay of the event loop
 _IDLE_FACTOR = 3  # times the time limit; much less than the time until a worker counts as stale
 _BUSY_SHARE = 0.75  # of the time limit, so that "locked" is reported before "too slow"
 
@@ -57,7 +57,7 @@ def open_engines(address: Address, timeout_s: float) -> Engines:
 
 def _open_sqlite(address: Address, timeout_s: float) -> Engines:
     options: dict[str, Any] = {
-        "pool_timeout": timeout_s,
+        "pool_timeout": timeout_s * _LOOP_FACTOR,
         "max_overflow": 0,
         "hide_parameters": True,  # errors are logged with the statement, without user data
         # The driver starts no transactions; the listeners below send BEGIN.
@@ -117,7 +117,7 @@ def _open_postgresql(address: Address, timeout_s: float) -> Engines:
         connection = await asyncpg.connect(
             dsn=address.dsn,
             timeout=min(timeout_s, _CONNECT_TIMEOUT_S),
-            command_timeout=timeout_s * _COMMAND_FACTOR,
+            command_timeout=timeout_s * _LOOP_FACTOR,
             server_settings={
                 "application_name": "llm-sse-service",
                 # Release the locks of a process that is suspended during a transaction.
@@ -130,7 +130,7 @@ def _open_postgresql(address: Address, timeout_s: float) -> Engines:
 
     url = "postgresql+asyncpg://"
     options: dict[str, Any] = {
-        "pool_timeout": timeout_s,
+        "pool_timeout": timeout_s * _LOOP_FACTOR,
         "max_overflow": 0,
         "hide_parameters": True,
         "connect_args": {"async_creator_fn": connect},

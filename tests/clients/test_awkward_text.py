@@ -1,4 +1,4 @@
-"""The same awkward answer is the same text on every face, and wherever it is kept."""
+"""An awkward text is the same in every API and wherever it is stored."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ async def http(theatre: Process) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-def as_heard(text: str, face: str) -> str:
-    """Return what of `text` a face can carry."""
-    if face == "chat_events":  # the standard makes a newline of every line end in raw text
+def as_heard(text: str, api: str) -> str:
+    """Return the part of `text` that an API can transport."""
+    if api == "chat_events":  # the standard makes a newline of every line end in raw text
         return text.replace("\r\n", "\n").replace("\r", "\n")
     return text
 
 
-@pytest.mark.parametrize("face", READERS)
+@pytest.mark.parametrize("api", READERS)
 @pytest.mark.parametrize("name", TOKENS)
 async def test_a_text_is_the_same_on_every_face_and_where_it_is_kept(
-    http: httpx.AsyncClient, face: str, name: str
+    http: httpx.AsyncClient, api: str, name: str
 ) -> None:
-    heard = await READERS[face](http, f"Please recite {name}.")
-    assert heard.text == as_heard(text_of(name), face)
+    heard = await READERS[api](http, f"Please recite {name}.")
+    assert heard.text == as_heard(text_of(name), api)
     for place, text in (await kept(http, heard)).items():
         assert text == text_of(name), place
 
 
-@pytest.mark.parametrize("face", READERS)
-async def test_a_question_is_kept_as_it_was_asked(http: httpx.AsyncClient, face: str) -> None:
+@pytest.mark.parametrize("api", READERS)
+async def test_a_question_is_kept_as_it_was_asked(http: httpx.AsyncClient, api: str) -> None:
     question = f"Please recite spaces.{text_of('everything')}"
-    heard = await READERS[face](http, question)
-    assert heard.text == as_heard(text_of("spaces"), face)
+    heard = await READERS[api](http, question)
+    assert heard.text == as_heard(text_of("spaces"), api)
     asked = (await http.get(f"/history/{heard.run_id}")).json()
     told = (await http.get(f"/api/conversations/{heard.conversation_id}")).json()
     assert asked["prompt"] == told["messages"][0]["content"] == question

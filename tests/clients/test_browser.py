@@ -166,7 +166,7 @@ async def test_a_page_of_another_origin_reads_nothing(
     assert await page.evaluate(script, f"{service.url}/health") == "TypeError"
 
 
-# --- face B ---
+# --- chat ---
 
 
 def chat(text: str = "Why is the sky blue?", **fields: Any) -> dict[str, Any]:

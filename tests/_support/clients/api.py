@@ -184,7 +184,7 @@ def head(*lines: str, method: str = "POST", path: str = "/api/process") -> bytes
 
 
 def posting(body: bytes, *lines: str) -> bytes:
-    """Return a whole request to face A, after which the server is to hang up."""
+    """Return a complete request to `/api/process` that asks the server to close the connection."""
     return head("Connection: close", f"Content-Length: {len(body)}", *lines) + body
 
 

@@ -17,7 +17,7 @@ _EVENT = re.compile(rb"event: (session|message|done|error)\ndata: (\{[\x20-\x7e]
 
 @dataclass(frozen=True)
 class Named:
-    """An event of this face."""
+    """An event of the sessions API."""
 
     name: str
     data: dict[str, Any]

@@ -56,7 +56,7 @@ def _joined_chunks(documents: Iterator[str]) -> str:
 
 
 async def process(http: httpx.AsyncClient, question: str) -> Heard:
-    """Ask on face A."""
+    """Ask through `/api/process`."""
     response = await _posted(http, "/api/process", message=question, message_id="message_1")
     events = [json.loads(each) for each in _data(response)]
     deltas = [event["message"] for event in events if event["type"] == "answer.delta"]
@@ -64,32 +64,32 @@ async def process(http: httpx.AsyncClient, question: str) -> Heard:
 
 
 async def stream_text(http: httpx.AsyncClient, question: str) -> Heard:
-    """Ask on face C and read plain text."""
+    """Ask through the text stream and read plain text."""
     response = await _posted(http, "/stream", prompt=question)
     return _heard(response, response.content.decode())
 
 
 async def stream_lines(http: httpx.AsyncClient, question: str) -> Heard:
-    """Ask on face C and read a JSON document a line."""
+    """Ask through the text stream and read one JSON document per line."""
     response = await _posted(http, "/stream?stream_format=openai", prompt=question)
     lines = response.content.decode().split("\n")
     return _heard(response, _joined_chunks(filter(None, lines)))
 
 
 async def stream_events(http: httpx.AsyncClient, question: str) -> Heard:
-    """Ask on face C and read events."""
+    """Ask through the text stream and read events."""
     response = await _posted(http, "/stream?stream_format=sse", prompt=question)
     return _heard(response, _joined_chunks(_data(response)))
 
 
 async def chat_json(http: httpx.AsyncClient, question: str) -> Heard:
-    """Ask on face B and take the answer in one piece."""
+    """Ask through chat and return the JSON answer."""
     response = await _posted(http, "/chat", messages=_turns(question))
     return _heard(response, response.json()["response"])
 
 
 async def chat_events(http: httpx.AsyncClient, question: str) -> Heard:
-    """Ask on face B and read its raw text, as a client that knows nothing but its three events."""
+    """Ask through chat and read the text, as a client that knows only its three events."""
     response = await _posted(http, "/chat", messages=_turns(question), stream=True)
     *tokens, done = _data(response)
     assert done == "[DONE]"
@@ -98,7 +98,7 @@ async def chat_events(http: httpx.AsyncClient, question: str) -> Heard:
 
 
 async def chat_socket(http: httpx.AsyncClient, question: str) -> Heard:
-    """Ask on face B's WebSocket."""
+    """Ask on the WebSocket of chat."""
     conversation_id = f"conv-{uuid4().hex}"
     tokens: list[str] = []
     async with (
@@ -115,7 +115,7 @@ async def chat_socket(http: httpx.AsyncClient, question: str) -> Heard:
 
 
 async def session_events(http: httpx.AsyncClient, question: str) -> Heard:
-    """Ask on face D and read its named events."""
+    """Ask in a session and read its named events."""
     response = await _posted(http, "/conversation", message=question)
     (begun, _), *messages, (done, whole) = _events(response)
     assert (begun, done) == ("session", "done")
@@ -126,13 +126,13 @@ async def session_events(http: httpx.AsyncClient, question: str) -> Heard:
 
 
 async def session_json(http: httpx.AsyncClient, question: str) -> Heard:
-    """Ask on face D and take the answer in one piece."""
+    """Ask in a session and return the JSON answer."""
     response = await _posted(http, "/conversation", message=question, stream=False)
     return _heard(response, response.json()["response"])
 
 
 async def completion(http: httpx.AsyncClient, question: str) -> Heard:
-    """Ask on face E and take the answer in one piece."""
+    """Ask through OpenAI's API and return the complete answer."""
     response = await _posted(
         http, "/v1/chat/completions", model="fanout", messages=_turns(question)
     )
@@ -140,7 +140,7 @@ async def completion(http: httpx.AsyncClient, question: str) -> Heard:
 
 
 async def completion_events(http: httpx.AsyncClient, question: str) -> Heard:
-    """Ask on face E and read chunks."""
+    """Ask through OpenAI's API and read chunks."""
     response = await _posted(
         http, "/v1/chat/completions", model="fanout", messages=_turns(question), stream=True
     )

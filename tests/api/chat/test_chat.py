@@ -1,4 +1,4 @@
-"""How face B writes an answer as server-sent events."""
+"""The server-sent events of the chat API."""
 
 from __future__ import annotations
 

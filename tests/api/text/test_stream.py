@@ -1,4 +1,4 @@
-"""The three ways in which face C writes an answer, event by event."""
+"""The three formats of the text stream, event by event."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Face B, `POST /chat`: the answer as JSON and as server-sent events, over a real socket."""
+"""Chat, `POST /chat`: the answer as JSON and as server-sent events, over a real socket."""
 
 from __future__ import annotations
 

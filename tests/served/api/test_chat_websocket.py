@@ -1,4 +1,4 @@
-"""Face B on a WebSocket, with aiohttp's client over a real socket."""
+"""Chat on a WebSocket, with aiohttp's client over a real socket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Face A's stream: its exact format, and every row of its table."""
+"""The stream of `/api/process`: its exact format, and every row of its table."""
 
 from __future__ import annotations
 

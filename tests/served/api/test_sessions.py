@@ -1,4 +1,4 @@
-"""Face D's sessions: begun, read, renamed, deleted and listed, on either database."""
+"""Sessions: created, read, renamed, deleted and listed, on both databases."""
 
 from __future__ import annotations
 

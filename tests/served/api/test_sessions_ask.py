@@ -1,4 +1,4 @@
-"""Face D, `POST /conversation`: named events or one JSON object, over a real socket."""
+"""The sessions API, `POST /conversation`: named events or one JSON object, over a real socket."""
 
 from __future__ import annotations
 

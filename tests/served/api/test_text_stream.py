@@ -1,4 +1,4 @@
-"""Face C, `POST /stream`: the answer alone, in three formats, over a real socket."""
+"""The text stream, `POST /stream`: the answer alone, in three formats, over a real socket."""
 
 from __future__ import annotations
 
@@ -82,13 +82,13 @@ async def test_text_is_the_default(api: Api) -> None:
 async def test_each_format_has_its_media_type_and_the_headers_of_a_stream(
     api: Api, form: str, kind: str
 ) -> None:
-    headers = (await streamed(api, form, conversation_id=f"face-c-{form}")).headers
+    headers = (await streamed(api, form, conversation_id=f"text-stream-{form}")).headers
     assert headers["content-type"] == kind
     assert headers["cache-control"] == "no-cache"
     assert headers["x-accel-buffering"] == "no"
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["x-run-id"].startswith("run_")
-    assert headers["x-conversation-id"] == f"face-c-{form}"
+    assert headers["x-conversation-id"] == f"text-stream-{form}"
 
 
 @pytest.mark.parametrize("form", ["openai", "sse"])
@@ -268,7 +268,7 @@ async def test_an_unknown_ensemble_is_400(api: Api) -> None:
 
 
 async def test_the_same_key_gives_the_same_run_in_any_format(api: Api) -> None:
-    key = {"Idempotency-Key": "face-c-once"}
+    key = {"Idempotency-Key": "text-stream-once"}
     first = await streamed(api, "text", headers=key)
     for form in FORMATS:
         again = await streamed(api, form, headers=key)
@@ -277,7 +277,7 @@ async def test_the_same_key_gives_the_same_run_in_any_format(api: Api) -> None:
 
 
 async def test_the_same_key_joins_a_run_that_is_going_on(api: Api) -> None:
-    key = {"Idempotency-Key": "face-c-joined"}
+    key = {"Idempotency-Key": "text-stream-joined"}
     one, other = await asyncio.gather(
         streamed(api, headers=key, ensemble="brief"), streamed(api, headers=key, ensemble="brief")
     )
@@ -286,7 +286,7 @@ async def test_the_same_key_joins_a_run_that_is_going_on(api: Api) -> None:
 
 
 async def test_the_same_key_with_another_prompt_is_422(api: Api) -> None:
-    key = {"Idempotency-Key": "face-c-other"}
+    key = {"Idempotency-Key": "text-stream-other"}
     await streamed(api, prompt="One?", headers=key)
     response = await streamed(api, prompt="Two?", headers=key)
     assert (response.status_code, response.json()["code"]) == (422, "idempotency_key_reused")

@@ -73,15 +73,15 @@ def restore_question(text: str, raw: str | None) -> Message:
 # --- content parts ---
 
 
-def content_parts(message: Message) -> list[dict[str, Any]]:
+def list_content_parts(message: Message) -> list[dict[str, Any]]:
     """Return the parts of a message; none when its content is one text."""
-    content = _fields(message).get("content")
+    content = _decode(message).get("content")
     return content if isinstance(content, list) else []
 
 
 def replace_content_parts(message: Message, parts: Sequence[Mapping[str, Any]]) -> Message:
-    """Return `message` with other parts and everything else as it was, its text included."""
-    return replace(message, raw=_encode({**_fields(message), "content": parts}))
+    """Return `message` with other parts and all its other fields, its text included."""
+    return replace(message, raw=_encode({**_decode(message), "content": parts}))
 
 
 # --- tool calls and their results ---
@@ -98,55 +98,55 @@ def drop_unmatched_calls(
     """
     if all(each.raw is None for each in messages):  # nearly always
         return messages
-    kept = list(_matched(messages))
+    kept = list(_match_calls(messages))
     kept_ids = {id(each) for each in kept}  # identity: an equal message may occur earlier
     for each in required:
         if id(each) not in kept_ids:
-            raise ValueError(_fault(each, messages))
+            raise ValueError(_describe_fault(each, messages))
     return kept
 
 
-def _matched(messages: Sequence[Message]) -> Iterator[Message]:
+def _match_calls(messages: Sequence[Message]) -> Iterator[Message]:
     for at, each in enumerate(messages):
         if each.role == "tool":  # yielded with its call
             continue
-        calls = _fields(each).get("tool_calls")
+        calls = _decode(each).get("tool_calls")
         if not calls:
             yield each
             continue
-        results = _results_after(messages, at)
+        results = _find_results_after(messages, at)
         answered = [call for call in calls if call["id"] in results]
-        yield from _with_calls(each, calls, answered)
+        yield from _keep_calls(each, calls, answered)
         yield from (results[call["id"]] for call in answered)
 
 
-def _results_after(messages: Sequence[Message], at: int) -> Mapping[str, Message]:
+def _find_results_after(messages: Sequence[Message], at: int) -> Mapping[str, Message]:
     """Return the tool results that directly follow message number `at`, by the calls' ids."""
     results = takewhile(lambda each: each.role == "tool", messages[at + 1 :])
-    return {_fields(result)["tool_call_id"]: result for result in results}
+    return {_decode(result)["tool_call_id"]: result for result in results}
 
 
-def _with_calls(
+def _keep_calls(
     message: Message, calls: Sequence[Any], answered: Sequence[Any]
 ) -> Iterator[Message]:
     if answered == calls:
         yield message
     elif answered:
-        yield replace(message, raw=_encode({**_fields(message), "tool_calls": answered}))
+        yield replace(message, raw=_encode({**_decode(message), "tool_calls": answered}))
     elif message.content:
         yield Message(message.role, message.content)
 
 
-def _fault(message: Message, messages: Sequence[Message]) -> str:
+def _describe_fault(message: Message, messages: Sequence[Message]) -> str:
     if message.role == "tool":
         return "a message of the role tool must answer a call before it, and each call once"
     at = next(at for at, each in enumerate(messages) if each is message)
-    results = _results_after(messages, at)
-    missing = [call["id"] for call in _fields(message)["tool_calls"] if call["id"] not in results]
+    results = _find_results_after(messages, at)
+    missing = [call["id"] for call in _decode(message)["tool_calls"] if call["id"] not in results]
     return f"the tool call {missing[0][:64]} has no result directly after it"
 
 
-def _fields(message: Message) -> dict[str, Any]:
+def _decode(message: Message) -> dict[str, Any]:
     return msgspec.json.decode(message.raw) if message.raw else {}
 
 

@@ -10,9 +10,9 @@ import pytest
 from service.domain import Message, ToolCall
 from service.messages import (
     build_answer,
-    content_parts,
     drop_unmatched_calls,
     encode_question,
+    list_content_parts,
     parse_chat_message,
     replace_content_parts,
     restore_question,
@@ -96,7 +96,7 @@ def test_an_answer_without_text_that_calls_tools_has_null_content() -> None:
 def test_a_stored_question_comes_back_with_its_role_and_content(question: Message) -> None:
     restored = restore_question(question.content, encode_question(question))
     assert (restored.role, restored.content) == (question.role, question.content)
-    assert content_parts(restored) == content_parts(question)
+    assert list_content_parts(restored) == list_content_parts(question)
 
 
 def test_a_users_plain_question_is_stored_as_text_alone() -> None:
@@ -107,7 +107,7 @@ def test_a_users_plain_question_is_stored_as_text_alone() -> None:
 
 
 def test_text_alone_has_no_parts() -> None:
-    assert content_parts(QUESTION) == []
+    assert list_content_parts(QUESTION) == []
 
 
 def test_replaced_parts_leave_the_other_fields_as_they_are() -> None:

@@ -11,12 +11,12 @@ from typing import Any
 
 from service.domain import Message
 from service.ensembles.catalog import Agent
-from service.messages import content_parts, replace_content_parts
+from service.messages import list_content_parts, replace_content_parts
 
 
-def part_types(messages: Iterable[Message]) -> set[str]:
+def list_part_types(messages: Iterable[Message]) -> set[str]:
     """Return the types of the parts in `messages` that are not text."""
-    return {str(part["type"]) for each in messages for part in content_parts(each)} - {"text"}
+    return {str(part["type"]) for each in messages for part in list_content_parts(each)} - {"text"}
 
 
 def accepts(agent: Agent, types: Collection[str]) -> bool:
@@ -35,10 +35,10 @@ def adapt_messages(agent: Agent, messages: Sequence[Message]) -> Sequence[Messag
 
 
 def _replace_parts(message: Message, types: Sequence[str]) -> Message:
-    parts = content_parts(message)
-    kept = [each if each["type"] in ("text", *types) else _note(each) for each in parts]
+    parts = list_content_parts(message)
+    kept = [each if each["type"] in ("text", *types) else _make_note(each) for each in parts]
     return message if kept == parts else replace_content_parts(message, kept)
 
 
-def _note(part: dict[str, Any]) -> dict[str, Any]:
+def _make_note(part: dict[str, Any]) -> dict[str, Any]:
     return {"type": "text", "text": f"[{part['type']} left out: you take none]"}

@@ -12,7 +12,7 @@ from service.domain import AgentReport, RunRequest
 from service.ensembles.catalog import Catalog, Ensemble
 from service.errors import FieldError, RequestError
 from service.ids import new_id
-from service.llm.content_parts import accepts, part_types
+from service.llm.content_parts import accepts, list_part_types
 from service.runs.history.conversation import apply_history
 from service.runs.launcher import PreparedRun
 from service.runs.settings import IdempotencyKey, Limits
@@ -106,7 +106,7 @@ def _find_ensemble(request: RunRequest, catalog: Catalog) -> Ensemble:
     for parameter in request.options.parameters:
         if honours is not None and parameter not in honours:
             raise _unsupported(parameter, f"ensemble {ensemble.name} makes one answer of several")
-    types = part_types(request.messages)
+    types = list_part_types(request.messages)
     if types and not any(accepts(agent, types) for agent in ensemble.agents):
         raise _unsupported(
             "messages", f"no agent of {ensemble.name} takes {', '.join(sorted(types))}"

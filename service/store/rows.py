@@ -178,7 +178,7 @@ def encode_run(opening: NewRun) -> Mapping[str, Any]:
 
 
 def encode_run_end(ending: RunEnd) -> Mapping[str, Any]:
-    """Return the changed columns of an ended run; `run` and `whose` identify it."""
+    """Return the changed columns of an ended run; `run` and `of_owner` identify it."""
     return {
         "run": ending.run_id,
         "of_owner": ending.owner,

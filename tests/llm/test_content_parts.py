@@ -7,7 +7,7 @@ from typing import Any
 
 from service.domain import Message
 from service.ensembles.catalog import Agent
-from service.llm.content_parts import accepts, adapt_messages, part_types
+from service.llm.content_parts import accepts, adapt_messages, list_part_types
 from tests._support.llm.scripted import a_catalog, an_ensemble_file, model
 
 TEXT = {"type": "text", "text": "What is this?"}
@@ -54,11 +54,11 @@ def test_a_message_with_accepted_parts_only_is_unchanged() -> None:
 def test_every_agent_accepts_a_message_without_parts() -> None:
     message = Message("user", "Hi")
     assert adapt_messages(_make_agent(content_parts=[]), [message]) == [message]
-    assert accepts(_make_agent(content_parts=[]), part_types([message]))
+    assert accepts(_make_agent(content_parts=[]), list_part_types([message]))
 
 
 def test_the_part_types_exclude_text() -> None:
-    assert part_types(
+    assert list_part_types(
         [Message("user", "Hi"), _make_message(TEXT, PICTURE), _make_message(SOUND)]
     ) == {
         "image_url",

@@ -41,13 +41,13 @@ async def apply_history(
     *given, question = request.messages
     history = request.history
     if isinstance(history, Continue | Branch):
-        stored = await _stored_turns(request, store, exchanges, before)
+        stored = await _read_stored_turns(request, store, exchanges, before)
         if stored is not None:
             return _continue(request, stored)
     is_limited = isinstance(history, NewConversation) or (
         isinstance(history, Continue) and not history.is_complete
     )
-    earlier = last_exchanges(given, exchanges) if is_limited else given
+    earlier = select_last_exchanges(given, exchanges) if is_limited else given
     required = (*earlier, question)
     request = _with_messages(request, earlier, (question,), required)
     return Context(request, initial_messages=given)
@@ -58,7 +58,7 @@ def _continue(request: RunRequest, stored: Sequence[Message]) -> Context:
     if isinstance(request.history, Branch):
         preceding: Sequence[Message] = given
     else:
-        preceding = _last_results(given) if question.role == "tool" else ()
+        preceding = _select_last_results(given) if question.role == "tool" else ()
         request = _add_instructions(request, given)
     latest = (*preceding, question)
     return Context(_with_messages(request, stored, latest, latest), preceding=tuple(preceding))
@@ -78,7 +78,7 @@ def select_lineage(runs: Sequence[StoredRun], last: str) -> Sequence[StoredRun]:
     return selected[::-1]
 
 
-async def _stored_turns(
+async def _read_stored_turns(
     request: RunRequest, store: RunStore, exchanges: int, before: str | None
 ) -> Sequence[Message] | None:
     """Return the stored turns of the last exchanges; None when nothing is stored."""
@@ -87,7 +87,7 @@ async def _stored_turns(
     if not (runs or initial):
         return None
     after = request.history.after if isinstance(request.history, Branch) else ""
-    return last_exchanges([*initial, *list_turns(select_lineage(runs, after))], exchanges)
+    return select_last_exchanges([*initial, *list_turns(select_lineage(runs, after))], exchanges)
 
 
 async def _list_runs(
@@ -97,12 +97,12 @@ async def _list_runs(
     limit = exchanges
     while True:
         runs = await store.list_exchanges(request.owner, request.conversation_id, limit, before)
-        if len(runs) < limit or not runs or _question(runs[0]).role != "tool":
+        if len(runs) < limit or not runs or _restore_question(runs[0]).role != "tool":
             return runs
         limit *= 2
 
 
-def _last_results(messages: Sequence[Message]) -> Sequence[Message]:
+def _select_last_results(messages: Sequence[Message]) -> Sequence[Message]:
     return [*takewhile(lambda each: each.role == "tool", reversed(messages))][::-1]
 
 
@@ -140,7 +140,7 @@ def _match_calls(messages: Sequence[Message], required: Sequence[Message]) -> Se
         raise RequestError("bad_request", sentence, [fault]) from error
 
 
-def last_exchanges(messages: Sequence[Message], count: int) -> Sequence[Message]:
+def select_last_exchanges(messages: Sequence[Message], count: int) -> Sequence[Message]:
     """Return the last `count` questions with their answers, and all messages of the system."""
     questions = [n for n, message in enumerate(messages) if message.role == "user"]
     if len(questions) <= count:
@@ -155,9 +155,9 @@ def list_turns(runs: Sequence[StoredRun]) -> list[Message]:
     turns: list[Message] = []
     for run in runs:
         answer = build_answer(run.answer, run.tool_calls)
-        turns += [*run.preceding, _question(run), answer]
+        turns += [*run.preceding, _restore_question(run), answer]
     return turns
 
 
-def _question(run: StoredRun) -> Message:
+def _restore_question(run: StoredRun) -> Message:
     return restore_question(run.question, run.raw)

@@ -7,7 +7,7 @@ from typing import Any
 from service.conversation import Branch, Continue, Given, History
 from service.domain import Message, RequestOptions, RunRequest
 from service.events import RunFinished
-from service.runs.history.conversation import last_exchanges
+from service.runs.history.conversation import select_last_exchanges
 from tests._support.llm.scripted import an_ask, model
 from tests._support.runs.service import Service, ended, saying, service
 
@@ -48,26 +48,26 @@ def _exchanges(count: int) -> list[Message]:
 
 
 def test_the_last_exchanges_are_kept() -> None:
-    assert last_exchanges(_exchanges(5), 2) == _exchanges(5)[-4:]
+    assert select_last_exchanges(_exchanges(5), 2) == _exchanges(5)[-4:]
 
 
 def test_fewer_exchanges_than_the_limit_are_all_kept() -> None:
-    assert last_exchanges(_exchanges(2), 3) == _exchanges(2)
+    assert select_last_exchanges(_exchanges(2), 3) == _exchanges(2)
 
 
 def test_a_limit_of_no_exchanges_keeps_none() -> None:
-    assert last_exchanges(_exchanges(2), 0) == []
+    assert select_last_exchanges(_exchanges(2), 0) == []
 
 
 def test_system_messages_are_always_kept() -> None:
-    assert last_exchanges([SYSTEM, *_exchanges(3)], 1) == [SYSTEM, *_exchanges(3)[-2:]]
-    assert last_exchanges([SYSTEM, *_exchanges(3)], 0) == [SYSTEM]
+    assert select_last_exchanges([SYSTEM, *_exchanges(3)], 1) == [SYSTEM, *_exchanges(3)[-2:]]
+    assert select_last_exchanges([SYSTEM, *_exchanges(3)], 0) == [SYSTEM]
 
 
 def test_several_answers_to_a_question_are_one_exchange() -> None:
     twice = [*EARLIER, Message("assistant", "And more."), Message("user", "Q2")]
-    assert last_exchanges(twice, 2) == twice
-    assert last_exchanges(twice, 1) == twice[-1:]
+    assert select_last_exchanges(twice, 2) == twice
+    assert select_last_exchanges(twice, 1) == twice[-1:]
 
 
 # --- conversations ---

@@ -1,4 +1,4 @@
-"""The rules of the design that code could break without a test failing elsewhere."""
+"""Rules of the design that no other test enforces: layers, sizes, names and the request path."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ MODULES = sorted(
     for path in (ROOT / package).rglob("*.py")
 )
 
-# Who stands on which floor: the longest name that fits counts. A floor imports lower floors only.
-FLOORS = {
+# The layer of each package; the longest matching name applies. A layer imports lower layers only.
+LAYERS = {
     "telemetry": 0,
     "service": 1,
     "service.ensembles": 2,
@@ -43,7 +43,7 @@ FLOORS = {
     "service.cli": 9,
     "service.__main__": 10,
 }
-MOST_LINES = 250
+MAX_LINES = 250
 MAY_BE_LONGER = {  # module: why
     "telemetry.semconv": "one table of every name",
 }
@@ -60,7 +60,7 @@ def _tree(module: str) -> ast.Module:
 
 @cache
 def _imports(module: str) -> tuple[str, ...]:
-    """Return what `module` imports, anywhere in it; from a package, the module that is meant."""
+    """Return the modules that `module` imports, also inside functions."""
     return tuple(_find_imports(module))
 
 
@@ -77,7 +77,7 @@ def _find_imports(module: str) -> Iterator[str]:
 
 
 def _area(module: str) -> str:
-    fits = [name for name in FLOORS if module == name or module.startswith(f"{name}.")]
+    fits = [name for name in LAYERS if module == name or module.startswith(f"{name}.")]
     return max(fits, key=len)
 
 
@@ -85,73 +85,69 @@ def _ours(module: str) -> list[str]:
     return [name for name in _imports(module) if name.split(".")[0] in {"service", "telemetry"}]
 
 
-# --- floors ---
+# --- layers ---
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_a_module_imports_its_own_area_and_lower_floors_only(module: str) -> None:
+def test_a_module_imports_its_own_package_and_lower_layers_only(module: str) -> None:
     area = _area(module)
     for other in _ours(module):
-        assert (
-            _area(other) == area
-            or FLOORS[_area(other)] < FLOORS[area]
-            or (FLOORS[_area(other)] == FLOORS[area] == FLOORS["service.app"])
-        ), f"{module} imports {other}"
+        assert _area(other) == area or LAYERS[_area(other)] < LAYERS[area], other
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("telemetry")])
-def test_telemetry_does_not_know_the_service(module: str) -> None:
+def test_telemetry_does_not_import_the_service(module: str) -> None:
     assert not [name for name in _imports(module) if name.split(".")[0] == "service"]
 
 
-def test_the_base_of_the_service_does_no_io_but_reading_settings() -> None:
+def test_the_lowest_layer_of_the_service_imports_no_io_library() -> None:
     io = {"asyncio", "aiohttp", "httpx", "quart", "socket", "hypercorn", "subprocess"}
     pure = [name for name in MODULES if _area(name) == "service" and name != "service.coalescing"]
     assert not {name for name in pure if io & {each.split(".")[0] for each in _imports(name)}}
 
 
-def test_only_faces_and_the_composition_root_know_quart() -> None:
-    knows = {name for name in MODULES if "quart" in {each.split(".")[0] for each in _imports(name)}}
-    assert {_area(name) for name in knows} == {"service.api", "service.app"}
+def test_only_the_apis_and_the_composition_root_import_quart() -> None:
+    users = {name for name in MODULES if "quart" in {each.split(".")[0] for each in _imports(name)}}
+    assert {_area(name) for name in users} == {"service.api", "service.app"}
 
 
-def test_only_the_llm_floor_and_the_composition_root_know_the_http_client() -> None:
+def test_only_the_model_clients_and_the_composition_root_import_an_http_client() -> None:
     for library in ("httpx", "aiohttp"):
-        knows = {_area(name) for name in MODULES if library in set(_imports(name))}
-        assert knows <= {"service.llm", "service.mock_llm", "service.app", "telemetry"}
+        users = {_area(name) for name in MODULES if library in set(_imports(name))}
+        assert users <= {"service.llm", "service.mock_llm", "service.app", "telemetry"}
 
 
-def test_only_the_store_knows_the_database() -> None:
+def test_only_the_store_imports_a_database_library() -> None:
     for library in ("sqlalchemy", "aiosqlite", "asyncpg", "alembic"):
-        knows = {
+        users = {
             _area(name)
             for name in MODULES
             if library in {each.split(".")[0] for each in _imports(name)}
         }
-        assert knows <= {"service.store"}
+        assert users <= {"service.store"}
 
 
 # --- owners ---
 
-# Who may make a statement that `Scope` has not narrowed to one owner, and why.
+# Modules that may create a statement which `Scope` has not restricted to one owner, and why.
 UNSCOPED = {
-    "service.store.scope": "it is what narrows the others",
+    "service.store.scope": "it restricts the others",
     "service.store.schema": "the conditions of its indexes",
-    "service.store.journal.statements": "each row names its owner; many owners' in one commit",
+    "service.store.journal.statements": "each row names its owner; a commit has rows of many",
     "service.store.workers": "the service's own view of all runs",
-    "service.store.revisions": "the version of the tables is nobody's",
-    "service.store.migrate": "a lock is nobody's",
-    "service.store.database": "a PRAGMA is nobody's",
-    "service.store.connections.engines": "BEGIN is nobody's",
-    "service.store.search.fts5": "the owner is a term of every search; the index's upkeep",
+    "service.store.revisions": "the version of the tables has no owner",
+    "service.store.migrate": "a lock has no owner",
+    "service.store.database": "a PRAGMA has no owner",
+    "service.store.connections.engines": "BEGIN has no owner",
+    "service.store.search.fts5": "the owner is a term of every search; maintenance of the index",
     "service.store.search.tsvector": "the owner is a condition of every search",
 }
 _SQLALCHEMY = {"sa", "sqlalchemy", "sqlite", "postgresql"}
-_MAKES = {"select", "insert", "update", "delete", "text", "exec_driver_sql"}
+_STATEMENTS = {"select", "insert", "update", "delete", "text", "exec_driver_sql"}
 
 
-def _makes_statements(module: str) -> bool:
-    """Whether it calls `sa.select` and the like, or hands SQL to a connection as it is."""
+def _creates_statements(module: str) -> bool:
+    """Return whether a module calls `sa.select` and the like, or passes SQL text."""
     calls = [node.func for node in ast.walk(_tree(module)) if isinstance(node, ast.Call)]
     named = {call.id for call in calls if isinstance(call, ast.Name)}
     of_a_library = {
@@ -160,32 +156,64 @@ def _makes_statements(module: str) -> bool:
         if isinstance(call, ast.Attribute)
         and (call.attr == "exec_driver_sql" or ast.unparse(call.value) in _SQLALCHEMY)
     }
-    return bool(_MAKES & (named | of_a_library))
+    return bool(_STATEMENTS & (named | of_a_library))
 
 
-def test_statements_without_an_owner_are_made_in_known_places_only() -> None:
+def test_only_listed_modules_create_statements_without_an_owner() -> None:
     store = [name for name in MODULES if _area(name) == "service.store"]
-    made = {name for name in store if _makes_statements(name) and ".migrations." not in name}
-    assert made == set(UNSCOPED)
+    creators = {name for name in store if _creates_statements(name) and ".migrations." not in name}
+    assert creators == set(UNSCOPED)
 
 
 # --- size ---
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_a_module_can_be_read_in_one_sitting(module: str) -> None:
+def test_a_module_is_short(module: str) -> None:
     lines = len(_path(module).read_text("utf-8").splitlines())
-    assert lines <= MOST_LINES or module in MAY_BE_LONGER
+    assert lines <= MAX_LINES or module in MAY_BE_LONGER
 
 
-def test_no_exception_is_granted_in_vain() -> None:
-    long = {name for name in MODULES if len(_path(name).read_text().splitlines()) > MOST_LINES}
+def test_every_listed_long_module_is_long() -> None:
+    long = {name for name in MODULES if len(_path(name).read_text().splitlines()) > MAX_LINES}
     assert set(MAY_BE_LONGER) <= long
 
 
-# --- folders and tests ---
+# --- folders, names and prose ---
 
-MOST_MODULES = 16  # in a folder, `__init__.py` included
+MAX_LOOSE_MODULES = 12  # directly in service/
+_QUESTION = re.compile(r"(What|Which|How|Who|Whose|Why)\b")
+
+
+def test_few_modules_lie_directly_in_the_service() -> None:
+    loose = [name for name in MODULES if name.count(".") == 1 and name.startswith("service.")]
+    loose = [name for name in loose if not name.endswith("__init__")]
+    assert len(loose) <= MAX_LOOSE_MODULES
+
+
+def test_each_class_name_is_used_once() -> None:
+    names = Counter(
+        node.name
+        for module in MODULES
+        for node in ast.walk(_tree(module))
+        if isinstance(node, ast.ClassDef)
+    )
+    assert not {name: count for name, count in names.items() if count > 1}
+
+
+def test_no_docstring_begins_with_a_question_word() -> None:
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    questions = [
+        (module, text)
+        for module in MODULES
+        for node in ast.walk(_tree(module))
+        if isinstance(node, documented) and (text := ast.get_docstring(node))
+        if _QUESTION.match(text)
+    ]
+    assert questions == []
+
+
+MAX_MODULES = 16  # in a folder, `__init__.py` included
 
 
 def _test_modules() -> list[str]:
@@ -194,9 +222,9 @@ def _test_modules() -> list[str]:
     return sorted(".".join(path.relative_to(ROOT).with_suffix("").parts) for path in ours)
 
 
-def test_no_folder_holds_more_modules_than_a_reader_can_survey() -> None:
+def test_no_folder_has_more_than_sixteen_modules() -> None:
     folders = Counter(name.rpartition(".")[0] for name in (*MODULES, *_test_modules()))
-    assert not {name: count for name, count in folders.items() if count > MOST_MODULES}
+    assert not {name: count for name, count in folders.items() if count > MAX_MODULES}
 
 
 def test_no_test_module_imports_a_test_module_or_a_conftest() -> None:
@@ -274,13 +302,13 @@ def test_only_the_command_line_prints(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("service")])
-def test_the_service_changes_no_global(module: str) -> None:
+def test_the_service_assigns_no_global(module: str) -> None:
     assert not [node for node in ast.walk(_tree(module)) if isinstance(node, ast.Global)]
 
 
 # --- the size of each API ---
 
-# What belongs to one API alone, and how many lines that may be.
+# The modules of each API alone, and their maximum number of lines.
 APIS: dict[str, tuple[int, set[str]]] = {
     "/api/process": (400, {"runs.process"}),
     "chat": (400, {"chat.chat", "chat.websocket"}),
@@ -300,25 +328,25 @@ APIS: dict[str, tuple[int, set[str]]] = {
         },
     ),
 }
-# Responses are asked for as models, and sent, in the way of chat completions.
+# Responses use the models and the stream format of chat completions.
 _IMPORTS = {("responses", "chat completions")}
 
 
 @pytest.mark.parametrize("api", APIS)
 def test_an_api_is_small_and_imports_no_other_api(api: str) -> None:
-    most, own = APIS[api]
+    max_lines, own = APIS[api]
     modules = [f"service.api.{name}" for name in own]
-    assert sum(len(_path(name).read_text("utf-8").splitlines()) for name in modules) <= most
+    assert sum(len(_path(name).read_text("utf-8").splitlines()) for name in modules) <= max_lines
     imported = {name for module in modules for name in _imports(module)}
     for other, (_, theirs) in APIS.items():
         if other != api and (api, other) not in _IMPORTS:
             assert not imported & {f"service.api.{name}" for name in theirs}
 
 
-# --- what is written down twice ---
+# --- facts stated in two places ---
 
 
-def test_the_version_is_that_of_the_package() -> None:
+def test_the_version_equals_the_package_version() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     assert project["project"]["version"] == VERSION
 
@@ -328,7 +356,7 @@ def test_there_is_a_sample_of_every_event() -> None:
 
 
 @pytest.mark.parametrize("event", SAMPLES, ids=lambda event: event.type)
-def test_every_event_can_be_written_to_the_wire(event: Event) -> None:
+def test_every_event_can_be_encoded(event: Event) -> None:
     written = encoder(a_run())(7, event)
     assert f'"type": "{event.type}"' in written
     assert ('"final": true' in written) == event.final

@@ -64,7 +64,7 @@ def test_the_layers_are_those_that_are_enforced() -> None:
         for name in re.findall(r"`([\w/.]+)`", names)
         if name != "service/" or layer == "1"
     }
-    assert shown == _rule("FLOORS")
+    assert shown == _rule("LAYERS")
 
 
 def test_the_limits_of_the_apis_are_those_that_are_enforced() -> None:

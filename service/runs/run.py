@@ -28,7 +28,7 @@ _FIRST_READER_S = 5.0  # at least; a response needs a moment to start
 
 @dataclass(frozen=True, slots=True)
 class StopReason:
-    """Why a run was stopped before its end."""
+    """The reason for which a run was stopped before its end."""
 
     code: str
     message: str

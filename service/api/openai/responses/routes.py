@@ -109,7 +109,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
 
     @app.get("/v1/responses/<response_id>")
     @Operation(
-        "Get a response, or stream it again",
+        "Get a response or stream its events again",
         tag=Tag.OPENAI,
         description="Every run can be read: the run `run_…` is the response `resp_…`.",
         parameters=(_STREAM, _AFTER),

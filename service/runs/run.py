@@ -144,7 +144,7 @@ class LiveRun(Run):
             timeout.cancel()
             self._cancel_abandonment()
             self._work = None
-            final = self._final_event(work)
+            final = self._make_final_event(work)
             self._end = self._loop.create_task(self._conclude(final, conclude))
 
         late = StopReason("run_timeout", f"The run did not finish within {timeout_s:g} s.")
@@ -172,7 +172,7 @@ class LiveRun(Run):
             self._abandonment.cancel()
             self._abandonment = None
 
-    def _final_event(self, work: asyncio.Task[Answer]) -> RunFinished | RunFailed:
+    def _make_final_event(self, work: asyncio.Task[Answer]) -> RunFinished | RunFailed:
         error = None if work.cancelled() else work.exception()
         if not work.cancelled() and error is None:
             answer = work.result()
@@ -187,7 +187,7 @@ class LiveRun(Run):
                 missing=answer.missing,
                 degraded_by=answer.degraded_by,
             )
-        code, message, source = self._reason(error)
+        code, message, source = self._describe_failure(error)
         return RunFailed(
             agent=source,
             code=code,
@@ -196,17 +196,17 @@ class LiveRun(Run):
             usage=self._kit.usage,
             cost=self._kit.cost,
             elapsed_ms=self.elapsed_ms,
-            unfinished=self._unfinished(),
+            unfinished=self._report_unfinished(),
         )
 
-    def _unfinished(self) -> tuple[AgentReport, ...]:
+    def _report_unfinished(self) -> tuple[AgentReport, ...]:
         """Return the reports of agents without a finished, failed or skipped event."""
         ends = AgentFinished | AgentFailed | AgentSkipped
         ended = {event.agent for event in self.log.after(0) if isinstance(event, ends)}
         reports = (work.report() for work in self._kit.calls)
         return tuple(report for report in reports if report.agent not in ended)
 
-    def _reason(self, error: BaseException | None) -> tuple[str, str, str]:
+    def _describe_failure(self, error: BaseException | None) -> tuple[str, str, str]:
         """Return the code, the message and the source of a run that did not finish."""
         if isinstance(error, RunError):
             return error.code, error.message, error.source

@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 _STEP_S = 0.05
-_LONGEST = 5
+_LONGEST_FACTOR = 5
 
 
 async def wait_within(waiter: asyncio.Future[Any], limit_s: float) -> bool:
@@ -19,7 +19,7 @@ async def wait_within(waiter: asyncio.Future[Any], limit_s: float) -> bool:
     A caller that is cancelled leaves `waiter` as it is.
     """
     loop = asyncio.get_running_loop()
-    until = loop.time() + _LONGEST * limit_s
+    until = loop.time() + _LONGEST_FACTOR * limit_s
     steps = math.ceil(limit_s / _STEP_S)
     for _ in range(steps):
         if waiter.done() or loop.time() > until:

@@ -1,4 +1,4 @@
-"""What tests get: an environment without the settings of whoever runs it, models, databases."""
+"""Fixtures of all tests: an environment without the user's settings, the mock LLM, databases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Services for real clients: one that is patient, one that is not, and lines that break."""
+"""Services for real clients: with default settings, with short time-outs, and breakable lines."""
 
 from __future__ import annotations
 

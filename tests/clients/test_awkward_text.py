@@ -30,7 +30,7 @@ def as_heard(text: str, api: str) -> str:
 
 @pytest.mark.parametrize("api", READERS)
 @pytest.mark.parametrize("name", TOKENS)
-async def test_a_text_is_the_same_on_every_face_and_where_it_is_kept(
+async def test_an_answer_arrives_unchanged_through_each_api_and_in_every_stored_copy(
     http: httpx.AsyncClient, api: str, name: str
 ) -> None:
     heard = await READERS[api](http, f"Please recite {name}.")
@@ -40,7 +40,7 @@ async def test_a_text_is_the_same_on_every_face_and_where_it_is_kept(
 
 
 @pytest.mark.parametrize("api", READERS)
-async def test_a_question_is_kept_as_it_was_asked(http: httpx.AsyncClient, api: str) -> None:
+async def test_a_question_is_stored_unchanged(http: httpx.AsyncClient, api: str) -> None:
     question = f"Please recite spaces.{text_of('everything')}"
     heard = await READERS[api](http, question)
     assert heard.text == as_heard(text_of("spaces"), api)
@@ -49,7 +49,7 @@ async def test_a_question_is_kept_as_it_was_asked(http: httpx.AsyncClient, api: 
     assert asked["prompt"] == told["messages"][0]["content"] == question
 
 
-def test_a_text_is_the_same_in_node(theatre: Process) -> None:
+def test_a_text_arrives_unchanged_in_node(theatre: Process) -> None:
     heard = json.loads(run_node("recite.mjs", *TOKENS, SERVICE_URL=theatre.url))
     for name in TOKENS:
         assert heard[name] == dict.fromkeys(("whole", "streamed", "response"), text_of(name))

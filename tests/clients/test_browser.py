@@ -1,4 +1,4 @@
-"""A real browser reads the service: EventSource, fetch with a stream, and WebSocket."""
+"""The service in a real browser: EventSource, streaming fetch and WebSocket."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ async def test_an_event_source_sees_every_event_of_a_run_and_stops_at_its_end(pa
     assert told["opened"] == 1  # it came back once, and the 204 told it to stop
 
 
-async def test_an_event_source_goes_on_where_its_connection_broke(blank: Page, line: Line) -> None:
+async def test_an_event_source_resumes_after_its_connection_broke(blank: Page, line: Line) -> None:
     page = await visit(blank, f"{line.url}/health")
     run_id = await started(page, ensemble="steady")
     line.cut(after=b'"status": "Streaming"')
@@ -113,7 +113,7 @@ async def test_an_event_source_goes_on_where_its_connection_broke(blank: Page, l
     assert answer_of(told["seen"]) == await stored_answer(page, run_id)
 
 
-async def test_an_event_source_outlives_the_service_and_is_told_what_became_of_its_run(
+async def test_an_event_source_reconnects_to_a_restarted_service_and_gets_the_end_of_its_run(
     blank: Page, start: Start
 ) -> None:
     service = start()
@@ -130,12 +130,12 @@ async def test_an_event_source_outlives_the_service_and_is_told_what_became_of_i
     assert answer_of(told["seen"]) == await stored_answer(page, run_id)
 
 
-async def test_an_event_source_that_asks_for_an_unknown_run_gives_up(page: Page) -> None:
+async def test_an_event_source_of_an_unknown_run_does_not_reconnect(page: Page) -> None:
     told = await page.evaluate(EVENT_SOURCE, "/api/runs/run_unknown/events")
     assert told == {"seen": [], "opened": 0}
 
 
-async def test_fetch_reads_the_fan_out_while_it_is_written(page: Page) -> None:
+async def test_fetch_reads_the_events_as_they_are_produced(page: Page) -> None:
     told = await page.evaluate(FETCH, ["/api/process", asking(ensemble="steady"), {}])
     assert (told["status"], told["type"]) == (200, "text/event-stream")
     assert len(told["blocks"]) > 10
@@ -143,14 +143,14 @@ async def test_fetch_reads_the_fan_out_while_it_is_written(page: Page) -> None:
     assert told["run"] in told["text"]
 
 
-async def test_fetch_reads_plain_text_while_it_is_written(page: Page) -> None:
+async def test_fetch_reads_plain_text_as_it_is_produced(page: Page) -> None:
     told = await page.evaluate(FETCH, ["/stream", {"prompt": "Why?", "ensemble": "steady"}, {}])
     assert told["type"].startswith("text/plain")
     assert len(told["blocks"]) > 10
     assert told["text"] == await stored_answer(page, told["run"])
 
 
-async def test_a_page_that_leaves_can_come_back_to_its_run(page: Page) -> None:
+async def test_a_reloaded_page_can_resume_its_run(page: Page) -> None:
     run_id = await started(page, ensemble="steady")
     await page.reload()
     told = await page.evaluate(EVENT_SOURCE, f"/api/runs/{run_id}/events?starting_after=3")
@@ -158,7 +158,7 @@ async def test_a_page_that_leaves_can_come_back_to_its_run(page: Page) -> None:
     assert told["seen"][-1]["type"] == "run.finished"
 
 
-async def test_a_page_of_another_origin_reads_nothing(
+async def test_a_page_of_another_origin_cannot_read_responses(
     blank: Page, service: Process, mock_llm: Process
 ) -> None:
     page = await visit(blank, mock_llm.url.replace("/v1", "/stats"))
@@ -177,7 +177,7 @@ def socket_of(process: Process) -> str:
     return f"ws{process.url.removeprefix('http')}/chat"
 
 
-async def test_fetch_reads_a_chat_while_it_is_written(page: Page) -> None:
+async def test_fetch_reads_a_chat_as_it_is_produced(page: Page) -> None:
     told = await page.evaluate(FETCH, ["/chat", chat(stream=True, ensemble="steady"), {}])
     assert (told["status"], told["type"]) == (200, "text/event-stream")
     assert len(told["blocks"]) > 10
@@ -187,7 +187,7 @@ async def test_fetch_reads_a_chat_while_it_is_written(page: Page) -> None:
     assert text == await stored_answer(page, told["run"])
 
 
-async def test_a_socket_answers_one_request_after_the_other(page: Page, service: Process) -> None:
+async def test_a_socket_answers_several_requests_in_turn(page: Page, service: Process) -> None:
     sent = [chat("One?"), chat("Two?", ensemble="solo"), chat("Three?", conversation_id="ws-3")]
     told = await page.evaluate(SOCKET, [socket_of(service), sent, 0])
     assert [answer["done"] for answer in told["answers"]] == ["true"] * 3
@@ -198,7 +198,7 @@ async def test_a_socket_answers_one_request_after_the_other(page: Page, service:
     assert "".join(told["answers"][2]["tokens"]) == stored
 
 
-async def test_a_socket_outlives_a_cancelled_answer(page: Page, service: Process) -> None:
+async def test_a_socket_stays_open_after_a_cancelled_answer(page: Page, service: Process) -> None:
     sent = [chat(ensemble="endless"), chat("And now?")]
     told = await page.evaluate(SOCKET, [socket_of(service), sent, 5])
     cancelled, answered = told["answers"]
@@ -208,14 +208,14 @@ async def test_a_socket_outlives_a_cancelled_answer(page: Page, service: Process
     assert answered["done"] == "true"
 
 
-async def test_a_socket_outlives_a_request_that_is_wrong(page: Page, service: Process) -> None:
+async def test_a_socket_stays_open_after_an_invalid_request(page: Page, service: Process) -> None:
     sent = [{"messages": []}, chat()]
     told = await page.evaluate(SOCKET, [socket_of(service), sent, 0])
     assert "messages" in told["answers"][0]["error"]
     assert told["answers"][1]["done"] == "true"
 
 
-async def test_a_page_of_another_origin_opens_no_socket(
+async def test_a_page_of_another_origin_cannot_open_a_socket(
     blank: Page, service: Process, mock_llm: Process
 ) -> None:
     page = await visit(blank, mock_llm.url.replace("/v1", "/stats"))
@@ -224,7 +224,7 @@ async def test_a_page_of_another_origin_opens_no_socket(
     assert told["answers"] == []
 
 
-async def test_a_page_of_an_allowed_origin_opens_one(
+async def test_a_page_of_an_allowed_origin_can_open_a_socket(
     blank: Page, start: Start, mock_llm: Process
 ) -> None:
     service = start(ALLOWED_ORIGINS=mock_llm.url.removesuffix("/v1"))
@@ -233,7 +233,9 @@ async def test_a_page_of_an_allowed_origin_opens_one(
     assert [answer["done"] for answer in told["answers"]] == ["true"]
 
 
-async def test_the_end_of_the_service_closes_a_socket_cleanly(blank: Page, start: Start) -> None:
+async def test_a_stopping_service_closes_sockets_with_a_close_frame(
+    blank: Page, start: Start
+) -> None:
     service = start()
     page = await visit(blank, f"{service.url}/health")
     opened = """url => new Promise(resolve => {
@@ -251,7 +253,7 @@ async def test_the_end_of_the_service_closes_a_socket_cleanly(blank: Page, start
 
 
 @pytest.mark.parametrize("name", ["everything", "megabyte"])
-async def test_an_awkward_text_is_the_same_in_a_page(
+async def test_an_awkward_text_arrives_unchanged_in_a_page(
     blank: Page, theatre: Process, name: str
 ) -> None:
     page = await visit(blank, f"{theatre.url}/health")

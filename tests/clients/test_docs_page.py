@@ -1,4 +1,4 @@
-"""`/docs` in a real browser: it shows, it sends, and it needs nothing from elsewhere."""
+"""`/docs` in a real browser: rendering, requests from the page, and no external resources."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def page(service: Process) -> AsyncIterator[Page]:
     assert not complaints
 
 
-async def test_every_operation_is_on_the_page(page: Page, service: Process) -> None:
+async def test_the_page_shows_every_operation(page: Page, service: Process) -> None:
     described = await (await page.request.get(f"{service.url}/openapi.json")).json()
     wanted = {
         operation["operationId"]
@@ -50,7 +50,7 @@ async def test_every_operation_is_on_the_page(page: Page, service: Process) -> N
     assert len(shown) == len(wanted)
 
 
-async def test_every_link_within_the_page_leads_somewhere(page: Page) -> None:
+async def test_every_internal_link_of_the_page_has_a_target(page: Page) -> None:
     dangling = await page.eval_on_selector_all(
         "a[href^='#']",
         "all => all.map(one => one.hash.slice(1)).filter(id => !document.getElementById(id))",
@@ -64,7 +64,7 @@ async def test_a_form_sends_its_example_and_shows_the_stream(page: Page) -> None
     await expect(page.locator("#process output")).to_contain_text("200 text/event-stream")
 
 
-async def test_a_form_sends_what_is_filled_in(page: Page) -> None:
+async def test_a_form_sends_its_field_values(page: Page) -> None:
     await page.fill("#list_conversations [name=limit]", "101")
     await page.click("#list_conversations button")
     await expect(page.locator("#list_conversations pre")).to_contain_text("bad_request")

@@ -1,4 +1,4 @@
-"""OpenAI's SDK for Python: refusals, failures before and midway, silence, and who goes away."""
+"""OpenAI's SDK for Python: refusals, failures, silent streams and disconnects."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def test_an_unknown_model_is_not_found(client: AsyncOpenAI) -> None:
         ("messages", []),
     ],
 )
-async def test_what_is_not_supported_is_refused_by_name(
+async def test_an_unsupported_parameter_is_refused_by_name(
     client: AsyncOpenAI, field: str, value: Any
 ) -> None:
     error = await refused(client, **{field: value})
@@ -61,7 +61,7 @@ async def test_an_unknown_field_is_refused_by_name(client: AsyncOpenAI) -> None:
 @pytest.mark.parametrize(
     ("agent", "status"), [("broken", 502), ("strict", 502), ("late", 504), ("busy", 502)]
 )
-async def test_a_failing_model_has_its_status_before_the_first_byte(
+async def test_a_failure_before_the_first_byte_has_its_status(
     client: AsyncOpenAI, agent: str, status: int
 ) -> None:
     error = await refused(client, model=f"agent/{agent}")
@@ -72,7 +72,7 @@ async def test_a_failing_model_has_its_status_before_the_first_byte(
     assert agent in error.message or "mock" in error.message
 
 
-async def test_the_request_id_of_the_client_comes_back(client: AsyncOpenAI) -> None:
+async def test_the_clients_request_id_is_returned(client: AsyncOpenAI) -> None:
     told = {"X-Request-ID": "mine-1"}
     raw = await client.chat.completions.with_raw_response.create(
         model="solo", messages=USER, extra_headers=told
@@ -84,7 +84,9 @@ async def test_the_request_id_of_the_client_comes_back(client: AsyncOpenAI) -> N
 
 
 @pytest.mark.parametrize("model", ["breaking", "agent/breaking"])
-async def test_an_error_midway_is_raised_behind_what_came(client: AsyncOpenAI, model: str) -> None:
+async def test_a_failure_during_the_stream_is_raised_after_the_received_chunks(
+    client: AsyncOpenAI, model: str
+) -> None:
     chunks = []
     with pytest.raises(openai.APIError) as caught:  # noqa: PT012  # what came before it counts
         async for chunk in await client.chat.completions.create(
@@ -98,7 +100,7 @@ async def test_an_error_midway_is_raised_behind_what_came(client: AsyncOpenAI, m
     assert caught.value.message
 
 
-async def test_an_error_that_comes_long_after_the_question_is_raised_from_the_stream(
+async def test_a_late_failure_is_raised_from_the_stream(
     client: AsyncOpenAI,
 ) -> None:
     """Its 200 has been sent by then: it does not wait that long."""
@@ -114,7 +116,7 @@ async def test_an_error_that_comes_long_after_the_question_is_raised_from_the_st
     assert (whole.value.status_code, whole.value.code) == (504, caught.value.code)
 
 
-async def test_an_error_midway_of_a_whole_answer_is_a_status(client: AsyncOpenAI) -> None:
+async def test_a_failure_of_an_unstreamed_answer_has_its_status(client: AsyncOpenAI) -> None:
     with pytest.raises(openai.InternalServerError) as caught:
         await client.chat.completions.create(model="breaking", messages=USER)
     assert caught.value.status_code == 502
@@ -124,7 +126,7 @@ async def test_one_failed_agent_of_several_does_not_fail_the_answer(client: Asyn
     assert text_of(await streamed(client, model="lopsided")) != ""
 
 
-async def test_a_stream_that_is_closed_ends_the_calls_after_the_grace(
+async def test_a_closed_stream_stops_the_model_calls_after_the_grace(
     hasty: AsyncOpenAI, open_calls: OpenCalls
 ) -> None:
     stream = await hasty.chat.completions.create(model="endless", messages=USER, stream=True)
@@ -134,7 +136,7 @@ async def test_a_stream_that_is_closed_ends_the_calls_after_the_grace(
     await open_calls.ended()
 
 
-async def test_a_whole_answer_that_is_not_awaited_ends_its_calls(
+async def test_a_cancelled_unstreamed_request_stops_its_model_calls(
     hasty: AsyncOpenAI, open_calls: OpenCalls
 ) -> None:
     asked = asyncio.create_task(hasty.chat.completions.create(model="agent/endless", messages=USER))
@@ -145,20 +147,22 @@ async def test_a_whole_answer_that_is_not_awaited_ends_its_calls(
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_clients_own_timeout_is_a_timeout(hasty: AsyncOpenAI, stream: bool) -> None:
+async def test_the_clients_own_timeout_is_raised_as_a_timeout(
+    hasty: AsyncOpenAI, stream: bool
+) -> None:
     with pytest.raises(openai.APITimeoutError):
         await hasty.with_options(timeout=0.5).chat.completions.create(
             model="agent/hung", messages=USER, stream=stream
         )
 
 
-async def test_pings_in_a_long_silence_are_not_seen(hasty: AsyncOpenAI) -> None:
+async def test_the_sdk_ignores_keep_alive_comments(hasty: AsyncOpenAI) -> None:
     chunks = await streamed(hasty, model="agent/silent", stream_options={"include_usage": True})
     assert len(text_of(chunks).split()) == 3
     assert chunks[-1].usage
 
 
-async def test_pings_are_one_line_and_nothing_is_named_or_numbered(impatient: Process) -> None:
+async def test_keep_alive_comments_are_the_only_lines_besides_data(impatient: Process) -> None:
     body = {"model": "agent/silent", "messages": USER, "stream": True}
     async with httpx.AsyncClient(base_url=impatient.url, timeout=PATIENCE_S) as http:
         response = await http.post("/v1/chat/completions", json=body)
@@ -181,7 +185,7 @@ class Noted:
         self.statuses.append(response.status_code)
 
 
-async def test_a_retry_finds_a_model_that_has_recovered(service: Process) -> None:
+async def test_a_retry_succeeds_after_the_model_has_recovered(service: Process) -> None:
     noted = Noted()
     async with client_of(service, max_retries=2, http_client=noted.http) as client:
         answer = await client.chat.completions.create(model="agent/busy-once", messages=USER)
@@ -189,7 +193,9 @@ async def test_a_retry_finds_a_model_that_has_recovered(service: Process) -> Non
     assert noted.statuses == [502, 200]
 
 
-async def test_a_retry_finds_a_database_that_has_recovered(start: Start, tmp_path: Path) -> None:
+async def test_a_retry_succeeds_after_the_database_has_recovered(
+    start: Start, tmp_path: Path
+) -> None:
     database, noted = tmp_path / "service.db", Noted()
     service = start(DATABASE_URL=f"sqlite:///{database}", STORE_TIMEOUT_S="0.5")
     async with client_of(service, max_retries=5, http_client=noted.http) as client:
@@ -214,7 +220,7 @@ async def test_a_retry_finds_a_database_that_has_recovered(start: Start, tmp_pat
         (signal.SIGKILL, openai.APIConnectionError, None),
     ],
 )
-async def test_a_stream_that_ends_with_the_service_is_no_success(
+async def test_a_stream_cut_by_the_end_of_the_service_raises(
     start: Start, end: signal.Signals, error: type[openai.APIError], code: str | None
 ) -> None:
     service = start(DRAIN_S="0.2")

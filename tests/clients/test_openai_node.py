@@ -1,4 +1,4 @@
-"""OpenAI's SDK for Node: what it has to say is in `node/*.test.mjs`, each test a sentence."""
+"""OpenAI's SDK for Node: runs the tests in `node/*.test.mjs`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests._support.servers.programs import NODE_FOLDER, run_node
 
 
 @pytest.mark.parametrize("file", sorted(path.name for path in NODE_FOLDER.glob("*.test.mjs")))
-def test_openai_node_finds_what_it_expects(
+def test_the_node_tests_pass(
     file: str, service: Process, impatient: Process, own_llm: Process
 ) -> None:
     told = {

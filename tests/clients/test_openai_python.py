@@ -1,4 +1,4 @@
-"""OpenAI's SDK for Python, as its users have it, with only `base_url` changed: answers."""
+"""OpenAI's SDK for Python with only `base_url` changed: chat completions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests._support.servers.processes import Process
 
 
 @pytest.mark.parametrize("model", ["fanout", "solo", "agent/plain"])
-async def test_a_completion_is_the_runs_answer(
+async def test_a_completion_has_the_answer_of_the_run(
     client: AsyncOpenAI, service: Process, model: str
 ) -> None:
     raw = await client.chat.completions.with_raw_response.create(model=model, messages=USER)
@@ -37,7 +37,7 @@ async def test_usage_is_the_sum_over_all_agents(client: AsyncOpenAI, service: Pr
 
 
 @pytest.mark.parametrize("model", ["fanout", "agent/plain"])
-async def test_a_stream_begins_with_the_role_and_ends_with_the_reason(
+async def test_a_stream_starts_with_the_role_and_ends_with_the_finish_reason(
     client: AsyncOpenAI, model: str
 ) -> None:
     chunks = await streamed(client, model=model)
@@ -50,7 +50,7 @@ async def test_a_stream_begins_with_the_role_and_ends_with_the_reason(
     assert all(c.usage is None for c in chunks)
 
 
-async def test_usage_comes_last_when_it_is_asked_for(client: AsyncOpenAI) -> None:
+async def test_requested_usage_is_in_the_last_chunk(client: AsyncOpenAI) -> None:
     chunks = await streamed(client, stream_options={"include_usage": True})
     *others, last = chunks
     assert all("usage" in c.model_fields_set and c.usage is None for c in others)
@@ -59,7 +59,7 @@ async def test_usage_comes_last_when_it_is_asked_for(client: AsyncOpenAI) -> Non
     assert last.usage.completion_tokens == 70
 
 
-def test_the_sync_client_reads_the_same(service: Process) -> None:
+def test_the_synchronous_client_reads_the_same_answer(service: Process) -> None:
     with OpenAI(base_url=f"{service.url}/v1", api_key="any", max_retries=0) as client:
         whole = client.chat.completions.create(model="fanout", messages=USER)
         stream = client.chat.completions.create(model="fanout", messages=USER, stream=True)
@@ -67,14 +67,14 @@ def test_the_sync_client_reads_the_same(service: Process) -> None:
         assert "fanout" in [model.id for model in client.models.list()]
 
 
-async def test_text_arrives_while_the_model_still_writes(client: AsyncOpenAI) -> None:
+async def test_text_arrives_before_the_model_has_finished(client: AsyncOpenAI) -> None:
     stream = await client.chat.completions.create(model="endless", messages=USER, stream=True)
     async with stream:
         read = [await anext(stream) for _ in range(20)]
     assert text_of(read) != ""
 
 
-async def test_the_stream_helper_tells_deltas_and_the_final_completion(
+async def test_the_stream_helper_returns_deltas_and_the_final_completion(
     client: AsyncOpenAI,
 ) -> None:
     async with client.chat.completions.stream(
@@ -89,7 +89,7 @@ async def test_the_stream_helper_tells_deltas_and_the_final_completion(
     assert final.usage.completion_tokens == 70
 
 
-async def test_many_streams_share_a_client(client: AsyncOpenAI) -> None:
+async def test_many_streams_share_one_client(client: AsyncOpenAI) -> None:
     answers = await asyncio.gather(*(streamed(client) for _ in range(20)))
     assert len({text_of(chunks) for chunks in answers}) == 1
     assert len({chunks[0].id for chunks in answers}) == 20
@@ -103,7 +103,7 @@ async def test_models_are_the_ensembles_and_the_agents(client: AsyncOpenAI) -> N
         assert (found.id, found.object) == (name, "model")
 
 
-async def test_a_conversation_that_is_brought_along_is_heard(client: AsyncOpenAI) -> None:
+async def test_given_messages_reach_the_models(client: AsyncOpenAI) -> None:
     messages: Any = [
         {"role": "developer", "content": "Talk like a sailor."},
         {"role": "user", "content": "And rain?"},
@@ -117,7 +117,7 @@ async def test_a_conversation_that_is_brought_along_is_heard(client: AsyncOpenAI
     assert "sailor" in text
 
 
-async def test_a_limit_cuts_the_answer_and_says_length(client: AsyncOpenAI) -> None:
+async def test_a_token_limit_cuts_the_answer_with_the_reason_length(client: AsyncOpenAI) -> None:
     for limit in ("max_tokens", "max_completion_tokens"):
         chunks = await streamed(client, model="agent/plain", **{limit: 5})
         assert chunks[-1].choices[0].finish_reason == "length"
@@ -134,7 +134,7 @@ async def test_parameters_reach_the_model(client: AsyncOpenAI) -> None:
     assert (await said(seed=1, stop=[stop])).rstrip() == whole[: whole.index(stop)].rstrip()
 
 
-async def test_progress_is_an_extra_that_is_asked_for(client: AsyncOpenAI) -> None:
+async def test_progress_is_included_only_on_request(client: AsyncOpenAI) -> None:
     chunks = await streamed(client, extra_body={"include_progress": True})
     told = [extra["progress"] for c in chunks if (extra := c.model_extra) and "progress" in extra]
     assert {"run.started", "agent.started", "agent.finished"} <= {each["type"] for each in told}

@@ -1,4 +1,4 @@
-"""OpenAI's other API, `/v1/responses`, through its SDK for Python."""
+"""OpenAI's SDK for Python: `/v1/responses`."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def ended(client: AsyncOpenAI, response_id: str) -> Response:
 
 
 @pytest.mark.parametrize("model", ["fanout", "agent/plain"])
-async def test_a_response_is_the_runs_answer(
+async def test_a_response_has_the_answer_of_the_run(
     client: AsyncOpenAI, service: Process, model: str
 ) -> None:
     raw = await client.responses.with_raw_response.create(model=model, input=QUESTION)
@@ -61,14 +61,14 @@ async def test_a_response_is_the_runs_answer(
     assert response.usage.output_tokens == run["usage"]["output_tokens"]
 
 
-def test_the_sync_client_reads_the_same(service: Process) -> None:
+def test_the_synchronous_client_reads_the_same_answer(service: Process) -> None:
     with OpenAI(base_url=f"{service.url}/v1", api_key="any", max_retries=0) as client:
         whole = client.responses.create(model="fanout", input=QUESTION)
         events = list(client.responses.create(model="fanout", input=QUESTION, stream=True))
     assert text_of(events) == whole.output_text
 
 
-async def test_events_are_numbered_and_end_with_the_whole_response(client: AsyncOpenAI) -> None:
+async def test_events_are_numbered_and_end_with_the_complete_response(client: AsyncOpenAI) -> None:
     events = await streamed(client)
     assert [event.sequence_number for event in events] == list(range(len(events)))
     assert [event.type for event in events[:2]] == ["response.created", "response.in_progress"]
@@ -78,14 +78,14 @@ async def test_events_are_numbered_and_end_with_the_whole_response(client: Async
     assert done.text == text_of(events)
 
 
-async def test_the_stream_helper_tells_the_final_response(client: AsyncOpenAI) -> None:
+async def test_the_stream_helper_returns_the_final_response(client: AsyncOpenAI) -> None:
     async with client.responses.stream(model="fanout", input=QUESTION) as stream:
         events = [event async for event in stream]
         final = await stream.get_final_response()
     assert final.output_text == text_of(events) != ""
 
 
-async def test_instructions_and_turns_are_heard(client: AsyncOpenAI) -> None:
+async def test_instructions_and_earlier_turns_reach_the_models(client: AsyncOpenAI) -> None:
     turns: Any = [
         {"role": "user", "content": "And rain?"},
         {"role": "assistant", "content": "Wet."},
@@ -98,7 +98,7 @@ async def test_instructions_and_turns_are_heard(client: AsyncOpenAI) -> None:
     assert "sailor" in response.output_text
 
 
-async def test_a_limit_makes_a_response_incomplete(client: AsyncOpenAI) -> None:
+async def test_a_token_limit_makes_a_response_incomplete(client: AsyncOpenAI) -> None:
     response = await client.responses.create(
         model="agent/plain", input=QUESTION, max_output_tokens=5
     )
@@ -108,7 +108,7 @@ async def test_a_limit_makes_a_response_incomplete(client: AsyncOpenAI) -> None:
     assert len(response.output_text.split()) == 5
 
 
-async def test_metadata_comes_back(client: AsyncOpenAI) -> None:
+async def test_metadata_is_returned(client: AsyncOpenAI) -> None:
     made = await client.responses.create(model="solo", input=QUESTION, metadata={"mine": "1"})
     assert made.metadata == {"mine": "1"}
     assert (await client.responses.retrieve(made.id)).metadata == {"mine": "1"}
@@ -117,7 +117,7 @@ async def test_metadata_comes_back(client: AsyncOpenAI) -> None:
 # --- later ---
 
 
-async def test_a_response_goes_on_where_the_one_before_ended(client: AsyncOpenAI) -> None:
+async def test_a_response_continues_the_previous_one(client: AsyncOpenAI) -> None:
     first = await client.responses.create(model="agent/plain", input="Tell me about tides.")
     second = await client.responses.create(
         model="agent/plain", input="And the moon?", previous_response_id=first.id
@@ -126,7 +126,7 @@ async def test_a_response_goes_on_where_the_one_before_ended(client: AsyncOpenAI
     assert second.previous_response_id == first.id
 
 
-async def test_a_response_can_be_retrieved_again(client: AsyncOpenAI) -> None:
+async def test_a_response_can_be_retrieved(client: AsyncOpenAI) -> None:
     made = await client.responses.create(model="fanout", input=QUESTION)
     again = await client.responses.retrieve(made.id)
     assert again.output_text == made.output_text
@@ -134,7 +134,7 @@ async def test_a_response_can_be_retrieved_again(client: AsyncOpenAI) -> None:
     assert again.usage == made.usage
 
 
-async def test_a_response_is_made_in_the_background(hasty: AsyncOpenAI) -> None:
+async def test_a_background_response_can_be_polled(hasty: AsyncOpenAI) -> None:
     """It takes longer than the grace that is given to a run which nobody reads."""
     begun = await hasty.responses.create(model="steady", input=QUESTION, background=True)
     assert begun.status == "in_progress"
@@ -143,7 +143,7 @@ async def test_a_response_is_made_in_the_background(hasty: AsyncOpenAI) -> None:
     assert len(response.output_text.split()) == 80
 
 
-async def test_a_stream_in_the_background_goes_on_where_it_was_left(hasty: AsyncOpenAI) -> None:
+async def test_a_background_stream_can_be_resumed(hasty: AsyncOpenAI) -> None:
     asked = hasty.responses.create(model="steady", input=QUESTION, background=True, stream=True)
     first: list[Any] = []
     async with await asked as stream:
@@ -161,7 +161,7 @@ async def test_a_stream_in_the_background_goes_on_where_it_was_left(hasty: Async
     assert text_of([*first, *rest]) == rest[-1].response.output_text
 
 
-async def test_a_finished_stream_is_told_again_to_the_letter(client: AsyncOpenAI) -> None:
+async def test_a_finished_stream_is_replayed_byte_for_byte(client: AsyncOpenAI) -> None:
     events = await streamed(client)
     response_id = events[0].response.id
     asking = client.responses.retrieve(response_id, stream=True)
@@ -171,7 +171,7 @@ async def test_a_finished_stream_is_told_again_to_the_letter(client: AsyncOpenAI
     assert again[-1].response.output_text == text_of(events)
 
 
-async def test_a_response_in_the_background_can_be_cancelled(
+async def test_a_background_response_can_be_cancelled(
     hasty: AsyncOpenAI, open_calls: OpenCalls
 ) -> None:
     begun = await hasty.responses.create(model="agent/endless", input=QUESTION, background=True)
@@ -182,7 +182,7 @@ async def test_a_response_in_the_background_can_be_cancelled(
     assert (await hasty.responses.cancel(begun.id)).status == "cancelled"
 
 
-async def test_a_stream_that_is_closed_ends_the_calls_after_the_grace(
+async def test_a_closed_stream_stops_the_model_calls_after_the_grace(
     hasty: AsyncOpenAI, open_calls: OpenCalls
 ) -> None:
     stream = await hasty.responses.create(model="endless", input=QUESTION, stream=True)
@@ -194,7 +194,7 @@ async def test_a_stream_that_is_closed_ends_the_calls_after_the_grace(
 # --- tools, formats, pictures ---
 
 
-async def test_a_function_is_called_and_its_output_answered(client: AsyncOpenAI) -> None:
+async def test_a_function_call_is_returned_and_its_output_accepted(client: AsyncOpenAI) -> None:
     asked: dict[str, Any] = {"model": "agent/caller", "tools": [WEATHER]}
     first = await client.responses.create(input=QUESTION, **asked)
     (call,) = first.output
@@ -209,7 +209,7 @@ async def test_a_function_is_called_and_its_output_answered(client: AsyncOpenAI)
     assert "Sunny." in told.output_text
 
 
-async def test_the_stream_helper_puts_a_call_together(client: AsyncOpenAI) -> None:
+async def test_the_stream_helper_assembles_a_call(client: AsyncOpenAI) -> None:
     async with client.responses.stream(
         model="agent/caller", input=QUESTION, tools=[WEATHER]
     ) as stream:
@@ -236,7 +236,7 @@ async def test_a_response_can_be_parsed_into_a_model(client: AsyncOpenAI) -> Non
     assert response.output_parsed.degrees == 7
 
 
-async def test_pictures_are_passed_on(client: AsyncOpenAI) -> None:
+async def test_images_reach_the_model(client: AsyncOpenAI) -> None:
     content = [
         {"type": "input_text", "text": "What is this?"},
         {"type": "input_image", "image_url": "data:image/png;base64,iVBORw0KGgo="},
@@ -249,7 +249,7 @@ async def test_pictures_are_passed_on(client: AsyncOpenAI) -> None:
 # --- errors ---
 
 
-async def test_a_failing_model_has_its_status_before_the_first_byte(client: AsyncOpenAI) -> None:
+async def test_a_failure_before_the_first_byte_has_its_status(client: AsyncOpenAI) -> None:
     for stream in (False, True):
         for agent, status in (("broken", 502), ("late", 504)):
             with pytest.raises(openai.InternalServerError) as caught:
@@ -257,7 +257,9 @@ async def test_a_failing_model_has_its_status_before_the_first_byte(client: Asyn
             assert (caught.value.status_code, bool(caught.value.code)) == (status, True)
 
 
-async def test_a_response_that_fails_midway_says_so_last(client: AsyncOpenAI) -> None:
+async def test_a_response_that_fails_during_the_stream_ends_with_response_failed(
+    client: AsyncOpenAI,
+) -> None:
     events = await streamed(client, model="breaking")
     assert events[-1].type == "response.failed"
     assert events[-1].response.status == "failed"
@@ -265,7 +267,7 @@ async def test_a_response_that_fails_midway_says_so_last(client: AsyncOpenAI) ->
     assert len(text_of(events).split()) == 20
 
 
-async def test_a_response_that_fails_in_the_background_says_so(client: AsyncOpenAI) -> None:
+async def test_a_failed_background_response_has_its_error(client: AsyncOpenAI) -> None:
     begun = await client.responses.create(model="agent/broken", input=QUESTION, background=True)
     failed = await ended(client, begun.id)
     assert failed.status == "failed"
@@ -284,7 +286,7 @@ async def test_a_response_that_fails_in_the_background_says_so(client: AsyncOpen
         ({"previous_response_id": "resp_none"}, openai.APIStatusError, "previous_response_id"),
     ],
 )
-async def test_what_cannot_be_is_refused_by_name(
+async def test_an_impossible_combination_is_refused_by_name(
     client: AsyncOpenAI, fields: dict[str, Any], kind: type[openai.APIStatusError], param: str
 ) -> None:
     asked = {"model": "fanout", "input": QUESTION, **fields}
@@ -305,7 +307,7 @@ async def test_an_unknown_response_is_not_found(client: AsyncOpenAI) -> None:
             await asking
 
 
-async def test_responses_that_are_asked_for_at_once_stay_apart(client: AsyncOpenAI) -> None:
+async def test_concurrent_responses_do_not_mix(client: AsyncOpenAI) -> None:
     questions = [f"Explain number {n}." for n in range(10)]
     asking = (client.responses.create(model="agent/plain", input=each) for each in questions)
     answers = await asyncio.gather(*asking)

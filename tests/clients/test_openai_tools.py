@@ -1,4 +1,4 @@
-"""OpenAI's SDK for Python: tools, structured answers and pictures, with an agent alone."""
+"""OpenAI's SDK for Python with a single agent: tools, structured answers and images."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WEATHER: Any = {
 }
 
 
-async def test_a_tool_is_called_and_its_result_answered(client: AsyncOpenAI) -> None:
+async def test_a_tool_call_is_returned_and_its_result_answered(client: AsyncOpenAI) -> None:
     asked: dict[str, Any] = {"model": "agent/caller", "tools": [WEATHER]}
     first = await client.chat.completions.create(messages=USER, **asked)
     message = first.choices[0].message
@@ -44,7 +44,7 @@ async def test_a_tool_is_called_and_its_result_answered(client: AsyncOpenAI) -> 
     assert "Sunny, as ever." in (second.choices[0].message.content or "")
 
 
-async def test_calls_stream_in_pieces(client: AsyncOpenAI) -> None:
+async def test_tool_calls_are_streamed_in_pieces(client: AsyncOpenAI) -> None:
     chunks = await streamed(client, model="agent/eager", tools=[WEATHER])
     assert chunks[-1].choices[0].finish_reason == "tool_calls"
     ids: dict[int, str | None] = {}
@@ -59,7 +59,7 @@ async def test_calls_stream_in_pieces(client: AsyncOpenAI) -> None:
     assert [json.loads(each)["days"] for each in arguments.values()] == [7, 7]
 
 
-async def test_the_stream_helper_puts_calls_together(client: AsyncOpenAI) -> None:
+async def test_the_stream_helper_assembles_calls(client: AsyncOpenAI) -> None:
     async with client.chat.completions.stream(
         model="agent/caller", messages=USER, tools=[WEATHER]
     ) as stream:
@@ -83,7 +83,7 @@ async def test_a_tool_can_be_required_and_forbidden(client: AsyncOpenAI) -> None
     assert forbidden.choices[0].finish_reason == "stop"
 
 
-async def test_several_agents_cannot_share_a_tool_and_say_so(client: AsyncOpenAI) -> None:
+async def test_tools_are_refused_for_an_ensemble_of_several_agents(client: AsyncOpenAI) -> None:
     error = await refused(client, tools=[WEATHER])
     assert isinstance(error, openai.BadRequestError)
     assert error.param == "tools"
@@ -114,7 +114,7 @@ async def test_an_answer_can_be_parsed_into_a_model(client: AsyncOpenAI) -> None
 
 # The SDK's own doing: it declares `parsed` as None and puts a model there.
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
-async def test_an_answer_that_was_parsed_can_be_sent_back(client: AsyncOpenAI) -> None:
+async def test_a_parsed_answer_can_be_sent_back(client: AsyncOpenAI) -> None:
     """The SDK sends along what it has made of it."""
     parsed = await client.chat.completions.parse(
         model="agent/plain", messages=USER, response_format=Weather
@@ -134,7 +134,7 @@ async def test_an_answer_that_was_parsed_can_be_sent_back(client: AsyncOpenAI) -
             assert answer.choices[0].finish_reason == "stop"
 
 
-async def test_pictures_are_passed_on(client: AsyncOpenAI) -> None:
+async def test_images_reach_the_model(client: AsyncOpenAI) -> None:
     parts = [
         {"type": "text", "text": "What is this?"},
         {"type": "image_url", "image_url": {"url": PIXEL, "detail": "low"}},

@@ -1,4 +1,4 @@
-"""The compose stack: each container is kept in bounds, and they find each other."""
+"""The compose stack: limits of each container, and the addresses between them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Servers to test from outside: one for the session, an impatient one, and any number a test."""
+"""Service processes: one per session, one with short time-outs, and more for single tests."""
 
 from __future__ import annotations
 

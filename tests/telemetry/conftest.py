@@ -1,4 +1,4 @@
-"""A telemetry that keeps its spans in memory, and an ASGI connection without a server."""
+"""Fixtures: a telemetry that collects spans in memory, and one without exporters."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Requests that must be refused: each with its status, a sentence, and nothing harmed."""
+"""Invalid requests: each gets its status and an error message, and harms no other request."""
 
 from __future__ import annotations
 

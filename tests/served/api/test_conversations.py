@@ -1,4 +1,4 @@
-"""`/api/conversations`: list them, read one, rename it, delete it, take it along."""
+"""`/api/conversations`: list, read, rename, delete, export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages of other origins: those that ALLOWED_ORIGINS names may read what they ask for."""
+"""CORS: pages of the origins in ALLOWED_ORIGINS may read responses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`/history` and `/search`: what was asked and answered, by time and by its words."""
+"""`/history` and `/search`: runs by time and by words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: a request sent again does not pay again."""
+"""`Idempotency-Key`: a repeated request starts and pays no second run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The description of the API, and the service held against it from outside."""
+"""The OpenAPI document, and the running service compared with it."""
 
 from __future__ import annotations
 

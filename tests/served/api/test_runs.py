@@ -1,4 +1,4 @@
-"""`/api/runs`: looking at a run, following it again from anywhere, and stopping it."""
+"""`/api/runs`: read a run, resume its stream from any position, cancel it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`conversation_id` goes on with a conversation: every agent sees what was said before."""
+"""`conversation_id` continues a conversation: every agent receives its earlier turns."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def a_question() -> str:
     return f"Why is the sky {uuid4().hex}?"
 
 
-async def test_every_agent_sees_what_was_said_before(installation: Installation) -> None:
+async def test_every_agent_receives_the_earlier_turns(installation: Installation) -> None:
     async with client_of(installation.serve().url) as api:
         said: Turns = []
         for _ in range(3):
@@ -39,7 +39,7 @@ async def test_every_agent_sees_what_was_said_before(installation: Installation)
             said += exchange
 
 
-async def test_a_conversation_goes_on_after_a_restart(installation: Installation) -> None:
+async def test_a_conversation_continues_after_a_restart(installation: Installation) -> None:
     service = installation.serve()
     async with client_of(service.url) as api:
         said = await told(api, a_question())
@@ -50,7 +50,7 @@ async def test_a_conversation_goes_on_after_a_restart(installation: Installation
     assert before(installation.models, question) == [said] * 3
 
 
-async def test_other_conversations_are_not_seen(installation: Installation) -> None:
+async def test_turns_of_other_conversations_are_not_sent(installation: Installation) -> None:
     async with client_of(installation.serve().url) as api:
         await told(api, a_question(), "conv-1")
         await told(api, first := a_question(), "conv-2")
@@ -58,7 +58,7 @@ async def test_other_conversations_are_not_seen(installation: Installation) -> N
     assert before(installation.models, first) == before(installation.models, second) == [[]] * 3
 
 
-async def test_only_the_last_exchanges_are_seen(installation: Installation) -> None:
+async def test_only_the_last_exchanges_are_sent(installation: Installation) -> None:
     async with client_of(installation.serve(MAX_EXCHANGES="2").url) as api:
         said: Turns = []
         for _ in range(4):
@@ -67,14 +67,14 @@ async def test_only_the_last_exchanges_are_seen(installation: Installation) -> N
     assert before(installation.models, question) == [said[-4:]] * 3
 
 
-async def test_no_exchange_is_seen_when_none_is_allowed(installation: Installation) -> None:
+async def test_no_exchange_is_sent_when_the_limit_is_0(installation: Installation) -> None:
     async with client_of(installation.serve(MAX_EXCHANGES="0").url) as api:
         await told(api, a_question())
         await told(api, question := a_question())
     assert before(installation.models, question) == [[]] * 3
 
 
-async def test_questions_at_once_in_one_conversation_are_all_answered_and_kept(
+async def test_concurrent_questions_of_one_conversation_are_all_answered_and_stored(
     installation: Installation,
 ) -> None:
     questions = [a_question() for _ in range(6)]
@@ -86,7 +86,7 @@ async def test_questions_at_once_in_one_conversation_are_all_answered_and_kept(
         assert sorted(pairs) == sorted(exchanges)
 
 
-async def test_a_question_that_failed_is_not_part_of_what_was_said(
+async def test_a_failed_question_is_not_part_of_the_history(
     installation: Installation,
 ) -> None:
     async with client_of(installation.serve().url) as api:
@@ -96,7 +96,9 @@ async def test_a_question_that_failed_is_not_part_of_what_was_said(
     assert before(installation.models, question) == [said] * 3
 
 
-async def test_a_retry_sees_what_the_first_attempt_saw(installation: Installation) -> None:
+async def test_a_retry_gets_the_same_history_as_the_first_attempt(
+    installation: Installation,
+) -> None:
     question = a_question()
     async with client_of(installation.serve().url) as api:
         said = await told(api, a_question())

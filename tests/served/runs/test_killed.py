@@ -1,4 +1,4 @@
-"""`kill -9` at any moment: what clients were told holds, and nothing is lost, doubled or repaid."""
+"""`kill -9` at any moment: acknowledged data remains, nothing is duplicated or paid twice."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests._support.recovery.kill_campaign import FACTOR, campaign, kill_a_worke
 pytestmark = pytest.mark.timeout(300 + 600 * FACTOR)
 
 
-async def test_whatever_was_acknowledged_survives_a_kill_at_any_moment(
+async def test_acknowledged_data_survives_a_kill_at_any_moment(
     installation: Installation,
 ) -> None:
     with campaign(installation) as killing:
@@ -20,7 +20,9 @@ async def test_whatever_was_acknowledged_survives_a_kill_at_any_moment(
         await killing.finish(installation.serve())
 
 
-async def test_it_survives_the_death_of_one_worker_of_two(installation: Installation) -> None:
+async def test_acknowledged_data_survives_the_kill_of_one_worker_of_two(
+    installation: Installation,
+) -> None:
     service = installation.serve("--workers", "2")
     with campaign(installation) as killing:
         for _ in rounds(2):
@@ -29,7 +31,9 @@ async def test_it_survives_the_death_of_one_worker_of_two(installation: Installa
         await killing.finish(service)
 
 
-async def test_it_survives_the_death_of_all_workers(installation: Installation) -> None:
+async def test_acknowledged_data_survives_the_kill_of_all_workers(
+    installation: Installation,
+) -> None:
     with campaign(installation) as killing:
         for _ in rounds(2):
             service = installation.serve("--workers", "2")

@@ -1,4 +1,4 @@
-"""Models' servers that fail, each in its own way, over real sockets."""
+"""Model servers that fail, each in its own way."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_one_agents_failure_is_reported_and_does_not_end_the_run(
 
 
 @pytest.mark.parametrize("fault", sorted(FAULTS.keys() - AFTER_SOME_TEXT))
-async def test_a_combiner_that_fails_before_its_first_token_is_stood_in_for(
+async def test_an_agents_answer_replaces_a_combiner_that_fails_before_its_first_token(
     api: Api, fault: str
 ) -> None:
     events = await api.ask(ensemble=f"combiner-{fault}")
@@ -81,7 +81,7 @@ async def test_a_combiner_that_fails_before_its_first_token_is_stood_in_for(
 
 
 @pytest.mark.parametrize("fault", sorted(AFTER_SOME_TEXT))
-async def test_a_combiner_that_fails_in_the_middle_ends_the_run_with_what_it_had(
+async def test_a_combiner_that_fails_later_ends_the_run_with_its_partial_answer(
     api: Api, fault: str
 ) -> None:
     events = await api.ask(ensemble=f"combiner-{fault}")
@@ -96,7 +96,7 @@ async def test_a_combiner_that_fails_in_the_middle_ends_the_run_with_what_it_had
     assert (await api.shown(events[0].run_id))["answer"] == answer_of(events) != ""
 
 
-async def test_no_answer_at_all_is_one_failure_with_every_reason(api: Api) -> None:
+async def test_a_run_without_any_answer_fails_with_every_reason(api: Api) -> None:
     events = await api.ask(ensemble="both-bad")
     assert_whole(events)
     assert len(of_type(events, "agent.failed")) == 2
@@ -115,7 +115,7 @@ async def test_too_few_answers_fail_the_run(api: Api) -> None:
     assert "1 of 2 agents answered, 2 needed" in last["message"]
 
 
-async def test_a_busy_server_is_asked_again_after_the_time_it_asks_for(api: Api) -> None:
+async def test_a_busy_server_is_called_again_after_its_retry_after(api: Api) -> None:
     events = await api.ask("Is this asked twice?", ensemble="again")
     assert_whole(events)
     (retrying,) = of_type(events, "agent.retrying")
@@ -130,9 +130,7 @@ async def test_a_busy_server_is_asked_again_after_the_time_it_asks_for(api: Api)
     assert {agent["name"]: agent["retries"] for agent in shown["agents"]}["again"] == 1
 
 
-async def test_a_straggler_is_cut_off_and_what_it_said_is_used(
-    api: Api, upstream: Upstream
-) -> None:
+async def test_the_partial_answer_of_a_straggler_is_used(api: Api, upstream: Upstream) -> None:
     events = await api.ask(ensemble="straggling")
     (skipped,) = of_type(events, "agent.skipped")
     assert skipped["status"] == "Skipped endless-1"
@@ -144,13 +142,13 @@ async def test_a_straggler_is_cut_off_and_what_it_said_is_used(
     await until(upstream.quiet)
 
 
-async def test_a_straggler_that_said_nothing_is_left_out(api: Api) -> None:
+async def test_a_straggler_without_output_is_left_out(api: Api) -> None:
     events = await api.ask(ensemble="mute-straggler")
     assert of_type(events, "combine.started")[0]["used"] == ["llm-1"]
     assert events[-1].data["status"] == "Completed"
 
 
-async def test_a_fallback_model_answers_and_the_answer_says_so(api: Api) -> None:
+async def test_the_answer_names_the_fallback_model_that_gave_it(api: Api) -> None:
     events = await api.ask(ensemble="combiner-stands-in")
     assert of_type(events, "agent.retrying")[0]["source"] == "stand-in"
     assert events[-1].data["status"] == "Completed"
@@ -158,7 +156,7 @@ async def test_a_fallback_model_answers_and_the_answer_says_so(api: Api) -> None
     assert len(answer_of(events)) > 20
 
 
-async def test_the_run_has_a_deadline_above_all(api: Api, upstream: Upstream) -> None:
+async def test_the_deadline_of_the_run_ends_all_calls(api: Api, upstream: Upstream) -> None:
     events = await api.ask(ensemble="hung-for-a-while")
     assert_whole(events)
     assert events[-1].data["status"] == "error"
@@ -167,14 +165,14 @@ async def test_the_run_has_a_deadline_above_all(api: Api, upstream: Upstream) ->
 
 
 @pytest.mark.parametrize("odd", ODDITIES)
-async def test_odd_but_whole_answers_are_taken(api: Api, odd: str) -> None:
+async def test_unusual_but_complete_answers_are_accepted(api: Api, odd: str) -> None:
     events = await api.ask(ensemble=f"odd-{odd}")
     assert_whole(events)
     assert events[-1].data["status"] == "Completed"
     assert events[-1].data["usage"].get("estimated", False) is (odd == "no_usage")
 
 
-async def test_upstream_down_entirely_fails_each_run_and_nothing_else(
+async def test_unreachable_model_servers_fail_runs_and_nothing_else(
     tmp_path: Path, told: Told
 ) -> None:
     with announced(tmp_path, "mock", "--port", "0") as mock:
@@ -193,7 +191,7 @@ async def test_upstream_down_entirely_fails_each_run_and_nothing_else(
                 assert (await api.http.get("/health")).status_code == 200
 
 
-async def test_without_a_key_start_up_warns_and_a_run_names_the_setting(start: Start) -> None:
+async def test_a_missing_key_is_named_at_start_up_and_by_a_failed_run(start: Start) -> None:
     service = start(LLM_KEY="")
     async with client_of(service.url) as api:
         events = await api.ask()
@@ -205,7 +203,9 @@ async def test_without_a_key_start_up_warns_and_a_run_names_the_setting(start: S
 
 
 @pytest.mark.parametrize("name", ["OPENAI_API_KEY", "GROQ_API_KEY"])
-async def test_the_key_may_have_another_vendors_name(start: Start, name: str) -> None:
+async def test_the_key_is_also_read_from_the_names_of_other_vendors(
+    start: Start, name: str
+) -> None:
     service = start(**{"LLM_KEY": "", name: KEY})
     async with client_of(service.url) as api:
         assert (await api.ask())[-1].data["status"] == "Completed"

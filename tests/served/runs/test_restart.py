@@ -1,4 +1,4 @@
-"""A service that is stopped, killed or replaced: what it knew, the next one knows."""
+"""A service that is stopped, killed or replaced: its successor has its data."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def test_a_finished_run_is_the_same_after_a_restart(
             assert raw(rest) == raw(live[cut:])
 
 
-async def test_a_run_in_flight_is_interrupted_by_a_kill_and_says_so(
+async def test_a_run_cut_by_a_kill_ends_as_interrupted(
     installation: Installation,
 ) -> None:
     service = installation.serve()
@@ -75,7 +75,7 @@ async def test_a_run_in_flight_is_interrupted_by_a_kill_and_says_so(
     assert {agent["name"]: agent["state"] for agent in shown["agents"]}["one"] == "answered"
 
 
-async def test_a_run_is_interrupted_once_however_often_the_service_starts(
+async def test_a_run_is_interrupted_only_once_over_several_restarts(
     installation: Installation,
 ) -> None:
     service = installation.serve()
@@ -91,7 +91,7 @@ async def test_a_run_is_interrupted_once_however_often_the_service_starts(
     assert len(seen) == 1
 
 
-async def test_a_run_ended_by_a_drain_is_kept_with_its_final_event(
+async def test_a_run_ended_by_a_drain_is_stored_with_its_final_event(
     installation: Installation,
 ) -> None:
     service = installation.serve(DRAIN_S="0.2")
@@ -107,7 +107,7 @@ async def test_a_run_ended_by_a_drain_is_kept_with_its_final_event(
         assert (await api.shown(seen[0].run_id))["state"] == "failed"
 
 
-async def test_a_run_being_worked_on_is_not_interrupted_by_a_service_that_starts_beside_it(
+async def test_a_second_service_does_not_interrupt_the_runs_of_the_first(
     installation: Installation,
 ) -> None:
     first = installation.serve()
@@ -120,7 +120,7 @@ async def test_a_run_being_worked_on_is_not_interrupted_by_a_service_that_starts
     assert seen[-1].data["status"] == "Completed"
 
 
-async def test_a_killed_worker_s_run_is_interrupted_while_the_others_go_on(
+async def test_the_run_of_a_killed_worker_is_interrupted_and_other_runs_continue(
     installation: Installation,
 ) -> None:
     service = installation.serve("--workers", "2")
@@ -135,7 +135,7 @@ async def test_a_killed_worker_s_run_is_interrupted_while_the_others_go_on(
     assert of_type(whole, "run.failed")[-1]["code"] == "interrupted"
 
 
-async def test_a_worker_that_was_taken_for_dead_changes_nothing_when_it_goes_on(
+async def test_a_worker_that_continues_after_its_run_was_recovered_changes_nothing(
     on_postgres: Installation, tmp_path: Path
 ) -> None:
     frozen = on_postgres.serve()

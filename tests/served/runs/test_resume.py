@@ -1,4 +1,4 @@
-"""`Last-Event-ID` from anywhere: another worker, after the end, after retention."""
+"""Resumed streams: from another worker, after the end of the run, after retention."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests._support.clients.worker_clients import connect_to_each_worker
 from tests._support.recovery.installation import Installation
 
 
-async def test_any_worker_follows_a_run_of_another_one_live(installation: Installation) -> None:
+async def test_any_worker_streams_a_live_run_of_another_worker(installation: Installation) -> None:
     service = installation.serve("--workers", "2")
     async with (
         connect_to_each_worker(service) as clients,
@@ -41,7 +41,7 @@ async def test_any_worker_follows_a_run_of_another_one_live(installation: Instal
     assert whole[-1].data["status"] == "Completed"
 
 
-async def test_any_worker_replays_and_shows_a_finished_run(installation: Installation) -> None:
+async def test_any_worker_replays_and_returns_a_finished_run(installation: Installation) -> None:
     service = installation.serve("--workers", "2")
     async with connect_to_each_worker(service) as clients:
         live = await clients[0].ask()
@@ -67,7 +67,7 @@ async def test_any_worker_cancels_a_run(installation: Installation) -> None:
             assert (last["code"], last["final"]) == ("cancelled", True)
 
 
-async def test_a_run_followed_only_from_another_worker_is_not_abandoned(
+async def test_a_run_with_a_reader_on_another_worker_is_not_abandoned(
     installation: Installation,
 ) -> None:
     service = installation.serve("--workers", "2", DETACH_GRACE_S="5")
@@ -84,7 +84,9 @@ async def test_a_run_followed_only_from_another_worker_is_not_abandoned(
             assert whole[-1].data["status"] == "Completed", whole[-1]
 
 
-async def test_a_run_that_nobody_follows_anywhere_is_abandoned(installation: Installation) -> None:
+async def test_a_run_without_a_reader_on_any_worker_is_abandoned(
+    installation: Installation,
+) -> None:
     service = installation.serve("--workers", "2", DETACH_GRACE_S="0.2")
     async with connect_to_each_worker(service) as clients:
         run_id = await clients[0].started(ensemble="endless")

@@ -1,4 +1,4 @@
-"""`POST /api/runs/{id}/retry`: only what is missing is asked again, and only that is paid."""
+"""`POST /api/runs/{id}/retry`: calls and pays only the agents without an answer."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def reused(events: list[Event]) -> set[str]:
     ("ensemble", "asked_again"),
     [("failing-once", {"failing-once", "joiner"}), ("breaking-once", {"breaking-once"})],
 )
-async def test_a_failed_run_is_finished_with_the_answers_it_had(
+async def test_a_retry_of_a_failed_run_reuses_its_answers(
     installation: Installation, ensemble: str, asked_again: set[str]
 ) -> None:
     question = f"Why is the sky blue, {uuid4().hex}?"
@@ -73,7 +73,7 @@ async def test_a_failed_run_is_finished_with_the_answers_it_had(
     assert [data["source"] for data in of_type(events, "agent.finished")].count("one") == 1
 
 
-async def test_a_retry_costs_only_what_it_spent_itself(installation: Installation) -> None:
+async def test_a_retry_reports_only_its_own_cost(installation: Installation) -> None:
     async with client_of(installation.serve().url) as api:
         failed = await api.ask(ensemble="failing-once")
         _, events = await retried(api, failed[0].run_id)
@@ -86,7 +86,7 @@ async def test_a_retry_costs_only_what_it_spent_itself(installation: Installatio
     assert total["cost"] == shown["cost"] == pytest.approx(tokens)  # a dollar a token
 
 
-async def test_an_interrupted_run_is_finished_with_the_answers_it_had(
+async def test_a_retry_of_an_interrupted_run_reuses_its_answers(
     installation: Installation,
 ) -> None:
     question = f"Why is the sky blue, {uuid4().hex}?"
@@ -103,7 +103,7 @@ async def test_an_interrupted_run_is_finished_with_the_answers_it_had(
     assert old["state"] == "interrupted"
 
 
-async def test_a_request_sent_again_with_its_key_retries_what_was_interrupted(
+async def test_a_repeated_request_with_its_key_retries_an_interrupted_run(
     installation: Installation,
 ) -> None:
     question = f"Why is the sky blue, {uuid4().hex}?"
@@ -129,7 +129,7 @@ async def test_a_request_sent_again_with_its_key_retries_what_was_interrupted(
     assert installation.models.times(question) == {"one": 1, "hung-once": 2, "joiner": 1}
 
 
-async def test_a_request_sent_again_with_its_key_retries_what_failed(
+async def test_a_repeated_request_with_its_key_retries_a_failed_run(
     installation: Installation,
 ) -> None:
     question = f"Why is the sky blue, {uuid4().hex}?"
@@ -144,7 +144,7 @@ async def test_a_request_sent_again_with_its_key_retries_what_failed(
     assert installation.models.times(question)["one"] == 1
 
 
-async def test_retried_twice_at_once_it_is_one_new_run(installation: Installation) -> None:
+async def test_concurrent_retries_start_one_new_run(installation: Installation) -> None:
     question = f"Why is the sky blue, {uuid4().hex}?"
     service = installation.serve("--workers", "2")
     async with client_of(service.url) as api:
@@ -157,7 +157,7 @@ async def test_retried_twice_at_once_it_is_one_new_run(installation: Installatio
     assert installation.models.times(question) == {"one": 1, "failing-once": 2, "joiner": 1}
 
 
-async def test_a_retry_of_a_retry_reuses_what_both_had(installation: Installation) -> None:
+async def test_a_retry_of_a_retry_reuses_the_answers_of_both(installation: Installation) -> None:
     question = f"Why is the sky blue, {uuid4().hex}?"
     async with client_of(installation.serve().url) as api:
         first = await api.ask(question, ensemble="failing")
@@ -168,7 +168,7 @@ async def test_a_retry_of_a_retry_reuses_what_both_had(installation: Installatio
     assert installation.models.times(question) == {"one": 1, "failing": 3}
 
 
-async def test_what_runs_or_was_answered_is_not_retried(installation: Installation) -> None:
+async def test_running_and_completed_runs_are_not_retried(installation: Installation) -> None:
     async with client_of(installation.serve().url) as api:
         running = await api.started(ensemble="endless")
         completed = (await api.ask())[0].run_id
@@ -185,7 +185,7 @@ def assert_error(body: dict[str, Any]) -> None:
     assert set(body) == {"error", "code", "request_id", "trace_id"}
 
 
-async def test_a_retried_run_can_be_read_and_has_left_the_lists(
+async def test_a_retried_run_can_be_read_and_is_not_listed(
     installation: Installation,
 ) -> None:
     question = f"Why is the sky blue, {uuid4().hex}?"

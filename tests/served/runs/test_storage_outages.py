@@ -1,5 +1,7 @@
-"""A database that is locked, full, frozen or down: answers go on, new work waits outside, and
-everything is as it should be afterwards, by itself."""
+"""Outages of the database: locked, full, frozen or stopped.
+
+Running answers continue, new work is refused with 503, and the service recovers automatically.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +95,7 @@ async def stored(api: Api, run_id: str) -> None:
     await until(is_stored)
 
 
-async def test_running_answers_reach_their_readers_and_are_stored_afterwards(
+async def test_running_answers_reach_their_readers_and_are_stored_after_the_outage(
     trouble: Trouble,
 ) -> None:
     service = trouble.installation.serve(**QUICK)
@@ -114,7 +116,7 @@ async def test_running_answers_reach_their_readers_and_are_stored_afterwards(
         assert await api.shown(seen[0].run_id) == shown
 
 
-async def test_new_work_is_refused_and_costs_nothing(trouble: Trouble) -> None:
+async def test_new_work_is_refused_and_calls_no_model(trouble: Trouble) -> None:
     question, key = f"Why is the sky {uuid4().hex}?", {"Idempotency-Key": uuid4().hex}
     async with client_of(trouble.installation.serve(**QUICK).url) as api:
         await api.ask()
@@ -151,7 +153,7 @@ async def test_the_refusal_comes_within_five_seconds_by_default(trouble: Trouble
         assert took_s < 5 + 15  # for a busy machine; without a time-out it would be minutes
 
 
-async def test_health_names_the_store_until_it_is_well_again(trouble: Trouble) -> None:
+async def test_health_reports_the_store_until_it_has_recovered(trouble: Trouble) -> None:
     async with client_of(trouble.installation.serve(**QUICK).url) as api:
         await api.ask()
         assert (await health(api))["checks"]["store"] == "ok"
@@ -166,7 +168,7 @@ async def test_health_names_the_store_until_it_is_well_again(trouble: Trouble) -
         assert (await api.ask())[-1].data["status"] == "Completed"
 
 
-async def test_reads_go_on_where_they_can_and_never_hang(trouble: Trouble) -> None:
+async def test_reads_continue_where_possible_and_never_hang(trouble: Trouble) -> None:
     service = trouble.installation.serve(**QUICK)
     async with client_of(service.url) as api:
         live = await api.ask(conversation_id="conv-1")
@@ -192,7 +194,7 @@ async def test_reads_go_on_where_they_can_and_never_hang(trouble: Trouble) -> No
 
 # Not on a full disk, where nothing can be written down.
 @pytest.mark.parametrize("trouble", ["locked", "frozen", "down"], indirect=True)
-async def test_what_readers_saw_in_an_outage_survives_a_kill_in_it(trouble: Trouble) -> None:
+async def test_events_sent_during_an_outage_survive_a_kill(trouble: Trouble) -> None:
     service = trouble.installation.serve(**QUICK)
     async with client_of(service.url) as api, api.asked(ensemble="steady") as response:
         events = follow(response)
@@ -206,7 +208,7 @@ async def test_what_readers_saw_in_an_outage_survives_a_kill_in_it(trouble: Trou
         assert (await api.shown(seen[0].run_id))["state"] == "completed"
 
 
-async def test_after_the_trouble_a_kill_loses_nothing_as_before(trouble: Trouble) -> None:
+async def test_after_an_outage_a_kill_loses_nothing(trouble: Trouble) -> None:
     service = trouble.installation.serve(**QUICK)
     async with client_of(service.url) as api:
         await api.ask()
@@ -228,7 +230,7 @@ async def test_after_the_trouble_a_kill_loses_nothing_as_before(trouble: Trouble
     assert whole[-1].data["code"] == "interrupted"
 
 
-async def test_a_service_that_starts_without_its_database_waits_for_it(
+async def test_a_service_started_without_its_database_waits_for_it(
     on_postgres: Installation, postgres: Postgres
 ) -> None:
     service = on_postgres.serve(**QUICK)
@@ -247,7 +249,7 @@ async def test_a_service_that_starts_without_its_database_waits_for_it(
         assert raw(await api.replayed(first[0].run_id)) == raw(first)
 
 
-async def test_a_database_that_was_away_at_start_gets_its_tables_when_it_comes(
+async def test_a_database_that_was_unreachable_at_start_gets_its_tables_later(
     on_postgres: Installation, postgres: Postgres
 ) -> None:
     with database_faults.down(postgres):
@@ -259,7 +261,7 @@ async def test_a_database_that_was_away_at_start_gets_its_tables_when_it_comes(
         assert (await api.ask())[-1].data["status"] == "Completed"
 
 
-async def test_a_restarted_postgresql_is_used_again_without_a_word(
+async def test_a_restarted_postgresql_is_used_again_automatically(
     on_postgres: Installation, postgres: Postgres
 ) -> None:
     async with client_of(on_postgres.serve().url) as api:

@@ -1,4 +1,4 @@
-"""A collector that is dead, deaf, slow or hostile costs nobody an answer, and no span its count."""
+"""A collector that fails: answers are unaffected, and every span is counted."""
 
 from __future__ import annotations
 
@@ -185,15 +185,13 @@ def outage(
             yield Outage(begin_s, end_s, code, runs, page, process)
 
 
-def test_the_service_starts_and_ends_in_time(outage: Outage) -> None:
+def test_the_collector_delays_neither_start_nor_exit(outage: Outage) -> None:
     assert outage.begin_s < END_S
     assert outage.end_s < END_S
     assert outage.code == 0
 
 
-async def test_every_answer_is_the_one_that_is_given_without_a_collector(
-    outage: Outage, api: Api
-) -> None:
+async def test_answers_are_the_same_as_with_a_working_collector(outage: Outage, api: Api) -> None:
     expected = await api.ask()
     for events in outage.runs:
         assert_whole(events)
@@ -201,13 +199,13 @@ async def test_every_answer_is_the_one_that_is_given_without_a_collector(
         assert len(of_type(events, "agent.finished")) == len(of_type(expected, "agent.finished"))
 
 
-def test_the_log_says_it_once_and_not_with_every_batch(outage: Outage) -> None:
+def test_the_failure_is_logged_once_and_not_for_every_batch(outage: Outage) -> None:
     assert_quiet(outage.process)
     said = lines_of_export(outage.process)
     assert 1 <= len(said) <= HANDFUL, said
 
 
-def test_every_span_is_accounted_for_and_none_as_sent(outage: Outage) -> None:
+def test_every_span_is_counted_and_none_as_sent(outage: Outage) -> None:
     account = account_of(outage.page)
     assert account.sent == 0
     # A page is not one moment: a batch may be between two accounts, or in both.
@@ -218,7 +216,7 @@ def test_every_span_is_accounted_for_and_none_as_sent(outage: Outage) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
-async def test_spans_arrive_again_once_the_collector_is_back(
+async def test_spans_are_exported_again_after_the_collector_returns(
     start: Start, sink: Sink, protocol: Protocol
 ) -> None:
     service = start(**sink.variables(protocol))
@@ -242,7 +240,9 @@ async def test_spans_arrive_again_once_the_collector_is_back(
     assert len(lines_of_export(service)) <= HANDFUL
 
 
-async def test_what_the_queue_cannot_hold_is_dropped_and_counted(start: Start, sink: Sink) -> None:
+async def test_spans_beyond_the_queue_limit_are_dropped_and_counted(
+    start: Start, sink: Sink
+) -> None:
     sink.behave(BLACK_HOLE)
     patient = {"OTEL_BSP_MAX_QUEUE_SIZE": "20", "OTEL_EXPORTER_OTLP_TIMEOUT": "60"}
     service = start(**sink.variables(**patient))
@@ -269,7 +269,7 @@ async def test_what_the_queue_cannot_hold_is_dropped_and_counted(start: Start, s
     assert len(lines_of_export(service)) <= HANDFUL
 
 
-async def test_log_records_that_cannot_be_sent_are_counted_and_on_stderr_none_the_less(
+async def test_log_records_that_cannot_be_exported_are_counted_and_still_on_stderr(
     start: Start, sink: Sink
 ) -> None:
     sink.behave(BLACK_HOLE)

@@ -1,4 +1,4 @@
-"""What a collector gets: each kind of run as the service's own process exports it by OTLP."""
+"""The spans that a service exports for each kind of run."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def exporting(exporter: tuple[Process, Sink]) -> AsyncIterator[Exporting]:
         yield Exporting(process, sink, api)
 
 
-async def test_a_good_run_arrives_as_one_tree(exporting: Exporting) -> None:
+async def test_a_successful_run_is_exported_as_one_tree(exporting: Exporting) -> None:
     trace = await exporting.asked()
     assert trace.tree == process("fanout", LLM_1, LLM_2, COMBINE)
     assert failed(trace) == set()
@@ -92,7 +92,7 @@ async def test_the_agents_overlap_and_the_combiner_follows(exporting: Exporting)
     assert end.name == "end_run"
 
 
-async def test_the_question_is_durable_before_anybody_is_asked(exporting: Exporting) -> None:
+async def test_the_question_is_committed_before_the_first_model_call(exporting: Exporting) -> None:
     trace = await exporting.asked()
     assert trace.span("open_run").end_ns <= trace.span("invoke_workflow fanout").start_ns
     for name in ("open_run", "end_run"):
@@ -102,7 +102,7 @@ async def test_the_question_is_durable_before_anybody_is_asked(exporting: Export
         }
 
 
-async def test_its_spans_say_what_was_asked_of_whom_and_what_came_of_it(
+async def test_spans_have_the_models_usage_and_results(
     exporting: Exporting,
 ) -> None:
     trace = await exporting.asked()
@@ -137,7 +137,7 @@ async def test_the_response_names_the_trace_and_the_span(exporting: Exporting) -
     assert first.data["trace_id"] == root.trace_id
 
 
-async def test_the_resource_says_which_process_of_which_service_it_was(
+async def test_the_resource_identifies_the_service_and_the_process(
     exporting: Exporting,
 ) -> None:
     resource = (await exporting.asked(ensemble="solo")).root.resource
@@ -148,7 +148,7 @@ async def test_the_resource_says_which_process_of_which_service_it_was(
     assert resource["telemetry.sdk.language"] == "python"
 
 
-async def test_a_failed_agent_is_an_error_in_a_run_that_is_none(exporting: Exporting) -> None:
+async def test_a_failed_agent_is_an_error_and_its_run_is_not(exporting: Exporting) -> None:
     trace = await exporting.asked(ensemble="one-cut")
     bad = agent("bad-cut", call(f"{QUICK}&fault=cut"))
     assert trace.tree == process("one-cut", bad, LLM_1, COMBINE)
@@ -157,7 +157,7 @@ async def test_a_failed_agent_is_an_error_in_a_run_that_is_none(exporting: Expor
         assert trace.span(name).attributes["error.type"] == "upstream_incomplete"
 
 
-async def test_a_failed_run_is_an_error_in_a_response_that_is_none(exporting: Exporting) -> None:
+async def test_a_failed_run_is_an_error_and_its_request_is_not(exporting: Exporting) -> None:
     trace = await exporting.asked(ensemble="both-bad")
     workflow = trace.span("invoke_workflow both-bad")
     assert workflow.status == "ERROR"
@@ -166,14 +166,16 @@ async def test_a_failed_run_is_an_error_in_a_response_that_is_none(exporting: Ex
     assert trace.root.status == "UNSET"
 
 
-async def test_a_refused_connection_is_an_error_down_to_the_wire(exporting: Exporting) -> None:
+async def test_a_refused_connection_is_an_error_in_every_span_above_it(
+    exporting: Exporting,
+) -> None:
     trace = await exporting.asked(ensemble="one-refuse")
     chat = trace.span("chat mock?fault=refuse")
     assert chat.status == "ERROR"
     assert [span.status for span in trace.below(chat)] == ["ERROR"]
 
 
-async def test_a_retried_call_is_two_chats_and_the_reason_between_them(
+async def test_a_retried_call_is_two_chat_spans_and_an_event_with_the_reason(
     exporting: Exporting,
 ) -> None:
     trace = await exporting.asked(f"Is {uuid4()} traced?", ensemble="again")
@@ -191,7 +193,7 @@ async def test_a_retried_call_is_two_chats_and_the_reason_between_them(
 @pytest.mark.parametrize(
     ("ensemble", "straggler"), [("straggling", "endless-1"), ("mute-straggler", "hung-1")]
 )
-async def test_a_straggler_cut_off_is_told_by_its_run(
+async def test_a_cut_straggler_is_an_event_of_its_run(
     exporting: Exporting, ensemble: str, straggler: str
 ) -> None:
     trace = await exporting.asked(ensemble=ensemble)
@@ -207,7 +209,7 @@ async def test_a_straggler_cut_off_is_told_by_its_run(
     assert workflow.attributes["app.outcome"] == "completed"
 
 
-async def test_a_cancelled_run_says_so_and_is_no_error(exporting: Exporting) -> None:
+async def test_a_cancelled_run_is_marked_and_not_an_error(exporting: Exporting) -> None:
     async with exporting.api.asked(ensemble="endless") as response:
         run_id = (await anext(follow(response))).run_id
         cancel = await exporting.api.http.post(f"/api/runs/{run_id}/cancel")
@@ -228,7 +230,9 @@ async def test_a_cancelled_run_says_so_and_is_no_error(exporting: Exporting) -> 
     assert_sound(asked)
 
 
-async def test_a_run_outlives_its_client_in_the_same_trace(exporting: Exporting) -> None:
+async def test_a_run_continues_in_its_trace_after_the_client_disconnected(
+    exporting: Exporting,
+) -> None:
     async with exporting.api.asked(ensemble="brief") as response:
         await anext(follow(response))
     trace = await exporting.sink.traced(
@@ -242,7 +246,7 @@ async def test_a_run_outlives_its_client_in_the_same_trace(exporting: Exporting)
     assert failed(trace) == set()
 
 
-async def test_a_resumed_stream_is_a_trace_of_its_own_with_a_link_to_the_run(
+async def test_a_resumed_stream_is_a_separate_trace_with_a_link_to_the_run(
     exporting: Exporting,
 ) -> None:
     async with exporting.api.asked(ensemble="brief") as response:
@@ -263,7 +267,7 @@ async def test_a_resumed_stream_is_a_trace_of_its_own_with_a_link_to_the_run(
     assert (link.trace_id, link.span_id) == (workflow.trace_id, workflow.span_id)
 
 
-async def test_runs_at_once_do_not_mix(exporting: Exporting) -> None:
+async def test_concurrent_runs_do_not_mix_their_spans(exporting: Exporting) -> None:
     responses = await asyncio.gather(
         *(exporting.api.http.post("/api/process", json=asking(f"Is it {n}?")) for n in range(5))
     )

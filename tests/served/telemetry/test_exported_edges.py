@@ -1,4 +1,4 @@
-"""Where a trace enters and leaves the service, and what must not leave with it."""
+"""Trace context in requests and to models, and secrets that no span may contain."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ async def ended_well(service: Process) -> None:
     assert_quiet(service)
 
 
-async def test_a_trusted_trace_goes_on_through_us_to_the_hosts_that_may_have_it(
+async def test_a_trusted_trace_context_is_continued_and_sent_to_allowed_hosts(
     start: Start, sink: Sink, upstreams: dict[str, Any]
 ) -> None:
     known, stranger = upstreams["known"], upstreams["stranger"]
@@ -157,7 +157,7 @@ async def test_a_trusted_trace_goes_on_through_us_to_the_hosts_that_may_have_it(
     assert len(sink.trace(TRACE_ID).spans) == before
 
 
-async def test_a_trace_from_outside_is_not_believed_unless_settings_say_so(
+async def test_a_callers_trace_context_is_ignored_by_default(
     start: Start, sink: Sink, upstreams: dict[str, Any]
 ) -> None:
     service = start(**sink.variables(), ENSEMBLES_FILE=upstreams["file"])
@@ -173,7 +173,7 @@ async def test_a_trace_from_outside_is_not_believed_unless_settings_say_so(
         assert not {"traceparent", "tracestate", "baggage"} & set(seen)
 
 
-async def test_neither_secrets_nor_anybodys_words_leave_the_house(
+async def test_spans_contain_neither_secrets_nor_content(
     start: Start, sink: Sink, upstreams: dict[str, Any]
 ) -> None:
     """In spans and log records, to the last byte; also when a model's server quotes them."""
@@ -226,7 +226,7 @@ def text_of(parts: list[dict[str, str]]) -> str:
     return "".join(part["content"] for part in parts)
 
 
-async def test_words_are_on_the_chat_spans_when_they_are_asked_for(
+async def test_chat_spans_contain_content_after_the_opt_in(
     start: Start, sink: Sink, upstreams: dict[str, Any]
 ) -> None:
     service = start(
@@ -267,7 +267,7 @@ async def test_words_are_on_the_chat_spans_when_they_are_asked_for(
         {"OTEL_TRACES_EXPORTER": "none"},
     ],
 )
-async def test_nothing_is_sent_when_so_told_and_yet_every_response_has_its_ids(
+async def test_a_disabled_export_sends_nothing_and_responses_still_have_their_ids(
     start: Start, sink: Sink, variables: dict[str, str]
 ) -> None:
     service = start(**sink.variables(**variables))
@@ -284,7 +284,7 @@ async def test_nothing_is_sent_when_so_told_and_yet_every_response_has_its_ids(
         assert events[0].data["trace_id"] == trace_id
 
 
-async def test_each_signal_goes_where_its_own_variables_say(start: Start, sink: Sink) -> None:
+async def test_each_signal_is_sent_to_its_own_endpoint(start: Start, sink: Sink) -> None:
     """Spans by gRPC, log records by HTTP, both compressed; and both tell of the same run."""
     grpc = sink.variables("grpc")["OTEL_EXPORTER_OTLP_ENDPOINT"]
     service = start(

@@ -1,4 +1,4 @@
-"""Spans of a service that is told to stop: nothing that was traced is lost on the way out."""
+"""Spans at the end of a service: the drain exports all of them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def code_of(events: Sequence[Event]) -> str:
 
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
-async def test_a_run_that_the_drain_lets_finish_is_exported_whole(
+async def test_a_run_that_finishes_during_the_drain_is_exported_completely(
     start: Start, sink: Sink, protocol: Protocol
 ) -> None:
     service = start(**sink.variables(protocol, **LAZY), DRAIN_S="20")
@@ -46,7 +46,7 @@ async def test_a_run_that_the_drain_lets_finish_is_exported_whole(
     assert_quiet(service)
 
 
-async def test_a_run_that_the_drain_cuts_is_exported_as_cut(start: Start, sink: Sink) -> None:
+async def test_a_run_that_the_drain_ends_is_exported_as_failed(start: Start, sink: Sink) -> None:
     service = start(**sink.variables(**LAZY), DRAIN_S="0.3")
     async with client_of(service.url) as api, api.asked(ensemble="endless-answer") as response:
         service.signal(signal.SIGTERM)
@@ -63,7 +63,7 @@ async def test_a_run_that_the_drain_cuts_is_exported_as_cut(start: Start, sink: 
     assert_quiet(service)
 
 
-async def test_each_of_two_workers_sends_what_it_has(start: Start, sink: Sink) -> None:
+async def test_each_of_two_workers_exports_its_spans(start: Start, sink: Sink) -> None:
     service = start("--workers", "2", **sink.variables(**LAZY), DRAIN_S="0.3")
     workers = await two_workers(service)
     async with AsyncExitStack() as stack:

@@ -1,4 +1,4 @@
-"""What operators see: JSON logs, and metrics that count right."""
+"""JSON logs and metrics of a running service."""
 
 from __future__ import annotations
 
@@ -70,7 +70,9 @@ async def test_a_degraded_run_logs_its_reasons_and_the_missing_agents(
     assert (line["degraded_by"], line["missing"]) == ("agents,combiner", "bad-busy")
 
 
-async def test_a_client_that_left_is_marked(hasty: Api, impatient: Process) -> None:
+async def test_the_request_of_a_disconnected_client_is_marked(
+    hasty: Api, impatient: Process
+) -> None:
     run_id = await hasty.started(ensemble="endless")
     line = await logged(impatient, logger="access", run_id=run_id, path="/api/process")
     assert line["client_disconnected"] is True
@@ -79,14 +81,14 @@ async def test_a_client_that_left_is_marked(hasty: Api, impatient: Process) -> N
     assert line["error_type"] == "abandoned"
 
 
-async def test_a_line_cannot_be_forged(api: Api, service: Process) -> None:
+async def test_a_client_cannot_forge_a_log_line(api: Api, service: Process) -> None:
     await api.http.get('/forged%0A{"level":"error","forged":true}')
     line = await logged(service, path='/forged\n{"level":"error","forged":true}')
     assert line["level"] == "info"
     assert not [line for line in lines_of(service) if "forged" in line]
 
 
-async def test_nobodys_words_are_logged(api: Api, service: Process) -> None:
+async def test_content_is_not_logged(api: Api, service: Process) -> None:
     question = "A question that is nobody else's business"
     events = await api.ask(question, stream_agents=True)
     await logged(service, logger="access", run_id=events[0].run_id)
@@ -102,7 +104,7 @@ async def test_health_checks_do_not_fill_the_log(api: Api, service: Process) -> 
     assert not [line for line in lines_of(service) if line.get("path") == "/health/live"]
 
 
-async def test_lines_for_people_are_the_default_outside_production(start: Start) -> None:
+async def test_readable_log_lines_are_the_default_outside_production(start: Start) -> None:
     service = start(LOG_JSON="")
     async with client_of(service.url) as api:
         run_id = (await api.ask())[0].run_id
@@ -139,7 +141,7 @@ async def measured(start: Start) -> Page:
         return await page_of(api)
 
 
-async def test_the_metrics_count_what_happened(measured: Page) -> None:
+async def test_the_metrics_count_runs_calls_and_requests(measured: Page) -> None:
     runs = "fanout_runs_total"
     assert measured(runs, workflow="fanout", outcome="completed") == 3
     assert measured(runs, workflow="solo", outcome="completed") == 1
@@ -192,7 +194,7 @@ async def test_the_metrics_count_what_happened(measured: Page) -> None:
     assert measured("http_server_active_requests") == 1  # the one for the page itself
 
 
-async def test_what_callers_send_never_becomes_a_label(api: Api) -> None:
+async def test_client_input_never_becomes_a_label(api: Api) -> None:
     await api.http.get("/label-made-up-by-a-caller")
     await api.http.request("BREW", "/health")
     await api.http.post("/api/process", json=asking(ensemble="made-up"))
@@ -201,7 +203,7 @@ async def test_what_callers_send_never_becomes_a_label(api: Api) -> None:
         assert made_up not in page
 
 
-async def test_openmetrics_are_given_to_who_asks_for_them(api: Api) -> None:
+async def test_openmetrics_is_returned_on_request(api: Api) -> None:
     await api.ask()
     accept = {"Accept": "application/openmetrics-text; version=1.0.0"}
     response = await api.http.get("/metrics", headers=accept)

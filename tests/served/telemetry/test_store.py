@@ -1,4 +1,4 @@
-"""What operators see of the store: how far the journal is behind, what failed and why."""
+"""Logs and metrics of the store: the lag of the journal, failures and their reasons."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def watched(start: Start, tmp_path: Path) -> AsyncIterator[Watched]:
         yield Watched(api, database)
 
 
-async def test_a_run_is_counted_from_its_question_to_its_end(watched: Watched) -> None:
+async def test_a_run_is_counted_from_its_start_to_its_end(watched: Watched) -> None:
     run_id = (await watched.api.ask())[0].run_id
     await watched.api.shown(run_id)
     page = await watched.page()
@@ -56,7 +56,7 @@ async def test_a_run_is_counted_from_its_question_to_its_end(watched: Watched) -
     assert page("journal_failures_total") == page("store_rejections_total") == 0
 
 
-async def test_a_store_in_trouble_is_seen_and_so_is_its_recovery(watched: Watched) -> None:
+async def test_metrics_show_an_outage_of_the_store_and_its_recovery(watched: Watched) -> None:
     async with watched.api.asked(ensemble="endless"):
         with database_faults.locked(watched.database):
             await watched.seen(OLDEST, 0.5)

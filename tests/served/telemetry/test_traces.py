@@ -1,4 +1,4 @@
-"""The span tree of real runs: the service in-process, the models behind a real socket."""
+"""The span tree of real runs, with the service in process and the models on a real socket."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def assert_sound(spans: list[ReadableSpan]) -> None:
             assert parent.start_time <= span.start_time
 
 
-async def test_a_run_is_one_tree_from_the_request_to_the_wire(traced: Traced) -> None:
+async def test_a_run_is_one_tree_from_the_request_to_the_upstream_request(traced: Traced) -> None:
     response = await traced.api.http.post("/api/process", json=asking())
     root = await traced.ended(PROCESS)
     assert traced.tree(root) == process("fanout", LLM_1, LLM_2, COMBINE)
@@ -149,7 +149,7 @@ async def test_a_run_is_one_tree_from_the_request_to_the_wire(traced: Traced) ->
     assert all(span.status.status_code is not StatusCode.ERROR for span in traced.spans)
 
 
-async def test_the_spans_say_what_the_run_was_and_cost(traced: Traced) -> None:
+async def test_spans_have_the_runs_attributes_and_cost(traced: Traced) -> None:
     response = await traced.api.http.post("/api/process", json=asking())
     root = (await traced.ended(PROCESS)).attributes or {}
     assert root["http.route"] == "/api/process"
@@ -183,7 +183,7 @@ async def test_a_chat_span_covers_the_stream_and_not_just_its_headers(traced: Tr
     assert chat.end_time - wire.end_time > 0.4e9
 
 
-async def test_a_failed_agent_is_an_error_and_its_run_is_none(traced: Traced) -> None:
+async def test_a_failed_agent_is_an_error_and_its_run_is_not(traced: Traced) -> None:
     await traced.api.ask(ensemble="one-cut")
     root = await traced.ended(PROCESS)
     bad = agent("bad-cut", call(f"{QUICK}&fault=cut"))
@@ -213,7 +213,7 @@ async def test_a_call_without_a_connection_is_complete(traced: Traced) -> None:
     assert traced.span("chat mock?fault=refuse").status.status_code is StatusCode.ERROR
 
 
-async def test_a_retried_call_is_two_chats_of_one_agent(traced: Traced) -> None:
+async def test_a_retried_call_is_two_chat_spans_of_one_agent(traced: Traced) -> None:
     await traced.api.ask("Is this traced?", ensemble="again")
     await traced.ended(PROCESS)
     assert_sound(traced.spans)
@@ -230,7 +230,7 @@ async def test_a_retried_call_is_two_chats_of_one_agent(traced: Traced) -> None:
     assert again.status.status_code is not StatusCode.ERROR
 
 
-async def test_a_cancelled_run_is_marked_and_no_error(traced: Traced) -> None:
+async def test_a_cancelled_run_is_marked_and_not_an_error(traced: Traced) -> None:
     async with traced.api.asked(ensemble="endless") as response:
         events = follow(response)
         run_id = (await anext(events)).run_id
@@ -247,7 +247,7 @@ async def test_a_cancelled_run_is_marked_and_no_error(traced: Traced) -> None:
         assert span.status.status_code is StatusCode.UNSET
 
 
-async def test_an_abandoned_run_outlives_its_request_in_the_same_trace(traced: Traced) -> None:
+async def test_an_abandoned_run_continues_in_the_trace_of_its_request(traced: Traced) -> None:
     await traced.api.started(ensemble="endless")
     workflow = await traced.ended("invoke_workflow endless")
     root = traced.span(PROCESS)
@@ -259,7 +259,7 @@ async def test_an_abandoned_run_outlives_its_request_in_the_same_trace(traced: T
     assert (workflow.attributes or {})["app.cancelled"] is True
 
 
-async def test_a_resumed_stream_is_a_trace_of_its_own_linked_to_the_run(traced: Traced) -> None:
+async def test_a_resumed_stream_is_a_separate_trace_linked_to_the_run(traced: Traced) -> None:
     run_id = (await traced.api.ask(ensemble="solo"))[0].run_id
     await traced.api.replayed(run_id)
     resumed = await traced.ended("GET /api/runs/<run_id>/events")
@@ -270,7 +270,7 @@ async def test_a_resumed_stream_is_a_trace_of_its_own_linked_to_the_run(traced: 
     ]
 
 
-async def test_ten_runs_at_once_do_not_mix_their_trees(traced: Traced) -> None:
+async def test_ten_concurrent_runs_do_not_mix_their_trees(traced: Traced) -> None:
     await asyncio.gather(*(traced.api.ask() for _ in range(10)))
 
     async def all_there() -> bool:
@@ -281,7 +281,7 @@ async def test_ten_runs_at_once_do_not_mix_their_trees(traced: Traced) -> None:
         assert traced.tree(root) == process("fanout", LLM_1, LLM_2, COMBINE)
 
 
-async def test_a_bug_is_a_500_in_the_contracts_shape_with_every_header(
+async def test_an_unexpected_error_is_a_500_with_the_error_format_and_headers(
     traced: Traced, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: object) -> None:
@@ -300,7 +300,7 @@ async def test_a_bug_is_a_500_in_the_contracts_shape_with_every_header(
     assert root.status.status_code is StatusCode.ERROR
 
 
-async def test_a_bug_in_a_run_is_a_failed_run(
+async def test_an_unexpected_error_in_a_run_fails_the_run(
     traced: Traced, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: object) -> None:
@@ -316,7 +316,9 @@ async def test_a_bug_in_a_run_is_a_failed_run(
     assert (await traced.ended("invoke_workflow fanout")).status.status_code is StatusCode.ERROR
 
 
-async def test_a_head_that_never_ends_is_hung_up_on_after_the_idle_time(traced: Traced) -> None:
+async def test_a_connection_with_an_unfinished_head_is_closed_after_the_idle_time(
+    traced: Traced,
+) -> None:
     """Here, where that time can be made short."""
     raw = await exchange(traced.port, b"POST /api/process HTTP/1.1\r\nHost: x\r\nX-Slow: ")
     assert raw == b""

@@ -11,7 +11,7 @@ import pytest
 from service.settings import KNOWN
 from tests._support.servers.databases import Postgres, Redis, postgres_server, redis_server
 from tests._support.servers.fork_server import end_fork_server
-from tests._support.servers.processes import Process, announced
+from tests._support.servers.processes import Process, run_server
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ def _fork_server_ends_last() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def mock_llm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """The models' server; `url` ends in /v1."""
-    with announced(tmp_path_factory.mktemp("mock"), "mock", "--port", "0") as process:
+    with run_server(tmp_path_factory.mktemp("mock"), "mock", "--port", "0") as process:
         yield process
 
 

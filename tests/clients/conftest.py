@@ -14,7 +14,7 @@ from tests._support.llm import client_ensembles
 from tests._support.llm.awkward_texts import reciting
 from tests._support.llm.ensembles import as_toml
 from tests._support.llm.mock_stats import OpenCalls
-from tests._support.servers.processes import Process, announced
+from tests._support.servers.processes import Process, run_server
 from tests._support.servers.services import Start
 
 
@@ -36,14 +36,14 @@ def service(mock_llm: Process, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """A service with all but default settings."""
     folder = tmp_path_factory.mktemp("service")
     told = settings(folder, mock_llm.url)
-    with announced(folder, "serve", "--port", "0", **told) as process:
+    with run_server(folder, "serve", "--port", "0", **told) as process:
         yield process
 
 
 @pytest.fixture(scope="session")
 def own_llm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """The models' server of the impatient service alone: its open answers can be counted."""
-    with announced(tmp_path_factory.mktemp("own-mock"), "mock", "--port", "0") as process:
+    with run_server(tmp_path_factory.mktemp("own-mock"), "mock", "--port", "0") as process:
         yield process
 
 
@@ -52,7 +52,7 @@ def impatient(own_llm: Process, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """A service that pings often, and soon ends what nobody reads."""
     folder = tmp_path_factory.mktemp("impatient")
     told = settings(folder, own_llm.url) | {"KEEP_ALIVE_S": "0.2", "DETACH_GRACE_S": "0.3"}
-    with announced(folder, "serve", "--port", "0", **told) as process:
+    with run_server(folder, "serve", "--port", "0", **told) as process:
         yield process
 
 
@@ -67,7 +67,7 @@ def theatre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     with reciting() as base_url:
         told = {"USE_LLM_MOCK": "false", "LLM_BASE_URL": base_url, "LLM_KEY": "sk-any"}
         ensembles_file = str(folder / "poets.toml")
-        with announced(
+        with run_server(
             folder, "serve", "--port", "0", ENSEMBLES_FILE=ensembles_file, **told
         ) as process:
             yield process
@@ -80,7 +80,7 @@ def start(mock_llm: Process, tmp_path: Path) -> Iterator[Start]:
 
         def begin(port: int = 0, **more: str) -> Process:
             told = settings(tmp_path, mock_llm.url) | more
-            return stack.enter_context(announced(tmp_path, "serve", "--port", str(port), **told))
+            return stack.enter_context(run_server(tmp_path, "serve", "--port", str(port), **told))
 
         yield begin
 

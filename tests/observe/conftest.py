@@ -36,7 +36,7 @@ from tests._support.llm import ensembles
 from tests._support.observe.queries import Jaeger, Prometheus, until
 from tests._support.observe.stack_plan import Serve, plan
 from tests._support.observe.traffic import ServiceClient, Traffic
-from tests._support.servers.processes import Process, announced
+from tests._support.servers.processes import Process, run_server
 from tools.observe import addresses
 from tools.observe.build import build, is_built
 from tools.observe.golang import BuildError
@@ -109,7 +109,7 @@ def serve(mock_llm: Process, tmp_path_factory: pytest.TempPathFactory) -> Serve:
             **settings,
         }
         port = () if "--port" in arguments else ("--port", "0")
-        with announced(folder, "serve", *port, *arguments, **told) as process:
+        with run_server(folder, "serve", *port, *arguments, **told) as process:
             yield process
 
     return serving

@@ -27,7 +27,7 @@ from openapi_schema_validator import OAS31Validator
 
 from tests._support.missing import miss
 from tests._support.paths import ROOT
-from tests._support.servers.processes import Process, announced
+from tests._support.servers.processes import Process, run_server
 from tests._support.servers.programs import NODE_FOLDER, node
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -77,7 +77,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """A service with default settings: the mock, `ensembles.toml`, a database in its folder."""
     folder = tmp_path_factory.mktemp("service")
     ensembles = str(ROOT / "ensembles.toml")
-    with announced(folder, "serve", "--port", "0", ENSEMBLES_FILE=ensembles) as process:
+    with run_server(folder, "serve", "--port", "0", ENSEMBLES_FILE=ensembles) as process:
         yield process
 
 

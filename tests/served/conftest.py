@@ -17,7 +17,7 @@ from tests._support.llm.unbounded_server import gushing
 from tests._support.otlp import Sink
 from tests._support.recovery.installation import Installation
 from tests._support.servers.databases import Postgres
-from tests._support.servers.processes import Process, announced
+from tests._support.servers.processes import Process, run_server
 from tests._support.servers.services import IMPATIENT, KEY, UNHURRIED_STORE, Start, Told
 
 
@@ -51,7 +51,7 @@ def told(mock_llm: Process, gusher_url: str) -> Told:
 def service(told: Told, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """A service with all but default settings that asks the mock over its socket."""
     folder = tmp_path_factory.mktemp("service")
-    with announced(folder, "serve", "--port", "0", **told(folder)) as process:
+    with run_server(folder, "serve", "--port", "0", **told(folder)) as process:
         yield process
 
 
@@ -60,7 +60,7 @@ def impatient(told: Told, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """A service whose every wait is short."""
     folder = tmp_path_factory.mktemp("impatient")
     settings = told(folder) | IMPATIENT
-    with announced(folder, "serve", "--port", "0", **settings) as process:
+    with run_server(folder, "serve", "--port", "0", **settings) as process:
         yield process
 
 
@@ -74,7 +74,7 @@ def archive(
     if request.param == "postgresql":
         postgres: Postgres = request.getfixturevalue("postgres")
         settings |= {"DATABASE_URL": postgres.new_database(), "MIGRATE_ON_START": "true"}
-    with announced(folder, "serve", "--port", "0", **settings) as process:
+    with run_server(folder, "serve", "--port", "0", **settings) as process:
         yield process
 
 
@@ -93,7 +93,7 @@ def start(told: Told, tmp_path: Path) -> Iterator[Start]:
                 folder.mkdir()
             wanted = told(folder) | settings
             return stack.enter_context(
-                announced(folder, "serve", "--port", "0", *arguments, **wanted)
+                run_server(folder, "serve", "--port", "0", *arguments, **wanted)
             )
 
         yield begin

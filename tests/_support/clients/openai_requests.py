@@ -12,11 +12,11 @@ def user(content: Any = "Why is the sky blue?") -> dict[str, Any]:
     return {"role": "user", "content": content}
 
 
-def a_question() -> str:
+def make_question() -> str:
     return f"Why is the sky {uuid4().hex}?"
 
 
-def error_of(response: httpx.Response) -> dict[str, Any]:
+def parse_error(response: httpx.Response) -> dict[str, Any]:
     body = response.json()
     assert body.keys() == {"error"}
     assert body["error"].keys() == {"message", "type", "param", "code"}

@@ -11,5 +11,5 @@ async def is_draining(api: Api) -> bool:
     return (await api.http.get("/health/ready")).status_code == 503
 
 
-async def no_streams(api: Api) -> bool:
+async def has_no_streams(api: Api) -> bool:
     return "\nfanout_open_streams 0.0" in (await api.http.get("/metrics")).text

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 
 @asynccontextmanager
-async def not_reading(
+async def connect_without_reading(
     port: int, request: bytes, buffer_bytes: int = 65_536
 ) -> AsyncIterator[socket.socket]:
     """Send a request and leave the answer where it is."""

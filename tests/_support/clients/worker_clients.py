@@ -13,7 +13,7 @@ _PER_WORKER = 2
 _ESTABLISHED = "01"  # Source: Linux, include/net/tcp_states.h
 
 
-async def two_workers(service: Process) -> list[int]:
+async def wait_for_two_workers(service: Process) -> list[int]:
     """Return the pids of both workers, once there are two."""
 
     async def started() -> bool:
@@ -30,7 +30,7 @@ async def connect_to_each_worker(service: Process) -> AsyncIterator[list[Api]]:
     The kernel chooses the worker of a connection. On a busy machine one worker may accept many in
     a row, or not have started yet.
     """
-    workers = await two_workers(service)
+    workers = await wait_for_two_workers(service)
     chosen: dict[int, list[Api]] = {pid: [] for pid in workers}
     async with AsyncExitStack() as stack:
 

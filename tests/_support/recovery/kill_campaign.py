@@ -14,10 +14,10 @@ from tests._support.clients.api import Api, client_of
 from tests._support.recovery.installation import Installation
 from tests._support.recovery.ledger import (
     Question,
-    a_question,
     check,
     check_not_paid_twice,
     history,
+    make_question,
 )
 from tests._support.servers.processes import Process
 
@@ -73,7 +73,7 @@ class Campaign:
         rng, conversation = self.rng, f"conv-{self.rng.getrandbits(64):016x}"
         await asyncio.sleep(rng.uniform(0, 0.2))
         for turn in range(2):
-            question = a_question(rng, len(self.questions), conversation if turn else None)
+            question = make_question(rng, len(self.questions), conversation if turn else None)
             self.questions.append(question)
             self._unchecked.append(question)
             patience = rng.choice([1, 3, 10, 1000, 1000, 1000])

@@ -125,7 +125,7 @@ def _same(one: list[Event], other: list[Event]) -> None:
         assert first.raw == second.raw
 
 
-def a_question(rng: Random, number: int, conversation_id: str | None = None) -> Question:
+def make_question(rng: Random, number: int, conversation_id: str | None = None) -> Question:
     """Return a question like no other."""
     more = {} if conversation_id is None else {"conversation_id": conversation_id}
     text = f"Why is the sky blue on day {number:05} of {rng.getrandbits(64):016x}?"

@@ -143,7 +143,7 @@ def serving(process: Process) -> Iterator[Process]:
 
 
 @contextlib.contextmanager
-def announced(folder: Path, *arguments: str, **settings: str) -> Iterator[Process]:
+def run_server(folder: Path, *arguments: str, **settings: str) -> Iterator[Process]:
     """Run a server until the block ends; `url` is the address it printed."""
     with serving(fork(folder, *arguments, **settings)) as process:
         yield process
@@ -174,5 +174,5 @@ def kill(pid: int) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-async def exit_code(process: Process) -> int:
+async def wait_for_exit(process: Process) -> int:
     return await asyncio.to_thread(process.wait)

@@ -34,7 +34,7 @@ class Page:
         )
 
 
-async def page_of(api: Api) -> Page:
+async def read_metrics(api: Api) -> Page:
     response = await api.http.get("/metrics")
     assert response.headers["content-type"].startswith("text/plain")
     return Page(response.text)

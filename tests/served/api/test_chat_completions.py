@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests._support.clients.api import Api, client_of, of_type, until
-from tests._support.clients.openai_requests import a_question, error_of, user
+from tests._support.clients.openai_requests import make_question, parse_error, user
 from tests._support.llm.mock_stats import Upstream
 from tests._support.recovery.installation import Installation
 
@@ -116,7 +116,7 @@ async def test_a_stream_has_one_id_the_role_first_and_the_finish_reason_last(api
 
 
 async def test_the_streamed_answer_equals_the_unstreamed_one(api: Api) -> None:
-    question = user(a_question())
+    question = user(make_question())
     whole = (await completed(api, question)).json()["choices"][0]["message"]["content"]
     assert text_of(await streamed(api, question)) == whole != ""
 
@@ -155,8 +155,8 @@ async def test_pings_keep_a_silent_connection_alive(hasty: Api) -> None:
 async def test_a_failure_before_the_first_token_has_its_status(api: Api, stream: bool) -> None:
     response = await completed(api, model="both-bad", stream=stream)
     assert response.status_code == 502
-    assert error_of(response)["type"] == "server_error"
-    assert error_of(response)["code"] == "too_few_answers"
+    assert parse_error(response)["type"] == "server_error"
+    assert parse_error(response)["code"] == "too_few_answers"
 
 
 async def test_failures_without_a_chance_of_success_tell_sdks_not_to_retry(api: Api) -> None:
@@ -185,8 +185,8 @@ async def test_an_unknown_model_is_404_with_openais_error(api: Api) -> None:
     for name in ("nothing", "agent/nobody", "llm-1", "", "\u2028"):
         response = await completed(api, model=name or "-")
         assert response.status_code == 404
-        assert error_of(response)["code"] == "model_not_found"
-        assert error_of(response)["param"] == "model"
+        assert parse_error(response)["code"] == "model_not_found"
+        assert parse_error(response)["param"] == "model"
 
 
 @pytest.mark.parametrize(
@@ -238,20 +238,20 @@ async def test_an_unsupported_field_is_refused_by_name(
     before = (await upstream.stats())["requests"]
     response = await api.http.post(URL, json={"model": "fanout", "messages": [user()], **fields})
     assert response.status_code == 400
-    assert error_of(response)["type"] == "invalid_request_error"
-    assert error_of(response)["param"] == param
+    assert parse_error(response)["type"] == "invalid_request_error"
+    assert parse_error(response)["param"] == param
     assert (await upstream.stats())["requests"] == before
 
 
 async def test_invalid_json_and_unknown_paths_have_openais_error_format(api: Api) -> None:
     bad = await api.http.post(URL, content=b"{", headers={"Content-Type": "application/json"})
-    assert (bad.status_code, error_of(bad)["code"]) == (400, "bad_json")
+    assert (bad.status_code, parse_error(bad)["code"]) == (400, "bad_json")
     form = await api.http.post(URL, content=b"a=b", headers={"Content-Type": "text/plain"})
     assert form.status_code == 415
-    assert error_of(form)["type"] == "invalid_request_error"
+    assert parse_error(form)["type"] == "invalid_request_error"
     for path in ("/v1/nothing", "/v1/models/nothing", "/v1/embeddings"):
-        assert error_of(await api.http.get(path))["type"] == "invalid_request_error"
-    assert error_of(await api.http.get(URL))["code"] == "method_not_allowed"
+        assert parse_error(await api.http.get(path))["type"] == "invalid_request_error"
+    assert parse_error(await api.http.get(URL))["code"] == "method_not_allowed"
     assert "code" in (await api.http.get("/nothing")).json()
 
 
@@ -314,7 +314,7 @@ async def test_parameters_reach_a_single_agent_unchanged(on_postgres: Installati
 async def test_every_agent_gets_the_parameters_and_only_the_combiner_the_stop(
     on_postgres: Installation,
 ) -> None:
-    question = a_question()
+    question = make_question()
     async with client_of(on_postgres.serve().url) as api:
         await completed(api, user(question), temperature=0.25, stop="END")
     asked = {each.model: each.request for each in on_postgres.models.of(question)}
@@ -327,7 +327,7 @@ async def test_every_agent_gets_the_parameters_and_only_the_combiner_the_stop(
 
 
 async def test_any_number_of_messages_reaches_the_model(on_postgres: Installation) -> None:
-    question = a_question()
+    question = make_question()
     turns = [
         {"role": "system", "content": "Be brief."},
         {"role": "developer", "content": "Be kind."},
@@ -342,12 +342,12 @@ async def test_any_number_of_messages_reaches_the_model(on_postgres: Installatio
 
 
 async def test_images_reach_the_agents_that_accept_them(installation: Installation) -> None:
-    question = a_question()
+    question = make_question()
     parts = [{"type": "text", "text": question}, PICTURE]
     async with client_of(installation.serve().url) as api:
         response = await completed(api, user(parts), model="half-blind")
         refused = await completed(api, user(parts), model="blind")
-        follow_up = a_question()
+        follow_up = make_question()
         await completed(
             api,
             user(follow_up),
@@ -359,7 +359,7 @@ async def test_images_reach_the_agents_that_accept_them(installation: Installati
     assert asked["blind"][0] == parts[0]
     assert PICTURE not in asked["blind"]
     assert refused.status_code == 400
-    assert error_of(refused)["param"] == "messages"
+    assert parse_error(refused)["param"] == "messages"
     (later,) = installation.models.of(follow_up)
     assert later.messages[0]["content"] == parts
 
@@ -370,7 +370,7 @@ async def test_images_reach_the_agents_that_accept_them(installation: Installati
 async def test_a_tool_call_is_returned_and_its_result_accepted(
     installation: Installation,
 ) -> None:
-    question = a_question()
+    question = make_question()
     async with client_of(installation.serve().url) as api:
         first = await completed(api, user(question), model="agent/caller", tools=TOOLS)
         (choice,) = first.json()["choices"]
@@ -442,7 +442,7 @@ async def test_a_stored_tool_call_is_part_of_the_continued_conversation(
 async def test_a_conversation_continues_across_apis(
     installation: Installation,
 ) -> None:
-    one, two, three = a_question(), a_question(), a_question()
+    one, two, three = make_question(), make_question(), make_question()
     async with client_of(installation.serve().url) as api:
         begun = await api.ask(one, conversation_id="shared-1")
         here = await completed(api, user(two), model="agent/one", conversation_id="shared-1")
@@ -459,7 +459,7 @@ async def test_a_conversation_continues_across_apis(
 async def test_a_system_message_applies_to_a_stored_conversation(
     installation: Installation,
 ) -> None:
-    first, second = a_question(), a_question()
+    first, second = make_question(), make_question()
     told = {"role": "system", "content": "Be brief."}
     async with client_of(installation.serve().url) as api:
         response = await completed(api, told, user(first), model="agent/one")
@@ -477,7 +477,7 @@ async def test_a_system_message_applies_to_a_stored_conversation(
 async def test_a_retried_question_has_all_its_parameters(
     installation: Installation,
 ) -> None:
-    question = a_question()
+    question = make_question()
     parts = [{"type": "text", "text": question}, PICTURE]
     async with client_of(installation.serve().url) as api:
         response = await completed(api, user(parts), model="agent/breaking-once", temperature=0.5)
@@ -515,4 +515,4 @@ async def test_an_idempotency_key_returns_the_run_that_it_started(api: Api) -> N
     assert again.headers["x-run-id"] == first.headers["x-run-id"]
     other = await api.http.post(URL, json={**body, "temperature": 0}, headers=headers)
     assert other.status_code == 422
-    assert error_of(other)["code"] == "idempotency_key_reused"
+    assert parse_error(other)["code"] == "idempotency_key_reused"

@@ -17,12 +17,12 @@ import aiohttp
 import pytest
 
 from tests._support.clients.api import Api, client_of, connected, head, until
-from tests._support.clients.service_state import is_draining, no_streams
-from tests._support.clients.stalled_reader import not_reading
+from tests._support.clients.service_state import has_no_streams, is_draining
+from tests._support.clients.stalled_reader import connect_without_reading
 from tests._support.llm.mock_stats import Upstream
 from tests._support.llm.unbounded_server import CHUNKS, TEXT
 from tests._support.patience import PATIENCE_S
-from tests._support.servers.processes import Process, exit_code
+from tests._support.servers.processes import Process, wait_for_exit
 from tests._support.servers.services import Start
 
 Socket = aiohttp.ClientWebSocketResponse
@@ -333,7 +333,7 @@ def framed(message: dict[str, Any]) -> bytes:
 async def never_reading(service: Process, message: dict[str, Any]) -> AsyncIterator[None]:
     """Open a socket, send a message and leave all that comes where it is."""
     loop = asyncio.get_running_loop()
-    async with not_reading(service.port, upgrade()) as sock:
+    async with connect_without_reading(service.port, upgrade()) as sock:
         received = b""
         while not received.endswith(b"\r\n\r\n"):
             received += await loop.sock_recv(sock, 1)
@@ -362,7 +362,7 @@ async def test_sockets_that_break_off_leave_nothing_behind(
             await reader.readuntil(b"\r\n\r\n")
             writer.write(framed(request("x" * 100, ensemble="endless")))
             await writer.drain()
-    await until(partial(no_streams, hasty))
+    await until(partial(has_no_streams, hasty))
     await until(upstream.quiet)
 
 
@@ -406,7 +406,7 @@ async def test_a_client_that_does_not_read_does_not_slow_the_run_and_is_dropped(
     question = request("x" * 100, ensemble="huge", conversation_id="stalled-1")
     async with never_reading(impatient, question):
         await until(partial(is_kept, hasty, "stalled-1"))
-        await until(partial(no_streams, hasty))
+        await until(partial(has_no_streams, hasty))
     assert "is a bug" not in impatient.err
 
 
@@ -475,7 +475,7 @@ async def test_on_sigterm_idle_sockets_are_closed_and_it_ends(start: Start) -> N
         assert (await heard(socket))[1] == DONE
         service.signal(signal.SIGTERM)
         assert await parting(socket) == ([], 1012)
-    assert await exit_code(service) == 0
+    assert await wait_for_exit(service) == 0
     assert "Traceback" not in service.err
 
 
@@ -495,7 +495,7 @@ async def test_while_draining_an_open_answer_finishes_and_new_ones_are_refused(
         assert refused.value.status == 503
         assert (await heard(socket))[1] == DONE
         assert await parting(socket) == ([{"error": "The service is shutting down."}], 1012)
-    assert await exit_code(service) == 0
+    assert await wait_for_exit(service) == 0
 
 
 async def test_what_does_not_finish_in_time_gets_its_error(
@@ -512,7 +512,7 @@ async def test_what_does_not_finish_in_time_gets_its_error(
             said, code = await parting(socket)
             assert said[-1] == {"error": "The service is shutting down; please ask again."}
             assert code == 1012
-    assert await exit_code(service) == 0
+    assert await wait_for_exit(service) == 0
     assert "Traceback" not in service.err
     await until(upstream.quiet)
 
@@ -524,4 +524,4 @@ async def test_a_socket_that_is_not_read_does_not_keep_it_from_ending(start: Sta
         async with client_of(service.url) as api:
             await until(partial(is_kept, api, "unread-1"))
         service.signal(signal.SIGTERM)
-        assert await exit_code(service) == 0, service.err
+        assert await wait_for_exit(service) == 0, service.err

@@ -14,7 +14,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from tests._support.clients.api import Api, client_of, until
-from tests._support.clients.openai_requests import a_question, error_of, user
+from tests._support.clients.openai_requests import make_question, parse_error, user
 from tests._support.clients.worker_clients import connect_to_each_worker
 from tests._support.llm.mock_stats import Upstream
 from tests._support.llm.unbounded_server import CHUNKS, TEXT
@@ -30,7 +30,7 @@ Response = dict[str, Any]
 
 
 async def post(api: Api, said: Any = "", **fields: Any) -> httpx.Response:
-    body = {"model": "fanout", "input": said or a_question(), **fields}
+    body = {"model": "fanout", "input": said or make_question(), **fields}
     return await api.http.post(URL, json=body)
 
 
@@ -71,7 +71,7 @@ async def fetch_stream(api: Api, response_id: str, after: int | None = None) -> 
 @asynccontextmanager
 async def reading(api: Api, said: str = "", **fields: Any) -> AsyncIterator[AsyncIterator[str]]:
     """Create a response and yield the events of its open stream."""
-    body = {"model": "fanout", "input": said or a_question(), "stream": True, **fields}
+    body = {"model": "fanout", "input": said or make_question(), "stream": True, **fields}
     async with api.http.stream("POST", URL, json=body) as response:
         assert response.status_code == 200
         yield _iterate_blocks(response)
@@ -146,7 +146,7 @@ async def test_an_answer_cut_at_its_token_limit_is_incomplete(api: Api) -> None:
 async def test_a_failure_has_its_status_and_openais_error_format(api: Api) -> None:
     for fields, status in (({}, 502), ({"stream": True}, 502)):
         response = await post(api, model="both-bad", **fields)
-        assert (response.status_code, error_of(response)["code"]) == (status, "too_few_answers")
+        assert (response.status_code, parse_error(response)["code"]) == (status, "too_few_answers")
 
 
 async def test_any_run_can_be_read_as_a_response(api: Api) -> None:
@@ -185,7 +185,7 @@ async def test_an_event_number_beyond_the_stream_is_refused(api: Api) -> None:
     for after in (str(len(blocks)), "-1", "x"):
         response = await api.http.get(url + after)
         assert response.status_code == 400
-        assert error_of(response)["code"] == "bad_position"
+        assert parse_error(response)["code"] == "bad_position"
 
 
 async def test_a_failure_during_the_stream_is_the_last_event_and_retains_the_text(api: Api) -> None:
@@ -282,7 +282,7 @@ async def test_cancelling_a_completed_response_changes_nothing(api: Api) -> None
 async def test_an_unknown_response_is_404(api: Api, method: str, unknown: str) -> None:
     path = f"{URL}/{unknown}" + ("/cancel" if method == "post" else "")
     response = await api.http.request(method, path)
-    assert (response.status_code, error_of(response)["code"]) == (404, "response_not_found")
+    assert (response.status_code, parse_error(response)["code"]) == (404, "response_not_found")
 
 
 # --- previous responses, conversations ---
@@ -395,14 +395,14 @@ async def test_an_item_can_be_referenced_by_its_id(installation: Installation) -
         assert turns(installation, "Second?")[1] == ("assistant", get_text(first))
         for unknown in ("msg_" + "0" * 32, "msg_x", "rs_1"):
             response = await post(api, [{"id": unknown}, user()])
-            error = error_of(response)
+            error = parse_error(response)
             assert (error["code"], error["param"]) == ("item_not_found", "input.0.id")
 
 
 async def test_an_invalid_previous_response_is_refused(api: Api) -> None:
     for unknown in ("resp_" + "0" * 32, "x\n"):
         response = await post(api, previous_response_id=unknown)
-        error = error_of(response)
+        error = parse_error(response)
         assert response.status_code == 400
         assert (error["code"], error["param"]) == (
             "previous_response_not_found",
@@ -410,7 +410,7 @@ async def test_an_invalid_previous_response_is_refused(api: Api) -> None:
         )
     running = await create(api, model="endless", background=True)
     response = await post(api, previous_response_id=running["id"])
-    assert (response.status_code, error_of(response)["code"]) == (
+    assert (response.status_code, parse_error(response)["code"]) == (
         409,
         "previous_response_in_progress",
     )
@@ -444,7 +444,7 @@ async def test_unmatched_tool_calls_and_results_are_refused(api: Api) -> None:
     for items, fields in (([result], goes_on), ([result], {}), ([first["output"][0]], {})):
         response = await post(api, items, **asked, **fields)
         assert response.status_code == 400
-        assert error_of(response)["param"] in ("input", None)
+        assert parse_error(response)["param"] in ("input", None)
     on = await create(api, "Never mind.", **asked, **goes_on)  # the unanswered call is dropped
     assert on["status"] == "completed"
 
@@ -462,14 +462,14 @@ async def test_a_tool_call_streams(api: Api) -> None:
 async def test_fields_that_a_combined_answer_cannot_support_are_refused(api: Api) -> None:
     form = {"format": {"type": "json_object"}}
     for fields, param in (({"tools": [TOOL]}, "tools"), ({"text": form}, "text.format")):
-        error = error_of(await post(api, **fields))
+        error = parse_error(await post(api, **fields))
         assert (error["code"], error["param"]) == ("unsupported_parameter", param)
         assert param in error["message"]
 
 
 async def test_an_unknown_model_is_404(api: Api) -> None:
     response = await post(api, model="gpt-6")
-    assert (response.status_code, error_of(response)["code"]) == (404, "model_not_found")
+    assert (response.status_code, parse_error(response)["code"]) == (404, "model_not_found")
 
 
 # --- after a crash, on other workers, after expiry ---
@@ -532,7 +532,7 @@ async def test_a_response_remains_after_its_events_have_expired(installation: In
         async def expired() -> bool:
             urls = [f"{URL}/{response['id']}?stream=true" for response in responses]
             found = [await api.http.get(url) for url in urls]
-            gone = [error_of(each)["code"] for each in found if each.status_code != 200]
+            gone = [parse_error(each)["code"] for each in found if each.status_code != 200]
             return gone == ["run_expired"] * len(responses)
 
         await until(expired)
@@ -545,7 +545,7 @@ async def test_a_response_remains_after_its_events_have_expired(installation: In
 
 async def test_an_idempotency_key_returns_the_same_response(api: Api) -> None:
     first = await create(api)
-    question = a_question()
+    question = make_question()
     body = {"model": "fanout", "input": question, "previous_response_id": first["id"]}
     headers = {"Idempotency-Key": question.split()[-1].strip("?")}
     answers = [await api.http.post(URL, json=body, headers=headers) for _ in range(2)]

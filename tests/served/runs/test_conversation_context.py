@@ -25,7 +25,7 @@ def before(models: Recorder, question: str) -> list[Turns]:
     return [each.turns[:-1] for each in asked]
 
 
-def a_question() -> str:
+def make_question() -> str:
     return f"Why is the sky {uuid4().hex}?"
 
 
@@ -33,7 +33,7 @@ async def test_every_agent_receives_the_earlier_turns(installation: Installation
     async with client_of(installation.serve().url) as api:
         said: Turns = []
         for _ in range(3):
-            question = a_question()
+            question = make_question()
             exchange = await told(api, question)
             assert before(installation.models, question) == [said] * 3
             said += exchange
@@ -42,9 +42,9 @@ async def test_every_agent_receives_the_earlier_turns(installation: Installation
 async def test_a_conversation_continues_after_a_restart(installation: Installation) -> None:
     service = installation.serve()
     async with client_of(service.url) as api:
-        said = await told(api, a_question())
+        said = await told(api, make_question())
     service.crash()
-    question = a_question()
+    question = make_question()
     async with client_of(installation.serve("--workers", "2").url) as api:
         await told(api, question)
     assert before(installation.models, question) == [said] * 3
@@ -52,9 +52,9 @@ async def test_a_conversation_continues_after_a_restart(installation: Installati
 
 async def test_turns_of_other_conversations_are_not_sent(installation: Installation) -> None:
     async with client_of(installation.serve().url) as api:
-        await told(api, a_question(), "conv-1")
-        await told(api, first := a_question(), "conv-2")
-        await api.ask(second := a_question())
+        await told(api, make_question(), "conv-1")
+        await told(api, first := make_question(), "conv-2")
+        await api.ask(second := make_question())
     assert before(installation.models, first) == before(installation.models, second) == [[]] * 3
 
 
@@ -62,25 +62,25 @@ async def test_only_the_last_exchanges_are_sent(installation: Installation) -> N
     async with client_of(installation.serve(MAX_EXCHANGES="2").url) as api:
         said: Turns = []
         for _ in range(4):
-            said += await told(api, a_question())
-        await told(api, question := a_question())
+            said += await told(api, make_question())
+        await told(api, question := make_question())
     assert before(installation.models, question) == [said[-4:]] * 3
 
 
 async def test_no_exchange_is_sent_when_the_limit_is_0(installation: Installation) -> None:
     async with client_of(installation.serve(MAX_EXCHANGES="0").url) as api:
-        await told(api, a_question())
-        await told(api, question := a_question())
+        await told(api, make_question())
+        await told(api, question := make_question())
     assert before(installation.models, question) == [[]] * 3
 
 
 async def test_concurrent_questions_of_one_conversation_are_all_answered_and_stored(
     installation: Installation,
 ) -> None:
-    questions = [a_question() for _ in range(6)]
+    questions = [make_question() for _ in range(6)]
     async with client_of(installation.serve("--workers", "2").url) as api:
         exchanges = await asyncio.gather(*(told(api, question) for question in questions))
-        await told(api, last := a_question())
+        await told(api, last := make_question())
     for turns in before(installation.models, last):
         pairs = [turns[at : at + 2] for at in range(0, len(turns), 2)]
         assert sorted(pairs) == sorted(exchanges)
@@ -90,20 +90,20 @@ async def test_a_failed_question_is_not_part_of_the_history(
     installation: Installation,
 ) -> None:
     async with client_of(installation.serve().url) as api:
-        said = await told(api, a_question())
-        await api.ask(a_question(), conversation_id="conv-1", ensemble="failing")
-        await told(api, question := a_question())
+        said = await told(api, make_question())
+        await api.ask(make_question(), conversation_id="conv-1", ensemble="failing")
+        await told(api, question := make_question())
     assert before(installation.models, question) == [said] * 3
 
 
 async def test_a_retry_gets_the_same_history_as_the_first_attempt(
     installation: Installation,
 ) -> None:
-    question = a_question()
+    question = make_question()
     async with client_of(installation.serve().url) as api:
-        said = await told(api, a_question())
+        said = await told(api, make_question())
         failed = await api.ask(question, conversation_id="conv-1", ensemble="failing-once")
-        await told(api, a_question())  # comes between
+        await told(api, make_question())  # comes between
         await api.http.post(f"/api/runs/{failed[0].run_id}/retry")
     asked = installation.models.of(question)
     assert sorted(each.model for each in asked) == ["failing-once", "failing-once", "joiner", "one"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests._support.clients.worker_clients import two_workers
+from tests._support.clients.worker_clients import wait_for_two_workers
 from tests._support.recovery.installation import Installation
 from tests._support.recovery.kill_campaign import FACTOR, campaign, kill_a_worker, kill_all, rounds
 
@@ -26,7 +26,7 @@ async def test_acknowledged_data_survives_the_kill_of_one_worker_of_two(
     service = installation.serve("--workers", "2")
     with campaign(installation) as killing:
         for _ in rounds(2):
-            await two_workers(service)
+            await wait_for_two_workers(service)
             await killing.round(service, kill_a_worker)
         await killing.finish(service)
 
@@ -37,6 +37,6 @@ async def test_acknowledged_data_survives_the_kill_of_all_workers(
     with campaign(installation) as killing:
         for _ in rounds(2):
             service = installation.serve("--workers", "2")
-            await two_workers(service)
+            await wait_for_two_workers(service)
             await killing.round(service, kill_all)
         await killing.finish(installation.serve("--workers", "2"))

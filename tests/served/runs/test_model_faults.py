@@ -18,7 +18,7 @@ from tests._support.clients.api import (
 )
 from tests._support.llm.ensembles import FAULTS, ODDITIES
 from tests._support.llm.mock_stats import Upstream
-from tests._support.servers.processes import announced
+from tests._support.servers.processes import run_server
 from tests._support.servers.services import KEY, Start, Told
 
 # What each fault is told to users as; after=3 tokens have come unless it says otherwise.
@@ -175,12 +175,12 @@ async def test_unusual_but_complete_answers_are_accepted(api: Api, odd: str) -> 
 async def test_unreachable_model_servers_fail_runs_and_nothing_else(
     tmp_path: Path, told: Told
 ) -> None:
-    with announced(tmp_path, "mock", "--port", "0") as mock:
+    with run_server(tmp_path, "mock", "--port", "0") as mock:
         settings = told(tmp_path) | {"LLM_BASE_URL": mock.url}
         mock.signal(signal.SIGKILL)
         mock.wait()
         (tmp_path / "service").mkdir()
-        with announced(tmp_path / "service", "serve", "--port", "0", **settings) as service:
+        with run_server(tmp_path / "service", "serve", "--port", "0", **settings) as service:
             async with client_of(service.url) as api:
                 for _ in range(3):
                     events = await api.ask()

@@ -20,9 +20,9 @@ from tests._support.clients.api import (
     until,
 )
 from tests._support.clients.service_state import is_draining
-from tests._support.clients.stalled_reader import not_reading
+from tests._support.clients.stalled_reader import connect_without_reading
 from tests._support.llm.mock_stats import Upstream
-from tests._support.servers.processes import exit_code
+from tests._support.servers.processes import wait_for_exit
 from tests._support.servers.services import Start
 
 
@@ -44,7 +44,7 @@ async def test_fifty_open_streams_each_get_their_final_event_and_a_clean_end(
         assert events[-1].data["status"] == "error"
         assert events[-1].data["code"] == "shutting_down"
         assert events[-1].data["message"].endswith(".")
-    assert await exit_code(service) == 0
+    assert await wait_for_exit(service) == 0
     assert "Traceback" not in service.err
     await until(upstream.quiet)
 
@@ -77,7 +77,7 @@ async def test_a_drain_refuses_new_runs_and_finishes_open_streams(start: Start) 
         assert rest == resumed
         assert_whole([first, *rest])
         assert rest[-1].data["status"] == "Completed"
-    assert await exit_code(service) == 0
+    assert await wait_for_exit(service) == 0
 
 
 async def test_a_second_signal_ends_the_process_at_once(start: Start) -> None:
@@ -87,7 +87,7 @@ async def test_a_second_signal_ends_the_process_at_once(start: Start) -> None:
         await until(lambda: is_draining(api))
         await asyncio.sleep(0.2)  # in the same moment it would be an echo of the first
         service.signal(signal.SIGTERM)
-        assert await exit_code(service) != 0
+        assert await wait_for_exit(service) != 0
 
 
 async def test_a_duplicate_of_a_signal_does_not_count_as_a_second_one(start: Start) -> None:
@@ -97,7 +97,7 @@ async def test_a_duplicate_of_a_signal_does_not_count_as_a_second_one(start: Sta
         service.signal(signal.SIGINT)  # two of one kind could reach it as one
         events = events_of(await response.aread())
     assert events[-1].data["status"] == "Completed"
-    assert await exit_code(service) == 0
+    assert await wait_for_exit(service) == 0
 
 
 async def test_idle_and_slow_clients_do_not_delay_the_exit(start: Start) -> None:
@@ -110,7 +110,7 @@ async def test_idle_and_slow_clients_do_not_delay_the_exit(start: Start) -> None
         async with client_of(service.url) as api:
             assert_whole(await api.ask())
             service.signal(signal.SIGTERM)
-            assert await exit_code(service) == 0
+            assert await wait_for_exit(service) == 0
 
 
 async def test_a_stalled_client_does_not_delay_the_exit(start: Start) -> None:
@@ -118,10 +118,10 @@ async def test_a_stalled_client_does_not_delay_the_exit(start: Start) -> None:
     async with client_of(service.url) as api:
         live = await api.ask(ensemble="huge")
         path = f"/api/runs/{live[0].run_id}/events"
-        async with not_reading(service.port, head(method="GET", path=path)):
+        async with connect_without_reading(service.port, head(method="GET", path=path)):
             started = asyncio.get_running_loop().time()
             service.signal(signal.SIGTERM)
-            assert await exit_code(service) == 0, service.err
+            assert await wait_for_exit(service) == 0, service.err
     # Else it is the kernel that gives the client up, after 20 s.
     assert asyncio.get_running_loop().time() - started < 18
 
@@ -131,7 +131,7 @@ async def test_a_disconnected_client_does_not_delay_the_exit(start: Start) -> No
     async with client_of(service.url) as api:
         await api.started(ensemble="hung")
         service.signal(signal.SIGTERM)
-        assert await exit_code(service) == 0
+        assert await wait_for_exit(service) == 0
 
 
 async def test_http_1_0_streams_get_their_final_event_too(start: Start) -> None:
@@ -146,7 +146,7 @@ async def test_http_1_0_streams_get_their_final_event_too(start: Start) -> None:
         service.signal(signal.SIGTERM)
         events = events_of(take_response(start_ + await reader.read())[0].body)
     assert events[-1].data["code"] == "shutting_down"
-    assert await exit_code(service) == 0
+    assert await wait_for_exit(service) == 0
 
 
 async def test_http_2_streams_get_their_final_event_too(start: Start) -> None:
@@ -159,7 +159,7 @@ async def test_http_2_streams_get_their_final_event_too(start: Start) -> None:
         service.signal(signal.SIGTERM)
         for response in (one, other):
             assert_whole(events_of(await response.aread()))
-    assert await exit_code(service) == 0
+    assert await wait_for_exit(service) == 0
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -19,8 +19,8 @@ from tests._support.clients.api import (
     take_response,
     until,
 )
-from tests._support.clients.service_state import no_streams
-from tests._support.clients.stalled_reader import not_reading
+from tests._support.clients.service_state import has_no_streams
+from tests._support.clients.stalled_reader import connect_without_reading
 from tests._support.llm.mock_stats import Upstream
 from tests._support.servers.processes import Process
 from tests._support.servers.services import GRACE_S
@@ -90,7 +90,7 @@ async def test_a_run_with_another_reader_is_unaffected_by_a_disconnect(hasty: Ap
 async def test_a_reset_connection_counts_as_a_disconnect(
     hasty: Api, impatient: Process, upstream: Upstream
 ) -> None:
-    async with not_reading(impatient.port, posting(body_of("endless"))) as sock:
+    async with connect_without_reading(impatient.port, posting(body_of("endless"))) as sock:
         run_id = await run_id_of(sock)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     assert (await hasty.ended(run_id))["code"] == "abandoned"
@@ -135,12 +135,12 @@ async def test_a_stalled_reader_does_not_slow_its_run_and_is_dropped(
 ) -> None:
     live = await hasty.ask(ensemble="huge")
     request = head(method="GET", path=f"/api/runs/{live[0].run_id}/events")
-    async with not_reading(impatient.port, request) as sock:
+    async with connect_without_reading(impatient.port, request) as sock:
         async with hasty.asked(ensemble="steady") as response:
             path = f"/api/runs/{response.headers['x-run-id']}/events"
-            async with not_reading(impatient.port, head(method="GET", path=path)):
+            async with connect_without_reading(impatient.port, head(method="GET", path=path)):
                 assert_whole([event async for event in follow(response)])
-        await until(partial(no_streams, hasty))
+        await until(partial(has_no_streams, hasty))
         received = b""
         with contextlib.suppress(ConnectionError):
             while block := await asyncio.get_running_loop().sock_recv(sock, 2**20):
@@ -154,7 +154,7 @@ async def test_a_slow_reader_receives_everything(hasty: Api, impatient: Process)
     path = f"/api/runs/{live[0].run_id}/events"
     loop, received = asyncio.get_running_loop(), bytearray()
     request = head("Connection: close", method="GET", path=path)
-    async with not_reading(impatient.port, request) as sock:
+    async with connect_without_reading(impatient.port, request) as sock:
         started = loop.time()
         while block := await loop.sock_recv(sock, 32_768):
             received += block
@@ -170,11 +170,11 @@ async def test_fifty_stalled_readers_do_not_stop_other_users(
     request = head(method="GET", path=f"/api/runs/{live[0].run_id}/events")
     async with AsyncExitStack() as stack:
         for _ in range(50):
-            await stack.enter_async_context(not_reading(impatient.port, request))
+            await stack.enter_async_context(connect_without_reading(impatient.port, request))
         for _ in range(3):
             assert_whole(await hasty.ask())
         assert (await hasty.http.get("/health")).status_code == 200
-        await until(partial(no_streams, hasty))
+        await until(partial(has_no_streams, hasty))
 
 
 async def test_a_disconnect_is_noticed_behind_a_pipelined_request(

@@ -8,8 +8,8 @@ import signal
 from contextlib import AsyncExitStack
 
 from tests._support.clients.api import Api, assert_whole, client_of, events_of, until
-from tests._support.clients.worker_clients import two_workers
-from tests._support.servers.processes import exit_code, is_alive
+from tests._support.clients.worker_clients import wait_for_two_workers
+from tests._support.servers.processes import is_alive, wait_for_exit
 from tests._support.servers.services import Start
 
 
@@ -20,7 +20,7 @@ async def metric(api: Api, series: str) -> float:
 
 async def test_a_killed_worker_is_replaced_and_a_drain_ends_all_workers(start: Start) -> None:
     service = start("--workers", "2", DRAIN_S="0.3")
-    first, second = await two_workers(service)
+    first, second = await wait_for_two_workers(service)
     assert "with 2 workers" in service.out
 
     os.kill(first, signal.SIGKILL)
@@ -44,7 +44,7 @@ async def test_a_killed_worker_is_replaced_and_a_drain_ends_all_workers(start: S
             events = events_of(body)
             assert_whole(events)
             assert events[-1].data["code"] == "shutting_down"
-    assert await exit_code(service) == 0
+    assert await wait_for_exit(service) == 0
     assert "Traceback" not in service.err
 
 
@@ -66,7 +66,7 @@ async def test_any_worker_shows_the_sum_of_all_without_the_gauges_of_exited_ones
     async with client_of(service.url) as api:
         async with api.asked(ensemble="endless"):
             assert await metric(api, "fanout_inflight_runs") == 1
-            before = await two_workers(service)
+            before = await wait_for_two_workers(service)
             for pid in before:
                 os.kill(pid, signal.SIGKILL)
 
@@ -80,7 +80,7 @@ async def test_any_worker_shows_the_sum_of_all_without_the_gauges_of_exited_ones
 
 async def test_workers_drain_and_exit_when_their_supervisor_is_killed(start: Start) -> None:
     service = start("--workers", "2", DRAIN_S="20")
-    workers = await two_workers(service)
+    workers = await wait_for_two_workers(service)
     async with client_of(service.url) as api, api.asked(ensemble="brief") as response:
         service.signal(signal.SIGKILL)
         events = events_of(await response.aread())
@@ -95,21 +95,21 @@ async def test_workers_drain_and_exit_when_their_supervisor_is_killed(start: Sta
 
 async def test_ctrl_c_to_the_process_group_drains_once(start: Start) -> None:
     service = start("--workers", "2", DRAIN_S="20")
-    workers = await two_workers(service)
+    workers = await wait_for_two_workers(service)
     async with client_of(service.url) as api, api.asked(ensemble="brief") as response:
         for pid in (*workers, service.pid):
             os.kill(pid, signal.SIGINT)
         events = events_of(await response.aread())
     assert events[-1].data["status"] == "Completed"
-    assert await exit_code(service) == 0
+    assert await wait_for_exit(service) == 0
 
 
 async def test_a_second_signal_ends_all_workers_at_once(start: Start) -> None:
     service = start("--workers", "2", DRAIN_S="100")
-    workers = await two_workers(service)
+    workers = await wait_for_two_workers(service)
     async with client_of(service.url) as api, api.asked(ensemble="endless"):
         service.signal(signal.SIGTERM)
         await asyncio.sleep(0.5)
         service.signal(signal.SIGTERM)
-        assert await exit_code(service) != 0
+        assert await wait_for_exit(service) != 0
     assert not any(is_alive(pid) for pid in workers)

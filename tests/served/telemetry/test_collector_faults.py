@@ -36,10 +36,10 @@ from tests._support.otlp import (
     slow,
 )
 from tests._support.patience import PATIENCE_S
-from tests._support.servers.processes import Process, announced, exit_code
-from tests._support.servers.service_log import assert_quiet, lines_of
+from tests._support.servers.processes import Process, run_server, wait_for_exit
+from tests._support.servers.service_log import assert_no_traceback, read_log_lines
 from tests._support.servers.services import Start, Told
-from tests._support.telemetry.metrics_page import Page, page_of
+from tests._support.telemetry.metrics_page import Page, read_metrics
 
 RUNS = 12
 SPANS_OF_A_RUN = 13
@@ -52,7 +52,7 @@ def lines_of_export(process: Process) -> list[str]:
     """Return the log but for its lines of requests and runs."""
     said = [
         line["message"]
-        for line in lines_of(process)
+        for line in read_log_lines(process)
         if not line["logger"].startswith(("access", "service"))
     ]
     return said + [line for line in process.err.splitlines() if not line.startswith("{")]
@@ -97,7 +97,7 @@ class Books:
         found: list[Account] = []
 
         async def even() -> bool:
-            found.append(account_of(await page_of(self.api)))
+            found.append(account_of(await read_metrics(self.api)))
             return found[-1].total == self.made
 
         await until(even)
@@ -171,7 +171,7 @@ def outage(
         if trouble == "dead":
             sink.close()
         began = time.monotonic()
-        with announced(folder, "serve", "--port", "0", **settings) as process:
+        with run_server(folder, "serve", "--port", "0", **settings) as process:
             begin_s = time.monotonic() - began
             with httpx.Client(base_url=process.url, verify=False, timeout=PATIENCE_S) as http:
                 runs = [
@@ -200,7 +200,7 @@ async def test_answers_are_the_same_as_with_a_working_collector(outage: Outage, 
 
 
 def test_the_failure_is_logged_once_and_not_for_every_batch(outage: Outage) -> None:
-    assert_quiet(outage.process)
+    assert_no_traceback(outage.process)
     said = lines_of_export(outage.process)
     assert 1 <= len(said) <= HANDFUL, said
 
@@ -235,8 +235,8 @@ async def test_spans_are_exported_again_after_the_collector_returns(
         ids = {span.span_id for span in sink.spans()}
         assert len(ids) == account.sent
     service.signal(signal.SIGTERM)
-    assert await exit_code(service) == 0
-    assert_quiet(service)
+    assert await wait_for_exit(service) == 0
+    assert_no_traceback(service)
     assert len(lines_of_export(service)) <= HANDFUL
 
 
@@ -262,10 +262,10 @@ async def test_spans_beyond_the_queue_limit_are_dropped_and_counted(
         before = account.dropped
         response = await api.http.post("/api/process", json=asking())
         assert_sound(await sink.traced(response.headers["x-trace-id"]))
-        assert account_of(await page_of(api)).dropped == before
+        assert account_of(await read_metrics(api)).dropped == before
     service.signal(signal.SIGTERM)
-    assert await exit_code(service) == 0
-    assert_quiet(service)
+    assert await wait_for_exit(service) == 0
+    assert_no_traceback(service)
     assert len(lines_of_export(service)) <= HANDFUL
 
 
@@ -280,12 +280,12 @@ async def test_log_records_that_cannot_be_exported_are_counted_and_still_on_stde
     async with client_of(service.url) as api:
         for _ in range(RUNS):
             assert_whole(await api.ask())
-        account = account_of(await page_of(api), "logs")
+        account = account_of(await read_metrics(api), "logs")
         assert account.sent == account.failed == 0
         assert account.waiting == 5
         assert account.dropped >= 2 * RUNS - 5
     service.signal(signal.SIGTERM)
-    assert await exit_code(service) == 0
-    assert_quiet(service)
-    assert len([line for line in lines_of(service) if line["logger"] == "access"]) >= RUNS
+    assert await wait_for_exit(service) == 0
+    assert_no_traceback(service)
+    assert len([line for line in read_log_lines(service) if line["logger"] == "access"]) >= RUNS
     assert 1 <= len(lines_of_export(service)) <= HANDFUL

@@ -14,8 +14,8 @@ from service.version import VERSION
 from tests._support.clients.api import Api, asking, assert_whole, client_of, events_of, follow
 from tests._support.otlp import Protocol, Sink, Span, Trace, assert_sound
 from tests._support.otlp.traces import failed
-from tests._support.servers.processes import Process, announced
-from tests._support.servers.service_log import assert_quiet
+from tests._support.servers.processes import Process, run_server
+from tests._support.servers.service_log import assert_no_traceback
 from tests._support.servers.services import Told
 from tests._support.telemetry.span_trees import (
     COMBINE,
@@ -55,9 +55,9 @@ def exporter(
     folder = tmp_path_factory.mktemp("exporting")
     with Sink() as sink:
         settings = told(folder) | sink.variables(protocol)
-        with announced(folder, "serve", "--port", "0", **settings) as process:
+        with run_server(folder, "serve", "--port", "0", **settings) as process:
             yield process, sink
-        assert_quiet(process)
+        assert_no_traceback(process)
 
 
 @pytest.fixture

@@ -25,8 +25,8 @@ from tests._support.clients.api import (
 )
 from tests._support.llm import ensembles
 from tests._support.otlp import Sink, Span, assert_sound
-from tests._support.servers.processes import Process, exit_code
-from tests._support.servers.service_log import assert_quiet
+from tests._support.servers.processes import Process, wait_for_exit
+from tests._support.servers.service_log import assert_no_traceback
 from tests._support.servers.services import KEY, Start
 from tests._support.telemetry.span_trees import PROCESS
 
@@ -115,8 +115,8 @@ async def ask(api: Api, ensemble: str, **headers: str) -> tuple[httpx.Response, 
 async def ended_well(service: Process) -> None:
     """End the service, which sends what it still has."""
     service.popen.terminate()
-    assert await exit_code(service) == 0
-    assert_quiet(service)
+    assert await wait_for_exit(service) == 0
+    assert_no_traceback(service)
 
 
 async def test_a_trusted_trace_context_is_continued_and_sent_to_allowed_hosts(

@@ -10,11 +10,11 @@ from contextlib import AsyncExitStack
 import pytest
 
 from tests._support.clients.api import Event, assert_whole, client_of, events_of, follow
-from tests._support.clients.worker_clients import two_workers
+from tests._support.clients.worker_clients import wait_for_two_workers
 from tests._support.otlp import Protocol, Sink, assert_sound
 from tests._support.otlp.traces import failed
-from tests._support.servers.processes import exit_code
-from tests._support.servers.service_log import assert_quiet
+from tests._support.servers.processes import wait_for_exit
+from tests._support.servers.service_log import assert_no_traceback
 from tests._support.servers.services import Start
 from tests._support.telemetry.span_trees import PROCESS
 
@@ -37,13 +37,13 @@ async def test_a_run_that_finishes_during_the_drain_is_exported_completely(
         first = await anext(events)
         service.signal(signal.SIGTERM)
         assert code_of([first, *[event async for event in events]]) == ""
-    assert await exit_code(service) == 0
+    assert await wait_for_exit(service) == 0
     trace = sink.trace(response.headers["x-trace-id"])
     assert_sound(trace)
     assert len(trace.spans) == 13
     assert trace.root.name == PROCESS
     assert trace.span("invoke_workflow brief").attributes["app.outcome"] == "completed"
-    assert_quiet(service)
+    assert_no_traceback(service)
 
 
 async def test_a_run_that_the_drain_ends_is_exported_as_failed(start: Start, sink: Sink) -> None:
@@ -51,7 +51,7 @@ async def test_a_run_that_the_drain_ends_is_exported_as_failed(start: Start, sin
     async with client_of(service.url) as api, api.asked(ensemble="endless-answer") as response:
         service.signal(signal.SIGTERM)
         assert code_of(events_of(await response.aread())) == "shutting_down"
-    assert await exit_code(service) == 0
+    assert await wait_for_exit(service) == 0
     trace = sink.trace(response.headers["x-trace-id"])
     assert_sound(trace)
     assert len(trace.spans) == 13
@@ -60,12 +60,12 @@ async def test_a_run_that_the_drain_ends_is_exported_as_failed(start: Start, sin
     combiner = trace.span("invoke_agent endless-combine")
     assert combiner.attributes["app.cancelled"] is True
     assert failed(trace) <= {workflow.name}
-    assert_quiet(service)
+    assert_no_traceback(service)
 
 
 async def test_each_of_two_workers_exports_its_spans(start: Start, sink: Sink) -> None:
     service = start("--workers", "2", **sink.variables(**LAZY), DRAIN_S="0.3")
-    workers = await two_workers(service)
+    workers = await wait_for_two_workers(service)
     async with AsyncExitStack() as stack:
         # A connection each, so that both workers get some.
         clients = [await stack.enter_async_context(client_of(service.url)) for _ in range(8)]
@@ -77,7 +77,7 @@ async def test_each_of_two_workers_exports_its_spans(start: Start, sink: Sink) -
         service.signal(signal.SIGTERM)
         bodies = await asyncio.gather(*(response.aread() for response in streams))
     assert [code_of(events_of(body)) for body in bodies] == ["shutting_down"] * 8
-    assert await exit_code(service) == 0
+    assert await wait_for_exit(service) == 0
     for response in streams:
         trace = sink.trace(response.headers["x-trace-id"])
         assert_sound(trace)
@@ -91,4 +91,4 @@ async def test_each_of_two_workers_exports_its_spans(start: Start, sink: Sink) -
     assert {pid for pid, _ in instances} <= set(workers)
     assert len({instance for _, instance in instances}) == len({pid for pid, _ in instances})
     assert len(instances) == len({pid for pid, _ in instances})
-    assert_quiet(service)
+    assert_no_traceback(service)

@@ -10,9 +10,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 
 from tests._support.clients.api import Api, asking, client_of, follow, until
 from tests._support.servers.processes import Process
-from tests._support.servers.service_log import lines_of
+from tests._support.servers.service_log import read_log_lines
 from tests._support.servers.services import Start
-from tests._support.telemetry.metrics_page import Page, page_of
+from tests._support.telemetry.metrics_page import Page, read_metrics
 
 HEX_32 = re.compile(r"[0-9a-f]{32}")
 
@@ -21,7 +21,7 @@ async def logged(process: Process, **fields: Any) -> dict[str, Any]:
     """Wait for the one line that has these fields."""
 
     def found() -> list[dict[str, Any]]:
-        return [line for line in lines_of(process) if line.items() >= fields.items()]
+        return [line for line in read_log_lines(process) if line.items() >= fields.items()]
 
     async def there() -> bool:
         return bool(found())
@@ -85,7 +85,7 @@ async def test_a_client_cannot_forge_a_log_line(api: Api, service: Process) -> N
     await api.http.get('/forged%0A{"level":"error","forged":true}')
     line = await logged(service, path='/forged\n{"level":"error","forged":true}')
     assert line["level"] == "info"
-    assert not [line for line in lines_of(service) if "forged" in line]
+    assert not [line for line in read_log_lines(service) if "forged" in line]
 
 
 async def test_content_is_not_logged(api: Api, service: Process) -> None:
@@ -101,7 +101,7 @@ async def test_health_checks_do_not_fill_the_log(api: Api, service: Process) -> 
     await api.http.get("/health/live")
     await api.http.get("/marker-of-the-health-test")
     await logged(service, path="/marker-of-the-health-test")
-    assert not [line for line in lines_of(service) if line.get("path") == "/health/live"]
+    assert not [line for line in read_log_lines(service) if line.get("path") == "/health/live"]
 
 
 async def test_readable_log_lines_are_the_default_outside_production(start: Start) -> None:
@@ -115,7 +115,7 @@ async def test_readable_log_lines_are_the_default_outside_production(start: Star
         await until(written)
     assert "service.run: run completed" in service.err
     assert f"run_id={run_id}" in service.err
-    assert not lines_of(service)
+    assert not read_log_lines(service)
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ async def measured(start: Start) -> Page:
         await api.replayed(run_id)
         await api.http.get("/nowhere")
         await api.http.get("/api/process")
-        return await page_of(api)
+        return await read_metrics(api)
 
 
 async def test_the_metrics_count_runs_calls_and_requests(measured: Page) -> None:

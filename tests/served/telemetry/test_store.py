@@ -11,7 +11,7 @@ import pytest
 from tests._support.clients.api import Api, asking, client_of, until
 from tests._support.recovery import database_faults
 from tests._support.servers.services import Start
-from tests._support.telemetry.metrics_page import Page, page_of
+from tests._support.telemetry.metrics_page import Page, read_metrics
 
 OLDEST = "journal_oldest_pending_seconds"
 
@@ -24,7 +24,7 @@ class Watched:
     database: Path
 
     async def page(self) -> Page:
-        return await page_of(self.api)
+        return await read_metrics(self.api)
 
     async def seen(self, name: str, at_least: float, **labels: str) -> None:
         """Wait until a figure has grown to `at_least`."""

@@ -105,7 +105,8 @@ def test_a_bare_span_is_encoded_the_same(scope: InstrumentationScope | None) -> 
 async def test_the_spans_of_a_fan_out_are_encoded_the_same() -> None:
     captured = capturing()
     await fan_out(captured.telemetry)
-    assert encode(captured.spans) == encode_spans(captured.spans)
+    spans = captured.spans
+    assert encode(spans) == encode_spans(spans)
 
 
 def test_an_empty_batch_is_encoded_the_same() -> None:

@@ -18,7 +18,7 @@ from service.api.chat.open_sockets import OpenSockets
 from service.api.dependencies import ApiDependencies
 from service.api.history import conversations, history
 from service.api.http import errors, principal
-from service.api.middleware import cors, response_headers
+from service.api.middleware import cors, hosts, response_headers
 from service.api.middleware.lingering_close import LingeringClose
 from service.api.middleware.origins import Origins
 from service.api.middleware.send_timeout import App, SendTimeout
@@ -182,6 +182,7 @@ def _quart(settings: Settings, api: ApiDependencies) -> Quart:
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the order of the documentation
     app.before_request(_report_route)
     app.before_websocket(_report_route)
+    hosts.install(app, settings.allowed_hosts, api.origins)
     principal.install(app)
     errors.install(app, api.telemetry)
     response_headers.install(app)

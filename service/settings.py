@@ -68,7 +68,10 @@ class Settings(BaseSettings):
     send_timeout_s: float = Field(default=30, gt=0)
     keep_alive_s: float = Field(default=15, gt=0)
     drain_s: float = Field(default=20, ge=0)
-    allowed_origins: str = Field(default="", pattern=r"^\s*((\*|https?://[^\s/,]+/?)\s*(,\s*|$))*$")
+    allowed_hosts: str = Field(default="", pattern=r"^\s*((\*|[^\s/,:]+)\s*(,\s*|$))*$")
+    allowed_origins: str = Field(
+        default="", pattern=r"^\s*((\*|[A-Za-z][\w+.-]*://[^\s/,]+/?)\s*(,\s*|$))*$"
+    )
 
     detach_grace_s: float = Field(default=30, ge=0)
     max_open_runs: int = Field(default=4_000, ge=1)

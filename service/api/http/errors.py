@@ -38,6 +38,7 @@ STATUSES: Mapping[str, int] = {
     "unknown_ensemble": 400,
     "unsupported_parameter": 400,
     "origin_not_allowed": 403,
+    "host_not_served": 421,
     "conversation_not_found": 404,
     "model_not_found": 404,
     "not_found": 404,

@@ -1,7 +1,7 @@
-"""The origins of pages that may open WebSockets and read responses.
+"""The origins of pages that may change something, open WebSockets and read responses.
 
-A browser lets any page open a WebSocket to any server, with the user's cookies, and only sends
-the page's origin. Other clients send no `Origin`.
+A browser lets any page send a form or open a WebSocket to any server, with the user's cookies,
+and only adds the page's origin. Other clients send no `Origin`.
 Source: RFC 6455, 10.2
 """
 
@@ -19,16 +19,18 @@ class Origins:
 
     def __init__(self, allowed: str) -> None:
         listed = {each.strip() for each in allowed.split(",")} - {""}
-        self._all = "*" in listed
+        self.allows_all = "*" in listed
         self._listed = {_parse(each) for each in listed} - {None}
+        # Of an application or a browser extension, such as `tauri://localhost`.
+        self._others = {each.lower().rstrip("/") for each in listed if not _parse(each)}
 
     def allow(self, origin: str | None, host: str | None) -> bool:
         """Return whether a request to `host` may come from a page of `origin`."""
-        if origin is None or self._all:
+        if origin is None or self.allows_all:
             return True
         parsed = _parse(origin)
         if parsed is None:
-            return False
+            return origin.lower() in self._others
         # Behind a proxy with TLS the page's scheme differs from ours, but its Host is the same.
         return parsed in self._listed or (bool(host) and parsed == _parse(f"{parsed[0]}://{host}"))
 

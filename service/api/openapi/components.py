@@ -72,6 +72,7 @@ STATUSES: Mapping[int, str] = {
     410: "The resource has expired.",
     413: "The body is larger than the service accepts.",
     415: "The `Content-Type` is not JSON.",
+    421: "This host is not served; `ALLOWED_HOSTS` lists further ones.",
     422: "The `Idempotency-Key` was used with another body before.",
     426: "The address accepts WebSockets only.",
     429: "Too many requests; retry after `Retry-After`.",

@@ -204,7 +204,9 @@ def _event(data: Mapping[str, Any], closing: str) -> dict[str, Any]:
 def _statuses(route: Route) -> set[int]:
     """Return the error statuses of a route."""
     described = route.operation
-    found = {500, *described.errors}
+    found = {421, 500, *described.errors}
+    if route.method != "get":
+        found.add(403)  # for a page of another site
     if described.body or described.parameters or route.variables:
         found.add(503)  # it uses the store
     if described.body:

@@ -77,7 +77,7 @@ def test_a_handler_stays_what_it_was() -> None:
 
 def test_a_body_brings_the_errors_that_a_body_can_have() -> None:
     answers = _answers(Operation("Ask", tag=Tag.ASK, body=Asked, answers=(WHOLE,)))
-    assert list(answers) == ["200", "400", "408", "413", "415", "500", "503"]
+    assert list(answers) == ["200", "400", "403", "408", "413", "415", "421", "500", "503"]
 
 
 def test_an_idempotency_key_brings_its_error() -> None:
@@ -89,12 +89,12 @@ def test_an_idempotency_key_brings_its_error() -> None:
 
 def test_an_id_in_the_address_may_be_of_nothing() -> None:
     answers = _answers(Operation("Look", tag=Tag.RUNS, answers=(WHOLE,)), "GET", "/x/<run_id>")
-    assert list(answers) == ["200", "404", "500", "503"]
+    assert list(answers) == ["200", "404", "421", "500", "503"]
 
 
 def test_an_address_that_takes_nothing_has_no_errors_of_the_store() -> None:
     answers = _answers(Operation("Look", tag=Tag.OPERATIONS, answers=(WHOLE,)), "GET")
-    assert list(answers) == ["200", "500"]
+    assert list(answers) == ["200", "421", "500"]
 
 
 def test_a_status_without_words_is_noticed() -> None:
@@ -158,7 +158,7 @@ def test_a_body_is_described_by_the_model_that_checks_it() -> None:
 
 def test_only_errors_that_a_route_can_have_are_described() -> None:
     described = _described("GET", "/x", Operation("Look", tag=Tag.RUNS, answers=(WHOLE,)))
-    assert list(described["components"]["responses"]) == ["Error500"]
+    assert list(described["components"]["responses"]) == ["Error421", "Error500"]
 
 
 def test_what_is_not_markup_is_none_on_the_page() -> None:

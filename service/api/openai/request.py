@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
 from service.api.http.body import AnyText, Body, Identifier, Tokens
 from service.api.http.principal import Principal
@@ -153,6 +153,13 @@ class CompletionRequest(Body):
     # Extensions of OpenAI's API.
     conversation_id: Identifier | None = None
     include_progress: bool | None = None
+
+    @field_validator("tool_choice")
+    @classmethod
+    def _check_tool_choice(cls, choice: Any, info: ValidationInfo) -> Any:
+        if choice is not None and not info.data.get("tools"):
+            raise ValueError("is only allowed when tools are specified")
+        return choice
 
     @model_validator(mode="after")
     def _check_fields(self) -> CompletionRequest:

@@ -107,8 +107,11 @@ class Process:
 def fork(folder: Path, *arguments: str, **settings: str) -> Process:
     """Start the same process as `run` does, quicker: a fork of one that has imported the service.
 
-    Workers of `--workers` are fresh interpreters all the same.
+    Workers of `--workers` are fresh interpreters all the same, and on a system without
+    `pidfd_open` (macOS) so is this process.
     """
+    if not hasattr(os, "pidfd_open"):
+        return run(folder, *arguments, **settings)
     popen = fork_server().start(folder, arguments, environment(settings))
     return Process(popen, folder)
 

@@ -219,6 +219,8 @@ async def test_an_unknown_model_is_404_with_openais_error(api: Api) -> None:
         ({"unheard_of": 1}, "unheard_of"),
         ({"tools": TOOLS}, "tools"),
         ({"tool_choice": "none"}, "tool_choice"),
+        ({"model": "agent/caller", "tool_choice": "required"}, "tool_choice"),
+        ({"model": "agent/caller", "tools": [], "tool_choice": "auto"}, "tool_choice"),
         ({"tools": [{"type": "function"}]}, "tools.0.function"),
         ({"tools": [{"type": "custom", "custom": {}}]}, "tools.0.type"),
         ({"response_format": {"type": "xml"}}, "response_format.type"),

@@ -7,17 +7,18 @@ from contextlib import suppress
 
 import pytest
 
+from service import coalescing
 from service.coalescing import (
     BUSY_CPU_SHARE,
     IDLE_CPU_SHARE,
     LONG_WINDOW_S,
     READER_WINDOW_S,
-    SAMPLE_INTERVAL_S,
     WINDOW_S,
     CoalescingWindow,
     compute_load,
 )
 from tests._support.llm.scripted import until
+from tests._support.patience import PATIENCE_S
 
 
 def test_an_idle_process_delays_nothing() -> None:
@@ -37,18 +38,34 @@ def test_a_new_window_delays_nothing() -> None:
     assert (window.window_s, window.long_window_s, window.reader_window_s) == (0, 0, 0)
 
 
-async def test_windows_follow_the_cpu_usage_of_the_process() -> None:
-    window = CoalescingWindow()
+class Clocks:
+    """Clocks of a process that uses `share` of one core; each reading is a second later."""
+
+    share = 1.0
+
+    def __init__(self) -> None:
+        self._cpu_s = self._wall_s = 0.0
+
+    def process_time(self) -> float:
+        self._cpu_s += self.share
+        return self._cpu_s
+
+    def monotonic(self) -> float:
+        self._wall_s += 1
+        return self._wall_s
+
+
+async def test_windows_follow_the_cpu_usage_of_the_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clocks, window = Clocks(), CoalescingWindow()
+    monkeypatch.setattr(coalescing, "time", clocks)
+    monkeypatch.setattr(coalescing, "SAMPLE_INTERVAL_S", 0.001)
     adapting = asyncio.create_task(window.adapt())
-
-    async def compute() -> None:
-        while window.window_s < WINDOW_S:
-            sum(range(20_000))
-            await asyncio.sleep(0)
-
-    await asyncio.wait_for(compute(), 40 * SAMPLE_INTERVAL_S)
+    await until(lambda: window.window_s == WINDOW_S, PATIENCE_S)
     assert (window.long_window_s, window.reader_window_s) == (LONG_WINDOW_S, READER_WINDOW_S)
-    await until(lambda: window.window_s < WINDOW_S, 40 * SAMPLE_INTERVAL_S)
+    clocks.share = 0.0
+    await until(lambda: window.window_s == 0, PATIENCE_S)
     adapting.cancel()
     with suppress(asyncio.CancelledError):
         await adapting

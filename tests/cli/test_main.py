@@ -17,6 +17,7 @@ import pytest
 from service.cli.main import main
 from service.version import VERSION
 from tests._support.paths import ROOT
+from tests._support.patience import PATIENCE_S
 
 SECRET = "sk-very-secret-0123456789"
 ENSEMBLES = """\
@@ -55,7 +56,7 @@ def _run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         env=_environment(**variables),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_S,
     )
 
 
@@ -221,7 +222,7 @@ def test_the_mock_prints_its_address_and_ends_when_interrupted() -> None:
         assert match
         assert httpx.get(f"{match[1]}/models").status_code == 200
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(PATIENCE_S) == 0
 
 
 # --- usage ---

@@ -287,7 +287,7 @@ async def test_an_unexpected_error_is_a_500_with_the_error_format_and_headers(
     def broken(*_: object) -> None:
         raise LookupError("a detail that nobody outside may see")
 
-    monkeypatch.setattr(traced.services.runs, "look", broken)
+    monkeypatch.setattr(traced.services.runs, "get", broken)
     response = await traced.api.http.get("/api/runs/x", headers={"X-Request-ID": "mine"})
     assert response.status_code == 500
     assert response.json().keys() == {"error", "code", "request_id", "trace_id"}

@@ -110,7 +110,7 @@ class Project:
         return run(self.make_command(*options), self.folder, self.environ())
 
     def installed(self) -> set[str]:
-        """Return name and version of each made-up package whose module exists."""
+        """Return the name and version of each made-up package that has its module."""
         return {
             path.stem
             for path in self.venv.glob("lib/python*/site-packages/*-*.dist-info")

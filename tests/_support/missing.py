@@ -1,4 +1,4 @@
-"""Skipping of tests whose program is not installed."""
+"""Skipping of tests that need a program which is not installed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 
 def miss(reason: str) -> NoReturn:
-    """Fail where nobody would read why something was skipped, else skip."""
+    """Fail the test in CI, where the reason of a skip is not read; skip it elsewhere."""
     if os.environ.get("CI", "").lower() == "true":
         pytest.fail(reason)
     pytest.skip(f"NOT TESTED, {reason}")

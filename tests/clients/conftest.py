@@ -19,7 +19,7 @@ from tests._support.servers.services import Start
 
 
 def settings(folder: Path, base_url: str) -> dict[str, str]:
-    """Return the settings of a service in `folder` whose models are at `base_url`."""
+    """Return the settings of a service in `folder` that calls the models at `base_url`."""
     ensembles = folder / "some-ensembles.toml"
     ensembles.write_text(client_ensembles.toml())
     return {
@@ -49,7 +49,7 @@ def own_llm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 
 @pytest.fixture(scope="session")
 def impatient(own_llm: Process, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    """A service that pings often, and soon ends what nobody reads."""
+    """A service that pings often, and soon cancels a run without a reader."""
     folder = tmp_path_factory.mktemp("impatient")
     told = settings(folder, own_llm.url) | {"KEEP_ALIVE_S": "0.2", "DETACH_GRACE_S": "0.3"}
     with run_server(folder, "serve", "--port", "0", **told) as process:
@@ -58,7 +58,7 @@ def impatient(own_llm: Process, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture(scope="session")
 def theatre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    """A service in which two recite, and a third recites what they combine to."""
+    """A service with two agents that recite, and a combiner that recites the merged text."""
     folder = tmp_path_factory.mktemp("theatre")
     poet = {"model": "poet", "max_tokens": 1_000_000, "retries": 0}
     agents = {"first": poet, "second": {**poet, "stream": False}, "third": poet}
@@ -75,7 +75,7 @@ def theatre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 
 @pytest.fixture
 def start(mock_llm: Process, tmp_path: Path) -> Iterator[Start]:
-    """Start a service of the test's own with these settings; a second one finds what is kept."""
+    """Start a service for this test with these settings; a second one has the same stored data."""
     with ExitStack() as stack:
 
         def begin(port: int = 0, **more: str) -> Process:
@@ -87,7 +87,7 @@ def start(mock_llm: Process, tmp_path: Path) -> Iterator[Start]:
 
 @pytest.fixture
 async def open_calls(own_llm: Process) -> OpenCalls:
-    """None are left from the test before."""
+    """The open model calls of the impatient service; none remain from the previous test."""
     calls = OpenCalls(own_llm)
     await calls.ended()
     return calls

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
     """The system's browser, without a window."""
     program = chromium()
-    # Chromium's sandbox does not work for root, and in many containers for nobody.
+    # Chromium's sandbox does not work for root, and in many containers for no user at all.
     options = ["--no-sandbox"] if os.geteuid() == 0 else []
     async with async_playwright() as playwright:
         launched = await playwright.chromium.launch(executable_path=program, args=options)
@@ -98,7 +98,7 @@ async def test_an_event_source_sees_every_event_of_a_run_and_stops_at_its_end(pa
         f"{run_id}-{seq}" for seq in range(1, len(told["seen"]) + 1)
     }
     assert answer_of(told["seen"]) == await stored_answer(page, run_id)
-    assert told["opened"] == 1  # it came back once, and the 204 told it to stop
+    assert told["opened"] == 1  # it reconnected once, and the 204 made it stop
 
 
 async def test_an_event_source_resumes_after_its_connection_broke(blank: Page, line: Line) -> None:

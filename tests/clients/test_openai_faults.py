@@ -80,7 +80,7 @@ async def test_the_clients_request_id_is_returned(client: AsyncOpenAI) -> None:
     assert raw.request_id == "mine-1"
 
 
-# --- what goes wrong later ---
+# --- errors after the first byte, timeouts, retries ---
 
 
 @pytest.mark.parametrize("model", ["breaking", "agent/breaking"])

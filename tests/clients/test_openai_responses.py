@@ -135,7 +135,7 @@ async def test_a_response_can_be_retrieved(client: AsyncOpenAI) -> None:
 
 
 async def test_a_background_response_can_be_polled(hasty: AsyncOpenAI) -> None:
-    """It takes longer than the grace that is given to a run which nobody reads."""
+    """The run takes longer than the grace period of a run without a reader."""
     begun = await hasty.responses.create(model="steady", input=QUESTION, background=True)
     assert begun.status == "in_progress"
     response = await ended(hasty, begun.id)

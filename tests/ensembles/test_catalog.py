@@ -118,7 +118,7 @@ def test_an_invalid_default_address_is_a_fault() -> None:
         parse_ensembles(GOOD, source="ensembles.toml", defaults=defaults, checks=CHECKS)
 
 
-# --- what is filled in ---
+# --- defaults and derived values ---
 
 
 def test_the_settings_are_the_defaults_of_an_agent() -> None:

@@ -1,4 +1,4 @@
-"""Characters whose surrogates arrive in separate chunks."""
+"""Characters with surrogates that arrive in separate chunks."""
 
 from __future__ import annotations
 

@@ -228,7 +228,7 @@ def test_no_folder_has_more_than_sixteen_modules() -> None:
 
 
 def test_no_test_module_imports_a_test_module_or_a_conftest() -> None:
-    """What several of them need is in tests/_support, in a module named for its purpose."""
+    """Code that several of them need is in tests/_support, in a module named for its purpose."""
     modules = set(_test_modules())
     wrong = [
         (importer, imported)

@@ -152,14 +152,14 @@ def test_a_dashboard_variable_filters_every_panel_with_its_label(variable: str) 
                 assert f'{variable}=~"${variable}"' in grouped, query
 
 
-# --- how it looks ---
+# --- panels ---
 
 
 def test_the_dashboard_and_its_panels_have_unique_ids() -> None:
     numbers = [panel["id"] for panel in board()["panels"]]
     assert len(set(numbers)) == len(numbers)
     assert board()["uid"] == "llm-sse-service"
-    assert "id" not in board()  # a number that each Grafana gives by itself
+    assert "id" not in board()  # a number that each Grafana assigns automatically
 
 
 def test_no_panel_covers_another() -> None:

@@ -31,7 +31,7 @@ from tools.install import pip_command
 
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Return a project for the running Python whose first installation was killed."""
+    """Return a project for the running Python after its first installation was killed."""
     project = Project(tmp_path_factory.mktemp("project"), find_interpreter(RUNNING))
     kill_while_installing(project)
     return project
@@ -39,13 +39,13 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture(scope="module")
 def repaired(interrupted: Project) -> subprocess.CompletedProcess[str]:
-    """Return how the next make ended, with the environment active."""
+    """Return the result of the next make, with the environment active."""
     return interrupted.make(f"PYTHON={interrupted.venv}/bin/python")
 
 
 @pytest.fixture
 def project(interrupted: Project, repaired: subprocess.CompletedProcess[str]) -> Project:
-    """Return a project for the running Python, whose locks are installed."""
+    """Return a project for the running Python, with its locks installed."""
     assert repaired.returncode == 0, repaired.stdout
     return interrupted
 

@@ -1,4 +1,4 @@
-"""The texts of `/openapi.json`, which users read: each is a sentence understandable by itself."""
+"""The texts of `/openapi.json`, which users read: each is understandable without the others."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ def test_compose_sets_only_settings_that_exist() -> None:
 
 def test_compose_waits_longer_than_a_drain() -> None:
     grace_s = int(_app()["stop_grace_period"].removesuffix("s"))
-    assert grace_s > Settings().drain_s + 10  # what the supervisor allows past the drain
+    assert grace_s > Settings().drain_s + 10  # the time that the supervisor allows after the drain
 
 
 @pytest.mark.parametrize("path", ["Dockerfile", "docker-compose.yml"])

@@ -102,7 +102,7 @@ def test_the_collector_refuses_data_before_it_is_killed_for_its_memory() -> None
     assert int(limit[1]) * 2**20 < _bytes(SERVICES["otel-collector"]["mem_limit"])
 
 
-# --- what they are given ---
+# --- mounts, volumes, dependencies ---
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -146,7 +146,7 @@ def test_the_service_writes_only_where_it_has_a_volume() -> None:
     assert app["environment"]["SPOOL_DIR"].startswith("/data/")
 
 
-# --- where they find each other ---
+# --- addresses between containers ---
 
 
 def _listens() -> dict[str, set[int]]:
@@ -250,11 +250,11 @@ def test_grafana_opens_traces_in_jaeger_at_its_published_port() -> None:
     assert "http://localhost:${JAEGER_PORT}/trace/" in _text(CONFIGURED[2])
 
 
-# --- what is told from outside ---
+# --- variables ---
 
 
 def _variables() -> dict[str, str]:
-    """Return the variables that the file reads, with what they are by default."""
+    """Return the variables that the file reads, with their defaults."""
     return dict(re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", _text("docker-compose.yml")))
 
 

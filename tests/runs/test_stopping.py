@@ -141,7 +141,7 @@ async def test_a_run_may_finish_within_the_grace_period() -> None:
 async def test_without_a_grace_period_a_run_still_waits_for_its_first_reader() -> None:
     async with service(limits={"detach_grace_s": 0}) as it:
         run = await it.start()
-        await asyncio.sleep(0.001)  # what a response needs to begin
+        await asyncio.sleep(0.001)  # the time that a response needs to start
         await it.read(run)
         assert isinstance(await ended(run), RunFinished)
 
@@ -182,7 +182,7 @@ async def test_a_request_may_not_extend_the_deadline_of_its_run() -> None:
 
 
 class CreepingLoop(SkippingLoop):
-    """A loop whose clock advances while code runs, like a real clock."""
+    """A loop with a clock that advances while code runs, like a real clock."""
 
     def time(self) -> float:
         self.skip(1e-6)

@@ -57,7 +57,7 @@ def service(told: Told, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pr
 
 @pytest.fixture(scope="session")
 def impatient(told: Told, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    """A service whose every wait is short."""
+    """A service with short time limits."""
     folder = tmp_path_factory.mktemp("impatient")
     settings = told(folder) | IMPATIENT
     with run_server(folder, "serve", "--port", "0", **settings) as process:

@@ -124,7 +124,7 @@ async def test_the_tokens_of_a_retried_call_are_counted_once() -> None:
     assert len(tokens.asked) == 5
 
 
-# --- what costs nothing ---
+# --- no counting for short input ---
 
 
 @pytest.mark.parametrize("exchanges", [0, 20])
@@ -142,7 +142,7 @@ async def test_the_tokens_of_a_question_alone_are_never_counted() -> None:
     assert tokens.asked == []
 
 
-# --- what telemetry says ---
+# --- telemetry ---
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A TCP proxy whose connections a test can break."""
+"""A TCP proxy with connections that a test can break."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ class Line:
         self._carrying: set[asyncio.Task[None]] = set()
 
     def cut(self, after: bytes) -> None:
-        """Break off the next response in which `after` is seen, behind it."""
+        """Close the connection of the next response that contains `after`, directly after it."""
         self._cut_after = after
 
     async def end(self) -> None:
-        """Hang up on everybody."""
+        """Close every connection."""
         for task in self._carrying:
             task.cancel()
         if self._carrying:
             await asyncio.wait(self._carrying)
 
     async def connected(self, client: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
-        """Carry one connection until either end has enough."""
+        """Forward one connection until either end closes it."""
         task = asyncio.current_task()
         assert task is not None
         self._carrying.add(task)

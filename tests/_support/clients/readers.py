@@ -17,7 +17,7 @@ from service.llm.sse_decoder import SSEDecoder
 
 @dataclass(frozen=True)
 class Heard:
-    """The answer's text as it came, and where it is kept."""
+    """The received text of an answer, and the IDs of its run and its conversation."""
 
     text: str
     run_id: str
@@ -39,7 +39,7 @@ async def _posted(http: httpx.AsyncClient, path: str, **body: Any) -> httpx.Resp
 
 
 def _events(response: httpx.Response) -> Iterator[tuple[str, str]]:
-    """Yield the name and the data of each event as the standard has it."""
+    """Yield the name and the data of each event, parsed as the SSE standard requires."""
     decoder = SSEDecoder(max_event_bytes=2**24)
     for event in [*decoder.feed(response.content), *decoder.finish()]:
         yield event.event, event.data.decode()
@@ -148,7 +148,7 @@ async def completion_events(http: httpx.AsyncClient, question: str) -> Heard:
 
 
 async def sdk_completion(http: httpx.AsyncClient, question: str) -> Heard:
-    """Ask as OpenAI's SDK does, and take the answer in one piece."""
+    """Ask with OpenAI's SDK, and read the unstreamed answer."""
     async with _sdk(http) as client:
         response = await client.chat.completions.with_raw_response.create(
             model="fanout", messages=[{"role": "user", "content": question}]
@@ -157,7 +157,7 @@ async def sdk_completion(http: httpx.AsyncClient, question: str) -> Heard:
 
 
 async def sdk_events(http: httpx.AsyncClient, question: str) -> Heard:
-    """Ask as OpenAI's SDK does, and read chunks."""
+    """Ask with OpenAI's SDK, and read chunks."""
     async with _sdk(http) as client:
         stream = await client.chat.completions.create(
             model="fanout", messages=[{"role": "user", "content": question}], stream=True
@@ -167,13 +167,13 @@ async def sdk_events(http: httpx.AsyncClient, question: str) -> Heard:
 
 
 async def response(http: httpx.AsyncClient, question: str) -> Heard:
-    """Ask on OpenAI's other API and take the answer in one piece."""
+    """Ask through OpenAI's Responses API and read the unstreamed answer."""
     got = await _posted(http, "/v1/responses", model="fanout", input=question)
     return _heard(got, got.json()["output"][0]["content"][0]["text"])
 
 
 async def response_events(http: httpx.AsyncClient, question: str) -> Heard:
-    """Ask on OpenAI's other API and read its named events."""
+    """Ask through OpenAI's Responses API and read its named events."""
     got = await _posted(http, "/v1/responses", model="fanout", input=question, stream=True)
     events = [json.loads(data) for _, data in _events(got)]
     assert [event["type"] for event in events] == [name for name, _ in _events(got)]
@@ -184,7 +184,7 @@ async def response_events(http: httpx.AsyncClient, question: str) -> Heard:
 
 
 async def sdk_response_events(http: httpx.AsyncClient, question: str) -> Heard:
-    """Ask as OpenAI's SDK does, and read the events of a response."""
+    """Ask with OpenAI's SDK, and read the events of a response."""
     async with _sdk(http) as client:
         stream = await client.responses.create(model="fanout", input=question, stream=True)
         events = [event async for event in stream]

@@ -11,7 +11,7 @@ from tests._support.servers.processes import Process
 
 
 class Upstream:
-    """What the mock LLM has counted."""
+    """The counters of the mock LLM."""
 
     def __init__(self, http: httpx.AsyncClient) -> None:
         self._http = http

@@ -1,4 +1,4 @@
-"""Scripted models behind the real LLM client, and an event loop whose clock skips waits.
+"""Scripted models behind the real LLM client, and an event loop with a clock that skips waits.
 
 Nothing is patched. The models' server is a transport of the real LLMClient; every fault is an
 option in the model's name (`service/mock_llm/script.py`).

@@ -78,7 +78,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
-    protocol_version = "HTTP/1.1"  # kept alive, as a collector's connections are
+    protocol_version = "HTTP/1.1"  # persistent connections, like those of a collector
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -149,7 +149,7 @@ class GrpcFront:
 
     def open(self) -> None:
         """Listen, on the port of before if there was one."""
-        # Without reuseport a port that somebody else has is an error, not a share in it.
+        # Without SO_REUSEPORT, a port that another process uses is an error and is not shared.
         self._threads = ThreadPoolExecutor(8)
         self._server = grpc.server(self._threads, options=(("grpc.so_reuseport", 0),))
         self._server.add_generic_rpc_handlers((self._service("traces"), self._service("logs")))

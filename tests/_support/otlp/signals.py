@@ -29,7 +29,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What a span points to in another trace, or elsewhere in its own."""
+    """A link from a span to another span, in the same trace or in another one."""
 
     trace_id: str
     span_id: str

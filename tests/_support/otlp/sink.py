@@ -18,7 +18,7 @@ Signal = Literal["traces", "logs"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Behaviour:
-    """How a sink treats each request; `status` is HTTP's and has its like in gRPC."""
+    """A sink's treatment of each request; an HTTP `status` is mapped to its gRPC equivalent."""
 
     status: int = 200
     delay_s: float = 0.0
@@ -94,7 +94,7 @@ class Sink:
 
     @property
     def requests(self) -> int:
-        """How many came, answered well or not."""
+        """The number of requests received, whether they succeeded or failed."""
         return self._requests
 
     @property
@@ -116,11 +116,11 @@ class Sink:
             return list(self._logs)
 
     def trace(self, trace_id: str) -> Trace:
-        """Return what has come of a trace."""
+        """Return the part of a trace that has been received."""
         return Trace(tuple(span for span in self.spans() if span.trace_id == trace_id))
 
     async def traced(self, trace_id: str, *names: str) -> Trace:
-        """Wait until a trace has spans of these names, the request's unless told, and return it.
+        """Wait until a trace has spans with these names, by default the request's; return it.
 
         An exporter sends spans in the order of their ends: name those that end last.
         """

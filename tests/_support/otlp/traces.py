@@ -17,7 +17,7 @@ class Trace:
 
     @property
     def root(self) -> Span:
-        """The one span whose parent is not here."""
+        """The one span without a parent in this trace."""
         ids = {span.span_id for span in self.spans}
         (root,) = [span for span in self.spans if span.parent_id not in ids]
         return root
@@ -42,10 +42,10 @@ class Trace:
 
 
 def assert_sound(trace: Trace, remote_parent: str = "") -> None:
-    """Require what holds for every trace, whatever happened in it.
+    """Check the rules that hold for every trace, also after failures.
 
-    One root, all parents there, children begun within their parent, times in order, and an
-    `error.type` exactly where the status is ERROR.
+    There is one root, every parent is present, children start while their parent is open, times
+    are in order, and `error.type` is set exactly on the spans with the status ERROR.
     """
     by_id = {span.span_id: span for span in trace.spans}
     assert len(by_id) == len(trace.spans), "a span was exported twice"

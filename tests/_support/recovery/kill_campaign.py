@@ -69,7 +69,7 @@ class Campaign:
             await self._check_history(api)
 
     async def _client(self, api: Api) -> None:
-        """Ask as clients do: read it all, leave, come back, ask twice, go on talking."""
+        """Act as clients do: read all, disconnect, reconnect, repeat or follow up a question."""
         rng, conversation = self.rng, f"conv-{self.rng.getrandbits(64):016x}"
         await asyncio.sleep(rng.uniform(0, 0.2))
         for turn in range(2):
@@ -103,7 +103,7 @@ class Campaign:
 
 @contextmanager
 def campaign(installation: Installation) -> Iterator[Campaign]:
-    """Begin a campaign whose seed is told when it fails; `KILL_SEED` repeats one."""
+    """Start a campaign that reports its seed when it fails; set `KILL_SEED` to repeat one."""
     seed = int(os.environ.get("KILL_SEED") or SystemRandom().getrandbits(32))
     begun = Campaign(installation, seed)
     try:

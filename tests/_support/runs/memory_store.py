@@ -86,7 +86,7 @@ class Gate:
             raise StorageUnavailable(self._fault, reason="down")
 
     def leave(self) -> None:
-        """Raise StorageUnavailable after an applied write whose reply is lost."""
+        """Raise StorageUnavailable after a write that is applied but has lost its reply."""
         if not self.confirms:
             raise StorageUnavailable("The connection broke.", reason="down")
 
@@ -336,7 +336,7 @@ def _running(tables: Tables) -> Iterable[StoredRun]:
     return (run for run in tables.runs.values() if run.state == "running")
 
 
-# --- what a batch changes ---
+# --- changes of a batch ---
 
 _OF_A_RUN = {each.name for each in fields(StoredRun)}
 _OF_AN_ENDING = {each.name for each in fields(RunEnd)} & _OF_A_RUN - {"run_id", "owner"}

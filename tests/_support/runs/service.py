@@ -1,6 +1,6 @@
-"""Runs of scripted models, made and stored as the service does.
+"""Runs of scripted models, started and stored as the service does.
 
-A `service` is one process: with a spool, a journal that is kept, and a store that may be shared.
+A `service` represents one process: it has a spool, a journal, and a store that may be shared.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Service:
     async def finish(
         self, ask: RunRequest | None = None, key: IdempotencyKey | None = None
     ) -> LiveRun:
-        """Start a run, read it to its end and see that the end is kept."""
+        """Start a run, read it to its end and check that the end is stored."""
         next_millisecond()
         run = await self.start(ask, key)
         await self.read(run)
@@ -100,7 +100,7 @@ class Service:
         return run
 
     async def stored(self, run: Run) -> StoredRun:
-        """Return what the store has of a run."""
+        """Return the stored run."""
         stored = await self.memory.runs.get(run.owner, run.id)
         assert stored is not None
         return stored
@@ -115,7 +115,7 @@ class Service:
         return {answer.agent: answer for answer in found}
 
     async def refusal(self, run_id: str, owner: str = ME) -> RequestError:
-        """Return why a run cannot be had with its events."""
+        """Return the error that is raised when a run is requested with its events."""
         try:
             await self.runs.find(run_id, owner)
         except RequestError as error:
@@ -128,7 +128,7 @@ class Service:
 
     @property
     def upstream_calls(self) -> int:
-        """How many calls to models are open."""
+        """The number of open calls to models."""
         return self.server.inner.open_streams  # type: ignore[attr-defined, no-any-return]
 
 
@@ -163,7 +163,7 @@ def saying(question: str, **changes: Any) -> RunRequest:
 
 
 def a_run(events: Sequence[Event] = ()) -> Run:
-    """Return a run that nobody works on."""
+    """Return a run without a task that executes it."""
     return Run(
         id="run_1",
         owner=ME,

@@ -103,7 +103,7 @@ class Server:
         self._signal(self.pids[1:], signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on from where it was frozen."""
+        """Continue all its processes after `stop_the_world`."""
         self._signal(self.pids, signal.SIGCONT)
 
     def _signal(self, pids: Iterable[int], number: signal.Signals) -> None:
@@ -119,7 +119,7 @@ class Postgres(Server):
     """A PostgreSQL server; `postgres` is its superuser and needs no password."""
 
     def new_database(self, template: str = "template1") -> str:
-        """Create a database as `template` is, empty unless said, and return its URL."""
+        """Create a copy of the database `template`, by default an empty one, and return its URL."""
         name = f"test_{uuid4().hex}"
         self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return self.url(name)
@@ -237,7 +237,7 @@ def _folder(name: str) -> Iterator[Path]:
 
 
 def _until_we_die() -> list[str]:
-    """Return what to put before a command whose process is to end with ours, even if killed."""
+    """Return a command prefix that ends the process with ours, even when ours is killed."""
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "INT"] if setpriv else []
 

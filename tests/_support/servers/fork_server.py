@@ -84,14 +84,14 @@ class ForkServer:
     def start(
         self, folder: Path, arguments: Sequence[str], environment: Mapping[str, str]
     ) -> ForkedProcess:
-        """Start `python -m service` in `folder`, whose files `out` and `err` get its output."""
+        """Start `python -m service` in `folder`, with its output in the files `out` and `err`."""
         for name in _OUTPUT:
             (folder / name).write_bytes(b"")
         order = {"folder": str(folder), "arguments": arguments, "environment": environment}
         return ForkedProcess(self, self._ask(order))
 
     def poll(self, pid: int) -> int | None:
-        """Return the exit code, as Popen has it, or None; reaps the process."""
+        """Return the exit code in Popen's format, or None while it runs; reap an ended process."""
         code: int | None = self._ask({"poll": pid})
         return code
 

@@ -29,7 +29,7 @@ def node() -> str:
 
 
 def run_node(*arguments: str, **told: str) -> str:
-    """Run Node in its folder with `told` in its environment; return what it printed."""
+    """Run Node in its folder with additional environment variables; return its output."""
     ran = subprocess.run(
         [node(), *arguments],
         cwd=NODE_FOLDER,

@@ -9,8 +9,8 @@ from tests._support.servers.processes import Process
 
 KEY = "sk-this-key-must-never-be-seen-0123456789"
 
-# How long the impatient service continues a run without a reader. A busy test may need most of a
-# second between two requests; a run of the ensemble `steady` takes longer.
+# Time for which the impatient service continues a run without a reader. A busy test may need most
+# of a second between two requests; a run of the ensemble `steady` takes longer.
 GRACE_S = 1.0
 IMPATIENT = {
     "KEEP_ALIVE_S": "0.2",

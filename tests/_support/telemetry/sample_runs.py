@@ -20,7 +20,7 @@ def chat_of(workflow: Workflow, agent: str = "llm-1", provider: str = "openai") 
 
 
 async def fan_out(telemetry: Telemetry) -> None:
-    """A run whose first agent answers at its second attempt, whose second fails."""
+    """Record a run: the first agent answers at its second attempt, the second agent fails."""
     workflow = start(telemetry)
 
     async def ask(name: str, error: str | None) -> None:

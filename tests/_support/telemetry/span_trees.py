@@ -14,7 +14,7 @@ def agent(name: str, *calls: Tree) -> Tree:
 
 
 def process(ensemble: str, *agents: Tree) -> Tree:
-    """Return the tree of a run, from the request that began it to the wire."""
+    """Return the span tree of a run, from the request that started it to its HTTP calls."""
     run = f"invoke_workflow {ensemble}", [END_RUN, *agents]
     return PROCESS, [run, OPEN_RUN]
 

@@ -21,7 +21,7 @@ def written(*pieces: str, end: RunFinished | RunFailed = FINISHED) -> str:
 
 
 def read(stream: str) -> list[str]:
-    """Return the data of each event as the standard has it."""
+    """Return the data of each event, parsed as the SSE standard requires."""
     return [event.data.decode() for event in SSEDecoder().feed(stream.encode())]
 
 

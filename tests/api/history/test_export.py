@@ -1,4 +1,4 @@
-"""A conversation as a Markdown file: readable, and what was said cannot pass for the document."""
+"""Export of a conversation as Markdown: readable, and messages cannot imitate its structure."""
 
 from __future__ import annotations
 

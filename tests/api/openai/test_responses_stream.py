@@ -30,7 +30,7 @@ USAGE = Usage(10, 20, 3, 4)
 
 
 def make_end(reason: str = "stop") -> list[Event]:
-    """Return how a run ends whose only agent stopped for `reason`."""
+    """Return the last events of a run with one agent, which stopped for `reason`."""
     return [
         AgentFinished("a", replace(REPORT, finish_reason=reason)),
         RunFinished(
@@ -74,7 +74,7 @@ def encode_blocks(run: Run, after: int = -1) -> list[str]:
 
 
 def parse_events(run: Run) -> list[dict[str, Any]]:
-    """Return the data of each event, whose name and number must be in it."""
+    """Return the data of each event; require that it contains the event's name and number."""
     data = []
     for number, block in enumerate(encode_blocks(run)):
         name, line = block.split("\n")

@@ -1,4 +1,4 @@
-"""What the description of the API makes of what a route says of itself."""
+"""The OpenAPI document and its page, generated from the declarations of the routes."""
 
 from __future__ import annotations
 

@@ -161,7 +161,7 @@ async def test_the_given_turns_begin_a_conversation_that_is_not_known(
         assert len(installation.models.of("at night, as gone on", "one")[0].turns) == 5
 
 
-# --- what goes wrong ---
+# --- errors ---
 
 
 @pytest.mark.parametrize(

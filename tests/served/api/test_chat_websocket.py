@@ -57,7 +57,7 @@ async def heard(socket: Socket) -> tuple[str, dict[str, str]]:
 
 
 async def parting(socket: Socket) -> tuple[list[dict[str, str]], int | None]:
-    """Return what is still said, and the code with which the service closes."""
+    """Return the remaining messages and the service's close code."""
     async with asyncio.timeout(PATIENCE_S):
         said = [json.loads(message.data) async for message in socket]
     return said, socket.close_code
@@ -168,7 +168,7 @@ async def test_cancel_with_nothing_going_on_is_harmless(service: Process) -> Non
         assert (await heard(socket))[1] == DONE
 
 
-# --- what goes wrong ---
+# --- errors ---
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ async def test_text_that_is_not_utf_8_closes_the_socket(service: Process) -> Non
         assert await parting(socket) == ([], aiohttp.WSCloseCode.INVALID_TEXT)
 
 
-# --- who may come ---
+# --- allowed origins ---
 
 
 @pytest.mark.parametrize("origin", [None, "http://{host}", "https://{host}", "HTTP://{host}"])
@@ -374,7 +374,7 @@ async def test_who_does_not_wait_for_the_handshake_leaves_nothing_behind(
     for _ in range(10):
         async with connected(service.port) as (reader, writer):
             writer.write(upgrade() + framed(request("x" * 100)))
-            # Which of the two it is, is a race that the client has begun.
+            # Both replies are valid: the client sent a frame before the handshake, which is a race.
             assert (await reader.readuntil(b"\r\n")).split()[1] in (b"400", b"101")
 
     async def all_gone() -> bool:

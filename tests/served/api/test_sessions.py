@@ -266,7 +266,7 @@ async def test_a_page_that_does_not_fit_is_400(api: Api, query: str) -> None:
     assert response.json()["details"][0]["field"] == query.partition("=")[0]
 
 
-# --- what was said ---
+# --- the messages of a session ---
 
 
 async def test_history_has_the_messages_in_order(api: Api) -> None:

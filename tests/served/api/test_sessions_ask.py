@@ -140,7 +140,7 @@ async def test_the_stream_opens_before_there_is_any_text(hasty: Api) -> None:
         assert seen.startswith(b"event: session\n")
 
 
-# --- whose session it is ---
+# --- sessions of other users ---
 
 
 async def test_another_users_session_looks_as_if_there_were_none(api: Api) -> None:
@@ -187,7 +187,7 @@ async def test_a_key_with_another_body_is_422(api: Api) -> None:
     assert (response.status_code, response.json()["code"]) == (422, "idempotency_key_reused")
 
 
-# --- what goes wrong ---
+# --- errors ---
 
 
 async def test_a_failure_midway_is_an_error_event_and_then_nothing(api: Api) -> None:

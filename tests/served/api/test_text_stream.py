@@ -29,7 +29,7 @@ async def streamed(
 
 
 def chunks_of(response: httpx.Response, form: str) -> list[dict[str, Any]]:
-    """Return the JSON objects of a response, whose frames must be nothing else."""
+    """Return the JSON objects of a response; require that it has no other frames."""
     if form == "openai":
         lines = response.content.decode().split("\n")
         assert lines.pop() == ""
@@ -154,7 +154,7 @@ async def test_a_conversation_is_continued(api: Api) -> None:
     assert "Earlier you asked about “What is a comet?”" in then.text
 
 
-# --- what goes wrong ---
+# --- errors ---
 
 
 async def test_a_failure_midway_is_a_last_line_of_text(api: Api) -> None:

@@ -21,7 +21,8 @@ from tests._support.llm.mock_stats import Upstream
 from tests._support.servers.processes import run_server
 from tests._support.servers.services import KEY, Start, Told
 
-# What each fault is told to users as; after=3 tokens have come unless it says otherwise.
+# The error code that users receive for each fault. A fault occurs after 3 tokens, the
+# default of `after`, unless its definition states otherwise.
 CODES = {
     "status": "upstream_failed",
     "bad-key": "upstream_refused",

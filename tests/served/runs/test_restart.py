@@ -150,7 +150,7 @@ async def test_a_worker_that_continues_after_its_run_was_recovered_changes_nothi
                 whole = await other.replayed(run_id)
             finally:
                 frozen.signal(signal.SIGCONT)
-            # It hears that it is over, and stops paying for what nobody will see.
+            # The process learns that the run has ended, and stops paying for an unread answer.
             last = [event async for event in events][-1]
         assert last.data["code"] == "interrupted"
         assert (await api.http.get("/health")).status_code == 200

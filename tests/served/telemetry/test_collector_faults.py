@@ -60,7 +60,7 @@ def lines_of_export(process: Process) -> list[str]:
 
 @dataclass(frozen=True)
 class Account:
-    """What a page of metrics says became of the spans."""
+    """The fate of the spans as a page of metrics reports it."""
 
     sent: float
     failed: float
@@ -115,7 +115,7 @@ class Books:
 
 @dataclass(frozen=True)
 class Outage:
-    """The life of a service whose collector was never well."""
+    """The record of a service that never had a working collector."""
 
     begin_s: float
     end_s: float
@@ -253,7 +253,7 @@ async def test_spans_beyond_the_queue_limit_are_dropped_and_counted(
         account = await books.balanced()
         assert account.sent == account.failed == 0
         assert account.waiting == 20
-        sink.behave(PARTIAL)  # which is no failure: most of it got through
+        sink.behave(PARTIAL)  # not counted as a failure: most of the items were accepted
         account = await books.emptied()
         assert account.sent >= 20
         assert account.failed == 0

@@ -47,7 +47,7 @@ from tests._support.telemetry.span_trees import (
 
 @dataclass
 class Traced:
-    """A service whose spans can be looked at."""
+    """A service with recorded spans that a test can inspect."""
 
     services: Services
     exporter: InMemorySpanExporter

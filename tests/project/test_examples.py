@@ -36,7 +36,13 @@ _FENCE = re.compile(
     r"(?:^<!-- (?P<mark>[^\n]+) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S
 )
 _RUN = {"sh", "python", "js"}
-_NOT_RUN = {"json", "", "toml", "mermaid"}  # no language: a drawing, or the lines of a stream
+_NOT_RUN = {
+    "json",
+    "",
+    "toml",
+    "mermaid",
+    "nginx",
+}  # no language: a drawing, or the lines of a stream
 _SHORTENED = re.compile(r"^…\n", re.M)
 _A_RUN = re.compile(r"<run_id>|run_01a1…")
 _A_CONVERSATION = "<conversation_id>"

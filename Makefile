@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 # The tests mostly wait, so run more in parallel than there are cores.
-TESTS_AT_ONCE ?= 3
+TESTS_AT_ONCE ?= 4
 COMPOSE ?= docker compose
 LINT := $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 OPENAI_NODE := tests/clients/node/node_modules/.package-lock.json

@@ -16,6 +16,7 @@ from service.api.http.body import Body, Identifier, Text, Tokens, idempotency_ke
 from service.api.http.collect import collect_answer
 from service.api.http.degraded import DegradedFields, degraded_fields
 from service.api.http.first_output import wait_for_first_output
+from service.api.http.frames import DONE, encode_lines
 from service.api.http.principal import Principal, current_principal
 from service.api.http.query import ChoiceParam
 from service.api.http.sse import Encode
@@ -29,7 +30,6 @@ from service.ids import new_id
 _STREAM = ChoiceParam("stream", "Whether the answer is streamed.", ("true", "false"), "false")
 # Answer text that a client could mistake for `[DONE]` or an error event.
 _MISTAKABLE = re.compile(r'\[D(?=ONE\])|\{\s*"(?=error")')
-_LINE_END = re.compile(r"\r\n|\r|\n")  # not splitlines, which also splits at U+2028
 
 
 class ChatTurn(Body):
@@ -140,11 +140,11 @@ def as_text() -> Encode:
         if isinstance(event, AnswerDelta):
             text = event.text.removeprefix("\n") if after_return else event.text
             after_return = event.text.endswith("\r") if event.text else after_return
-            return "".join(map(_event, _pieces(text)))
+            return "".join(map(encode_lines, _pieces(text)))
         if isinstance(event, RunFinished):
-            return "data: [DONE]\n\n"
+            return DONE
         if isinstance(event, RunFailed):
-            return _event(json.dumps({"error": event.message}))
+            return encode_lines(json.dumps({"error": event.message}))
         return ""
 
     return encode
@@ -154,11 +154,6 @@ def _pieces(text: str) -> list[str]:
     """Split `text` where it could be mistaken for another event."""
     cuts = [0, *(found.end() for found in _MISTAKABLE.finditer(text)), len(text)]
     return [text[a:b] for a, b in pairwise(cuts) if a < b]
-
-
-def _event(data: str) -> str:
-    # Clients remove one space after the colon; without it a leading space of the text is lost.
-    return "".join(f"data: {line}\n" for line in _LINE_END.split(data)) + "\n"
 
 
 def _accepts_events() -> bool:

@@ -15,9 +15,10 @@ from service.api.http import sse
 from service.api.http.body import idempotency_key, read_body
 from service.api.http.collect import collect_answer
 from service.api.http.first_output import wait_for_first_output
+from service.api.http.frames import DONE, encode_event
 from service.api.http.principal import current_principal
 from service.api.http.sse import StreamFormat
-from service.api.openai.chunks import DONE, build_completion, frame_as_event, make_encoder
+from service.api.openai.chunks import build_completion, make_encoder
 from service.api.openai.request import CompletionRequest
 from service.api.openai.schemas import ChunkShown, CompletionShown, ModelShown, ModelsShown
 from service.api.openapi.components import OpenAIProblem
@@ -68,7 +69,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
             return await _send_completion(runs, run, with_progress=bool(body.include_progress))
         await wait_for_first_output(runs, run)
         usage, progress = body.wants_usage, bool(body.include_progress)
-        encode = make_encoder(run, frame_as_event, DONE, usage=usage, progress=progress)
+        encode = make_encoder(run, encode_event, DONE, usage=usage, progress=progress)
         return sse.stream(runs, run, encode, form=FORM)
 
     @app.get("/v1/models")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
 from service.api.http.degraded import degraded_fields
 from service.api.http.errors import openai_error
@@ -27,7 +27,6 @@ from service.messages import format_tool_call
 from service.runs.projections.summary import RunSummary, summarize
 from service.runs.run import Run
 
-DONE: Final = "data: [DONE]\n\n"
 Frame = Callable[[str], str]
 
 
@@ -116,11 +115,6 @@ def make_encoder(
                 return update
 
     return encode
-
-
-def frame_as_event(data: str) -> str:
-    """Return a chunk as a server-sent event."""
-    return f"data: {data}\n\n"
 
 
 def build_completion(run: Run, answer: RunSummary) -> dict[str, Any]:

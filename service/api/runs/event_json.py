@@ -9,6 +9,7 @@ from typing import Any, Literal, NotRequired
 from typing_extensions import TypedDict
 
 from service.api.http.degraded import DegradedFields, degraded_fields
+from service.api.http.frames import encode_event
 from service.api.http.sse import Encode
 from service.domain import AgentReport, Usage
 from service.events import (
@@ -128,15 +129,15 @@ def encoder(run: Run) -> Encode:
     opening = json.dumps(ids)[:-1]
 
     def encode(seq: int, event: Event) -> str:
-        if isinstance(event, AnswerDelta | AgentDelta):  # nearly all of them: kept cheap
+        if isinstance(event, AnswerDelta | AgentDelta):  # nearly all events
             status = "Streaming" if isinstance(event, AnswerDelta) else "Thinking"
-            return (
-                f'id: {run.id}-{seq}\ndata: {opening}, "status": "{status}", "source": '
-                f'"{event.agent}", "message": {json.dumps(event.text)}, "type": "{event.type}", '
-                f'"seq": {seq}}}\n\n'
+            rest = (
+                f'"status": "{status}", "source": "{event.agent}", "message": '
+                f'{json.dumps(event.text)}, "type": "{event.type}", "seq": {seq}}}'
             )
-        rest = json.dumps(fields_of(seq, event))[1:]
-        return f"id: {run.id}-{seq}\ndata: {opening}, {rest}\n\n"
+        else:
+            rest = json.dumps(fields_of(seq, event))[1:]
+        return encode_event(f"{opening}, {rest}", event_id=f"{run.id}-{seq}")
 
     return encode
 

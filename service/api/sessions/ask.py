@@ -23,6 +23,7 @@ from service.api.http.body import (
 )
 from service.api.http.collect import collect_answer
 from service.api.http.degraded import DegradedFields, degraded_fields
+from service.api.http.frames import encode_event
 from service.api.http.principal import Principal, current_principal
 from service.api.http.sse import Encode
 from service.api.openapi.operation import EVENTS, IDEMPOTENCY_KEY, Operation, ResponseSpec, Tag
@@ -153,7 +154,7 @@ def named_events(run: Run, user_id: str) -> Encode:
 
 
 def _event(name: Literal["session", "message", "done", "error"], data: Mapping[str, Any]) -> str:
-    return f"event: {name}\ndata: {json.dumps(data)}\n\n"  # ASCII: no text can end the line
+    return encode_event(json.dumps(data), name=name)
 
 
 async def _user(own: OwnConversations, principal: Principal, body: ConversationRequest) -> str:

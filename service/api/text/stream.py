@@ -10,10 +10,11 @@ from service.api.dependencies import ApiDependencies
 from service.api.http import sse
 from service.api.http.body import Body, Identifier, Text, Tokens, idempotency_key, read_body
 from service.api.http.first_output import wait_for_first_output
+from service.api.http.frames import DONE, encode_event
 from service.api.http.principal import Principal, current_principal
 from service.api.http.query import ChoiceParam
 from service.api.http.sse import Encode, StreamFormat
-from service.api.openai.chunks import DONE, Chunks, frame_as_event, make_encoder
+from service.api.openai.chunks import Chunks, make_encoder
 from service.api.openai.schemas import ChunkShown
 from service.api.openapi.components import OpenAIProblem
 from service.api.openapi.operation import (
@@ -95,7 +96,7 @@ def as_lines(run: Run) -> tuple[Encode, StreamFormat]:
 
 def as_events(run: Run) -> tuple[Encode, StreamFormat]:
     """Return the format with a chunk per server-sent event, and `[DONE]` at the end."""
-    return make_encoder(run, frame_as_event, DONE), sse.EVENT_STREAM
+    return make_encoder(run, encode_event, DONE), sse.EVENT_STREAM
 
 
 _FORMATS: Mapping[str, Callable[[Run], tuple[Encode, StreamFormat]]] = {

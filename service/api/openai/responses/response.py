@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from service.api.http.degraded import degraded_fields
+from service.api.http.frames import encode_event
 from service.api.openai.chunks import find_finish_reason
 from service.api.openai.responses.output import Output, StreamEvent
 from service.domain import Usage
@@ -67,7 +68,7 @@ class ResponseEvents:
         if number <= self._after:
             return ""
         data = json.dumps({"type": kind, "sequence_number": number, **fields})
-        return f"event: {kind}\ndata: {data}\n\n"
+        return encode_event(data, name=kind)
 
 
 def count_events(run: Run) -> int:

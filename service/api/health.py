@@ -9,7 +9,6 @@ from quart import Quart, Response, jsonify, request
 from typing_extensions import TypedDict
 
 from service.api.dependencies import ApiDependencies
-from service.api.http.errors import problem
 from service.api.openapi.operation import Operation, ResponseSpec, Tag
 from service.version import VERSION
 
@@ -64,10 +63,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
         errors=(503,),
     )
     async def ready() -> Response:
-        if runs.draining:
-            return problem(
-                "draining", "The service is shutting down.", headers={"Retry-After": "5"}
-            )
+        runs.check_accepting()
         return jsonify({"status": "ok"})
 
     @app.get("/metrics")

@@ -170,6 +170,13 @@ class Runs:
         """The number of open runs of this process."""
         return len(self._open)
 
+    def check_accepting(self) -> None:
+        """Raise RequestError 503 while the service drains."""
+        if self.draining:
+            raise RequestError(
+                "draining", "The service is shutting down.", headers={"Retry-After": "5"}
+            )
+
     async def drain(self, timeout_s: float) -> None:
         """Refuse new runs, let the open ones finish within `timeout_s`, then stop them.
 
@@ -214,10 +221,7 @@ class Runs:
         return run
 
     def _admit(self) -> None:
-        if self.draining:
-            raise RequestError(
-                "draining", "The service is shutting down.", headers={"Retry-After": "5"}
-            )
+        self.check_accepting()
         if len(self._open) + self._opening >= self._limits.open_runs:
             raise RequestError(
                 "overloaded",

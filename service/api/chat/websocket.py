@@ -56,10 +56,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
 
     @app.websocket("/chat")
     async def serve() -> None:
-        if runs.draining:
-            raise RequestError(
-                "draining", "The service is shutting down.", headers={"Retry-After": "5"}
-            )
+        runs.check_accepting()
         await websocket.accept()
         try:
             with api.sockets.register() as closing, suppress(StalledClientError):

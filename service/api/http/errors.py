@@ -146,7 +146,7 @@ def openai_error(
 
 
 def run_failure(run: Run, failure: RunFailed) -> RequestError:
-    """Return the error for a failed run to whose client nothing has been sent."""
+    """Return the error for a run that failed before any response was sent."""
     headers = run_headers(run)
     if STATUSES.get(failure.code) == 503:
         headers["Retry-After"] = _OVERLOADED_RETRY_S

@@ -33,9 +33,6 @@ _BLOCK_BYTES = 65_536
 HEADERS = {
     "Cache-Control": "no-cache",
     "X-Accel-Buffering": "no",
-    # A browser must not interpret model output as a page. Chromium would also delay text to
-    # detect its type.
-    "X-Content-Type-Options": "nosniff",
 }
 
 

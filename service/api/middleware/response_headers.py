@@ -9,8 +9,9 @@ def install(app: Quart) -> None:
     """Add `Cache-Control` and `X-Content-Type-Options` to the responses of `app`.
 
     Responses contain conversations, so no cache may store them; streams set their own value. A
-    request with both `Content-Length` and `Transfer-Encoding` closes its connection: another server
-    in front may have taken the other one as the end of the request.
+    browser must not interpret model output as a page; Chromium would also delay text to detect
+    its type. A request with both `Content-Length` and `Transfer-Encoding` closes its connection:
+    another server in front may have taken the other one as the end of the request.
     Source: RFC 9112, 6.1
     """
 

@@ -51,7 +51,6 @@ def install(app: Quart) -> None:
     async def docs() -> Response:
         response = Response(rendered().html, content_type="text/html; charset=utf-8")
         response.headers["Content-Security-Policy"] = rendered().policy
-        response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Referrer-Policy"] = "no-referrer"
         return response
 

@@ -18,7 +18,8 @@ from service.api.middleware.origins import Origins
 
 
 class _BrokenRuns:
-    draining = False
+    def check_accepting(self) -> None:
+        pass
 
     async def start(self, _ask: object) -> None:
         raise LookupError("a bug")

@@ -9,6 +9,7 @@ ServiceError
     ├── UpstreamUnreachable   no connection, or lost before the response started
     ├── UpstreamTimeout       a time limit of the agent passed
     ├── UpstreamRefused       status 4xx: a retry cannot succeed
+    │   └── UpstreamContextExceeded  the messages are too long for the model
     ├── UpstreamBusy          status 429, or another request to retry later
     ├── UpstreamFailed        status 5xx, or an error object in the stream
     ├── UpstreamBroken        the response ended before it was complete
@@ -85,15 +86,37 @@ class RunError(ServiceError):
         self.source = source
 
 
+@dataclass(frozen=True, slots=True)
+class ServerReport:
+    """The facts of an error that a model's server reported.
+
+    `sentence` is its reason ("": none), `fields` are the request fields that it names in a field
+    of its own. A refusal of too long messages may state the model's window and their tokens.
+    """
+
+    status: int | None = None
+    sentence: str = ""
+    fields: tuple[str, ...] = ()
+    window_tokens: int | None = None
+    prompt_tokens: int | None = None
+
+
 class UpstreamError(ServiceError):
     """A model's server failed. `retryable` applies only before the first token."""
 
     code = "upstream_failed"
     retryable: ClassVar[bool] = False
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_s: float | None = None,
+        report: ServerReport | None = None,
+    ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.report = report or ServerReport()
 
 
 class MissingKey(UpstreamError):
@@ -111,6 +134,10 @@ class UpstreamTimeout(UpstreamError):
 
 class UpstreamRefused(UpstreamError):
     code = "upstream_refused"
+
+
+class UpstreamContextExceeded(UpstreamRefused):
+    code = "context_length_exceeded"
 
 
 class UpstreamBusy(UpstreamError):

@@ -6,7 +6,7 @@ records something.
 
 from telemetry.context import RequestInfo, bind_log, current_request
 from telemetry.facade import Telemetry
-from telemetry.logs import configure_logging, redact, register_secret
+from telemetry.logs import configure_logging, redact, redact_value, register_secret
 from telemetry.otlp.queue import (
     TelemetryError,
     check_otel_variables,
@@ -34,6 +34,7 @@ __all__ = [
     "configure_logging",
     "current_request",
     "redact",
+    "redact_value",
     "register_secret",
     "should_capture_content",
     "should_export_logs",

@@ -18,38 +18,56 @@ from telemetry.context import current_request, get_bound_fields
 
 REDACTED = "[redacted]"
 
-_SHORTEST_SECRET = 6
+_SHORTEST_SECRET = 8
+_LONGER_THAN_WORDS = 20
 # Inside JSON a key may follow the two characters of an escaped newline: "…\nsk-…".
 _START = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrtbf]))"
 _SECRET = re.compile(
-    rf"{_START}(?P<scheme>(?i:bearer))(?P<gap>(?:\s|%20|\\[nrt])+)[A-Za-z0-9._~+/=-]{{6,}}"
+    rf"{_START}(?P<scheme>(?i:bearer))(?P<gap>(?:\s|%20|\\[nrt])+)[A-Za-z0-9._~+/=-]{{8,}}"
     rf"|{_START}(?:sk-|gsk_|xai-)[A-Za-z0-9_-]{{6,}}"
 )
 # Substring tests before the slower expression: most lines contain none of these.
 _MARKS = ("sk-", "gsk_", "xai-", "earer", "EARER")
-_registered: set[str] = set()
+# Where a short secret may start: not inside a word, but after an escape of JSON or of a URL.
+_BEFORE = r"(?:(?<![^\W_])|(?<=\\[nrtbf])|(?<=%[0-9A-Fa-f]{2}))"
+_registered: dict[str, re.Pattern[str]] = {}
 
 
 def register_secret(value: str) -> None:
     """Redact `value` in every later log line.
 
-    A value below 6 characters is ignored, since it would match ordinary text.
+    A value below 8 characters is ignored, since it would match ordinary text.
     """
     if len(value) < _SHORTEST_SECRET:
         return
     escaped = {stdlib_json.dumps(value, ensure_ascii=ascii_)[1:-1] for ascii_ in (True, False)}
-    _registered.update({value, quote(value, safe=""), *escaped})
+    for each in {value, quote(value, safe=""), *escaped}:
+        _registered[each] = _compile_secret(each)
 
 
 def redact(text: str) -> str:
     """Return `text` with registered secrets and anything that looks like an API key redacted."""
-    for secret in _registered:
+    for secret, pattern in _registered.items():
         if secret in text:
-            text = text.replace(secret, REDACTED)
+            text = pattern.sub(REDACTED, text)
     for mark in _MARKS:
         if mark in text:
             return _SECRET.sub(_keep_scheme, text)
     return text
+
+
+def redact_value(text: str, secret: str) -> str:
+    """Return `text` with `secret` redacted, unless it is too short to be one."""
+    if len(secret) < _SHORTEST_SECRET or secret not in text:
+        return text
+    return _compile_secret(secret).sub(REDACTED, text)
+
+
+def _compile_secret(secret: str) -> re.Pattern[str]:
+    """Return an expression for a secret: anywhere if it is longer than words, else as a word."""
+    if len(secret) >= _LONGER_THAN_WORDS:
+        return re.compile(re.escape(secret))
+    return re.compile(rf"{_BEFORE}{re.escape(secret)}(?![^\W_])")
 
 
 def _keep_scheme(match: re.Match[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import lru_cache
 from urllib.parse import urlsplit
 
@@ -24,7 +25,7 @@ from service.llm.resilience import Deadlines
 from service.llm.response import OnPiece, ResponseReader
 from service.llm.transport import TRANSPORT_ERRORS
 from service.version import VERSION
-from telemetry import AgentOperation, ChatOperation
+from telemetry import AgentOperation, ChatOperation, redact, redact_value
 
 _MAX_MESSAGE_CHARS = 500
 
@@ -146,7 +147,11 @@ def _endpoint(base_url: str) -> httpx.URL:
 
 
 def _redact_and_shorten(error: UpstreamError, key: str | None) -> None:
-    """Remove the key from the message, then shorten it: part of a key is a secret too."""
-    message = error.message.replace(key, "[redacted]") if key else error.message
-    error.message = message[:_MAX_MESSAGE_CHARS]
+    """Remove secrets from the message, then shorten it: part of a key is a secret too."""
+    error.message = _redact(error.message, key)[:_MAX_MESSAGE_CHARS]
     error.args = (error.message,)
+    error.report = replace(error.report, sentence=_redact(error.report.sentence, key))
+
+
+def _redact(text: str, key: str | None) -> str:
+    return redact(redact_value(text, key) if key else text)

@@ -1,63 +1,131 @@
-"""Errors for failures that a model's server reports with a status or an error object. Sans-IO."""
+"""Typed errors for failures that a model's server reports, with a status or in its answer. Sans-IO.
+
+`make_status_error` is the one place that maps status, headers and body to an error.
+"""
 
 from __future__ import annotations
 
 import email.utils
 import time
 from collections.abc import Mapping
+from datetime import UTC
 from typing import Any
 
-import msgspec
+from service.errors import (
+    ServerReport,
+    UpstreamBusy,
+    UpstreamContextExceeded,
+    UpstreamError,
+    UpstreamFailed,
+    UpstreamRefused,
+)
+from service.llm.error_bodies import ErrorFacts, is_error_document, read_error, read_error_body
+from service.llm.error_wordings import (
+    find_prompt_tokens,
+    find_window_tokens,
+    is_about_key,
+    is_context_refusal,
+    is_quota_refusal,
+)
 
-from service.errors import UpstreamBusy, UpstreamError, UpstreamFailed, UpstreamRefused
-
-# Statuses with their own error. Other 4xx are UpstreamRefused, all others UpstreamFailed.
-_ERROR_BY_STATUS: dict[int, type[UpstreamError]] = {
+# Statuses that are retried whatever the error object says, as docs/api promises; so is every 5xx.
+# Other 4xx are UpstreamRefused.
+_RETRIED: dict[int, type[UpstreamError]] = {
     408: UpstreamFailed,
     409: UpstreamBusy,
     425: UpstreamBusy,
     429: UpstreamBusy,
+    498: UpstreamBusy,  # Groq: the flex tier has no capacity
 }
+_TOO_LARGE = 413  # Groq reports a request beyond the limit per minute as rate_limit_exceeded
 
-# Codes of an error object, which take precedence over a status below 500.
+# Codes of an error object without one of these statuses, such as one within a stream.
 _ERROR_BY_CODE: dict[str, type[UpstreamError]] = {
-    "insufficient_quota": UpstreamRefused,
     "invalid_api_key": UpstreamRefused,
     "model_not_found": UpstreamRefused,
-    "context_length_exceeded": UpstreamRefused,
+    "not_found_error": UpstreamRefused,
     "invalid_request_error": UpstreamRefused,
+    "authentication_error": UpstreamRefused,
+    "permission_error": UpstreamRefused,
+    "content_filter": UpstreamRefused,
+    "content_policy_violation": UpstreamRefused,
     "rate_limit_exceeded": UpstreamBusy,
     "rate_limit_error": UpstreamBusy,
+    "rate_limited": UpstreamBusy,
+    "too_many_requests": UpstreamBusy,
+    "resource_exhausted": UpstreamBusy,
     "overloaded_error": UpstreamBusy,
+    "engine_overloaded": UpstreamBusy,
+    "server_overloaded": UpstreamBusy,
 }
 
 
 def make_stream_error(error: Any, model: str) -> UpstreamError:
-    """Return the error for an `{"error": …}` object within a stream."""
-    kind = next(
-        (_ERROR_BY_CODE[code] for code in _list_codes(error) if code in _ERROR_BY_CODE),
-        UpstreamFailed,
-    )
-    return kind(f"{model} reported an error: {_read_message(error)}")
+    """Return the error for an error object within a stream, or in an answer with status 200.
+
+    `error` is the object, or the JSON document that contains it.
+    """
+    facts = read_error(error)
+    status = _find_status(facts)
+    sentence = facts.sentence or "no reason given"
+    return _make_error(facts, status, f"{model} reported an error: {sentence}", None)
+
+
+def make_document_error(document: Any, model: str) -> UpstreamError | None:
+    """Return the error that a JSON document without an answer reports; None if it reports none."""
+    return make_stream_error(document, model) if is_error_document(document) else None
 
 
 def make_status_error(
     status: int, headers: Mapping[str, str], body: bytes, model: str
 ) -> UpstreamError:
     """Return the error for a response with a status other than 200."""
-    try:
-        error = msgspec.json.decode(body).get("error")
-    except (msgspec.DecodeError, UnicodeDecodeError, AttributeError):
-        error = None
-    default = UpstreamRefused if status < 500 else UpstreamFailed
-    by_code = (_ERROR_BY_CODE[code] for code in _list_codes(error) if code in _ERROR_BY_CODE)
-    # 5xx is a failure of the server, regardless of the error object. An exhausted quota has the
-    # status of a rate limit (429), but waiting does not help.
-    kind = default if status >= 500 else next(by_code, _ERROR_BY_STATUS.get(status, default))
-    if status in {401, 403}:
-        return UpstreamRefused(f"{model} refused the key ({status}): check the key's setting.")
-    detail = f": {_read_message(error)}" if error else "."
-    return kind(f"{model} answered {status}{detail}", retry_after_s=parse_retry_after_s(headers))
+    facts = read_error_body(body)
+    if status in {401, 403} and is_about_key(facts):
+        detail = f": {facts.sentence.rstrip('.')}" if facts.sentence else ""
+        message = f"{model} refused the key ({status}){detail}; check the key's setting."
+    else:
+        message = f"{model} answered {status}" + (f": {facts.sentence}" if facts.sentence else ".")
+    return _make_error(facts, status, message, parse_retry_after_s(headers))
+
+
+def _make_error(
+    facts: ErrorFacts, status: int | None, message: str, retry_after_s: float | None
+) -> UpstreamError:
+    is_context = is_context_refusal(facts)
+    report = ServerReport(
+        status=status,
+        sentence=facts.sentence,
+        fields=tuple(facts.fields),
+        window_tokens=find_window_tokens(facts) if is_context else None,
+        prompt_tokens=find_prompt_tokens(facts) if is_context else None,
+    )
+    kind = UpstreamContextExceeded if is_context else _choose_kind(facts, status)
+    return kind(message, retry_after_s=retry_after_s, report=report)
+
+
+def _choose_kind(facts: ErrorFacts, status: int | None) -> type[UpstreamError]:
+    """Return the kind of an error. A status that is retried takes precedence over the codes.
+
+    An exhausted quota has the status of a rate limit (429), but waiting does not help.
+    """
+    if status is not None and status >= 500:
+        return UpstreamFailed
+    if is_quota_refusal(facts):
+        return UpstreamRefused
+    if status in _RETRIED:
+        return _RETRIED[status]
+    if status == _TOO_LARGE:
+        return UpstreamRefused
+    default = UpstreamFailed if status is None else UpstreamRefused
+    codes = (code.lower() for code in facts.codes)
+    return next((_ERROR_BY_CODE[code] for code in codes if code in _ERROR_BY_CODE), default)
+
+
+def _find_status(facts: ErrorFacts) -> int | None:
+    """Return the HTTP status that an error object contains as a code (OpenRouter, vLLM)."""
+    numbers = (int(code) for code in facts.codes if len(code) == 3 and code.isdecimal())
+    return next((number for number in numbers if 400 <= number <= 599), None)
 
 
 def parse_retry_after_s(headers: Mapping[str, str]) -> float | None:
@@ -73,17 +141,9 @@ def parse_retry_after_s(headers: Mapping[str, str]) -> float | None:
             return None
         if value.strip().replace(".", "", 1).isdigit():
             return float(value)
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+        at = email.utils.parsedate_to_datetime(value)
+        if at.tzinfo is None:  # asctime's form, which is always in GMT
+            at = at.replace(tzinfo=UTC)
+        return max(0.0, at.timestamp() - time.time())
     except (ValueError, OverflowError):
         return None
-
-
-def _list_codes(error: Any) -> list[str]:
-    if not isinstance(error, dict):
-        return []
-    return [str(error[key]) for key in ("code", "type") if error.get(key)]
-
-
-def _read_message(error: Any) -> str:
-    message = error.get("message") if isinstance(error, dict) else error
-    return " ".join(str(message or "no reason given").split())

@@ -323,6 +323,14 @@ async def test_a_key_in_an_error_response_is_redacted(status: int) -> None:
     assert KEY not in caught.value.message
 
 
+@pytest.mark.parametrize("key", ["k", "t", "ken", "ollama", "none"])
+async def test_a_value_that_is_no_secret_is_not_redacted(key: str) -> None:
+    sentence = "The token of the ollama model is not known: none."
+    with pytest.raises(UpstreamError) as caught:
+        await call_model(_answer_status(400, {"error": sentence}), a_call(key=key))
+    assert caught.value.message.endswith(f"answered 400: {sentence}")
+
+
 async def test_a_key_in_an_error_within_a_stream_is_redacted() -> None:
     error = event({"error": f"bad key {KEY}"})
     with pytest.raises(UpstreamError) as caught:

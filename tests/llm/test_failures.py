@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import time
 from email.utils import formatdate
 
 import pytest
 
-from service.errors import UpstreamBusy, UpstreamError, UpstreamFailed, UpstreamRefused
-from service.llm.failures import make_status_error, make_stream_error, parse_retry_after_s
+from service.errors import (
+    UpstreamBusy,
+    UpstreamContextExceeded,
+    UpstreamError,
+    UpstreamFailed,
+    UpstreamRefused,
+)
+from service.llm.failures import (
+    make_document_error,
+    make_status_error,
+    make_stream_error,
+    parse_retry_after_s,
+)
 
 
 @pytest.mark.parametrize(
@@ -17,7 +29,10 @@ from service.llm.failures import make_status_error, make_stream_error, parse_ret
         ({"message": "x", "code": "rate_limit_exceeded"}, UpstreamBusy),
         ({"message": "x", "type": "overloaded_error"}, UpstreamBusy),
         ({"message": "x", "type": "invalid_request_error", "code": None}, UpstreamRefused),
-        ({"message": "x", "code": "context_length_exceeded"}, UpstreamRefused),
+        ({"message": "x", "code": "context_length_exceeded"}, UpstreamContextExceeded),
+        ({"message": "x", "code": "insufficient_quota"}, UpstreamRefused),
+        ({"message": "x", "code": 429}, UpstreamBusy),
+        ({"message": "x", "code": 400}, UpstreamRefused),
         ({"message": "x", "code": 500}, UpstreamFailed),
         ({"message": ["not", "text"]}, UpstreamFailed),
         ("just a sentence", UpstreamFailed),
@@ -44,6 +59,120 @@ def test_any_error_body_results_in_an_error(body: bytes) -> None:
     assert isinstance(make_status_error(400, {}, body, "gpt-4o"), UpstreamRefused)
 
 
+# --- statuses and types ---
+
+
+def _answer(http_status: int, **error: object) -> UpstreamError:
+    body = json.dumps({"error": {"message": "Because.", **error}}).encode()
+    return make_status_error(http_status, {}, body, "gpt-4o")
+
+
+@pytest.mark.parametrize("kind", ["invalid_request_error", "authentication_error", "anything"])
+@pytest.mark.parametrize("status", [408, 409, 425, 429, 498, 500, 502, 503, 504, 529])
+def test_a_status_that_is_retried_is_retried_whatever_the_type(status: int, kind: str) -> None:
+    assert _answer(status, type=kind, code=kind).retryable
+
+
+@pytest.mark.parametrize("status", [400, 402, 403, 429])
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"code": "insufficient_quota"},
+        {"type": "insufficient_quota", "code": None},
+        {"message": "You exceeded your current quota, please check your plan and billing details."},
+        {"message": "Insufficient Balance"},
+        {"message": "Your credit balance is too low to access the API."},
+        {"type": "exceeded_current_quota_error"},
+    ],
+)
+def test_a_used_up_quota_is_permanent(status: int, error: dict[str, object]) -> None:
+    assert type(_answer(status, **error)) is UpstreamRefused
+
+
+def test_a_quota_per_minute_is_a_rate_limit() -> None:
+    error = _answer(
+        429,
+        message="You exceeded your current quota. Please retry in 23.4s.",
+        status="RESOURCE_EXHAUSTED",
+    )
+    assert type(error) is UpstreamBusy
+
+
+def test_a_request_beyond_every_limit_is_not_retried() -> None:
+    assert not _answer(413, code="rate_limit_exceeded", type="tokens").retryable
+
+
+def test_a_rate_limit_in_tokens_is_not_a_context_refusal() -> None:
+    error = _answer(
+        429,
+        code="rate_limit_exceeded",
+        message="Request too large for gpt-4o on tokens per min (TPM): Limit 30000, Requested "
+        "40000. The input or output tokens must be reduced in order to run successfully.",
+    )
+    assert type(error) is UpstreamBusy
+
+
+# --- the key ---
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(
+    "message", ["", "Incorrect API key provided: x.", "Unauthorized", "Invalid token"]
+)
+def test_a_refused_key_is_reported_with_advice(status: int, message: str) -> None:
+    error = _answer(status, message=message)
+    assert f"refused the key ({status})" in error.message
+    assert message.rstrip(".") in error.message
+    assert error.message.endswith("check the key's setting.")
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (403, "Country, region, or territory not supported"),
+        (403, "Project does not have access to model gpt-5"),
+        (401, "You must be a member of an organization to use the API"),
+        (400, "Invalid API parameter"),
+        (403, "<html><head><title>Attention Required! | Cloudflare</title></head></html>"),
+    ],
+)
+def test_a_refusal_for_another_reason_contains_no_advice_about_the_key(
+    status: int, message: str
+) -> None:
+    error = _answer(status, message=message)
+    assert "key" not in error.message
+    assert error.message.startswith(f"gpt-4o answered {status}: ")
+
+
+# --- documents with status 200 ---
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"error": {"message": "No."}},
+        {"error": "No."},
+        [{"error": {"message": "No."}}],
+        {"object": "error", "message": "No."},
+        {"detail": "No."},
+        {"errors": [{"message": "No."}], "success": False},
+    ],
+)
+def test_a_document_without_an_answer_is_the_error_that_it_reports(document: object) -> None:
+    error = make_document_error(document, "gpt-4o")
+    assert error is not None
+    assert error.message == "gpt-4o reported an error: No."
+
+
+@pytest.mark.parametrize(
+    "document",
+    [{}, [], None, "x", 3, {"id": "1", "object": "chat.completion.chunk"}, {"error": None},
+     {"choices": [{"message": {"content": "Hi"}}], "error": None}, {"message": {}}],
+)  # fmt: skip
+def test_a_document_without_an_error_is_none(document: object) -> None:
+    assert make_document_error(document, "gpt-4o") is None
+
+
 # --- Retry-After ---
 
 
@@ -68,6 +197,17 @@ def test_retry_after_is_seconds_milliseconds_or_a_date(
     headers: dict[str, str], seconds: float | None
 ) -> None:
     assert parse_retry_after_s(headers) == seconds
+
+
+def test_asctime_is_in_gmt_in_every_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    time.tzset()
+    try:
+        wait_s = parse_retry_after_s({"retry-after": time.asctime(time.gmtime(time.time() + 60))})
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert wait_s == pytest.approx(60, abs=5)
 
 
 def test_a_future_date_becomes_seconds_from_now() -> None:

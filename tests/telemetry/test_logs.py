@@ -83,9 +83,31 @@ def test_words_that_only_resemble_keys_are_not_redacted(stream: io.StringIO) -> 
     assert json_lines(stream)[0]["message"] == "task-1234567890 on disk-1234567890"
 
 
-def test_a_secret_below_six_characters_is_not_redacted(stream: io.StringIO) -> None:
-    register_secret("abc")
-    assert logs.redact("abcdef") == "abcdef"
+@pytest.mark.parametrize("value", ["", "k", "ken", "ollama", "1234567"])
+def test_a_value_below_eight_characters_is_not_redacted(value: str) -> None:
+    register_secret(value)
+    assert logs.redact(f"the token {value} of") == f"the token {value} of"
+    assert logs.redact_value(f"the token {value} of", value) == f"the token {value} of"
+
+
+@pytest.mark.parametrize(
+    "text", ["passwords0 are", "a xpasswords", "Passwörter: üpasswords", "passwordsé"]
+)
+def test_a_short_secret_is_not_redacted_inside_a_word(text: str) -> None:
+    register_secret("passwords")
+    assert logs.redact(text) == logs.redact_value(text, "passwords") == text
+
+
+@pytest.mark.parametrize("before", ["", " ", '"', "=", ":", "_", "\\n", "%20", "@", "/", "é "])
+@pytest.mark.parametrize("after", ["", " ", '"', ".", "@host", "\\n", "_"])
+def test_a_short_secret_is_redacted_as_a_word(before: str, after: str) -> None:
+    register_secret("passwords")
+    assert logs.redact(f"{before}passwords{after}") == f"{before}[redacted]{after}"
+
+
+def test_a_long_secret_is_redacted_anywhere() -> None:
+    secret = "0123456789abcdefghij"
+    assert logs.redact_value(f"x{secret}y", secret) == "x[redacted]y"
 
 
 def test_a_readable_line_is_one_line(stream: io.StringIO) -> None:

@@ -60,6 +60,7 @@ STATUSES: Mapping[str, int] = {
     "overloaded": 503,
     "storage_unavailable": 503,
     # a run that failed before any of its output was sent
+    "context_length_exceeded": 400,
     "abandoned": 409,
     "cancelled": 409,
     "cost_cap": 502,

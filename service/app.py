@@ -17,7 +17,7 @@ from service.api.chat import chat, websocket
 from service.api.chat.open_sockets import OpenSockets
 from service.api.dependencies import ApiDependencies
 from service.api.history import conversations, history
-from service.api.http import errors, principal
+from service.api.http import body_limits, errors, principal
 from service.api.middleware import cors, hosts, response_headers
 from service.api.middleware.lingering_close import LingeringClose
 from service.api.middleware.origins import Origins
@@ -174,12 +174,10 @@ def agent_key(agent: Agent, settings: Settings, variables: Mapping[str, str]) ->
 
 def _quart(settings: Settings, api: ApiDependencies) -> Quart:
     app = Quart("service", static_folder=None)
-    app.config.update(
-        MAX_CONTENT_LENGTH=settings.max_body_bytes,
-        BODY_TIMEOUT=settings.body_timeout_s,
-        RESPONSE_TIMEOUT=None,
-    )
-    app.json.sort_keys = False  # type: ignore[attr-defined]  # the order of the documentation
+    app.config["RESPONSE_TIMEOUT"] = None
+    body_limits.install(app, settings)
+    # The order of the documentation, in UTF-8.
+    app.json.sort_keys = app.json.ensure_ascii = False  # type: ignore[attr-defined]
     app.before_request(_report_route)
     app.before_websocket(_report_route)
     hosts.install(app, settings.allowed_hosts, api.origins)

@@ -64,13 +64,15 @@ class Settings(BaseSettings):
     port: int | None = Field(default=None, ge=0, le=65_535)
     workers: int = Field(default=1, ge=1, le=64)
     max_body_bytes: int = Field(default=262_144, ge=1_024)
+    max_media_body_bytes: int = Field(default=8_388_608, ge=1_024)
     body_timeout_s: float = Field(default=20, gt=0)
     send_timeout_s: float = Field(default=30, gt=0)
     keep_alive_s: float = Field(default=15, gt=0)
     drain_s: float = Field(default=20, ge=0)
     allowed_hosts: str = Field(default="", pattern=r"^\s*((\*|[^\s/,:]+)\s*(,\s*|$))*$")
     allowed_origins: str = Field(
-        default="", pattern=r"^\s*((\*|[A-Za-z][\w+.-]*://[^\s/,]+/?)\s*(,\s*|$))*$"
+        default="",
+        pattern=r"^\s*((\*|null|file://|[A-Za-z][\w+.-]*://[^\s/,]+/?)\s*(,\s*|$))*$",
     )
 
     detach_grace_s: float = Field(default=30, ge=0)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 MAX_HEAD_BYTES = 64 * 1024
-MAX_BODY_BYTES = 4 * 1024 * 1024
+MAX_BODY_BYTES = 16 * 1024 * 1024
 
 _PHRASES = {int(status): status.phrase for status in HTTPStatus}
 _REQUEST_LINE = re.compile(rb"([A-Z]+) (/[^ ?#]*)(?:\?[^ ]*)? HTTP/1\.1")

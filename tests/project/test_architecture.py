@@ -316,12 +316,13 @@ APIS: dict[str, tuple[int, set[str]]] = {
     "sessions": (400, {"sessions.ask", "sessions.sessions"}),
     "chat completions": (150, {"openai.chat_completions"}),
     "responses": (
-        1_300,
+        1_400,
         {
             "openai.responses.routes",
             "openai.responses.items",
             "openai.responses.response",
             "openai.responses.output",
+            "openai.responses.parts",
             "openai.responses.previous",
             "openai.responses.request",
             "openai.responses.schemas",

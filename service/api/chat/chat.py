@@ -144,7 +144,7 @@ def as_text() -> Encode:
         if isinstance(event, RunFinished):
             return DONE
         if isinstance(event, RunFailed):
-            return encode_lines(json.dumps({"error": event.message}))
+            return encode_lines(json.dumps({"error": event.message}, ensure_ascii=False))
         return ""
 
     return encode

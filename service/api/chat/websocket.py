@@ -152,7 +152,7 @@ class _Dialogue:
 
     async def _send(self, **message: Any) -> None:
         async with self._send_lock:
-            await websocket.send(json.dumps(message))
+            await websocket.send(json.dumps(message, ensure_ascii=False))
 
 
 def _is_cancel(data: str | bytes) -> bool:

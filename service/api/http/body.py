@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
 
 from pydantic import (
@@ -16,11 +17,13 @@ from pydantic import (
     StringConstraints,
     ValidationError,
 )
-from quart import request
+from quart import current_app, request
 
+from service.api.http.surrogates import replace_lone_surrogates
 from service.errors import FieldError, RequestError
 from service.runs.settings import IdempotencyKey
 
+_NAMED_FAULTS = 8  # in the sentence of an error; `details` has more
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _POSITION = re.compile(r"(?P<run>[A-Za-z0-9_]{1,64})-(?P<seq>\d{1,9})")
 
@@ -79,6 +82,11 @@ class Body(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
+    @property
+    def media_bytes(self) -> int:
+        """The size of its images and other media, which the limit for text does not count."""
+        return 0
+
 
 BodyT = TypeVar("BodyT", bound=Body)
 
@@ -86,9 +94,11 @@ BodyT = TypeVar("BodyT", bound=Body)
 async def read_body(model: type[BodyT]) -> BodyT:
     """Return the JSON body as `model`.
 
-    Raises RequestError 415 for another media type, 400 for a body that does not validate; Quart
-    raises 413 past MAX_CONTENT_LENGTH and 408 past BODY_TIMEOUT.
+    Raises RequestError 415 for another media type and for a compressed body, 400 for a body that
+    does not validate, 413 for too much text; Quart raises 413 past the limit of the address and
+    408 past BODY_TIMEOUT.
     """
+    _check_content_coding()
     kind = request.mimetype
     if kind != "application/json" and not (
         kind.startswith("application/") and kind.endswith("+json")
@@ -102,15 +112,40 @@ async def read_body(model: type[BodyT]) -> BodyT:
         # Quart reads bodies with wait_for, which on Python 3.11 loses a cancellation that arrives
         # together with the body: the handler of a disconnected client would never end.
         raise asyncio.CancelledError
-    return parse_body(model, data)
+    body = parse_body(model, data)
+    limit_bytes: int = current_app.config["MAX_CONTENT_LENGTH"]
+    if len(data) - body.media_bytes > limit_bytes:
+        raise RequestError(
+            "body_too_large",
+            f"The body has more than {limit_bytes} bytes (MAX_BODY_BYTES) besides its media.",
+        )
+    return body
 
 
 def parse_body(model: type[BodyT], data: str | bytes) -> BodyT:
     """Return JSON text as `model`. Raises RequestError 400."""
+    encoded = data.encode() if isinstance(data, str) else data
     try:
-        return model.model_validate_json(data)
+        return model.model_validate_json(replace_lone_surrogates(encoded))
     except ValidationError as error:
         raise _request_error(error) from None
+
+
+def _check_content_coding() -> None:
+    """Raise RequestError 415 for a compressed body: only its sender knows its size.
+
+    Source: RFC 9110, 15.5.16
+    """
+    codings = [each.strip() for each in request.headers.get("Content-Encoding", "").split(",")]
+    unsupported = [each for each in codings if each and each.lower() != "identity"]
+    if unsupported:
+        shown = ", ".join(unsupported).encode("ascii", "backslashreplace").decode()[:64]
+        raise RequestError(
+            "unsupported_media_type",
+            f"The body has the Content-Encoding {shown}, which is not supported: "
+            "send it uncompressed.",
+            headers={"Accept-Encoding": "identity"},
+        )
 
 
 def idempotency_key(body: Body, *format_fields: str) -> IdempotencyKey | None:
@@ -149,9 +184,16 @@ def _request_error(error: ValidationError) -> RequestError:
         why = str(faults[0]["msg"]).removeprefix("Invalid JSON: ")
         return RequestError("bad_json", f"The body is not valid JSON: {why}.")
     details = [FieldError(_path(fault["loc"]), _sentence(fault["msg"])) for fault in faults[:20]]
-    first = details[0]
-    fault = f"{first.field}: {first.message}" if first.field else first.message
-    return RequestError("bad_request", f"The request is not valid: {fault}.", details)
+    return invalid_request(details)
+
+
+def invalid_request(details: Sequence[FieldError], code: str = "bad_request") -> RequestError:
+    """Return the error for a request with errors in these fields, each of which it names."""
+    faults = [f"{each.field}: {each.message}" if each.field else each.message for each in details]
+    more = f"; {len(faults) - _NAMED_FAULTS} more" if len(faults) > _NAMED_FAULTS else ""
+    return RequestError(
+        code, f"The request is not valid: {'; '.join(faults[:_NAMED_FAULTS])}{more}.", details
+    )
 
 
 def _path(loc: tuple[Any, ...]) -> str:

@@ -16,6 +16,7 @@ from quart import Quart, Response, has_request_context, request
 from werkzeug.exceptions import HTTPException
 
 from service.api.http.sse import run_headers
+from service.api.http.unknown_addresses import describe_unknown
 from service.errors import RequestError, StorageUnavailable
 from service.events import RunFailed
 from service.runs.run import Run
@@ -87,7 +88,7 @@ _PERMANENT = frozenset({"missing_key", "upstream_refused", "cost_cap", "cancelle
 _HTTP: Mapping[int, tuple[str, str]] = {
     400: ("bad_request", "The request could not be understood."),
     404: ("not_found", "There is nothing at this address."),
-    405: ("method_not_allowed", "This address does not take that method."),
+    405: ("method_not_allowed", "This address does not accept that method."),
     408: ("body_timeout", "The body did not arrive in time."),
     413: ("body_too_large", "The body is larger than the service accepts."),
 }
@@ -131,7 +132,7 @@ def problem(
     else:
         body = _problem_body(code, message, details)
     return Response(
-        json.dumps(body) + "\n",
+        json.dumps(body, ensure_ascii=False) + "\n",
         status,
         {**retry, **(headers or {})},
         content_type="application/json",
@@ -177,6 +178,12 @@ async def _from_http_exception(error: HTTPException) -> Response:
     status = error.code or 500
     code, message = _HTTP.get(status, (f"http_{status}", error.description or error.name))
     headers = {name: value for name, value in error.get_headers() if name == "Allow"}
+    if not has_request_context():  # a WebSocket
+        return problem(code, message, status=status)
+    if status == 404:
+        message = describe_unknown(request.path)
+    elif accepted := set(headers.get("Allow", "").split(", ")) - {"", "HEAD", "OPTIONS"}:
+        message = f"This address accepts {', '.join(sorted(accepted))}, not {request.method}."
     return problem(code, message, status=status, headers=headers)
 
 

@@ -30,8 +30,10 @@ class StreamFormat:
 
 EVENT_STREAM = StreamFormat("text/event-stream", b": keep-alive\n\n")
 _BLOCK_BYTES = 65_536
+# no-transform: a compressing server in front, such as Next or Express with `compression`, would
+# collect the stream in its compressor and send it at the end.
 HEADERS = {
-    "Cache-Control": "no-cache",
+    "Cache-Control": "no-cache, no-transform",
     "X-Accel-Buffering": "no",
 }
 

@@ -10,7 +10,8 @@ from quart import Quart, Response, request
 from service.api.middleware.origins import Origins
 
 _READABLE = (
-    "X-Run-Id, X-Conversation-Id, X-Degraded, X-Request-ID, X-Trace-Id, traceresponse, Retry-After"
+    "X-Run-Id, X-Conversation-Id, X-Degraded, X-Request-ID, X-Trace-Id, traceresponse, "
+    "Retry-After, x-should-retry"
 )
 _PREFLIGHT_MAX_AGE_S = 600
 

@@ -66,13 +66,26 @@ def install(app: Quart, allowed_hosts: str, origins: Origins) -> None:
             )
         is_safe = is_http and request.method in _SAFE_METHODS
         if not is_safe and _is_cross_site(headers, origins):
-            raise RequestError(
-                "origin_not_allowed",
-                "Pages of that origin may not use this service; list it in ALLOWED_ORIGINS.",
-            )
+            raise RequestError("origin_not_allowed", _describe_refusal(headers))
 
     app.before_request(check)
     app.before_websocket(check)
+
+
+def _describe_refusal(headers: Headers) -> str:
+    """Return why a page is refused, and the setting of the service or the proxy that permits it."""
+    origin, host = (_make_printable(headers.get(name, "")) for name in ("Origin", "Host"))
+    if not origin:
+        return "Pages of other sites may not use this service; list them in ALLOWED_ORIGINS."
+    return (
+        f"Pages of {origin} may not use this service at {host}: list the origin in "
+        "ALLOWED_ORIGINS. If it is the service's own address behind a proxy, let the proxy "
+        "forward the Host header (nginx: proxy_set_header Host $http_host)."
+    )
+
+
+def _make_printable(value: str) -> str:
+    return value.encode("ascii", "backslashreplace").decode()[:128]
 
 
 def _is_cross_site(headers: Headers, origins: Origins) -> bool:

@@ -10,97 +10,32 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from service.api.http.body import AnyText, Body, Identifier, Tokens
+from service.api.http.body import AnyText, Identifier, Tokens
 from service.api.http.principal import Principal
-from service.api.openai.tools import Open, ResponseFormat, Tool, ToolCalled, ToolChoice
+from service.api.openai.tolerance import IGNORED_OF_REQUESTS, TolerantBody
+from service.api.openai.tools import ResponseFormat, Tool, ToolChoice
+from service.api.openai.turns import ONE_OR_SEVERAL, CompletionTurn
 from service.conversation import Continue, Given
 from service.domain import Message, RequestOptions, RunRequest
 from service.ids import new_id
-from service.messages import parse_chat_message
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 
 
-def _detect_form(value: object) -> str:
-    return "[several]" if isinstance(value, list) else "[one]"
+class ChatStreamOptions(TolerantBody):
+    """Options of the stream; none can change the answer."""
 
-
-# The JSON type selects the alternative, so that only its own faults are reported.
-ONE_OR_SEVERAL = Discriminator(_detect_form)
-
-
-class Part(Open):
-    """A content part of a message. Agents get the types of parts that they accept."""
-
-    type: Literal["text", "refusal", "image_url", "input_audio", "file"]
-    text: AnyText | None = None
-    refusal: AnyText | None = None
-
-    @model_validator(mode="after")
-    def _check_type(self) -> Part:
-        if getattr(self, self.type, None) is None:
-            raise ValueError(f"a part of the type {self.type} needs {self.type}")
-        return self
-
-
-Content = Annotated[
-    Annotated[AnyText, Tag("[one]")] | Annotated[list[Part], Field(min_length=1), Tag("[several]")],
-    ONE_OR_SEVERAL,
-]
-
-
-class CompletionTurn(Body):
-    """A message. An answer of this service can be sent back unchanged."""
-
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Content | None = None
-    name: AnyText | None = None
-    tool_call_id: AnyText | None = None
-    tool_calls: list[ToolCalled] | None = None
-    refusal: AnyText | None = None
-    annotations: list[Any] | None = None
-    audio: None = None
-    function_call: None = None
-    parsed: Any = None  # OpenAI's SDKs add the parsed form of a structured answer
-
-    @model_validator(mode="after")
-    def _check_content(self) -> CompletionTurn:
-        needs_none = self.role == "assistant" and (self.tool_calls or self.refusal)
-        if self.content is None and not needs_none:
-            raise ValueError("content is required")
-        if (self.tool_call_id is not None) != (self.role == "tool"):
-            raise ValueError("a message of the role tool, and no other, has a tool_call_id")
-        if self.tool_calls and self.role != "assistant":
-            raise ValueError("only a message of the role assistant has tool_calls")
-        types = {part.type for part in _list_parts(self.content)} - {
-            "text",
-            *_PART_TYPES.get(self.role, ()),
-        }
-        if types:
-            raise ValueError(f"a message of the role {self.role} has no {', '.join(sorted(types))}")
-        return self
-
-    def to_message(self) -> Message:
-        """Return the message, without the fields that only OpenAI's SDKs add."""
-        return parse_chat_message(
-            self.model_dump(mode="json", exclude_none=True, exclude=_SDK_FIELDS)
-        )
-
-
-# The types of content parts that a message may have beside text.
-_PART_TYPES = {"user": ("image_url", "input_audio", "file"), "assistant": ("refusal",)}
-_SDK_FIELDS: dict[str, Any] = {
-    "annotations": True,
-    "parsed": True,
-    "tool_calls": {"__all__": {"function": {"parsed_arguments"}}},
-}
-
-
-class ChatStreamOptions(Body):
-    """Options of the stream."""
+    model_config = ConfigDict(extra="ignore")
 
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
@@ -113,8 +48,10 @@ Stop = Annotated[
 ]
 
 
-class CompletionRequest(Body):
+class CompletionRequest(TolerantBody):
     """A chat completion to create. `model` is an ensemble, or `agent/` and the name of an agent."""
+
+    ignored = IGNORED_OF_REQUESTS
 
     model: Annotated[str, Field(min_length=1, max_length=128)]
     messages: Annotated[list[CompletionTurn], Field(min_length=1)]
@@ -142,14 +79,14 @@ class CompletionRequest(Body):
     top_logprobs: Literal[0] | None = None
     modalities: list[Literal["text"]] | None = None
     # Accepted and ignored: they cannot change the answer.
-    user: str | None = None
-    metadata: dict[str, str] | None = None
-    store: bool | None = None
-    service_tier: str | None = None
-    safety_identifier: str | None = None
-    prompt_cache_key: str | None = None
-    prompt_cache_retention: str | None = None
-    prediction: dict[str, Any] | None = None
+    user: Any = None
+    metadata: Any = None
+    store: Any = None
+    service_tier: Any = None
+    safety_identifier: Any = None
+    prompt_cache_key: Any = None
+    prompt_cache_retention: Any = None
+    prediction: Any = None
     # Extensions of OpenAI's API.
     conversation_id: Identifier | None = None
     include_progress: bool | None = None
@@ -163,7 +100,7 @@ class CompletionRequest(Body):
 
     @model_validator(mode="after")
     def _check_fields(self) -> CompletionRequest:
-        if self.stream_options and not self.stream:
+        if self.wants_usage and not self.stream:
             raise ValueError("stream_options is only allowed when stream is true")
         if self.max_tokens and self.max_completion_tokens:
             raise ValueError("max_tokens and max_completion_tokens exclude each other")
@@ -175,6 +112,11 @@ class CompletionRequest(Body):
     def turns(self) -> tuple[Message, ...]:
         """The messages of the conversation; the last is the question."""
         return tuple(turn.to_message() for turn in self.messages)
+
+    @property
+    def media_bytes(self) -> int:
+        """The size of the parts of messages that are not text."""
+        return sum(turn.media_bytes for turn in self.messages)
 
     @property
     def wants_usage(self) -> bool:
@@ -199,6 +141,8 @@ class CompletionRequest(Body):
     def _select_parameters(self) -> dict[str, Any]:
         sent = self.model_dump(mode="json", include=_PARAMETERS, exclude_unset=True)
         neutral: Sequence[Any] = (None, [], {}, {"type": "text"})
+        if not sent.get("tools"):  # OpenAI refuses it without tools
+            sent.pop("parallel_tool_calls", None)
         return {name: value for name, value in sent.items() if value not in neutral}
 
 
@@ -212,7 +156,3 @@ _PARAMETERS = {
 def is_blank(message: Message) -> bool:
     """Return whether a message has only white space."""
     return not (message.raw or message.content.strip())
-
-
-def _list_parts(content: str | list[Part] | None) -> list[Part]:
-    return content if isinstance(content, list) else []

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Discriminator, StringConstraints, Tag, model_validator
 
 from service.api.http.body import AnyText, Body
+from service.api.openai.tolerance import TolerantBody
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,128}$")]
 
@@ -28,7 +29,7 @@ class Function(Open):
     parameters: dict[str, Any] | None = None
 
 
-class Tool(Body):
+class Tool(TolerantBody):
     """A tool that a model may call."""
 
     type: Literal["function"]
@@ -43,20 +44,20 @@ class Called(Open):
 
 
 class ToolCalled(Open):
-    """A tool call of a model."""
+    """A tool call of a model. Some servers return one without a type."""
 
     id: AnyText
-    type: Literal["function"]
+    type: Literal["function"] = "function"
     function: Called
 
 
-class ToolName(Body):
+class ToolName(TolerantBody):
     """The name of a function."""
 
     name: Name
 
 
-class ToolWanted(Body):
+class ToolWanted(TolerantBody):
     """The tool that the model must call."""
 
     type: Literal["function"]
@@ -82,7 +83,7 @@ class JsonSchema(Open):
     name: Name
 
 
-class ResponseFormat(Body):
+class ResponseFormat(TolerantBody):
     """The format of the answer."""
 
     type: Literal["text", "json_object", "json_schema"]

@@ -70,7 +70,4 @@ def test_text_that_looks_like_an_event_of_ours_is_cut_in_two(text: str) -> None:
 
 def test_a_failure_is_an_error_and_nothing_is_done() -> None:
     failure = RunFailed("assistant", "upstream_failed", "It “failed”.", True, Usage(), None, 1.0)
-    assert (
-        written("Why", end=failure)
-        == 'data: Why\n\ndata: {"error": "It \\u201cfailed\\u201d."}\n\n'
-    )
+    assert written("Why", end=failure) == 'data: Why\n\ndata: {"error": "It “failed”."}\n\n'

@@ -6,6 +6,7 @@ import pytest
 
 from service.api.middleware.hosts import Hosts
 from service.api.middleware.origins import Origins
+from service.settings import Settings
 
 HOSTS = Hosts(["chat.example.com", "*.example.org", ""], ["box.lan"])
 
@@ -71,7 +72,52 @@ def test_an_empty_list_serves_no_public_host() -> None:
     assert not Hosts([""], [""]).serve("evil.example")
 
 
-@pytest.mark.parametrize("origin", ["tauri://localhost", "app://chat", "chrome-extension://abc"])
+APPLICATIONS = [
+    "tauri://localhost",
+    "app://chat",
+    "chrome-extension://abc",
+    "capacitor://localhost",
+    "file://",
+    "null",
+]
+
+
+@pytest.mark.parametrize("origin", APPLICATIONS)
 def test_the_origin_of_an_application_can_be_listed(origin: str) -> None:
-    assert Origins(f"https://chat.example.com, {origin}/").allow(origin, "localhost:8080")
+    listed = f"https://chat.example.com, {origin}"
+    settings = Settings(_env_file=None, allowed_origins=listed)  # type: ignore[call-arg]
+    assert Origins(settings.allowed_origins).allow(origin, "localhost:8080")
     assert not Origins("https://chat.example.com").allow(origin, "localhost:8080")
+
+
+@pytest.mark.parametrize(
+    ("listed", "origin"),
+    [
+        ("moz-extension://*", "moz-extension://6f2c-11"),
+        ("vscode-webview://*", "vscode-webview://0abc"),
+        ("https://*.example.com", "https://a.b.example.com"),
+        ("https://*", "https://chat.example.org"),
+    ],
+)
+def test_an_asterisk_stands_for_the_rest_of_an_origin(listed: str, origin: str) -> None:
+    assert Origins(listed).allow(origin, "localhost")
+
+
+@pytest.mark.parametrize(
+    ("listed", "origin"),
+    [
+        ("moz-extension://*", "chrome-extension://6f2c-11"),
+        ("moz-extension://*", "null"),
+        ("https://*.example.com", "https://example.com"),
+        ("https://*.example.com", "https://fakeexample.com"),
+        ("https://*.example.com", "http://a.example.com"),
+        ("https://*.example.com", "https://a.example.com:8443"),
+        ("null", "https://null"),
+    ],
+)
+def test_an_asterisk_stands_for_nothing_else(listed: str, origin: str) -> None:
+    assert not Origins(listed).allow(origin, "localhost")
+
+
+def test_the_asterisk_alone_allows_every_origin() -> None:
+    assert all(Origins("*").allow(origin, "localhost") for origin in APPLICATIONS)

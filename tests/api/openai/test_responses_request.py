@@ -155,7 +155,7 @@ def test_instructions_and_background_are_options_of_the_request() -> None:
         ({"input": [{"role": "user", "content": " "}]}, ""),
         ({"input": [{"role": "user", "content": [{"type": "video"}]}]}, "input.0.content.0"),
         ({"input": [{**HI, "content": [{"type": "input_image", "file_id": "f"}]}]}, "input.0"),
-        ({"stream_options": {}}, ""),
+        ({"stream_options": {"include_obfuscation": True}}, ""),
         ({"conversation": "c", "previous_response_id": "resp_1"}, ""),
         ({"conversation": "no spaces"}, "conversation"),
     ],

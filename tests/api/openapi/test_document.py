@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 from service.api.chat import chat
 from service.api.http.body import Body, Text
 from service.api.http.query import PAGE, ChoiceParam
-from service.api.openai import request
+from service.api.openai import turns
 from service.api.openapi.docs_page import mark_code, render, type_of
 from service.api.openapi.document import document
 from service.api.openapi.operation import (
@@ -193,7 +193,7 @@ def test_a_type_is_shown_in_a_few_words(schema: dict[str, Any], shown: str) -> N
 
 
 def test_a_renamed_class_keeps_its_component_name() -> None:
-    answers = tuple(ResponseSpec("It.", each) for each in (chat.ChatTurn, request.CompletionTurn))
+    answers = tuple(ResponseSpec("It.", each) for each in (chat.ChatTurn, turns.CompletionTurn))
     asked = Operation("Ask", tag=Tag.ASK, answers=answers)
     shapes = _described("GET", "/x", asked)["components"]["schemas"]
     assert {"chat.Turn", "openai_request.Turn"} <= set(shapes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 from pathlib import Path
@@ -76,16 +77,66 @@ async def test_json_that_is_no_object_is_400(service: Process, value: bytes) -> 
     assert_refused(await posted(service, value), 400, "bad_request")
 
 
-@pytest.mark.parametrize(
-    "text", [rb"\ud800", rb"\udfff", rb"a\ud83d", b"\xff", b"\xc3", b"\xed\xa0\x80"]
-)
+@pytest.mark.parametrize("text", [b"\xff", b"\xc3", b"\xed\xa0\x80"])
 @pytest.mark.parametrize("name", [b"message", b"message_id"])
-async def test_lone_surrogates_and_invalid_utf8_are_400(
-    service: Process, text: bytes, name: bytes
-) -> None:
+async def test_invalid_utf8_is_400(service: Process, text: bytes, name: bytes) -> None:
     other = b"message_id" if name == b"message" else b"message"
     body = b'{"%b": "%b", "%b": "1"}' % (name, text, other)
     assert_refused(await posted(service, body), 400, "bad_json")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/process", rb'{"message": "%b", "message_id": "\udc00", "ensemble": "solo"}'),
+        ("/stream", rb'{"prompt": "%b", "ensemble": "solo"}'),
+        ("/chat", rb'{"messages": [{"role": "user", "content": "%b"}], "ensemble": "solo"}'),
+        ("/conversation", rb'{"message": "%b", "session_name": "\ud83d", "ensemble": "solo"}'),
+        (
+            "/v1/chat/completions",
+            rb'{"model": "solo", "messages": [{"role": "user", "content": "%b"}]}',
+        ),
+        ("/v1/responses", rb'{"model": "solo", "input": "%b"}'),
+    ],
+)
+async def test_half_a_surrogate_pair_becomes_a_replacement_character(
+    api: Api, path: str, body: bytes
+) -> None:
+    text = rb"\ud83d \\ud83d \uD83D\uDE00 \udfff\ud83d"
+    response = await api.http.post(path, content=body % text, headers=JSON)
+    assert response.status_code == 200, response.text
+    run = await api.shown(response.headers["x-run-id"])
+    conversation = await api.http.get(f"/api/conversations/{run['conversation_id']}")
+    question = conversation.json()["messages"][0]["content"]
+    assert question == "\ufffd \\ud83d \U0001f600 \ufffd\ufffd"
+
+
+async def test_half_a_surrogate_pair_is_no_part_of_an_id(service: Process) -> None:
+    body = rb'{"message": "x", "message_id": "1", "conversation_id": "\ud83d"}'
+    problem = assert_refused(await posted(service, body), 400, "bad_request")
+    assert [each["field"] for each in problem["details"]] == ["conversation_id"]
+
+
+@pytest.mark.parametrize("coding", ["gzip", "ZSTD", "br", "deflate", "identity, gzip", "x-own"])
+@pytest.mark.parametrize(
+    "path", ["/api/process", "/chat", "/v1/responses", "/conversation/session"]
+)
+async def test_a_compressed_body_is_415_that_names_its_coding(
+    api: Api, path: str, coding: str
+) -> None:
+    headers = JSON | {"Content-Encoding": coding}
+    response = await api.http.post(path, content=gzip.compress(b"{}"), headers=headers)
+    assert response.status_code == 415
+    assert coding.removeprefix("identity, ") in response.text
+    assert response.headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("coding", ["identity", "Identity", ""])
+async def test_an_uncompressed_body_may_name_its_coding(api: Api, coding: str) -> None:
+    headers = JSON | {"Content-Encoding": coding}
+    body = json.dumps(asking(ensemble="solo")).encode()
+    response = await api.http.post("/api/process", content=body, headers=headers)
+    assert response.status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -148,6 +199,14 @@ async def test_missing_fields_are_named_together(service: Process) -> None:
         {"field": "message", "message": "this field is required"},
         {"field": "message_id", "message": "this field is required"},
     ]
+
+
+async def test_all_wrong_fields_are_in_the_sentence(api: Api) -> None:
+    wrong = {"message": " ", "max_tokens": 0, "tokens": 5}
+    problem = (await api.http.post("/api/process", json=wrong)).json()
+    for field in ("message: ", "message_id: ", "max_tokens: ", "tokens: "):
+        assert field in problem["error"]
+    assert len(problem["details"]) == 4
 
 
 async def test_a_thousand_unknown_fields_make_a_short_answer(service: Process) -> None:

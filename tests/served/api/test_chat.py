@@ -70,7 +70,7 @@ async def test_a_stream_is_asked_for_in_three_ways(api: Api, wish: dict[str, Any
     response = await asked(api, **wish)
     shown = await api.shown(response.headers["x-run-id"])
     assert text_of(response) == shown["answer"]
-    assert response.headers["cache-control"] == "no-cache"
+    assert response.headers["cache-control"] == "no-cache, no-transform"
     assert response.headers["x-accel-buffering"] == "no"
 
 

@@ -31,7 +31,8 @@ async def test_a_page_that_is_named_may_read_answers_and_errors(start: Start, or
         for body in ({"prompt": "Why?"}, {"prompt": ""}):
             answer = await api.http.post("/stream", json=body, headers={"Origin": origin})
             assert answer.headers["access-control-allow-origin"] == origin
-            assert "X-Run-Id" in answer.headers["access-control-expose-headers"]
+            readable = answer.headers["access-control-expose-headers"].split(", ")
+            assert {"X-Run-Id", "Retry-After", "x-should-retry"} <= set(readable)
             assert answer.headers["vary"] == "Origin"
 
 
@@ -50,3 +51,10 @@ async def test_unless_told_no_other_page_may(api: Api) -> None:
     answer = await api.http.get("/history", headers={"Origin": PAGE})
     assert "access-control-allow-origin" not in answer.headers
     assert "vary" not in answer.headers
+
+
+async def test_the_refusal_of_a_page_names_the_setting_and_the_proxys_header(api: Api) -> None:
+    answer = await api.http.post("/stream", json={"prompt": "Why?"}, headers={"Origin": PAGE})
+    assert answer.status_code == 403
+    for part in (PAGE, "ALLOWED_ORIGINS", "Host"):
+        assert part in answer.json()["error"]

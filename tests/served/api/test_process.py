@@ -192,7 +192,7 @@ async def test_timeout_s_ends_the_run(api: Api) -> None:
 async def test_a_stream_has_the_headers_that_keep_proxies_from_holding_it(api: Api) -> None:
     headers = (await api.http.post("/api/process", json=asking())).headers
     assert headers["content-type"].partition(";")[0] == "text/event-stream"
-    assert headers["cache-control"] == "no-cache"
+    assert headers["cache-control"] == "no-cache, no-transform"
     assert headers["x-accel-buffering"] == "no"
     assert re.fullmatch(r"run_[0-9a-f]{32}", headers["x-run-id"])
     assert headers["x-conversation-id"]

@@ -86,7 +86,7 @@ async def test_a_finished_run_replays_the_same_bytes_and_closes(api: Api) -> Non
     response = await api.http.get(f"/api/runs/{live[0].run_id}/events")
     assert response.content == raw(live)
     assert response.headers["content-type"].startswith("text/event-stream")
-    assert response.headers["cache-control"] == "no-cache"
+    assert response.headers["cache-control"] == "no-cache, no-transform"
     assert response.headers["x-accel-buffering"] == "no"
 
 

@@ -50,7 +50,7 @@ async def test_a_stream_is_session_then_messages_then_done(api: Api) -> None:
 async def test_a_stream_has_the_headers_of_one(api: Api) -> None:
     headers = (await told(api)).headers
     assert headers["content-type"] == "text/event-stream"
-    assert headers["cache-control"] == "no-cache"
+    assert headers["cache-control"] == "no-cache, no-transform"
     assert headers["x-accel-buffering"] == "no"
     assert headers["x-run-id"].startswith("run_")
 

@@ -84,7 +84,7 @@ async def test_each_format_has_its_media_type_and_the_headers_of_a_stream(
 ) -> None:
     headers = (await streamed(api, form, conversation_id=f"text-stream-{form}")).headers
     assert headers["content-type"] == kind
-    assert headers["cache-control"] == "no-cache"
+    assert headers["cache-control"] == "no-cache, no-transform"
     assert headers["x-accel-buffering"] == "no"
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["x-run-id"].startswith("run_")

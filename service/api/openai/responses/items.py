@@ -9,130 +9,28 @@ import json
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Tag, model_validator
 
 from service.api.http.body import AnyText, Body, parse_body
-from service.api.openai.request import ONE_OR_SEVERAL, CompletionTurn
+from service.api.openai.responses.parts import (
+    Content,
+    File,
+    Output,
+    Picture,
+    SentBack,
+    Sound,
+    get_type,
+)
+from service.api.openai.tolerance import drop_reasoning_parts
 from service.api.openai.tools import Name, Open
+from service.api.openai.turns import CompletionTurn
 from service.domain import Message, ToolCall
 from service.messages import format_tool_call
 
 ChatMessage = dict[str, Any]
 
 
-class _Sent(Body):
-    """An item or part of an answer. OpenAI's SDKs send it back with null for each unset field."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _remove_nulls(cls, data: Any) -> Any:
-        if isinstance(data, dict):
-            return {name: value for name, value in data.items() if value is not None}
-        return data
-
-
-class TextContent(_Sent):
-    """Text of a message. Text of an answer can be sent back unchanged."""
-
-    type: Literal["input_text", "output_text", "text"]
-    text: AnyText
-    annotations: list[Any] | None = None
-    logprobs: list[Any] | None = None
-    parsed: Any = None
-
-    def to_chat(self) -> dict[str, Any]:
-        """Return the part in the format of chat messages."""
-        return {"type": "text", "text": self.text}
-
-
-class Refused(_Sent):
-    """The text of a refusal to answer."""
-
-    type: Literal["refusal"]
-    refusal: AnyText
-
-    def to_chat(self) -> dict[str, Any]:
-        return {"type": "refusal", "refusal": self.refusal}
-
-
-class Picture(Body):
-    """An image: its address, or a `data:` URL."""
-
-    type: Literal["input_image"]
-    image_url: AnyText
-    detail: AnyText | None = None
-    file_id: None = None
-
-    def to_chat(self) -> dict[str, Any]:
-        detail = {"detail": self.detail} if self.detail else {}
-        return {"type": "image_url", "image_url": {"url": self.image_url, **detail}}
-
-
-class File(Body):
-    """A file: its data, or its id at the model server of the agent."""
-
-    type: Literal["input_file"]
-    file_data: AnyText | None = None
-    file_id: AnyText | None = None
-    filename: AnyText | None = None
-    file_url: None = None
-
-    @model_validator(mode="after")
-    def _check_source(self) -> File:
-        if not (self.file_data or self.file_id):
-            raise ValueError("a file needs file_data or file_id")
-        return self
-
-    def to_chat(self) -> dict[str, Any]:
-        return {"type": "file", "file": self.model_dump(exclude={"type"}, exclude_none=True)}
-
-
-class Sound(Body):
-    """An audio recording: `{"data", "format"}`."""
-
-    type: Literal["input_audio"]
-    input_audio: dict[str, Any]
-
-    def to_chat(self) -> dict[str, Any]:
-        return {"type": "input_audio", "input_audio": self.input_audio}
-
-
-_PARTS = "input_text, output_text, text, refusal, input_image, input_file, input_audio"
-
-
-def _detect_part(part: object) -> str:
-    kind = _get_type(part)
-    return "[text]" if kind in ("input_text", "output_text", "text") else f"[{kind}]"
-
-
-def _get_type(value: object) -> Any:
-    return value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
-
-
-Part = Annotated[
-    Annotated[TextContent, Tag("[text]")]
-    | Annotated[Refused, Tag("[refusal]")]
-    | Annotated[Picture, Tag("[input_image]")]
-    | Annotated[File, Tag("[input_file]")]
-    | Annotated[Sound, Tag("[input_audio]")],
-    Discriminator(
-        _detect_part,
-        custom_error_type="part_type",
-        custom_error_message=f"a part here is one of {_PARTS}",
-    ),
-]
-Content = Annotated[
-    Annotated[AnyText, Tag("[one]")] | Annotated[list[Part], Field(min_length=1), Tag("[several]")],
-    ONE_OR_SEVERAL,
-]
-Output = Annotated[
-    Annotated[AnyText, Tag("[one]")]
-    | Annotated[list[TextContent], Field(min_length=1), Tag("[several]")],
-    ONE_OR_SEVERAL,
-]
-
-
-class MessageItem(_Sent):
+class MessageItem(SentBack):
     """A message of the conversation."""
 
     type: Literal["message"] | None = None
@@ -142,6 +40,18 @@ class MessageItem(_Sent):
     id: str | None = None
     status: str | None = None
     phase: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_reasoning(cls, data: Any) -> Any:
+        return drop_reasoning_parts(data) if isinstance(data, dict) else data
+
+    @property
+    def media_bytes(self) -> int:
+        """The size of the parts that are not text."""
+        parts = self.content if isinstance(self.content, list) else []
+        media = (part for part in parts if isinstance(part, Picture | File | Sound))
+        return sum(len(part.model_dump_json()) for part in media)
 
     def add_to(self, turns: list[ChatMessage]) -> None:
         """Add the message to `turns`."""
@@ -153,7 +63,7 @@ class MessageItem(_Sent):
         turns.append({"role": self.role, "content": content})
 
 
-class CallItem(_Sent):
+class CallItem(SentBack):
     """A function call of an answer."""
 
     type: Literal["function_call"]
@@ -172,7 +82,7 @@ class CallItem(_Sent):
         turns[-1].setdefault("tool_calls", []).append(format_tool_call(call))
 
 
-class ResultItem(_Sent):
+class ResultItem(SentBack):
     """The result of a called function."""
 
     type: Literal["function_call_output"]
@@ -214,7 +124,7 @@ _KINDS = "message, function_call, function_call_output, item_reference, reasonin
 
 def _detect_item(item: object) -> str:
     is_reference = isinstance(item, dict) and item.keys() == {"id"}
-    return f"[{_get_type(item) or ('item_reference' if is_reference else 'message')}]"
+    return f"[{get_type(item) or ('item_reference' if is_reference else 'message')}]"
 
 
 Item = Annotated[

@@ -12,17 +12,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, Tag, model_validator
 
-from service.api.http.body import AnyText, Body, Identifier, Text, Tokens
+from service.api.http.body import AnyText, Identifier, Text, Tokens
 from service.api.http.principal import Principal
-from service.api.openai.request import ONE_OR_SEVERAL, Fraction, is_blank
-from service.api.openai.responses.items import Item, to_messages
+from service.api.openai.request import Fraction, is_blank
+from service.api.openai.responses.items import Item, MessageItem, to_messages
+from service.api.openai.tolerance import IGNORED_OF_REQUESTS, TolerantBody
 from service.api.openai.tools import WORD_OR_OBJECT, Name
+from service.api.openai.turns import ONE_OR_SEVERAL
 from service.conversation import History
 from service.domain import Message, RequestOptions, RunRequest
 from service.ids import new_id
 
 
-class FunctionTool(Body):
+class FunctionTool(TolerantBody):
     """A function of the client. OpenAI's own tools are not supported."""
 
     type: Literal["function"]
@@ -37,7 +39,7 @@ class FunctionTool(Body):
         return {"type": "function", "function": function}
 
 
-class FunctionChoice(Body):
+class FunctionChoice(TolerantBody):
     """The function that the model must call."""
 
     type: Literal["function"]
@@ -47,7 +49,7 @@ class FunctionChoice(Body):
         return {"type": "function", "function": {"name": self.name}}
 
 
-class Plain(Body):
+class Plain(TolerantBody):
     """A format of plain text, or of any JSON object."""
 
     type: Literal["text", "json_object"]
@@ -56,7 +58,7 @@ class Plain(Body):
         return {"type": self.type}
 
 
-class Schema(Body):
+class Schema(TolerantBody):
     """A format of JSON with a schema."""
 
     model_config = ConfigDict(serialize_by_alias=True)
@@ -72,14 +74,14 @@ class Schema(Body):
         return {"type": self.type, "json_schema": named}
 
 
-class TextSettings(Body):
+class TextSettings(TolerantBody):
     """The format of the answer."""
 
     format: Annotated[Plain | Schema, Field(discriminator="type")] | None = None
     verbosity: str | None = None
 
 
-class Reasoning(Body):
+class Reasoning(TolerantBody):
     """The reasoning effort. Reasoning is not part of the response, nor is its summary."""
 
     effort: str | None = None
@@ -87,14 +89,16 @@ class Reasoning(Body):
     generate_summary: str | None = None
 
 
-class ConversationId(Body):
+class ConversationId(TolerantBody):
     """The id of a conversation."""
 
     id: Identifier
 
 
-class ResponseStreamOptions(Body):
+class ResponseStreamOptions(TolerantBody):
     """Options of the stream."""
+
+    model_config = ConfigDict(extra="ignore")
 
     include_obfuscation: bool | None = None
 
@@ -123,8 +127,10 @@ Input = Annotated[
 ]
 
 
-class ResponseRequest(Body):
+class ResponseRequest(TolerantBody):
     """A response to create. `model` is an ensemble, or `agent/` and the name of an agent."""
+
+    ignored = IGNORED_OF_REQUESTS
 
     model: Annotated[str, Field(min_length=1, max_length=128)]
     input: Input
@@ -162,7 +168,8 @@ class ResponseRequest(Body):
     def _check_fields(self) -> ResponseRequest:
         if self.previous_response_id and self.conversation:
             raise ValueError("previous_response_id and conversation exclude each other")
-        if self.stream_options and not self.stream:
+        options = self.stream_options
+        if options and options.include_obfuscation is not None and not self.stream:
             raise ValueError("stream_options is only allowed when stream is true")
         if not self.tools and self.tool_choice not in (None, "none", "auto"):
             raise ValueError("tool_choice calls for a tool, and there are no tools")
@@ -198,6 +205,12 @@ class ResponseRequest(Body):
                 background=bool(self.background),
             ),
         )
+
+    @property
+    def media_bytes(self) -> int:
+        """The size of the parts of messages that are not text."""
+        items = self.input if isinstance(self.input, list) else []
+        return sum(each.media_bytes for each in items if isinstance(each, MessageItem))
 
     @property
     def conversation_id(self) -> str | None:

@@ -106,7 +106,7 @@ def create_app(
     transport = transport or (MockTransport() if settings.use_llm_mock else UpstreamTransport())
     http = httpx.AsyncClient(transport=transport)
     telemetry.instrument(http)
-    pace = CoalescingWindow()
+    pace, limit = CoalescingWindow(), settings.max_response_bytes
     tokens = open_counter(settings.redis, telemetry)
     store = store or open_store(settings, telemetry)
     worker = Worker(
@@ -114,7 +114,7 @@ def create_app(
         store,
         RunDependencies(
             catalog=lambda: ensembles.catalog,
-            client=LLMClient(http, pace, key_needed=not settings.use_llm_mock),
+            client=LLMClient(http, pace, limit, key_needed=not settings.use_llm_mock),
             keys=lambda agent: agent_key(agent, settings, variables),
             budget=RetryBudget(),
             telemetry=telemetry,

@@ -57,6 +57,7 @@ class Settings(BaseSettings):
     llm_base_url: str | None = Field(default=None, pattern=r"^https?://[^\s/]+")
     openai_model: str | None = None
     max_tokens: int = Field(default=1024, ge=1, le=1_000_000)
+    max_response_bytes: int = Field(default=8_388_608, ge=65_536, le=268_435_456)
     ensembles_file: Path = Path("ensembles.toml")
 
     http_addr: str = ":8080"

@@ -35,19 +35,26 @@ _HEADERS = {
     "Accept-Encoding": "identity",
     "User-Agent": f"llm-sse-service/{VERSION}",
 }
-# Only for connecting; the call's deadlines apply to everything after that.
-_TIMEOUT = httpx.Timeout(None, connect=10.0).as_dict()
+# Only for connecting, and with `pool` for the look-up of the host's address too; the call's
+# deadlines apply to everything after that.
+_TIMEOUT = httpx.Timeout(None, connect=10.0, pool=10.0).as_dict()
 
 
 class LLMClient:
     """Calls models. Each call has its deadlines; every failure is an UpstreamError."""
 
     def __init__(
-        self, http: httpx.AsyncClient, coalescing: CoalescingWindow, *, key_needed: bool = True
+        self,
+        http: httpx.AsyncClient,
+        coalescing: CoalescingWindow,
+        max_response_bytes: int = 8_388_608,
+        *,
+        key_needed: bool = True,
     ) -> None:
         self._http = http
         self._coalescing = coalescing
         self._key_needed = key_needed
+        self._max_response_bytes = max_response_bytes
 
     async def chat(
         self, call: Call, reply: Reply, on_piece: OnPiece, operation: AgentOperation, attempt: int
@@ -111,7 +118,15 @@ class LLMClient:
         ) as deadlines:
             response = await self._send(call, span)
             try:
-                reader = ResponseReader(call, reply, on_piece, span, deadlines, self._coalescing)
+                reader = ResponseReader(
+                    call,
+                    reply,
+                    on_piece,
+                    span,
+                    deadlines,
+                    self._coalescing,
+                    self._max_response_bytes,
+                )
                 await reader.read(response)
             except TRANSPORT_ERRORS as error:
                 raise UpstreamBroken(f"The connection to {call.model} was lost.") from error

@@ -82,6 +82,8 @@ def _decode(data: bytes) -> _Chunk:
     """Return a chunk. Raises ValueError."""
     try:
         return _decode_chunk(data)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
     except ValueError:
         if not has_surrogate_escapes(data):
             raise

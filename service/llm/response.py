@@ -24,7 +24,8 @@ from telemetry import ChatOperation
 OnPiece = Callable[[str | ToolCall], Awaitable[None]]
 
 _MAX_ERROR_BYTES = 65_536
-_MAX_BODY_BYTES = 268_435_456
+_ERROR_WAIT_S = 2.0  # for the body of an error; the status alone is an error too
+_MAX_STREAM_BYTES = 268_435_456
 _TRAILER_WAIT_S = 0.05
 _SLOW = 1.25  # windows per token; if tokens are further apart, none arrives while waiting
 
@@ -34,6 +35,7 @@ class ResponseReader:
     """Reads the response to `call` into `reply`.
 
     Passes each piece of the answer to `on_piece`, and reports tokens to `deadlines` and `span`.
+    `max_bytes` limits a response that is one JSON document.
     """
 
     call: Call
@@ -42,6 +44,7 @@ class ResponseReader:
     span: ChatOperation
     deadlines: Deadlines
     coalescing: CoalescingWindow
+    max_bytes: int
 
     async def read(self, response: httpx.Response) -> None:
         """Read `response`, streamed or not.
@@ -53,21 +56,32 @@ class ResponseReader:
         body = get_body(response)
         blocks = aiter(body)
         if response.status_code != 200:
-            error_body = await _read_all(blocks, _MAX_ERROR_BYTES)
+            error_body = await _read_error_body(blocks)
             raise make_status_error(response.status_code, response.headers, error_body, model)
         encoding = response.headers.get("content-encoding", "identity")
         if encoding != "identity":
             raise BadStream(f"{model} sent the encoding {encoding}; only identity is accepted.")
         # Some servers ignore `stream` and send a single JSON document.
         if response.headers.get("content-type", "").startswith("application/json"):
-            await self._take([await _read_all(blocks, _MAX_BODY_BYTES)])
+            await self._take([await self._read_document(blocks)])
             return
         await self._read_stream(blocks, _TokenWait(body, self))
         if not (self.reply.done or self.reply.finish_reason):
             raise UpstreamBroken(f"{model} ended its answer before it was complete.")
 
+    async def _read_document(self, blocks: AsyncIterator[bytes]) -> bytes:
+        document = bytearray()
+        async for block in blocks:
+            document += block
+            if len(document) > self.max_bytes:
+                raise BadStream(
+                    f"{self.call.model} sent a response of more than {self.max_bytes} bytes "
+                    "(MAX_RESPONSE_BYTES)."
+                )
+        return bytes(document)
+
     async def _read_stream(self, blocks: AsyncIterator[bytes], token_wait: _TokenWait) -> None:
-        decoder = SSEDecoder(max_total_bytes=_MAX_BODY_BYTES)
+        decoder = SSEDecoder(max_total_bytes=_MAX_STREAM_BYTES)
         async for block in blocks:
             events = decoder.feed(block)
             await self._take([event.data for event in events])
@@ -105,20 +119,21 @@ class _TokenWait:
 
     def __init__(self, body: ResponseBody | httpx.AsyncByteStream, reader: ResponseReader) -> None:
         self._coalescing = reader.coalescing
+        self._body = body if isinstance(body, ResponseBody) else None
         self._reply = reader.reply
         self._watched = reader.call.watched
         self._loop = asyncio.get_running_loop()
         self._last = self._loop.time()
         self._body_end: asyncio.Future[None] | None = None
-        if isinstance(body, ResponseBody) and not self._watched:
+        if self._body and not self._watched:
             self._body_end = self._loop.create_future()
-            body.on_end(self._end)
+            self._body.on_end(self._end)
 
     async def wait(self, events: int) -> None:
         """Wait one window, if the `events` since the last call suggest that it brings more."""
         coalescing = self._coalescing
         window_s = coalescing.window_s if self._watched else coalescing.long_window_s
-        if not (window_s and self._reply.parts):
+        if not (window_s and self._reply.parts) or (self._body and self._body.has_rest):
             return
         now, last = self._loop.time(), self._last
         self._last = now
@@ -134,10 +149,13 @@ class _TokenWait:
             self._body_end.set_result(None)
 
 
-async def _read_all(blocks: AsyncIterator[bytes], limit_bytes: int) -> bytes:
+async def _read_error_body(blocks: AsyncIterator[bytes]) -> bytes:
+    """Return the body of an error response, or what arrives of it within the limits."""
     body = bytearray()
-    async for block in blocks:
-        body += block
-        if len(body) > limit_bytes:
-            raise BadStream("The model's response is larger than the service accepts.")
-    return bytes(body)
+    with suppress(TimeoutError, BadStream, *TRANSPORT_ERRORS):
+        async with asyncio.timeout(_ERROR_WAIT_S):
+            async for block in blocks:
+                body += block
+                if len(body) >= _MAX_ERROR_BYTES:
+                    break
+    return bytes(body[:_MAX_ERROR_BYTES])

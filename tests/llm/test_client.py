@@ -33,6 +33,7 @@ from service.mock_llm.server import serve_mock
 from service.mock_llm.transport import MockLLM
 from tests._support.llm.scripted import (
     DONE,
+    Blocks,
     Received,
     Recording,
     a_call,
@@ -106,6 +107,17 @@ async def test_a_server_without_streaming_may_send_one_document() -> None:
     whole = {"choices": [{"message": {"content": "All of it."}, "finish_reason": "stop"}]}
     server = answering(json.dumps(whole).encode(), headers={"content-type": "application/json"})
     assert (await call_model(server, a_call(stream=True))).text == "All of it."
+
+
+async def test_a_document_larger_than_the_limit_is_refused_while_it_arrives() -> None:
+    blocks = [b'{"x": "', *[b"a" * 60_000] * 200]
+    received = Blocks(blocks)
+    server = httpx.MockTransport(
+        lambda _: httpx.Response(200, headers={"content-type": "application/json"}, stream=received)
+    )
+    with pytest.raises(BadStream, match="more than 8388608 bytes"):
+        await call_model(server, a_call(stream=False))
+    assert received.sent < len(blocks)
 
 
 async def test_reasoning_is_not_part_of_the_answer() -> None:
@@ -286,9 +298,30 @@ async def test_the_retry_after_of_a_busy_server_is_read() -> None:
     assert caught.value.retry_after_s == 7
 
 
-async def test_an_endless_error_body_is_read_up_to_a_limit() -> None:
-    with pytest.raises(BadStream):
-        await call_model(answering(*[b"x" * 60_000] * 3, status=500), a_call())
+@pytest.mark.parametrize(("status", "kind"), [(429, UpstreamBusy), (500, UpstreamFailed)])
+async def test_the_status_of_an_endless_error_response_is_reported(
+    status: int, kind: type[UpstreamError]
+) -> None:
+    with pytest.raises(kind):
+        await call_model(answering(*[b"x" * 60_000] * 3, status=status), a_call())
+
+
+async def test_the_status_of_an_error_response_that_breaks_off_is_reported() -> None:
+    with pytest.raises(UpstreamBusy):
+        await call_model(answering(httpx.ReadError("reset"), status=429), a_call())
+
+
+@skipping
+async def test_an_error_response_without_a_body_is_reported_after_two_seconds() -> None:
+    class Silent(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            await asyncio.Event().wait()
+            yield b""
+
+    server = httpx.MockTransport(lambda _: httpx.Response(503, stream=Silent()))
+    with pytest.raises(UpstreamFailed, match="503"):
+        await call_model(server, a_call())
+    assert now() == pytest.approx(2)
 
 
 # --- keys ---

@@ -160,16 +160,21 @@ def mock(**options: Any) -> MockTransport:
 
 
 class Blocks(httpx.AsyncByteStream):
-    """A response body that consists of these network blocks; raises an exception among them."""
+    """A response body that consists of these network blocks; raises an exception among them.
+
+    `sent` counts the blocks that were read.
+    """
 
     def __init__(self, blocks: Iterable[bytes | Exception]) -> None:
         self._blocks = list(blocks)
+        self.sent = 0
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for block in self._blocks:
             if isinstance(block, Exception):
                 raise block
             await asyncio.sleep(0)
+            self.sent += 1
             yield block
 
 

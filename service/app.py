@@ -31,6 +31,7 @@ from service.api.sessions import ask, sessions
 from service.api.text import stream
 from service.coalescing import CoalescingWindow
 from service.ensembles.catalog import Agent, AgentDefaults, Catalog
+from service.ensembles.keys import find_key
 from service.ensembles.watcher import EnsemblesFile
 from service.llm.client import LLMClient
 from service.llm.resilience import RetryBudget
@@ -161,15 +162,11 @@ def open_ensembles(settings: Settings) -> EnsemblesFile:
 
 
 def agent_key(agent: Agent, settings: Settings, variables: Mapping[str, str]) -> str | None:
-    """Return the key to send to an agent's server: its own variable's, or the default key."""
-    if agent.key_env:
-        key = variables.get(agent.key_env, "")
-    else:
-        key = settings.default_key.get_secret_value() if settings.default_key else ""
-    key = key.strip()  # a key read from a file often ends with a newline
+    """Return the key to send to an agent's server, and redact it in logs from now on."""
+    key = find_key(agent, settings, variables)
     if key:
         register_secret(key)
-    return key or None
+    return key
 
 
 def _quart(settings: Settings, api: ApiDependencies) -> Quart:

@@ -13,9 +13,12 @@ from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.base_url import parse_base_url
+
 OPENAI_URL = "https://api.openai.com/v1"
 GROQ_URL = "https://api.groq.com/openai/v1"
 
+_ENCODING = "utf-8-sig"  # editors on Windows write a byte order mark
 _REDIS_SCHEMES = frozenset({"redis", "rediss", "unix"})
 
 # Settings of related services that this version ignores; start-up warns about them.
@@ -48,13 +51,15 @@ class Settings(BaseSettings):
         env_ignore_empty=True,
         hide_input_in_errors=True,
         allow_inf_nan=False,
+        env_file_encoding=_ENCODING,
     )
 
     llm_key: SecretStr | None = None
     openai_api_key: SecretStr | None = None
     groq_api_key: SecretStr | None = None
     use_llm_mock: bool = True
-    llm_base_url: str | None = Field(default=None, pattern=r"^https?://[^\s/]+")
+    llm_base_url: str | None = None
+    openai_base_url: str | None = None
     openai_model: str | None = None
     max_tokens: int = Field(default=1024, ge=1, le=1_000_000)
     max_response_bytes: int = Field(default=8_388_608, ge=65_536, le=268_435_456)
@@ -107,6 +112,11 @@ class Settings(BaseSettings):
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
+
+    @field_validator("llm_base_url", "openai_base_url")
+    @classmethod
+    def _normalize_address(cls, value: str | None) -> str | None:
+        return parse_base_url(value) if value else None
 
     @field_validator("redis_url")
     @classmethod
@@ -175,7 +185,7 @@ class Settings(BaseSettings):
 
     @property
     def default_key(self) -> SecretStr | None:
-        """The API key of agents without a `key_env`."""
+        """The API key of agents without a `key_env`, if their server may receive it."""
         return self.llm_key or self.openai_api_key or self.groq_api_key
 
     @property
@@ -186,7 +196,9 @@ class Settings(BaseSettings):
     @property
     def default_base_url(self) -> str:
         """The address of agents without a `base_url`."""
-        return self.llm_base_url or (GROQ_URL if self._only_groq else OPENAI_URL)
+        if self.llm_base_url:
+            return self.llm_base_url
+        return GROQ_URL if self._only_groq else (self.openai_base_url or OPENAI_URL)
 
     @property
     def default_model(self) -> str:
@@ -195,8 +207,11 @@ class Settings(BaseSettings):
         return self.openai_model or ("llama-3.3-70b-versatile" if on_groq else "gpt-4o-mini")
 
 
+# The proxies of outgoing requests (service/llm/proxies.py); read in lower case too.
+PROXY_VARIABLES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"})
+
 # The names that are allowed in `.env`, besides OpenTelemetry's and the agents' keys.
-KNOWN = frozenset(name.upper() for name in Settings.model_fields) | WITHOUT_EFFECT | FOR_COMPOSE
+KNOWN = {*map(str.upper, Settings.model_fields), *WITHOUT_EFFECT, *FOR_COMPOSE, *PROXY_VARIABLES}
 
 
 def load_settings(env_file: Path | None = Path(".env")) -> Settings:
@@ -209,7 +224,7 @@ def load_settings(env_file: Path | None = Path(".env")) -> Settings:
 
 def read_variables(env_file: Path | None = Path(".env")) -> Mapping[str, str]:
     """Return the variables of `.env` and the environment; the environment takes precedence."""
-    from_file = dotenv_values(env_file) if env_file else {}
+    from_file = dotenv_values(env_file, encoding=_ENCODING) if env_file else {}
     return {**{key: value for key, value in from_file.items() if value}, **os.environ}
 
 
@@ -219,7 +234,7 @@ def check_env_file(env_file: Path | None, key_variables: frozenset[str]) -> None
     `key_variables` are the names in the agents' `key_env`.
     """
     faults = []
-    for name in dotenv_values(env_file) if env_file else {}:
+    for name in dotenv_values(env_file, encoding=_ENCODING) if env_file else {}:
         if name.upper() in KNOWN or name in key_variables or name.startswith("OTEL_"):
             continue
         near = difflib.get_close_matches(name.upper(), KNOWN, n=1)

@@ -74,6 +74,10 @@ def test_names_are_case_insensitive(env_file: Path) -> None:
         ("use_llm_mock", "perhaps"),
         ("llm_base_url", "ftp://models.test"),
         ("llm_base_url", "models.test/v1"),
+        ("openai_base_url", "models.test/v1"),
+        ("llm_base_url", "https://user:password@models.test/v1"),
+        ("llm_base_url", "https://models.test/v1?key=secret"),
+        ("openai_base_url", "https://models.test/v1/responses"),
         ("max_tokens", "0"),
         ("max_tokens", "many"),
         ("port", "65536"),
@@ -272,6 +276,24 @@ def test_a_configured_address_and_model_take_precedence(env_file: Path) -> None:
         env_file, groq_api_key=SECRET, llm_base_url="http://lab.test/v1", openai_model="m"
     )
     assert (settings.default_base_url, settings.default_model) == ("http://lab.test/v1", "m")
+
+
+def test_openais_variable_for_the_address_is_honoured(env_file: Path) -> None:
+    settings = _settings(env_file, openai_base_url="http://gate.test/v1/", openai_api_key=SECRET)
+    assert settings.default_base_url == "http://gate.test/v1"
+
+
+def test_llm_base_url_takes_precedence_over_openais_variable(env_file: Path) -> None:
+    settings = _settings(env_file, openai_base_url="http://a.test", llm_base_url="http://b.test")
+    assert settings.default_base_url == "http://b.test"
+
+
+def test_the_file_may_have_a_byte_order_mark_and_windows_line_ends(env_file: Path) -> None:
+    env_file.write_bytes(b"\xef\xbb\xbfMAX_TOKENS=7\r\nWORKERS=2\r\n")
+    settings = load_settings(env_file)
+    assert (settings.max_tokens, settings.workers) == (7, 2)
+    assert read_variables(env_file)["MAX_TOKENS"] == "7"
+    check_env_file(env_file, frozenset())
 
 
 # --- logs ---

@@ -11,11 +11,11 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import uvloop
 
 from service.app import agent_key, open_ensembles
+from service.cli.warnings import collect_warnings, netloc_of
 from service.ensembles.catalog import Catalog, EnsemblesError
 from service.errors import StorageUnavailable
 from service.mock_llm.server import serve_mock
@@ -24,7 +24,6 @@ from service.server.process import serve
 from service.server.sockets import base_url, listen, raise_open_file_limit
 from service.server.supervisor import Supervisor
 from service.settings import (
-    WITHOUT_EFFECT,
     Settings,
     SettingsError,
     check_env_file,
@@ -193,11 +192,11 @@ def _check(_options: argparse.Namespace) -> int:
         mark = " (default)" if ensemble.name == catalog.default else ""
         print(f"\n{ensemble.name}{mark}: {ensemble.strategy}")  # noqa: T201
         for agent in ensemble.all_agents:
-            where = urlsplit(agent.base_url).netloc
+            where = netloc_of(agent)
             key = "key set" if agent_key(agent, settings, variables) else "no key"
             who = "the mock" if settings.use_llm_mock else f"{where}, {key}"
             print(f"  {agent.name}: {agent.model} ({who})")  # noqa: T201
-    for warning in _collect_warnings(settings, variables, catalog):
+    for warning in collect_warnings(settings, variables, catalog):
         print(f"\nWarning: {warning}")  # noqa: T201
     return 0
 
@@ -207,10 +206,10 @@ def _print_banner(
 ) -> None:
     """Print the service's address, its models and database, and an example command."""
     url = base_url(sock)
-    for warning in _collect_warnings(settings, variables, catalog):
+    for warning in collect_warnings(settings, variables, catalog):
         print(f"Warning: {warning}", file=sys.stderr)  # noqa: T201
     models = ", ".join(sorted(catalog.models))
-    hosts = ", ".join(sorted({urlsplit(each.base_url).netloc for each in catalog.agents.values()}))
+    hosts = ", ".join(sorted({netloc_of(each) for each in catalog.agents.values()}))
     answers = (
         "the mock LLM (USE_LLM_MOCK=false and LLM_KEY=… for a real one)"
         if settings.use_llm_mock
@@ -225,26 +224,3 @@ def _print_banner(
         f"""    -d '{{"message":"Explain gravity like I am 5", "message_id":"message_123"}}'\n""",
         flush=True,
     )
-
-
-def _collect_warnings(
-    settings: Settings, variables: Mapping[str, str], catalog: Catalog
-) -> Sequence[str]:
-    warnings = [
-        f"{name} has no effect in this version." for name in sorted(WITHOUT_EFFECT & set(variables))
-    ]
-    if settings.use_llm_mock and settings.default_key:
-        warnings.append("An API key is set, but USE_LLM_MOCK is true: answers come from the mock.")
-    if not settings.use_llm_mock:
-        agents = catalog.agents.values()
-        keyless = [each for each in agents if not agent_key(each, settings, variables)]
-        names = sorted({each.key_env or "LLM_KEY" for each in keyless})
-        warnings += [f"{name} is not set: agents that need it will fail." for name in names]
-        home = urlsplit(settings.default_base_url).netloc
-        warnings += [
-            f"{agent.name} sends the default key to {host}: set its key_env to change that."
-            for agent in agents
-            if settings.default_key and not agent.key_env
-            if (host := urlsplit(agent.base_url).netloc) != home
-        ]
-    return warnings

@@ -6,64 +6,38 @@ with its agents. Values that the file omits come from the settings (`AgentDefaul
 
 from __future__ import annotations
 
-import hashlib
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 from pydantic import ValidationError
 
+from service.base_url import host_of, is_local, parse_base_url
 from service.domain import Price
-from service.ensembles.model_families import smallest_context
-from service.ensembles.providers import host_of, provider_of
-from service.ensembles.tables import AgentTable, EnsemblesTable, EnsembleTable
+from service.ensembles.agents import Agent, AgentDefaults, build_agent, hash_configuration
+from service.ensembles.tables import EnsemblesTable, EnsembleTable
 from service.ensembles.toml_lines import line_of, syntax_fault
 
+__all__ = [
+    "AGENT_PREFIX",
+    "Agent",
+    "AgentDefaults",
+    "Catalog",
+    "Check",
+    "Ensemble",
+    "EnsemblesError",
+    "parse_ensembles",
+]
+
 AGENT_PREFIX = "agent/"
+# Default time limits of a run, in seconds: the second where an agent's model may have to be loaded.
+_TIMEOUT_S = 180.0
+_LOCAL_TIMEOUT_S = 900.0
 
 
 class EnsemblesError(Exception):
     """The file is invalid. Each line of the message has the form `file:line: key: reason`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AgentDefaults:
-    """The values of an agent that the file omits."""
-
-    model: str
-    base_url: str
-    max_tokens: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Agent:
-    """One model with its prompt and limits, with all defaults filled in. Times are in seconds.
-
-    `content_parts` are the types of message parts other than text that the model accepts; None:
-    all. `config_hash` is a hash of all other fields.
-    """
-
-    name: str
-    model: str
-    base_url: str
-    key_env: str | None
-    provider: str
-    prompt: str
-    temperature: float | None
-    top_p: float | None
-    max_tokens: int
-    context_tokens: int
-    stream: bool
-    first_token_timeout_s: float
-    idle_timeout_s: float
-    timeout_s: float
-    retries: int
-    fallbacks: tuple[str, ...]
-    extra_body: Mapping[str, Any]
-    content_parts: Sequence[str] | None = None
-    config_hash: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +108,7 @@ def parse_ensembles(
     except ValidationError as error:
         faults = [(tuple(fault["loc"]), _reword(fault["msg"])) for fault in error.errors()]
         raise EnsemblesError(_format_faults(faults, text, source)) from error
-    agents = {name: _build_agent(name, table, defaults) for name, table in file.agents.items()}
+    agents = {name: build_agent(name, table, defaults) for name, table in file.agents.items()}
     faults = _find_faults(file, agents)
     if faults:
         raise EnsemblesError(_format_faults(faults, text, source))
@@ -170,9 +144,10 @@ def _find_faults(file: EnsemblesTable, agents: Mapping[str, Agent]) -> list[_Fau
         if agent.max_tokens >= agent.context_tokens and file.agents[name].context_tokens:
             why = f"{agent.max_tokens} of max_tokens leave no room for the question"
             faults.append((("agents", name, "context_tokens"), why))
-        if not host_of(agent.base_url):
-            where = ("agents", name, "base_url")
-            faults.append((where, f"{agent.base_url!r} is not an http or https address"))
+        try:
+            parse_base_url(agent.base_url)
+        except ValueError as error:
+            faults.append((("agents", name, "base_url"), str(error)))
     for name, table in file.ensembles.items():
         at = ("ensembles", name)
         combiner = [("combiner", table.combiner)] if table.combiner else []
@@ -197,24 +172,6 @@ def _check_strategy(name: str, ensemble: Ensemble, checks: Mapping[str, Check]) 
     return [(where, fault)] if fault else []
 
 
-def _build_agent(name: str, table: AgentTable, defaults: AgentDefaults) -> Agent:
-    base_url = (table.base_url or defaults.base_url).rstrip("/")
-    model = table.model or defaults.model
-    filled_in = {"model", "base_url", "provider", "max_tokens", "context_tokens", "fallbacks"}
-    fields = table.model_dump(exclude=filled_in)
-    agent = Agent(
-        name=name,
-        model=model,
-        base_url=base_url,
-        provider=table.provider or provider_of(base_url),
-        max_tokens=table.max_tokens or defaults.max_tokens,
-        context_tokens=table.context_tokens or smallest_context([model, *table.fallbacks]),
-        fallbacks=tuple(table.fallbacks),
-        **fields,
-    )
-    return replace(agent, config_hash=_hash(agent))
-
-
 def _ensemble_of_one(agent: Agent) -> Ensemble:
     table = EnsembleTable(strategy="solo", agents=[agent.name], timeout_s=agent.timeout_s)
     return _build_ensemble(f"{AGENT_PREFIX}{agent.name}", table, {agent.name: agent})
@@ -223,17 +180,16 @@ def _ensemble_of_one(agent: Agent) -> Ensemble:
 def _build_ensemble(name: str, table: EnsembleTable, agents: Mapping[str, Agent]) -> Ensemble:
     used = [agents[each] for each in table.agents]
     combiner = agents[table.combiner] if table.combiner else None
+    everyone = [*used, *([combiner] if combiner else [])]
+    has_local = any(is_local(host_of(each.base_url)) for each in everyone)
     return Ensemble(
         name=name,
         agents=tuple(used),
         combiner=combiner,
-        config_hash=_hash((table.model_dump(), used, combiner)),
-        **table.model_dump(exclude={"agents", "combiner"}),
+        timeout_s=table.timeout_s or (_LOCAL_TIMEOUT_S if has_local else _TIMEOUT_S),
+        config_hash=hash_configuration((table.model_dump(), used, combiner)),
+        **table.model_dump(exclude={"agents", "combiner", "timeout_s"}),
     )
-
-
-def _hash(configuration: object) -> str:
-    return hashlib.sha256(repr(configuration).encode()).hexdigest()[:16]
 
 
 def _format_faults(faults: list[_Fault], text: str, source: str) -> str:

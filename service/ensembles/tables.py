@@ -24,6 +24,7 @@ class AgentTable(_Table):
     model: str | None = Field(default=None, min_length=1)
     base_url: str | None = None
     key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    key_header: str | None = Field(default=None, pattern=r"^[A-Za-z0-9-]+(: [A-Za-z]+)?$")
     provider: Name | None = None
     prompt: str = Field(default="", max_length=100_000)
     temperature: float | None = Field(default=None, ge=0, le=2)
@@ -31,9 +32,10 @@ class AgentTable(_Table):
     max_tokens: int | None = Field(default=None, ge=1)
     context_tokens: int | None = Field(default=None, ge=1)
     stream: bool = True
-    first_token_timeout_s: Seconds = 30
-    idle_timeout_s: Seconds = 20
-    timeout_s: Seconds = 120
+    stream_options: bool = True
+    first_token_timeout_s: Seconds | None = None
+    idle_timeout_s: Seconds | None = None
+    timeout_s: Seconds | None = None
     retries: int = Field(default=2, ge=0, le=10)
     fallbacks: list[Annotated[str, Field(min_length=1)]] = []
     extra_body: dict[str, Any] = {}
@@ -46,7 +48,7 @@ class EnsembleTable(_Table):
     combiner: Name | None = None
     min_answers: int = Field(default=1, ge=1)
     straggler_grace_s: float | None = Field(default=None, ge=0, le=86_400)
-    timeout_s: Seconds = 180
+    timeout_s: Seconds | None = None
     max_cost_usd: float | None = Field(default=None, gt=0)
 
 

@@ -76,8 +76,10 @@ class EnsemblesFile:
 
     def _read(self) -> Catalog:
         try:
-            text = self._path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            text = self._path.read_text("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise EnsemblesError(f"{self._path}: cannot be read: it is not UTF-8") from error
+        except OSError as error:
             raise EnsemblesError(f"{self._path}: cannot be read: {error}") from error
         return parse_ensembles(
             text, source=str(self._path), defaults=self._defaults, checks=self._checks

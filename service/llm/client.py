@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from urllib.parse import urlsplit
 
 import httpx
 
+from service.base_url import chat_endpoint
 from service.coalescing import CoalescingWindow
 from service.errors import (
     MissingKey,
@@ -136,7 +139,7 @@ class LLMClient:
             raise UpstreamEmpty(f"{call.model} answered without any text.")
 
     async def _send(self, call: Call, span: ChatOperation) -> httpx.Response:
-        headers = {**_HEADERS, "Authorization": f"Bearer {call.key}"} if call.key else _HEADERS
+        headers = {**_HEADERS, **_make_key_header(call)}
         try:
             # Not build_request: it parses and merges the same URL and headers for every call.
             request = httpx.Request(
@@ -158,7 +161,17 @@ class LLMClient:
 
 @lru_cache(maxsize=64)
 def _endpoint(base_url: str) -> httpx.URL:
-    return httpx.URL(f"{base_url}/chat/completions")
+    return httpx.URL(chat_endpoint(base_url))
+
+
+def _make_key_header(call: Call) -> Mapping[str, str]:
+    """Return the header with the key. Basic authentication encodes it, as name:password."""
+    if not call.key:
+        return {}
+    name, _, scheme = call.key_header.partition(": ")
+    is_basic = scheme.lower() == "basic" and ":" in call.key
+    value = b64encode(call.key.encode()).decode() if is_basic else call.key
+    return {name: f"{scheme} {value}" if scheme else value}
 
 
 def _redact_and_shorten(error: UpstreamError, key: str | None) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from service.domain import Message
+from service.ensembles.providers import BEARER
 from service.messages import encode_chat_message
 
 
@@ -16,9 +17,9 @@ from service.messages import encode_chat_message
 class Call:
     """One request to one model, with its deadlines in seconds.
 
-    `key` is a secret, `key_name` its setting; `watched` is true if a client receives the text
-    while it arrives. `extra_body` has further fields of the request, `options` fields from the
-    caller, which override all others.
+    `key` is a secret, `key_name` its setting and `key_header` its header. `watched` is true if a
+    client receives the text while it arrives. `extra_body` has further fields of the request,
+    `options` fields from the caller, which override all others.
     """
 
     model: str
@@ -28,6 +29,7 @@ class Call:
     max_tokens: int
     key: str | None = field(default=None, repr=False)
     key_name: str = "LLM_KEY"
+    key_header: str = BEARER
     temperature: float | None = None
     top_p: float | None = None
     stream: bool = True

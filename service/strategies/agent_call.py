@@ -207,7 +207,9 @@ class AgentCall:
             messages=self._messages,
             max_tokens=self._max_tokens,
             key=self._kit.keys(agent),
-            key_name=agent.key_env or "LLM_KEY (or OPENAI_API_KEY, GROQ_API_KEY)",
+            key_name=agent.key_env
+            or f"LLM_KEY (or OPENAI_API_KEY, GROQ_API_KEY), or key_env of {agent.name}",
+            key_header=agent.key_header,
             temperature=agent.temperature,
             top_p=agent.top_p,
             stream=agent.stream,

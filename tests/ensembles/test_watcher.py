@@ -54,6 +54,20 @@ def test_a_file_that_is_not_text_is_refused(path: Path) -> None:
         _open(path)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-8"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_the_file_may_come_from_windows(path: Path, encoding: str, newline: str) -> None:
+    path.write_text(SOLO.format(model="grüße"), encoding, newline=newline)
+    assert _model(_open(path).catalog) == "grüße"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_a_file_in_another_encoding_is_refused_by_its_encoding(path: Path, encoding: str) -> None:
+    path.write_text(SOLO.format(model="grüße"), encoding)
+    with pytest.raises(EnsemblesError, match="it is not UTF-8"):
+        _open(path)
+
+
 def test_a_fault_is_reported_with_the_path_of_the_file(path: Path) -> None:
     _write(path, SOLO.format(model="x") + "x = 1\n")
     with pytest.raises(EnsemblesError) as caught:

@@ -333,6 +333,24 @@ async def test_the_key_is_sent_in_the_authorization_header() -> None:
     assert server.headers[0]["authorization"] == f"Bearer {KEY}"
 
 
+@pytest.mark.parametrize(
+    ("key_header", "key", "header", "value"),
+    [
+        ("Authorization: Bearer", KEY, "authorization", f"Bearer {KEY}"),
+        ("api-key", KEY, "api-key", KEY),
+        ("Authorization: Basic", "me:word", "authorization", "Basic bWU6d29yZA=="),
+        ("Authorization: Token", KEY, "authorization", f"Token {KEY}"),
+    ],
+)
+async def test_a_server_can_have_another_header_for_the_key(
+    key_header: str, key: str, header: str, value: str
+) -> None:
+    server = Recording()
+    await call_model(server, a_call(key=key, key_header=key_header))
+    assert server.headers[0][header] == value
+    assert ("authorization" in server.headers[0]) is (header == "authorization")
+
+
 async def test_without_a_key_no_authorization_is_sent() -> None:
     server = Recording()
     await call_model(server, a_call())

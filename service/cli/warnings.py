@@ -1,0 +1,43 @@
+"""Warnings about settings that are valid and probably not intended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
+
+from service.app import agent_key
+from service.ensembles.catalog import Agent, Catalog
+from service.settings import WITHOUT_EFFECT, Settings
+
+
+def collect_warnings(
+    settings: Settings, variables: Mapping[str, str], catalog: Catalog
+) -> Sequence[str]:
+    """Return sentences about settings without effect, missing keys, and where keys are sent."""
+    warnings = [
+        f"{name} has no effect in this version." for name in sorted(WITHOUT_EFFECT & set(variables))
+    ]
+    if settings.use_llm_mock and settings.default_key:
+        warnings.append("An API key is set, but USE_LLM_MOCK is true: answers come from the mock.")
+    if not settings.use_llm_mock:
+        agents = catalog.agents.values()
+        keyless = [each for each in agents if not agent_key(each, settings, variables)]
+        home = urlsplit(settings.default_base_url).netloc
+        elsewhere = [each for each in keyless if not each.key_env and netloc_of(each) != home]
+        names = sorted({each.key_env or "LLM_KEY" for each in keyless if each not in elsewhere})
+        warnings += [f"{name} is not set: agents that need it will fail." for name in names]
+        warnings += [
+            f"{each.name} has no key for {netloc_of(each)}: set its key_env." for each in elsewhere
+        ]
+        warnings += [
+            f"{agent.name} sends the default key to {host}: set its key_env to change that."
+            for agent in agents
+            if settings.llm_key and not agent.key_env
+            if (host := netloc_of(agent)) != home
+        ]
+    return warnings
+
+
+def netloc_of(agent: Agent) -> str:
+    """Return the host and port of an agent's server."""
+    return urlsplit(agent.base_url).netloc

@@ -1,0 +1,90 @@
+"""An agent: one model with its server, prompt and limits, with every default filled in."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from service.base_url import host_of, is_local, parse_base_url
+from service.ensembles.model_families import smallest_context
+from service.ensembles.providers import key_header_of, provider_of
+from service.ensembles.tables import AgentTable
+
+# Default time limits in seconds. A server on this machine or in its network loads a model into
+# memory on the first question, which takes a minute and more for a large one.
+_LIMITS_S = {"first_token_timeout_s": 30.0, "idle_timeout_s": 20.0, "timeout_s": 120.0}
+_LOCAL_LIMITS_S = {"first_token_timeout_s": 300.0, "idle_timeout_s": 60.0, "timeout_s": 600.0}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentDefaults:
+    """The values of an agent that the file omits."""
+
+    model: str
+    base_url: str
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """One model with its prompt and limits, with all defaults filled in. Times are in seconds.
+
+    `key_header` is the header of the API key, with a scheme before the key if it has one.
+    `stream_options`: whether a stream is requested with its usage. `content_parts` are the types of
+    message parts other than text that the model accepts; None: all. `config_hash` is a hash of all
+    other fields.
+    """
+
+    name: str
+    model: str
+    base_url: str
+    key_env: str | None
+    key_header: str
+    provider: str
+    prompt: str
+    temperature: float | None
+    top_p: float | None
+    max_tokens: int
+    context_tokens: int
+    stream: bool
+    stream_options: bool
+    first_token_timeout_s: float
+    idle_timeout_s: float
+    timeout_s: float
+    retries: int
+    fallbacks: tuple[str, ...]
+    extra_body: Mapping[str, Any]
+    content_parts: Sequence[str] | None = None
+    config_hash: str = ""
+
+
+def build_agent(name: str, table: AgentTable, defaults: AgentDefaults) -> Agent:
+    """Return the agent of a table. An invalid address remains as it is, for an error about it."""
+    base_url = table.base_url if table.base_url is not None else defaults.base_url
+    with contextlib.suppress(ValueError):
+        base_url = parse_base_url(base_url)
+    limits = _LOCAL_LIMITS_S if is_local(host_of(base_url)) else _LIMITS_S
+    model = table.model or defaults.model
+    given = table.model_dump(exclude_none=True)
+    filled_in: dict[str, Any] = {
+        "key_env": None,
+        "key_header": key_header_of(base_url),
+        "provider": provider_of(base_url),
+        "temperature": None,
+        "top_p": None,
+        "max_tokens": defaults.max_tokens,
+        "context_tokens": smallest_context([model, *table.fallbacks]),
+        **limits,
+        **given,
+        "fallbacks": tuple(table.fallbacks),
+    }
+    agent = Agent(name=name, **{**filled_in, "model": model, "base_url": base_url})
+    return replace(agent, config_hash=hash_configuration(agent))
+
+
+def hash_configuration(configuration: object) -> str:
+    """Return a hash by which a changed configuration is recognized."""
+    return hashlib.sha256(repr(configuration).encode()).hexdigest()[:16]

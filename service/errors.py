@@ -14,6 +14,8 @@ ServiceError
     ├── UpstreamFailed        status 5xx, or an error object in the stream
     ├── UpstreamBroken        the response ended before it was complete
     ├── UpstreamEmpty         the response was complete and had no text
+    │   ├── TokensUsedUp      all its tokens were used before any text
+    │   └── ContentFiltered   the server's filter removed all text
     └── BadStream             the response violates the protocol
 
 They are raised where they happen and become an event or an HTTP response in one place. Any other
@@ -157,6 +159,14 @@ class UpstreamBroken(UpstreamError):
 
 class UpstreamEmpty(UpstreamError):
     code = "upstream_empty"
+
+
+class TokensUsedUp(UpstreamEmpty):
+    code = "tokens_used_up"
+
+
+class ContentFiltered(UpstreamEmpty):
+    code = "content_filtered"
 
 
 class BadStream(UpstreamError):

@@ -30,6 +30,7 @@ class Deadlines:
         self._first_token_s = first_token_s
         self._idle_s = idle_s
         self._last: float | None = None
+        self._is_complete = False
         self._timeout = asyncio.timeout(None)
 
     async def __aenter__(self) -> Self:
@@ -51,11 +52,22 @@ class Deadlines:
         except TimeoutError:
             raise UpstreamTimeout(f"{self._name} {self._find_deadline()[1]}.") from None
 
+    def complete(self) -> float:
+        """Record that the answer is complete: no deadline ends the block any more.
+
+        Returns the moment of the total deadline, in loop time.
+        """
+        self._timer.cancel()
+        self._is_complete = True
+        return self._started + self._total_s
+
     def progress(self) -> None:
         """Record that a token has arrived."""
         first = self._last is None
         self._last = self._loop.time()
-        if first:  # the deadline of the next token may be before that of the first
+        if (
+            first and not self._is_complete
+        ):  # the deadline of the next token may be before that of the first
             self._timer.cancel()
             self._timer = self._loop.call_at(self._find_deadline()[0], self._check)
 

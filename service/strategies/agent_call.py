@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import count
 
-from service.domain import AgentReport, Message, RunRequest, ToolCall, Usage, add_costs
+from service.domain import AgentReport, Message, ReasoningPiece, RunRequest, Usage, add_costs
 from service.ensembles.catalog import Agent
 from service.errors import UpstreamError
 from service.events import AgentRetrying
@@ -15,7 +15,7 @@ from service.llm.content_parts import adapt_messages
 from service.llm.protocol import Call
 from service.llm.reply import Reply
 from service.llm.resilience import retry_delay_s
-from service.llm.response import OnPiece
+from service.llm.response import OnPiece, Piece
 from service.llm.tokens.window import trim_history
 from service.strategies.base import Emit, Kit
 
@@ -119,8 +119,8 @@ class AgentCall:
             config_hash=self.agent.config_hash,
         )
 
-    async def _forward(self, piece: str | ToolCall) -> None:
-        if self._first_token is None:
+    async def _forward(self, piece: Piece) -> None:
+        if self._first_token is None and not isinstance(piece, ReasoningPiece):
             self._first_token = self._loop.time()
         if self._on_piece is not None:
             await self._on_piece(piece)

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
-from service.domain import MissingAgent, RunRequest, ToolCall
+from service.domain import MissingAgent, RunRequest
 from service.ensembles.catalog import Agent
 from service.errors import RunError, UpstreamError
 from service.events import AgentDelta, AgentFailed, AgentFinished, AgentSkipped, AgentStarted
+from service.llm.response import Piece
 from service.strategies.agent_call import AgentCall
 from service.strategies.base import AgentResult, Emit, Kit, ReusedAnswer
 
@@ -75,7 +76,7 @@ async def _call_agent(call: AgentCall, request: RunRequest, emit: Emit) -> None:
         await emit(AgentFinished(agent.name, call.report()))
 
 
-async def _emit_delta(emit: Emit, agent: str, piece: str | ToolCall) -> None:
+async def _emit_delta(emit: Emit, agent: str, piece: Piece) -> None:
     if isinstance(piece, str):  # tools are refused for ensembles of several agents
         await emit(AgentDelta(agent, piece))
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from service.domain import Answer, RunRequest, ToolCall
+from service.domain import Answer, ReasoningPiece, RunRequest
 from service.ensembles.catalog import Ensemble
 from service.errors import RunError, UpstreamError
 from service.events import AgentFailed, AgentFinished, AgentStarted, AnswerDelta, AnswerToolCall
+from service.llm.response import Piece
 from service.strategies.agent_call import AgentCall
 from service.strategies.base import Emit, Kit, ReusedAnswer, Strategy
 
@@ -14,7 +15,9 @@ async def solo(request: RunRequest, kit: Kit, emit: Emit) -> Answer:
     """Call the agent, or send its reused answer. Raises RunError with the agent's failure."""
     (agent,) = kit.ensemble.agents
 
-    async def forward(piece: str | ToolCall) -> None:
+    async def forward(piece: Piece) -> None:
+        if isinstance(piece, ReasoningPiece):
+            return
         kit.workflow.record_first_output()
         if isinstance(piece, str):
             await emit(AnswerDelta(agent.name, piece))

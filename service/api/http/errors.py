@@ -65,7 +65,9 @@ STATUSES: Mapping[str, int] = {
     "abandoned": 409,
     "cancelled": 409,
     "cost_cap": 502,
+    "content_filtered": 502,
     "missing_key": 502,
+    "tokens_used_up": 502,
     "too_few_answers": 502,
     "upstream_bad_stream": 502,
     "upstream_busy": 502,
@@ -82,7 +84,16 @@ STATUSES: Mapping[str, int] = {
 
 # Codes of failed runs for which another attempt costs the same and fails the same way. OpenAI's
 # SDKs repeat a request after 408, 409, 429 and 5xx unless `x-should-retry` says otherwise.
-_PERMANENT = frozenset({"missing_key", "upstream_refused", "cost_cap", "cancelled"})
+_PERMANENT = frozenset(
+    {
+        "missing_key",
+        "upstream_refused",
+        "cost_cap",
+        "cancelled",
+        "content_filtered",
+        "tokens_used_up",
+    }
+)
 
 # Codes and messages for what Quart itself refuses.
 _HTTP: Mapping[int, tuple[str, str]] = {

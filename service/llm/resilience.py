@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from types import TracebackType
 from typing import Self
 
 from service.errors import UpstreamTimeout
 
+_log = logging.getLogger(__name__)
+
+BUDGET_SPENT = (
+    "It was not called again: too many calls have failed recently, and the service limits its "
+    "retries to a fifth of its calls."
+)
 BACKOFF_BASE_S = 0.25
 BACKOFF_MAX_S = 8.0
 
@@ -105,9 +112,10 @@ class RetryBudget:
         """Record the first attempt of a call."""
         self._saved = min(self._reserve, self._saved + self._ratio)
 
-    def withdraw(self) -> bool:
-        """Take one retry from the budget; return False if none is left."""
+    def withdraw(self, agent: str) -> bool:
+        """Take one retry of `agent` from the budget; return False, and log it, if none is left."""
         if self._saved < 1:
+            _log.warning("%s is not called again: the retry budget is spent", agent)
             return False
         self._saved -= 1
         return True

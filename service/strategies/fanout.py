@@ -13,7 +13,7 @@ from service.errors import RunError, UpstreamError
 from service.events import AgentDelta, AgentFailed, AgentFinished, AgentSkipped, AgentStarted
 from service.llm.response import Piece
 from service.strategies.agent_call import AgentCall
-from service.strategies.base import AgentResult, Emit, Kit, ReusedAnswer
+from service.strategies.base import AgentResult, Emit, Kit, ReusedAnswer, advise_retry
 
 
 class FanoutResult(NamedTuple):
@@ -135,10 +135,11 @@ def _too_few_answers(kit: Kit, results: Sequence[AgentResult]) -> RunError:
         for each in results
         if not each.answered
     )
+    needed = kit.ensemble.min_answers
     return RunError(
         "too_few_answers",
-        f"{answered} of {len(results)} agents answered, "
-        f"{kit.ensemble.min_answers} needed. {reasons}",
+        f"{answered} of {len(results)} agents answered, {needed} needed. {reasons}",
+        retry=advise_retry(results, needed - answered),
     )
 
 

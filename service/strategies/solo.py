@@ -8,7 +8,7 @@ from service.errors import RunError, UpstreamError
 from service.events import AgentFailed, AgentFinished, AgentStarted, AnswerDelta, AnswerToolCall
 from service.llm.response import Piece
 from service.strategies.agent_call import AgentCall
-from service.strategies.base import Emit, Kit, ReusedAnswer, Strategy
+from service.strategies.base import Emit, Kit, ReusedAnswer, Strategy, advise_retry
 
 
 async def solo(request: RunRequest, kit: Kit, emit: Emit) -> Answer:
@@ -35,7 +35,8 @@ async def solo(request: RunRequest, kit: Kit, emit: Emit) -> Answer:
         await call.answer(forward)
     except UpstreamError as error:
         await emit(AgentFailed(agent.name, error.code, error.message, call.report()))
-        raise RunError(error.code, error.message, agent.name) from error
+        retry = advise_retry([call], 1)
+        raise RunError(error.code, error.message, agent.name, retry=retry) from error
     await emit(AgentFinished(agent.name, call.report()))
     return Answer(
         source=agent.name,

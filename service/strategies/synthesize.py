@@ -10,7 +10,7 @@ from service.errors import RunError, UpstreamError
 from service.events import AgentFailed, AnswerDelta, CombineStarted
 from service.llm.response import Piece
 from service.strategies.agent_call import AgentCall
-from service.strategies.base import AgentResult, Emit, Kit, Strategy
+from service.strategies.base import AgentResult, Emit, Kit, Strategy, advise_retry
 from service.strategies.fanout import ask_all, choose_best
 
 
@@ -36,7 +36,8 @@ async def synthesize(request: RunRequest, kit: Kit, emit: Emit) -> Answer:
         await call.answer(forward)
     except UpstreamError as error:
         if call.has_output:
-            raise RunError(error.code, error.message, combiner.name) from error
+            retry = advise_retry([*answers, call], 1)
+            raise RunError(error.code, error.message, combiner.name, retry=retry) from error
         best = choose_best(answers)
         answered_by = best.agent.name
         kit.workflow.record_step_down(combiner.name, error.code)

@@ -21,6 +21,7 @@ from service.errors import (
     UpstreamEmpty,
     UpstreamError,
     UpstreamFailed,
+    UpstreamInvalidRequest,
     UpstreamRefused,
     UpstreamTimeout,
     UpstreamUnreachable,
@@ -249,7 +250,8 @@ def _answer_status(status: int, body: object = None, **headers: str) -> httpx.Mo
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        (400, UpstreamRefused),
+        (400, UpstreamInvalidRequest),
+        (422, UpstreamInvalidRequest),
         (401, UpstreamRefused),
         (403, UpstreamRefused),
         (404, UpstreamRefused),

@@ -9,14 +9,11 @@ ServiceError
     ├── UpstreamUnreachable   no connection, or lost before the response started
     ├── UpstreamTimeout       a time limit of the agent passed
     ├── UpstreamRefused       status 4xx: a retry cannot succeed
-    │   ├── UpstreamInvalidRequest   the content of the request is at fault
     │   └── UpstreamContextExceeded  the messages are too long for the model
     ├── UpstreamBusy          status 429, or another request to retry later
     ├── UpstreamFailed        status 5xx, or an error object in the stream
     ├── UpstreamBroken        the response ended before it was complete
     ├── UpstreamEmpty         the response was complete and had no text
-    │   ├── TokensUsedUp      all its tokens were used before any text
-    │   └── ContentFiltered   the server's filter removed all text
     └── BadStream             the response violates the protocol
 
 They are raised where they happen and become an event or an HTTP response in one place. Any other
@@ -40,11 +37,6 @@ class ServiceError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
-
-    def append(self, sentence: str) -> None:
-        """Add a sentence to the message."""
-        self.message = f"{self.message} {sentence}"
-        self.args = (self.message,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,34 +77,13 @@ class StorageUnavailable(ServiceError):
         self.retry_after_s = retry_after_s
 
 
-@dataclass(frozen=True, slots=True)
-class RetryAdvice:
-    """Whether a client that repeats a failed question can get an answer.
-
-    It is not useful when the failure is permanent, and when the service itself has tried again:
-    retries of the client on top would multiply the calls. `after_s` is the delay in seconds that
-    the model server requests.
-    """
-
-    is_useful: bool = True
-    after_s: float | None = None
-
-
 class RunError(ServiceError):
     """A run ends without a complete answer. `source` is the name of the agent that failed."""
 
-    def __init__(
-        self,
-        code: str,
-        message: str,
-        source: str = "service",
-        *,
-        retry: RetryAdvice = RetryAdvice(),
-    ) -> None:
+    def __init__(self, code: str, message: str, source: str = "service") -> None:
         super().__init__(message)
         self.code = code
         self.source = source
-        self.retry = retry
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +106,6 @@ class UpstreamError(ServiceError):
 
     code = "upstream_failed"
     retryable: ClassVar[bool] = False
-    is_permanent: ClassVar[bool] = False  # another call of the same content fails the same way
 
     def __init__(
         self,
@@ -151,7 +121,6 @@ class UpstreamError(ServiceError):
 
 class MissingKey(UpstreamError):
     code = "missing_key"
-    is_permanent = True
 
 
 class UpstreamUnreachable(UpstreamError):
@@ -165,11 +134,6 @@ class UpstreamTimeout(UpstreamError):
 
 class UpstreamRefused(UpstreamError):
     code = "upstream_refused"
-    is_permanent = True
-
-
-class UpstreamInvalidRequest(UpstreamRefused):
-    code = "upstream_invalid_request"
 
 
 class UpstreamContextExceeded(UpstreamRefused):
@@ -193,15 +157,6 @@ class UpstreamBroken(UpstreamError):
 
 class UpstreamEmpty(UpstreamError):
     code = "upstream_empty"
-    is_permanent = True
-
-
-class TokensUsedUp(UpstreamEmpty):
-    code = "tokens_used_up"
-
-
-class ContentFiltered(UpstreamEmpty):
-    code = "content_filtered"
 
 
 class BadStream(UpstreamError):

@@ -187,18 +187,16 @@ class LiveRun(Run):
                 missing=answer.missing,
                 degraded_by=answer.degraded_by,
             )
-        failure = self._describe_failure(error)
+        code, message, source = self._describe_failure(error)
         return RunFailed(
-            agent=failure.source,
-            code=failure.code,
-            message=failure.message,
+            agent=source,
+            code=code,
+            message=message,
             partial=any(isinstance(event, AnswerDelta) for event in self.log.after(0)),
             usage=self._kit.usage,
             cost=self._kit.cost,
             elapsed_ms=self.elapsed_ms,
             unfinished=self._report_unfinished(),
-            should_retry=failure.retry.is_useful,
-            retry_after_s=failure.retry.after_s,
         )
 
     def _report_unfinished(self) -> tuple[AgentReport, ...]:
@@ -208,12 +206,12 @@ class LiveRun(Run):
         reports = (work.report() for work in self._kit.calls)
         return tuple(report for report in reports if report.agent not in ended)
 
-    def _describe_failure(self, error: BaseException | None) -> RunError:
-        """Return why a run did not finish."""
+    def _describe_failure(self, error: BaseException | None) -> tuple[str, str, str]:
+        """Return the code, the message and the source of a run that did not finish."""
         if isinstance(error, RunError):
-            return error
+            return error.code, error.message, error.source
         if error is not None:
             _log.error("unexpected error in a run", exc_info=error)
-            return RunError("internal_error", "The service failed; this has been logged.")
+            return "internal_error", "The service failed; this has been logged.", "service"
         why = self._stopped or SHUTTING_DOWN
-        return RunError(why.code, why.message)
+        return why.code, why.message, "service"

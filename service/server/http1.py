@@ -1,23 +1,77 @@
-"""Hypercorn's HTTP/1.1 without the upgrade to h2c, for which it has no setting.
+"""Hypercorn's HTTP/1.1 without the upgrade to h2c, and in turns with other connections.
 
-A request with `Upgrade: h2c` was answered with 101 and every further one as HTTP/2, past a proxy in
-front that had checked only the first. Without the upgrade the request is answered in HTTP/1.1, as
-RFC 9110, 7.8 permits. HTTP/2 with prior knowledge and WebSockets are not affected.
+Without this module Hypercorn
+
+- answers a request with `Upgrade: h2c` with 101 and every further one as HTTP/2, past a proxy in
+  front that has checked only the first, and has no setting for it. Without the upgrade the request
+  is answered in HTTP/1.1, as RFC 9110, 7.8 permits. HTTP/2 with prior knowledge and WebSockets are
+  not affected;
+- handles all chunks of a body that have arrived at once, even if each has one byte;
+- never releases a connection that is lost while a second request waits behind a streamed response.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import h11
 from hypercorn import protocol
+from hypercorn.asyncio.worker_context import EventWrapper
+from hypercorn.events import Closed
+from hypercorn.events import Event as ConnectionEvent
+from hypercorn.protocol import h11 as http1
+from hypercorn.protocol.events import Body, Event
 from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol.http_stream import HTTPStream
+
+from service.server.connections import EVENTS_PER_TURN, ServerContext
 
 
 def patch_http1() -> None:
-    """Make Hypercorn use the protocol of this module."""
+    """Make Hypercorn use the classes of this module."""
     setattr(protocol, H11Protocol.__name__, _Http1)
+    setattr(http1, HTTPStream.__name__, _HttpStream)
+
+
+class _ConnectionLostError(Exception):
+    """The connection was closed while a request waited."""
+
+
+class _CanRead(EventWrapper):
+    is_lost = False
+
+    async def wait(self) -> None:
+        await super().wait()
+        if self.is_lost:
+            raise _ConnectionLostError
 
 
 class _Http1(H11Protocol):
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.can_read: _CanRead = _CanRead()
+
+    async def handle(self, event: ConnectionEvent) -> None:
+        try:
+            await super().handle(event)
+        except _ConnectionLostError:
+            return
+        if isinstance(event, Closed):
+            self.can_read.is_lost = True
+            await self.can_read.set()
+
     async def _check_protocol(self, event: h11.Request) -> None:
         if not any(name.lower() == b"upgrade" for name, _ in event.headers):
             await super()._check_protocol(event)
+
+
+class _HttpStream(HTTPStream):
+    context: ServerContext
+    _parts = 0
+
+    async def handle(self, event: Event) -> None:
+        await super().handle(event)
+        if isinstance(event, Body):
+            self._parts += 1
+            if self._parts % EVENTS_PER_TURN == 0:
+                await self.context.turns.wait()

@@ -17,7 +17,9 @@ from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 
 from service.app import Services, create_app
+from service.server.connections import patch_connections
 from service.server.http1 import patch_http1
+from service.server.http2 import patch_http2
 from service.server.websockets import patch_websockets
 from service.settings import Settings
 
@@ -47,7 +49,9 @@ def serve(
     parent dies, starts the drain too. Raises EnsemblesError.
     """
     services = create_app(settings, variables)
+    patch_connections()
     patch_http1()
+    patch_http2()
     patch_websockets()
     # Objects of the start-up are permanent: exclude them from collections, and collect less often.
     gc.freeze()

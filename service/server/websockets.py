@@ -1,4 +1,4 @@
-"""Fixes Hypercorn's WebSockets: bounded memory, and the closing handshake.
+"""Fixes Hypercorn's WebSockets: bounded memory and frames, and the closing handshake.
 
 Without this module Hypercorn
 
@@ -10,6 +10,8 @@ Without this module Hypercorn
 - retains an ended connection until its next ping is due;
 - never releases a connection whose client sends to an app that has ended, nor the app of a
   connection that sends before it is accepted;
+- answers any number of pings and stores any number of fragments, all that have arrived at once;
+- retains the connection of a client that does not answer the close frame;
 - closes the TCP connection before the client has answered the close frame, so that the client's
   further data makes the kernel discard text that the client has not read.
 """
@@ -17,6 +19,7 @@ Without this module Hypercorn
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
@@ -24,7 +27,7 @@ from typing import Any
 
 from hypercorn.config import Config
 from hypercorn.protocol import h2, h11
-from hypercorn.protocol.events import Event, Request, StreamClosed
+from hypercorn.protocol.events import Body, Data, Event, Request, StreamClosed
 from hypercorn.protocol.ws_stream import (
     ASGIWebsocketState,
     FrameTooLargeError,
@@ -34,9 +37,17 @@ from hypercorn.protocol.ws_stream import (
 from hypercorn.typing import AppWrapper, ASGISendEvent, WebsocketAcceptEvent
 from wsproto.connection import ConnectionState
 from wsproto.events import CloseConnection, Message, Ping
+from wsproto.events import Event as WebSocketEvent
 from wsproto.frame_protocol import CloseReason
 
+from service.server.connections import EVENTS_PER_TURN, ServerContext
+from service.server.frame_allowance import FrameAllowance
+
+_log = logging.getLogger(__name__)
+
 _CLOSE_REPLY_S = 2.0  # in which a client may answer a close frame
+_REST_S = 60.0  # in which it may first send the rest of a message that is too long
+_LARGE_FRAGMENT_BYTES = 1024  # from which on a fragment is not limited
 
 Put = Callable[[Any], Coroutine[Any, Any, None]]
 
@@ -63,6 +74,8 @@ class _Buffer(WebsocketBuffer):
 
 
 class _Stream(WSStream):
+    context: ServerContext
+
     def __init__(self, app: AppWrapper, config: Config, *connection: Any) -> None:
         super().__init__(app, config, *connection)
         self.buffer: _Buffer = _Buffer(config.websocket_max_message_size)
@@ -70,8 +83,15 @@ class _Stream(WSStream):
         self._puts: set[asyncio.Task[None]] = set()
         self._ended = asyncio.Event()
         self._app_ended = False
+        self._allowance = FrameAllowance()
+        self._frame_bytes = 0
+        self._is_refused = False
+        self._is_receiving = False
 
     async def handle(self, event: Event) -> None:
+        if self._is_refused and isinstance(event, Body | Data):
+            return
+        self._is_receiving = True
         was_closed = self.closed
         await super().handle(event)
         if isinstance(event, Request) and self.app_put is not None:
@@ -110,28 +130,70 @@ class _Stream(WSStream):
         for task in self._puts:
             task.cancel()
         if self.state is ASGIWebsocketState.CLOSED:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_CLOSE_REPLY_S):
-                    await self._ended.wait()
+            await self._wait_for_end()
+
+    async def _wait_for_end(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_REPLY_S):
+                await self._ended.wait()
 
     async def _accept(self, message: WebsocketAcceptEvent) -> None:
         self.handshake.extensions = None  # no compression
         await super()._accept(message)
 
     async def _handle_events(self) -> None:
-        for event in self.connection.events():
+        for number, event in enumerate(self.connection.events(), 1):
+            if not self._allowance.spend(self._cost(event)):
+                await self._refuse()
+                return
             if isinstance(event, Message):
                 await self._receive(event)
             elif isinstance(event, Ping):
                 await self._send_wsproto_event(event.response())
             elif isinstance(event, CloseConnection):
                 await self._on_close(event)
+            if number % EVENTS_PER_TURN == 0:
+                await self.context.turns.wait()
+            if self.closed:
+                return
+
+    def _cost(self, event: WebSocketEvent) -> int:
+        """Return 1 for a frame; 0 for a large fragment and for an incomplete frame."""
+        if not isinstance(event, Message):
+            return 1
+        self._frame_bytes += len(event.data)
+        if not event.frame_finished:
+            return 0
+        size, self._frame_bytes = self._frame_bytes, 0
+        return 1 if event.message_finished or size < _LARGE_FRAGMENT_BYTES else 0
+
+    async def _refuse(self) -> None:
+        """Close the socket, and ignore further data until the connection is closed."""
+        _log.info("closing a WebSocket: the client sent too many frames per second")
+        self._is_refused = True
+        await self._close(CloseReason.POLICY_VIOLATION, "Too many frames per second.")
+
+    async def _close(self, code: CloseReason, reason: str | None = None) -> None:
+        """Send a close frame, and close the connection also if the client does not answer it."""
+        if self.connection.state is ConnectionState.OPEN:
+            await self._send_wsproto_event(CloseConnection(code=code, reason=reason))
+            self.task_group.spawn(self._close_unanswered)
+
+    async def _close_unanswered(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_REST_S):
+                while self._is_receiving:
+                    self._is_receiving = False
+                    await self._wait_for_end()
+        if not self.closed:
+            self.state = ASGIWebsocketState.CLOSED
+            await self.send(StreamClosed(stream_id=self.stream_id))
 
     async def _receive(self, event: Message[Any]) -> None:
         try:
             self.buffer.extend(event)
         except FrameTooLargeError:
-            await self._send_wsproto_event(CloseConnection(code=CloseReason.MESSAGE_TOO_BIG))
+            await self._close(CloseReason.MESSAGE_TOO_BIG)
             return
         if event.message_finished and self.app_put is not None:
             await self.app_put(self.buffer.to_message())

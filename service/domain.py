@@ -31,13 +31,15 @@ class ToolCall:
     """A call of one of the client's functions by a model, or a piece of one while it streams.
 
     Pieces of one call have the same `index`. The first has the `id` and `name`; the `arguments`,
-    which are JSON, are joined from all pieces.
+    which are JSON, are joined from all pieces. `extra` has the fields that only the model's server
+    knows, such as signatures of thoughts; it needs them back with the call's result.
     """
 
     index: int
     id: str = ""
     name: str = ""
     arguments: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __add__(self, more: ToolCall) -> ToolCall:
         return ToolCall(
@@ -45,7 +47,19 @@ class ToolCall:
             self.id or more.id,
             self.name + more.name,
             self.arguments + more.arguments,
+            {**self.extra, **more.extra},
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningPiece:
+    """A piece of a model's reasoning, which is not a part of its answer.
+
+    `recalls`: the text that was passed on before it was reasoning, too; `text` repeats it.
+    """
+
+    text: str
+    recalls: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,11 +9,14 @@ ServiceError
     ├── UpstreamUnreachable   no connection, or lost before the response started
     ├── UpstreamTimeout       a time limit of the agent passed
     ├── UpstreamRefused       status 4xx: a retry cannot succeed
+    │   ├── UpstreamInvalidRequest   the content of the request is at fault
     │   └── UpstreamContextExceeded  the messages are too long for the model
     ├── UpstreamBusy          status 429, or another request to retry later
     ├── UpstreamFailed        status 5xx, or an error object in the stream
     ├── UpstreamBroken        the response ended before it was complete
     ├── UpstreamEmpty         the response was complete and had no text
+    │   ├── TokensUsedUp      all its tokens were used before any text
+    │   └── ContentFiltered   the server's filter removed all text
     └── BadStream             the response violates the protocol
 
 They are raised where they happen and become an event or an HTTP response in one place. Any other
@@ -37,6 +40,11 @@ class ServiceError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+
+    def append(self, sentence: str) -> None:
+        """Add a sentence to the message."""
+        self.message = f"{self.message} {sentence}"
+        self.args = (self.message,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +85,34 @@ class StorageUnavailable(ServiceError):
         self.retry_after_s = retry_after_s
 
 
+@dataclass(frozen=True, slots=True)
+class RetryAdvice:
+    """Whether a client that repeats a failed question can get an answer.
+
+    It is not useful when the failure is permanent, and when the service itself has tried again:
+    retries of the client on top would multiply the calls. `after_s` is the delay in seconds that
+    the model server requests.
+    """
+
+    is_useful: bool = True
+    after_s: float | None = None
+
+
 class RunError(ServiceError):
     """A run ends without a complete answer. `source` is the name of the agent that failed."""
 
-    def __init__(self, code: str, message: str, source: str = "service") -> None:
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        source: str = "service",
+        *,
+        retry: RetryAdvice = RetryAdvice(),
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.source = source
+        self.retry = retry
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +135,7 @@ class UpstreamError(ServiceError):
 
     code = "upstream_failed"
     retryable: ClassVar[bool] = False
+    is_permanent: ClassVar[bool] = False  # another call of the same content fails the same way
 
     def __init__(
         self,
@@ -121,6 +151,7 @@ class UpstreamError(ServiceError):
 
 class MissingKey(UpstreamError):
     code = "missing_key"
+    is_permanent = True
 
 
 class UpstreamUnreachable(UpstreamError):
@@ -134,6 +165,11 @@ class UpstreamTimeout(UpstreamError):
 
 class UpstreamRefused(UpstreamError):
     code = "upstream_refused"
+    is_permanent = True
+
+
+class UpstreamInvalidRequest(UpstreamRefused):
+    code = "upstream_invalid_request"
 
 
 class UpstreamContextExceeded(UpstreamRefused):
@@ -157,6 +193,15 @@ class UpstreamBroken(UpstreamError):
 
 class UpstreamEmpty(UpstreamError):
     code = "upstream_empty"
+    is_permanent = True
+
+
+class TokensUsedUp(UpstreamEmpty):
+    code = "tokens_used_up"
+
+
+class ContentFiltered(UpstreamEmpty):
+    code = "content_filtered"
 
 
 class BadStream(UpstreamError):

@@ -153,7 +153,8 @@ class RunFailed(_End, frozen=True, tag="run.failed"):
     """The run ended without a complete answer; `partial`: some of its text was sent.
 
     `unfinished` are the reports of agents without an event of their end. `elapsed_ms` is None when
-    the time of the end is unknown.
+    the time of the end is unknown. `should_retry` and `retry_after_s` advise a client that repeats
+    the question; None: nothing is known, as in events of an older version.
     """
 
     type: ClassVar[str] = "run.failed"
@@ -166,6 +167,8 @@ class RunFailed(_End, frozen=True, tag="run.failed"):
     cost: float | None
     elapsed_ms: float | None
     unfinished: tuple[AgentReport, ...] = ()
+    should_retry: bool | None = None
+    retry_after_s: float | None = None
 
 
 Event = (

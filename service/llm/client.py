@@ -14,8 +14,10 @@ import httpx
 from service.base_url import chat_endpoint
 from service.coalescing import CoalescingWindow
 from service.errors import (
+    ContentFiltered,
     MissingKey,
     ServiceError,
+    TokensUsedUp,
     UpstreamBroken,
     UpstreamEmpty,
     UpstreamError,
@@ -26,6 +28,7 @@ from service.llm.protocol import Call
 from service.llm.reply import Reply
 from service.llm.resilience import Deadlines
 from service.llm.response import OnPiece, ResponseReader
+from service.llm.surrogates import replace_lone_surrogates
 from service.llm.transport import TRANSPORT_ERRORS
 from service.version import VERSION
 from telemetry import AgentOperation, ChatOperation, redact, redact_value
@@ -102,7 +105,7 @@ class LLMClient:
                 output_tokens=usage.output_tokens if usage else None,
                 cached_tokens=usage.cached_tokens if usage else None,
                 reasoning_tokens=usage.reasoning_tokens if usage else None,
-                chunks=len(reply.parts),
+                chunks=len(reply.content.parts),
             )
 
     async def _call_model(
@@ -136,7 +139,7 @@ class LLMClient:
             finally:
                 await response.aclose()
         if not (reply.calls or reply.text.strip()):
-            raise UpstreamEmpty(f"{call.model} answered without any text.")
+            raise _make_empty_error(call, reply)
 
     async def _send(self, call: Call, span: ChatOperation) -> httpx.Response:
         headers = {**_HEADERS, **_make_key_header(call)}
@@ -159,6 +162,20 @@ class LLMClient:
             ) from None
 
 
+def _make_empty_error(call: Call, reply: Reply) -> UpstreamEmpty:
+    """Return the error for a complete answer without text, with the advice for its reason."""
+    if reply.finish_reason == "length":
+        usage = reply.usage
+        tokens = (usage.reasoning_tokens or usage.output_tokens) if usage else 0
+        return TokensUsedUp(
+            f"{call.model} used all of its {tokens or call.max_tokens} tokens before any text; "
+            "raise MAX_TOKENS, or max_tokens of the agent or the request."
+        )
+    if reply.finish_reason == "content_filter":
+        return ContentFiltered(f"{call.model} sent no text: a content filter removed it.")
+    return UpstreamEmpty(f"{call.model} answered without any text.")
+
+
 @lru_cache(maxsize=64)
 def _endpoint(base_url: str) -> httpx.URL:
     return httpx.URL(chat_endpoint(base_url))
@@ -176,7 +193,8 @@ def _make_key_header(call: Call) -> Mapping[str, str]:
 
 def _redact_and_shorten(error: UpstreamError, key: str | None) -> None:
     """Remove secrets from the message, then shorten it: part of a key is a secret too."""
-    error.message = _redact(error.message, key)[:_MAX_MESSAGE_CHARS]
+    message = replace_lone_surrogates(_redact(error.message, key))
+    error.message = message[:_MAX_MESSAGE_CHARS]
     error.args = (error.message,)
     error.report = replace(error.report, sentence=_redact(error.report.sentence, key))
 

@@ -17,6 +17,7 @@ from service.errors import (
     UpstreamContextExceeded,
     UpstreamError,
     UpstreamFailed,
+    UpstreamInvalidRequest,
     UpstreamRefused,
 )
 from service.llm.error_bodies import ErrorFacts, is_error_document, read_error, read_error_body
@@ -37,6 +38,8 @@ _RETRIED: dict[int, type[UpstreamError]] = {
     429: UpstreamBusy,
     498: UpstreamBusy,  # Groq: the flex tier has no capacity
 }
+# Statuses with which a server refuses the content of a request: messages, tools, parameters.
+_CALLERS_FAULT = frozenset({400, 414, 415, 422})
 _TOO_LARGE = 413  # Groq reports a request beyond the limit per minute as rate_limit_exceeded
 
 # Codes of an error object without one of these statuses, such as one within a stream.
@@ -44,11 +47,11 @@ _ERROR_BY_CODE: dict[str, type[UpstreamError]] = {
     "invalid_api_key": UpstreamRefused,
     "model_not_found": UpstreamRefused,
     "not_found_error": UpstreamRefused,
-    "invalid_request_error": UpstreamRefused,
+    "invalid_request_error": UpstreamInvalidRequest,
     "authentication_error": UpstreamRefused,
     "permission_error": UpstreamRefused,
-    "content_filter": UpstreamRefused,
-    "content_policy_violation": UpstreamRefused,
+    "content_filter": UpstreamInvalidRequest,
+    "content_policy_violation": UpstreamInvalidRequest,
     "rate_limit_exceeded": UpstreamBusy,
     "rate_limit_error": UpstreamBusy,
     "rate_limited": UpstreamBusy,
@@ -116,10 +119,15 @@ def _choose_kind(facts: ErrorFacts, status: int | None) -> type[UpstreamError]:
     if status in _RETRIED:
         return _RETRIED[status]
     if status == _TOO_LARGE:
-        return UpstreamRefused
-    default = UpstreamFailed if status is None else UpstreamRefused
+        return UpstreamInvalidRequest
     codes = (code.lower() for code in facts.codes)
-    return next((_ERROR_BY_CODE[code] for code in codes if code in _ERROR_BY_CODE), default)
+    default = UpstreamFailed if status is None else UpstreamInvalidRequest
+    kind = next((_ERROR_BY_CODE[code] for code in codes if code in _ERROR_BY_CODE), default)
+    is_callers_fault = status in _CALLERS_FAULT and not is_about_key(facts)
+    # OpenAI's type for a wrong key and an unknown model is invalid_request_error too.
+    if kind is UpstreamInvalidRequest and not (is_callers_fault or status is None):
+        return UpstreamRefused
+    return kind
 
 
 def _find_status(facts: ErrorFacts) -> int | None:

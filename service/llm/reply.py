@@ -1,223 +1,245 @@
 """The reply of OpenAI's chat protocol: chunks of a stream, or one JSON document.
 
-Sans-IO. Decodes only the fields that the service uses; other fields of a server are ignored.
+Sans-IO. Strict about the fields that decide (text, tool calls, end and errors), lenient about all
+others: `service.llm.decoding` has a module for each.
 Source: https://platform.openai.com/docs/api-reference/chat-streaming
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
-
-import msgspec
+from typing import Any, NamedTuple
 
 from service.domain import ToolCall, Usage
-from service.errors import BadStream, UpstreamError
-from service.llm.failures import make_stream_error
-from service.llm.surrogates import (
-    SurrogateJoiner,
-    has_surrogate_escapes,
-    loads,
-    replace_lone_surrogates,
+from service.errors import BadStream, UpstreamBroken, UpstreamError
+from service.llm.decoding.chunk import (
+    LARGE_BYTES,
+    Choice,
+    Delta,
+    ReplyChunk,
+    decode_any,
+    decode_chunk,
+    decode_other,
+    find_chunks,
+    is_end_marker,
 )
-
-MAX_ANSWER_CHARS: Final = 4_194_304
-
-
-class _CachedTokens(msgspec.Struct, gc=False):
-    cached_tokens: int | None = None
-
-
-class _ReasoningTokens(msgspec.Struct, gc=False):
-    reasoning_tokens: int | None = None
-
-
-class _Usage(msgspec.Struct, gc=False):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    prompt_tokens_details: _CachedTokens | None = None
-    completion_tokens_details: _ReasoningTokens | None = None
-
-
-class _Function(msgspec.Struct, gc=False):
-    name: str | None = None
-    arguments: str | None = None
-
-
-class _ToolCall(msgspec.Struct, gc=False):
-    index: int | None = None
-    id: str | None = None
-    function: _Function | None = None
-
-
-class _Content(msgspec.Struct, gc=False):
-    content: str | None = None
-    refusal: str | None = None
-    tool_calls: list[_ToolCall] | None = None
-    # The reasoning of a model: not part of the answer, but a sign that the model works.
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-
-
-class _Choice(msgspec.Struct, gc=False):
-    index: int = 0
-    delta: _Content | None = None
-    message: _Content | None = None
-    finish_reason: str | None = None
-
-
-class _Chunk(msgspec.Struct, gc=False):
-    id: str | int | None = None
-    model: str | None = None
-    choices: list[_Choice] | None = None
-    usage: _Usage | None = None
-    error: Any = None
-
-
-_decode_chunk = msgspec.json.Decoder(_Chunk).decode
-
-
-def _decode(data: bytes) -> _Chunk:
-    """Return a chunk. Raises ValueError."""
-    try:
-        return _decode_chunk(data)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-    except ValueError:
-        if not has_surrogate_escapes(data):
-            raise
-        return msgspec.convert(loads(data), _Chunk)
+from service.llm.decoding.content import Content
+from service.llm.decoding.finish import CUT_OFF, read_finish_reason
+from service.llm.decoding.reasoning import read_content, read_reasoning
+from service.llm.decoding.usage import read_usage
+from service.llm.failures import make_document_error, make_stream_error
+from service.llm.surrogates import replace_lone_surrogates
 
 
 class Added(NamedTuple):
     """Content that one `Reply.take` added. `error` is the failure that stopped it.
 
-    `has_tokens` also counts tokens of reasoning, which is no content.
+    `has_tokens` is also set for tokens of reasoning without text, such as encrypted ones.
+    `recalls`: the text of earlier calls was reasoning, too, which `reasoning` repeats.
     """
 
     text: str
     calls: Sequence[ToolCall]
     has_tokens: bool
     error: UpstreamError | None
+    reasoning: str = ""
+    recalls: bool = False
 
 
 @dataclass(slots=True)
 class Reply:
-    """The answer to one call so far; complete once `done`. `calls` are pieces of tool calls.
+    """The answer to one call so far; `calls` are pieces of tool calls.
 
-    It fills while the answer arrives, so that an interrupted call leaves a partial answer.
+    It fills while the answer arrives, so that an interrupted call leaves a partial answer. It has
+    ended with a `finish_reason`, which is OpenAI's or `error`, or when it is `done`: the end marker
+    has arrived.
     """
 
-    parts: list[str] = field(default_factory=list)
-    calls: list[ToolCall] = field(default_factory=list)
-    chars: int = 0
+    content: Content = field(default_factory=Content)
     token_chunks: int = 0  # chunks with a token of the answer or of reasoning
-    usage: Usage | None = None
     finish_reason: str = ""
+    failure: UpstreamError | None = None  # that the reason for the end states
     response_id: str = ""
     response_model: str = ""
-    joiner: SurrogateJoiner = field(default_factory=SurrogateJoiner)
-    call_joiners: dict[int, SurrogateJoiner] = field(default_factory=dict)  # by index of a call
     done: bool = False
+    has_message: bool = False  # a complete message, which needs no reason for its end
+    _usage: Usage | None = None
+    _other_document: Any = None  # the last JSON without choices: perhaps an error
+    _is_continued: bool = False  # output followed the reason for the end
 
     @property
     def text(self) -> str:
-        return "".join(self.parts)
+        return "".join(self.content.parts)
+
+    @property
+    def reasoning(self) -> str:
+        """The text of the model's reasoning, which is not a part of the answer."""
+        return "".join(self.content.thoughts)
+
+    @property
+    def calls(self) -> Sequence[ToolCall]:
+        """The pieces of tool calls."""
+        return self.content.calls
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the server has sent the reason for the end, or the end marker."""
+        return self.done or bool(self.finish_reason)
+
+    @property
+    def usage(self) -> Usage | None:
+        """The server's token counts; None without counts that can be true."""
+        if self._usage and not self._usage.output_tokens and self.token_chunks:
+            return None
+        return self._usage
 
     def take(self, chunks: Iterable[bytes], model: str) -> Added:
         """Add the data of stream events, or an answer that is not streamed; return the difference.
 
-        Stops at the first error: BadStream for data that is not a chunk or a too long answer,
-        another UpstreamError for an error object.
+        Stops at the first error: BadStream for damaged JSON, content that is no text and a too
+        long answer, another UpstreamError for an error object. After the end they are ignored.
         """
-        parts, calls, token_chunks = len(self.parts), len(self.calls), self.token_chunks
-        error = None
+        return self._collect(lambda: self._take_all(chunks, model))
+
+    def finish(self, model: str) -> Added:
+        """Add the rest that waited for the end of the response.
+
+        `error` is set unless the answer is complete.
+        """
+        return self._collect(lambda: self._finish(model))
+
+    def _collect(self, add: Callable[[], None]) -> Added:
+        """Return what `add` adds."""
+        content, tokens = self.content, self.token_chunks
+        parts, calls, thoughts = len(content.parts), len(content.calls), len(content.thoughts)
+        content.is_recalled, error = False, None
         try:
-            self._take_chunks(chunks, model)
+            add()
         except UpstreamError as failure:
             error = failure
         return Added(
-            text="".join(self.parts[parts:]),
-            calls=self.calls[calls:],
-            has_tokens=self.token_chunks > token_chunks,
+            text="".join(content.parts[0 if content.is_recalled else parts :]),
+            calls=content.calls[calls:],
+            has_tokens=self.token_chunks > tokens,
             error=error,
+            reasoning="".join(content.thoughts[thoughts:]),
+            recalls=content.is_recalled and parts > 0,
         )
 
-    def _take_chunks(self, chunks: Iterable[bytes], model: str) -> None:
+    def _take_all(self, chunks: Iterable[bytes], model: str) -> None:
         for data in chunks:
-            if data[:1] != b"{":  # the end marker and blank data are not JSON, and no error
-                if data.strip() == b"[DONE]":
-                    self.done = True
-                    return
-                if not data.strip():
-                    continue
             try:
-                chunk = _decode(data)
-            except ValueError as error:
-                raise BadStream(f"{model} sent data that is not a chat completion.") from error
+                self._take_data(data, model)
+            except UpstreamError as error:
+                if not self.has_ended or self._is_continued:
+                    raise
+                if self.failure:  # the server's sentence says more than its reason
+                    self.failure = error
+            if self.done:
+                return
+
+    def _take_data(self, data: bytes, model: str) -> None:
+        try:
+            chunk = decode_chunk(data)
+        except (ValueError, RecursionError):
+            self.done = is_end_marker(data)
+            for chunk in () if self.done else self._decode_other(data, model):
+                self._take_chunk(chunk, model)
+            return
+        tokens = self.token_chunks
+        self._take_chunk(chunk, model)
+        if self.token_chunks == tokens and not self.finish_reason and len(data) <= LARGE_BYTES:
+            self._take_unusual(data, model)
+
+    def _decode_other(self, data: bytes, model: str) -> Sequence[ReplyChunk]:
+        try:
+            return decode_other(data)
+        except ValueError as error:
+            raise BadStream(f"{model} sent data that is not a chat completion.") from error
+
+    def _take_unusual(self, data: bytes, model: str) -> None:
+        """Take reasoning under other names, and errors in another form than OpenAI's."""
+        value = decode_any(data)
+        for chunk in find_chunks(value):
+            if not chunk.choices:
+                self._other_document = value
             if chunk.error:
                 raise make_stream_error(chunk.error, model)
-            if chunk.usage:
-                self.usage = _usage(chunk.usage)
-            if chunk.choices:
-                self._take_choice(chunk.choices[0], model)
-                if not self.response_id:
-                    self.response_id, self.response_model = str(chunk.id or ""), chunk.model or ""
+            for choice in (chunk.choices or ())[:1]:
+                if choice.delta and choice.delta.reasoning_text:
+                    self._take_message(choice.delta, model)
 
-    def _take_choice(self, choice: _Choice, model: str) -> None:
-        if content := choice.delta or choice.message:
-            self._take_content(content, model)
-        if choice.finish_reason:
-            self.finish_reason = choice.finish_reason
-            self._add_text(self.joiner.end(), model)
-            for index, joiner in self.call_joiners.items():
-                if rest := joiner.end():
-                    self._add_call(ToolCall(index, arguments=rest), model)
+    def _take_chunk(self, chunk: ReplyChunk, model: str) -> None:
+        if chunk.usage is not None:
+            self._take_usage(chunk.usage)
+        if chunk.choices:
+            self._take_choice(chunk.choices[0], model)
+            if not self.response_id:
+                self._take_identity(chunk)
+        if chunk.error:
+            raise make_stream_error(chunk.error, model)
 
-    def _take_content(self, content: _Content, model: str) -> None:
-        if content.tool_calls:
-            self._take_calls(content.tool_calls, model)
-        if text := content.content or content.refusal:  # a refusal is an answer too
-            self.token_chunks += 1
-            self._add_text(self.joiner.join(text), model)
-        elif content.reasoning_content or content.reasoning:
-            self.token_chunks += 1
+    def _take_identity(self, chunk: ReplyChunk) -> None:
+        if isinstance(chunk.id, str | int):
+            self.response_id = replace_lone_surrogates(str(chunk.id))
+        if isinstance(chunk.model, str):
+            self.response_model = replace_lone_surrogates(chunk.model)
 
-    def _add_text(self, text: str, model: str) -> None:
-        if text:
-            self.parts.append(text)
-            self._count_chars(len(text), model)
+    def _take_usage(self, value: Any) -> None:
+        usage = read_usage(value)
+        if usage and (usage.output_tokens or not self._usage):
+            self._usage = usage
 
-    def _take_calls(self, calls: Sequence[_ToolCall], model: str) -> None:
+    def _take_choice(self, choice: Choice, model: str) -> None:
+        if choice.delta is not None:
+            self._take_message(choice.delta, model)
+        elif choice.message is not None and (self.has_message or not self.token_chunks):
+            self.has_message = True
+            self._take_message(choice.message, model)
+        if choice.usage is not None:
+            self._take_usage(choice.usage)
+        if choice.finish_reason is not None:
+            self._take_finish(choice.finish_reason, model)
+        if choice.error:
+            raise make_stream_error(choice.error, model)
+
+    def _take_finish(self, value: Any, model: str) -> None:
+        finish = read_finish_reason(value)
+        if finish and (not self.finish_reason or self._is_continued):
+            self.finish_reason, self._is_continued = finish.reason, False
+            sentence = f"{model} broke off its answer with the reason {finish.native}."
+            self.failure = finish.failure(sentence) if finish.failure else None
+
+    def _take_message(self, delta: Delta, model: str) -> None:
+        """Add the message or the piece of one."""
+        content = delta.content or delta.refusal  # a refusal is an answer too
+        thoughts = delta.find_reasoning()
+        calls = delta.tool_calls or delta.function_call
+        if not (content or thoughts or calls):
+            return
+        if type(content) is not str and content:
+            content, inner = read_content(content)
+            thoughts = [thoughts, inner] if inner else thoughts
+        if not (content or thoughts or calls):
+            return
         self.token_chunks += 1
-        for place, each in enumerate(calls):
-            function = each.function or _Function()
-            index = place if each.index is None else each.index
-            joiner = self.call_joiners.setdefault(index, SurrogateJoiner())
-            call = ToolCall(
-                index=index,
-                id=replace_lone_surrogates(each.id or ""),
-                name=replace_lone_surrogates(function.name or ""),
-                arguments=joiner.join(function.arguments or ""),
-            )
-            self._add_call(call, model)
+        if self.has_ended:
+            self._is_continued = True
+        if thoughts:
+            self.content.add_reasoning(read_reasoning(thoughts))
+        if content:
+            self.content.add_text(content, model)
+        if calls:
+            self.content.add_calls(delta.tool_calls, delta.function_call, model)
 
-    def _add_call(self, call: ToolCall, model: str) -> None:
-        self.calls.append(call)
-        self._count_chars(len(call.name) + len(call.arguments), model)
-
-    def _count_chars(self, chars: int, model: str) -> None:
-        self.chars += chars
-        if self.chars > MAX_ANSWER_CHARS:
-            raise BadStream(f"{model} sent an answer of more than {MAX_ANSWER_CHARS} characters.")
-
-
-def _usage(usage: _Usage) -> Usage:
-    cached, reasoning = usage.prompt_tokens_details, usage.completion_tokens_details
-    return Usage(
-        input_tokens=usage.prompt_tokens or 0,
-        output_tokens=usage.completion_tokens or 0,
-        cached_tokens=(cached.cached_tokens or 0) if cached else 0,
-        reasoning_tokens=(reasoning.reasoning_tokens or 0) if reasoning else 0,
-    )
+    def _finish(self, model: str) -> None:
+        self.content.finish(model)
+        if self.failure:
+            raise self.failure
+        if not (self.has_ended or self.has_message):
+            error = None if self.token_chunks else make_document_error(self._other_document, model)
+            raise error or UpstreamBroken(f"{model} ended its answer before it was complete.")
+        if self.finish_reason not in CUT_OFF:
+            self.finish_reason = "tool_calls" if self.calls else "stop"
+            self.content.accept_open_reasoning()

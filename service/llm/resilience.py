@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from types import TracebackType
 from typing import Self
 
 from service.errors import UpstreamTimeout
 
+_log = logging.getLogger(__name__)
+
+BUDGET_SPENT = (
+    "It was not called again: too many calls have failed recently, and the service limits its "
+    "retries to a fifth of its calls."
+)
 BACKOFF_BASE_S = 0.25
 BACKOFF_MAX_S = 8.0
 
@@ -30,6 +37,7 @@ class Deadlines:
         self._first_token_s = first_token_s
         self._idle_s = idle_s
         self._last: float | None = None
+        self._is_complete = False
         self._timeout = asyncio.timeout(None)
 
     async def __aenter__(self) -> Self:
@@ -51,11 +59,22 @@ class Deadlines:
         except TimeoutError:
             raise UpstreamTimeout(f"{self._name} {self._find_deadline()[1]}.") from None
 
+    def complete(self) -> float:
+        """Record that the answer is complete: no deadline ends the block any more.
+
+        Returns the moment of the total deadline, in loop time.
+        """
+        self._timer.cancel()
+        self._is_complete = True
+        return self._started + self._total_s
+
     def progress(self) -> None:
         """Record that a token has arrived."""
         first = self._last is None
         self._last = self._loop.time()
-        if first:  # the deadline of the next token may be before that of the first
+        if (
+            first and not self._is_complete
+        ):  # the deadline of the next token may be before that of the first
             self._timer.cancel()
             self._timer = self._loop.call_at(self._find_deadline()[0], self._check)
 
@@ -93,9 +112,10 @@ class RetryBudget:
         """Record the first attempt of a call."""
         self._saved = min(self._reserve, self._saved + self._ratio)
 
-    def withdraw(self) -> bool:
-        """Take one retry from the budget; return False if none is left."""
+    def withdraw(self, agent: str) -> bool:
+        """Take one retry of `agent` from the budget; return False, and log it, if none is left."""
         if self._saved < 1:
+            _log.warning("%s is not called again: the retry budget is spent", agent)
             return False
         self._saved -= 1
         return True

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 import httpx
 
 from service.coalescing import CoalescingWindow
-from service.domain import ToolCall
-from service.errors import BadStream, UpstreamBroken
+from service.domain import ReasoningPiece, ToolCall
+from service.errors import BadStream
+from service.llm.decoding.body_format import FirstBytes, get_data
+from service.llm.decoding.content_coding import ContentDecoder
 from service.llm.failures import make_status_error
 from service.llm.protocol import Call
-from service.llm.reply import Reply
+from service.llm.reply import Added, Reply
 from service.llm.resilience import Deadlines
-from service.llm.sse_decoder import SSEDecoder
+from service.llm.sse_decoder import ServerEvent
 from service.llm.transport import TRANSPORT_ERRORS, ResponseBody, get_body
 from telemetry import ChatOperation
 
-# Receives a piece of the answer: text, or a piece of a tool call.
-OnPiece = Callable[[str | ToolCall], Awaitable[None]]
+# Receives a piece of the answer: text, a piece of a tool call, or reasoning.
+Piece = str | ToolCall | ReasoningPiece
+OnPiece = Callable[[Piece], Awaitable[None]]
 
 _MAX_ERROR_BYTES = 65_536
 _ERROR_WAIT_S = 2.0  # for the body of an error; the status alone is an error too
 _MAX_STREAM_BYTES = 268_435_456
-_TRAILER_WAIT_S = 0.05
+_TRAILER_WAIT_S = 0.5  # after the reason for the end, for usage and the end marker
+_END_OF_BODY_WAIT_S = 0.05  # after the end marker
 _SLOW = 1.25  # windows per token; if tokens are further apart, none arrives while waiting
 
 
@@ -47,67 +51,101 @@ class ResponseReader:
     max_bytes: int
 
     async def read(self, response: httpx.Response) -> None:
-        """Read `response`, streamed or not.
+        """Read `response`, streamed or not, whatever its labels state.
 
         Raises UpstreamError for an error status, an error object, data outside of the protocol,
-        and a stream that ends before the answer is complete.
+        and a response that ends before the answer is complete.
         """
-        model = self.call.model
         body = get_body(response)
         blocks = aiter(body)
+        coding = ContentDecoder(response.headers.get("content-encoding", ""))
         if response.status_code != 200:
-            error_body = await _read_error_body(blocks)
-            raise make_status_error(response.status_code, response.headers, error_body, model)
-        encoding = response.headers.get("content-encoding", "identity")
-        if encoding != "identity":
-            raise BadStream(f"{model} sent the encoding {encoding}; only identity is accepted.")
-        # Some servers ignore `stream` and send a single JSON document.
-        if response.headers.get("content-type", "").startswith("application/json"):
-            await self._take([await self._read_document(blocks)])
-            return
-        await self._read_stream(blocks, _TokenWait(body, self))
-        if not (self.reply.done or self.reply.finish_reason):
-            raise UpstreamBroken(f"{model} ended its answer before it was complete.")
+            error_body = await _read_error_body(blocks, coding)
+            raise make_status_error(
+                response.status_code, response.headers, error_body, self.call.model
+            )
+        decoder = FirstBytes(_MAX_STREAM_BYTES, self.max_bytes)
+        try:
+            await self._read_blocks(blocks, _BlockDecoder(coding, decoder), _TokenWait(body, self))
+        except TRANSPORT_ERRORS:
+            if not self.reply.has_ended:
+                raise
+        await self._pass_on(self.reply.finish(self.call.model))
 
-    async def _read_document(self, blocks: AsyncIterator[bytes]) -> bytes:
-        document = bytearray()
-        async for block in blocks:
-            document += block
-            if len(document) > self.max_bytes:
-                raise BadStream(
-                    f"{self.call.model} sent a response of more than {self.max_bytes} bytes "
-                    "(MAX_RESPONSE_BYTES)."
-                )
-        return bytes(document)
-
-    async def _read_stream(self, blocks: AsyncIterator[bytes], token_wait: _TokenWait) -> None:
-        decoder = SSEDecoder(max_total_bytes=_MAX_STREAM_BYTES)
+    async def _read_blocks(
+        self, blocks: AsyncIterator[bytes], decoder: _BlockDecoder, token_wait: _TokenWait
+    ) -> None:
         async for block in blocks:
             events = decoder.feed(block)
-            await self._take([event.data for event in events])
-            if self.reply.done:
-                # Read the end of the body too, or the connection cannot be reused.
-                with suppress(TimeoutError, *TRANSPORT_ERRORS):
-                    async with asyncio.timeout(_TRAILER_WAIT_S):
-                        async for _ in blocks:
-                            pass
+            await self._take(events)
+            if self.reply.has_ended:
+                await self._read_trailer(blocks, decoder)
                 return
             await token_wait.wait(len(events))
+        events = decoder.finish()
         with suppress(BadStream):  # a truncated last event: incomplete, not invalid
-            await self._take([event.data for event in decoder.finish()])
+            await self._take(events)
 
-    async def _take(self, chunks: list[bytes]) -> None:
-        """Add chunks that arrived together, and pass their text on as one piece."""
-        added = self.reply.take(chunks, self.call.model)
+    async def _read_trailer(self, blocks: AsyncIterator[bytes], decoder: _BlockDecoder) -> None:
+        """Read what follows the reason for the end: the usage, the end marker, the end of the body.
+
+        The answer is complete without them. Output extends the wait: some servers send the reason
+        with every chunk. The end of the body is read so that the connection can be reused.
+        """
+        loop, limit = asyncio.get_running_loop(), self.deadlines.complete()
+        ends_at = min(limit, loop.time() + _TRAILER_WAIT_S)
+        with suppress(TimeoutError, BadStream):
+            while True:
+                if self.reply.done:
+                    ends_at = min(ends_at, loop.time() + _END_OF_BODY_WAIT_S)
+                async with asyncio.timeout_at(ends_at):
+                    block = await anext(blocks, None)
+                if block is None:
+                    await self._take(decoder.finish())
+                    return
+                if self.reply.done:
+                    continue
+                if await self._take(decoder.feed(block)):
+                    ends_at = min(limit, loop.time() + _TRAILER_WAIT_S)
+
+    async def _take(self, events: Sequence[ServerEvent]) -> bool:
+        """Add events that arrived together; return whether they had a token."""
+        added = self.reply.take([get_data(event) for event in events], self.call.model)
         if added.has_tokens:
             self.deadlines.progress()
             self.span.record_first_chunk()
+        await self._pass_on(added)
+        return added.has_tokens
+
+    async def _pass_on(self, added: Added) -> None:
+        """Pass on what was added, the text of several chunks as one piece."""
+        if added.reasoning or added.recalls:
+            await self.on_piece(ReasoningPiece(added.reasoning, added.recalls))
         if added.text:
             await self.on_piece(added.text)
         for call in added.calls:
             await self.on_piece(call)
         if added.error:
             raise added.error
+
+
+class _BlockDecoder:
+    """Turns blocks of a body, which may be compressed, into events."""
+
+    def __init__(self, coding: ContentDecoder, decoder: FirstBytes) -> None:
+        self._coding = coding
+        self._decoder = decoder
+
+    def feed(self, block: bytes) -> list[ServerEvent]:
+        """Return the events that `block` completes."""
+        if self._coding.is_plain:
+            return self._decoder.feed(block)
+        pieces = self._coding.decode(block)
+        return [event for piece in pieces for event in self._decoder.feed(piece)]
+
+    def finish(self) -> list[ServerEvent]:
+        """Return the events at the end of the body."""
+        return [*self._decoder.feed(self._coding.finish()), *self._decoder.finish()]
 
 
 class _TokenWait:
@@ -133,7 +171,8 @@ class _TokenWait:
         """Wait one window, if the `events` since the last call suggest that it brings more."""
         coalescing = self._coalescing
         window_s = coalescing.window_s if self._watched else coalescing.long_window_s
-        if not (window_s and self._reply.parts) or (self._body and self._body.has_rest):
+        has_text = bool(self._reply.content.parts)
+        if not (window_s and has_text) or (self._body and self._body.has_rest):
             return
         now, last = self._loop.time(), self._last
         self._last = now
@@ -149,13 +188,15 @@ class _TokenWait:
             self._body_end.set_result(None)
 
 
-async def _read_error_body(blocks: AsyncIterator[bytes]) -> bytes:
+async def _read_error_body(blocks: AsyncIterator[bytes], coding: ContentDecoder) -> bytes:
     """Return the body of an error response, or what arrives of it within the limits."""
     body = bytearray()
     with suppress(TimeoutError, BadStream, *TRANSPORT_ERRORS):
         async with asyncio.timeout(_ERROR_WAIT_S):
             async for block in blocks:
-                body += block
-                if len(body) >= _MAX_ERROR_BYTES:
-                    break
+                for piece in coding.decode(block):
+                    body += piece
+                    if len(body) >= _MAX_ERROR_BYTES:
+                        return bytes(body[:_MAX_ERROR_BYTES])
+        body += coding.finish()
     return bytes(body[:_MAX_ERROR_BYTES])

@@ -134,6 +134,8 @@ class SSEDecoder:
         """Add the field of one line. A comment is a field without a name, which is ignored."""
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
+        if name == b"error":  # not in the standard; llama.cpp sends errors so
+            self._event, name = "error", b"data"
         if name == b"data":
             self._data.append(value)
             self._data_bytes += len(value) + 1

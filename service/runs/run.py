@@ -187,16 +187,18 @@ class LiveRun(Run):
                 missing=answer.missing,
                 degraded_by=answer.degraded_by,
             )
-        code, message, source = self._describe_failure(error)
+        failure = self._describe_failure(error)
         return RunFailed(
-            agent=source,
-            code=code,
-            message=message,
+            agent=failure.source,
+            code=failure.code,
+            message=failure.message,
             partial=any(isinstance(event, AnswerDelta) for event in self.log.after(0)),
             usage=self._kit.usage,
             cost=self._kit.cost,
             elapsed_ms=self.elapsed_ms,
             unfinished=self._report_unfinished(),
+            should_retry=failure.retry.is_useful,
+            retry_after_s=failure.retry.after_s,
         )
 
     def _report_unfinished(self) -> tuple[AgentReport, ...]:
@@ -206,12 +208,12 @@ class LiveRun(Run):
         reports = (work.report() for work in self._kit.calls)
         return tuple(report for report in reports if report.agent not in ended)
 
-    def _describe_failure(self, error: BaseException | None) -> tuple[str, str, str]:
-        """Return the code, the message and the source of a run that did not finish."""
+    def _describe_failure(self, error: BaseException | None) -> RunError:
+        """Return why a run did not finish."""
         if isinstance(error, RunError):
-            return error.code, error.message, error.source
+            return error
         if error is not None:
             _log.error("unexpected error in a run", exc_info=error)
-            return "internal_error", "The service failed; this has been logged.", "service"
+            return RunError("internal_error", "The service failed; this has been logged.")
         why = self._stopped or SHUTTING_DOWN
-        return why.code, why.message, "service"
+        return RunError(why.code, why.message)

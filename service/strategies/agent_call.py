@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import count
 
-from service.domain import AgentReport, Message, RunRequest, ToolCall, Usage, add_costs
+from service.domain import AgentReport, Message, ReasoningPiece, RunRequest, Usage, add_costs
 from service.ensembles.catalog import Agent
 from service.errors import UpstreamError
 from service.events import AgentRetrying
 from service.llm.content_parts import adapt_messages
 from service.llm.protocol import Call
 from service.llm.reply import Reply
-from service.llm.resilience import retry_delay_s
-from service.llm.response import OnPiece
+from service.llm.resilience import BUDGET_SPENT, retry_delay_s
+from service.llm.response import OnPiece, Piece
 from service.llm.tokens.window import trim_history
 from service.strategies.base import Emit, Kit
 
@@ -36,6 +36,7 @@ class AgentCall:
         self.answered = False
         self.error: UpstreamError | None = None
         self.stepped_down = False
+        self.was_retried = False  # also when the budget for retries did not permit it
         self._on_piece: OnPiece | None = None
         self._kit = kit
         self._request = request
@@ -119,8 +120,8 @@ class AgentCall:
             config_hash=self.agent.config_hash,
         )
 
-    async def _forward(self, piece: str | ToolCall) -> None:
-        if self._first_token is None:
+    async def _forward(self, piece: Piece) -> None:
+        if self._first_token is None and not isinstance(piece, ReasoningPiece):
             self._first_token = self._loop.time()
         if self._on_piece is not None:
             await self._on_piece(piece)
@@ -149,7 +150,7 @@ class AgentCall:
             except UpstreamError as error:
                 if fallback is None or self.has_output or self._time_left_s() < _LEAST_S:
                     raise
-                self.stepped_down = True
+                self.stepped_down = self.was_retried = True
                 self._kit.workflow.record_step_down(self.agent.name, error.code)
                 await self._emit_retrying(error, fallback, 1, 0)
         raise AssertionError("an agent has at least one model")
@@ -176,7 +177,11 @@ class AgentCall:
         if not error.retryable or self.has_output or attempt > self.agent.retries:
             return None
         delay_s = retry_delay_s(attempt, error.retry_after_s)
-        if delay_s >= self._time_left_s() or not self._kit.budget.withdraw():
+        if delay_s >= self._time_left_s():
+            return None
+        self.was_retried = True
+        if not self._kit.budget.withdraw(self.agent.name):
+            error.append(BUDGET_SPENT)
             return None
         return delay_s
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from service.domain import AgentReport, Answer, Price, RunRequest, Usage, add_costs
 from service.ensembles.catalog import Agent, Ensemble
-from service.errors import RunError, UpstreamError
+from service.errors import RetryAdvice, RunError, UpstreamError
 from service.events import Event
 from service.llm.client import LLMClient
 from service.llm.resilience import RetryBudget
@@ -25,6 +25,7 @@ class AgentResult(Protocol):
     answered: bool
     skipped: bool
     error: UpstreamError | None
+    was_retried: bool
 
     @property
     def text(self) -> str: ...
@@ -39,6 +40,7 @@ class ReusedAnswer:
         self.answered = True
         self.skipped = False
         self.error: UpstreamError | None = None
+        self.was_retried = False
         cost = None if report.cost is None else 0.0
         self._report = replace(report, usage=Usage(), cost=cost, reused=True)
 
@@ -50,6 +52,22 @@ class ReusedAnswer:
     def report(self) -> AgentReport:
         """Return the report of the earlier run, without usage and cost."""
         return self._report
+
+
+def advise_retry(results: Sequence[AgentResult], needed: int) -> RetryAdvice:
+    """Return whether repeating the question can get the `needed` further answers, and when.
+
+    The delay is the smallest after which enough model servers accept a call again.
+    """
+    delays_s = sorted(
+        (each.error.retry_after_s or 0.0) if each.error else 0.0
+        for each in results
+        if not each.answered and not (each.error and each.error.is_permanent)
+    )
+    is_possible = 0 < needed <= len(delays_s)
+    after_s = delays_s[needed - 1] if is_possible else 0.0
+    was_retried = any(each.was_retried for each in results)
+    return RetryAdvice(is_useful=is_possible and not was_retried, after_s=after_s or None)
 
 
 class Billed(Protocol):

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
-from service.domain import MissingAgent, RunRequest, ToolCall
+from service.domain import MissingAgent, RunRequest
 from service.ensembles.catalog import Agent
 from service.errors import RunError, UpstreamError
 from service.events import AgentDelta, AgentFailed, AgentFinished, AgentSkipped, AgentStarted
+from service.llm.response import Piece
 from service.strategies.agent_call import AgentCall
-from service.strategies.base import AgentResult, Emit, Kit, ReusedAnswer
+from service.strategies.base import AgentResult, Emit, Kit, ReusedAnswer, advise_retry
 
 
 class FanoutResult(NamedTuple):
@@ -75,7 +76,7 @@ async def _call_agent(call: AgentCall, request: RunRequest, emit: Emit) -> None:
         await emit(AgentFinished(agent.name, call.report()))
 
 
-async def _emit_delta(emit: Emit, agent: str, piece: str | ToolCall) -> None:
+async def _emit_delta(emit: Emit, agent: str, piece: Piece) -> None:
     if isinstance(piece, str):  # tools are refused for ensembles of several agents
         await emit(AgentDelta(agent, piece))
 
@@ -134,10 +135,11 @@ def _too_few_answers(kit: Kit, results: Sequence[AgentResult]) -> RunError:
         for each in results
         if not each.answered
     )
+    needed = kit.ensemble.min_answers
     return RunError(
         "too_few_answers",
-        f"{answered} of {len(results)} agents answered, "
-        f"{kit.ensemble.min_answers} needed. {reasons}",
+        f"{answered} of {len(results)} agents answered, {needed} needed. {reasons}",
+        retry=advise_retry(results, needed - answered),
     )
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from service.domain import Answer, RunRequest, ToolCall
+from service.domain import Answer, ReasoningPiece, RunRequest
 from service.ensembles.catalog import Ensemble
 from service.errors import RunError, UpstreamError
 from service.events import AgentFailed, AgentFinished, AgentStarted, AnswerDelta, AnswerToolCall
+from service.llm.response import Piece
 from service.strategies.agent_call import AgentCall
-from service.strategies.base import Emit, Kit, ReusedAnswer, Strategy
+from service.strategies.base import Emit, Kit, ReusedAnswer, Strategy, advise_retry
 
 
 async def solo(request: RunRequest, kit: Kit, emit: Emit) -> Answer:
     """Call the agent, or send its reused answer. Raises RunError with the agent's failure."""
     (agent,) = kit.ensemble.agents
 
-    async def forward(piece: str | ToolCall) -> None:
+    async def forward(piece: Piece) -> None:
+        if isinstance(piece, ReasoningPiece):
+            return
         kit.workflow.record_first_output()
         if isinstance(piece, str):
             await emit(AnswerDelta(agent.name, piece))
@@ -32,7 +35,8 @@ async def solo(request: RunRequest, kit: Kit, emit: Emit) -> Answer:
         await call.answer(forward)
     except UpstreamError as error:
         await emit(AgentFailed(agent.name, error.code, error.message, call.report()))
-        raise RunError(error.code, error.message, agent.name) from error
+        retry = advise_retry([call], 1)
+        raise RunError(error.code, error.message, agent.name, retry=retry) from error
     await emit(AgentFinished(agent.name, call.report()))
     return Answer(
         source=agent.name,

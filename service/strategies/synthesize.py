@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from service.domain import Answer, Message, RunRequest, ToolCall
+from service.domain import Answer, Message, RunRequest
 from service.ensembles.catalog import Ensemble
 from service.errors import RunError, UpstreamError
 from service.events import AgentFailed, AnswerDelta, CombineStarted
+from service.llm.response import Piece
 from service.strategies.agent_call import AgentCall
-from service.strategies.base import AgentResult, Emit, Kit, Strategy
+from service.strategies.base import AgentResult, Emit, Kit, Strategy, advise_retry
 from service.strategies.fanout import ask_all, choose_best
 
 
@@ -24,7 +25,7 @@ async def synthesize(request: RunRequest, kit: Kit, emit: Emit) -> Answer:
     answers, missing = await ask_all(request.without_parameter("stop"), kit, emit)
     await emit(CombineStarted(combiner.name, tuple(each.agent.name for each in answers)))
 
-    async def forward(piece: str | ToolCall) -> None:
+    async def forward(piece: Piece) -> None:
         if isinstance(piece, str):  # tools are refused for this strategy
             kit.workflow.record_first_output()
             await emit(AnswerDelta(combiner.name, piece))
@@ -35,7 +36,8 @@ async def synthesize(request: RunRequest, kit: Kit, emit: Emit) -> Answer:
         await call.answer(forward)
     except UpstreamError as error:
         if call.has_output:
-            raise RunError(error.code, error.message, combiner.name) from error
+            retry = advise_retry([*answers, call], 1)
+            raise RunError(error.code, error.message, combiner.name, retry=retry) from error
         best = choose_best(answers)
         answered_by = best.agent.name
         kit.workflow.record_step_down(combiner.name, error.code)

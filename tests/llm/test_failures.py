@@ -13,6 +13,7 @@ from service.errors import (
     UpstreamContextExceeded,
     UpstreamError,
     UpstreamFailed,
+    UpstreamInvalidRequest,
     UpstreamRefused,
 )
 from service.llm.failures import (
@@ -28,11 +29,11 @@ from service.llm.failures import (
     [
         ({"message": "x", "code": "rate_limit_exceeded"}, UpstreamBusy),
         ({"message": "x", "type": "overloaded_error"}, UpstreamBusy),
-        ({"message": "x", "type": "invalid_request_error", "code": None}, UpstreamRefused),
+        ({"message": "x", "type": "invalid_request_error", "code": None}, UpstreamInvalidRequest),
         ({"message": "x", "code": "context_length_exceeded"}, UpstreamContextExceeded),
         ({"message": "x", "code": "insufficient_quota"}, UpstreamRefused),
         ({"message": "x", "code": 429}, UpstreamBusy),
-        ({"message": "x", "code": 400}, UpstreamRefused),
+        ({"message": "x", "code": 400}, UpstreamInvalidRequest),
         ({"message": "x", "code": 500}, UpstreamFailed),
         ({"message": ["not", "text"]}, UpstreamFailed),
         ("just a sentence", UpstreamFailed),

@@ -9,7 +9,8 @@ import pytest
 
 from service.domain import ToolCall, Usage
 from service.errors import BadStream, UpstreamFailed
-from service.llm.reply import MAX_ANSWER_CHARS, Added, Reply
+from service.llm.decoding.content import MAX_ANSWER_CHARS
+from service.llm.reply import Added, Reply
 
 
 def _encode(*chunks: object) -> list[bytes]:
@@ -95,17 +96,29 @@ def test_the_last_of_several_usages_counts() -> None:
     "data",
     [
         b"{oops",
-        b"[]",
-        b'"text"',
-        b"\xff\xfe",
-        b'{"choices": [{"delta": {"content": "\xff"}}]}',
         b'{"choices": [{"delta": {"content": 5}}]}',
-        b'{"choices": {"0": {}}}',
+        b'{"choices": [{"delta": {"content": true}}]}',
         b"[" * 100_000,
     ],
 )
-def test_data_that_is_not_a_chunk_is_a_bad_stream(data: bytes) -> None:
+def test_damaged_json_and_content_that_is_no_text_are_a_bad_stream(data: bytes) -> None:
     assert isinstance(Reply().take([data], "gpt-4o").error, BadStream)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"null", b"[]", b'"text"', b"0", b"ping", b"\xff\xfe", b'{"choices": {"0": {}}}', b"{}"],
+)
+def test_data_without_anything_that_decides_is_ignored(data: bytes) -> None:
+    reply = Reply()
+    added = reply.take([data, *_encode(_delta(content="Hi"))], "gpt-4o")
+    assert (added.text, added.error) == ("Hi", None)
+
+
+def test_bytes_that_are_not_utf_8_become_replacement_characters() -> None:
+    reply = Reply()
+    reply.take([b'{"choices": [{"delta": {"content": "a\xffb"}}]}'], "gpt-4o")
+    assert reply.text == "a\ufffdb"
 
 
 def test_an_answer_above_the_limit_is_refused() -> None:
@@ -134,7 +147,7 @@ def test_taking_chunks_returns_the_added_content_only() -> None:
     assert added == [
         Added("ab", [], has_tokens=True, error=None),
         Added("c", [ToolCall(0, "call_1", "time", "{}")], has_tokens=True, error=None),
-        Added("", [], has_tokens=True, error=None),
+        Added("", [], has_tokens=True, error=None, reasoning="Hm."),
         Added("", [], has_tokens=False, error=None),
     ]
     assert reply.text == "abc"
@@ -200,6 +213,7 @@ def test_a_lone_surrogate_at_the_end_of_a_tool_call_is_replaced() -> None:
         _delta(tool_calls=[_call_piece(0, "x\ud83d", id="\ude00", name="\ud83df")]),
         {"choices": [{"delta": {}, "finish_reason": "tool_calls"}]},
     )
+    reply.finish("gpt-4o")
     assert reply.calls == [ToolCall(0, "\ufffd", "\ufffdf", "x"), ToolCall(0, arguments="\ufffd")]
 
 

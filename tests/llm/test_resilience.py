@@ -121,30 +121,30 @@ def test_thousands_of_tokens_need_only_a_few_timers() -> None:
 
 def test_a_budget_starts_with_its_reserve() -> None:
     budget = RetryBudget(reserve=3)
-    assert [budget.withdraw() for _ in range(4)] == [True, True, True, False]
+    assert [budget.withdraw("a") for _ in range(4)] == [True, True, True, False]
 
 
 def test_calls_add_their_share_of_retries() -> None:
     budget = RetryBudget(ratio=0.25, reserve=1)
-    assert budget.withdraw()
+    assert budget.withdraw("a")
     for _ in range(4):
-        assert not budget.withdraw()
+        assert not budget.withdraw("a")
         budget.record_call()
-    assert budget.withdraw()
+    assert budget.withdraw("a")
 
 
 def test_the_budget_never_exceeds_the_reserve() -> None:
     budget = RetryBudget(ratio=0.5, reserve=2)
     for _ in range(100):
         budget.record_call()
-    assert [budget.withdraw() for _ in range(3)] == [True, True, False]
+    assert [budget.withdraw("a") for _ in range(3)] == [True, True, False]
 
 
 def test_in_an_outage_retries_are_a_fifth_of_the_calls() -> None:
     budget, retries = RetryBudget(), 0
     for _ in range(1_000):
         budget.record_call()
-        retries += budget.withdraw()
+        retries += budget.withdraw("a")
     assert retries == pytest.approx(0.2 * 1_000 + 10, abs=2)
 
 

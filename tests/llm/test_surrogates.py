@@ -26,7 +26,7 @@ def _escape_units(text: str) -> list[bytes]:
 
 
 def test_surrogates_in_two_chunks_become_one_character() -> None:
-    assert _read(b"a\\ud83d", b"\\ude00b").parts == ["a", "😀b"]
+    assert _read(b"a\\ud83d", b"\\ude00b").content.parts == ["a", "😀b"]
 
 
 def test_a_text_of_separate_surrogates_is_joined() -> None:
@@ -35,12 +35,12 @@ def test_a_text_of_separate_surrogates_is_joined() -> None:
 
 
 def test_no_piece_contains_a_lone_surrogate() -> None:
-    for part in _read(*_escape_units(FAMILY)).parts:
+    for part in _read(*_escape_units(FAMILY)).content.parts:
         part.encode()
 
 
 def test_escaped_surrogate_pairs_are_decoded() -> None:
-    assert _read(b"\\ud83d\\ude00", FAMILY.encode()).parts == ["😀", FAMILY]
+    assert _read(b"\\ud83d\\ude00", FAMILY.encode()).content.parts == ["😀", FAMILY]
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,7 @@ def test_a_lone_surrogate_at_the_end_becomes_a_replacement_character() -> None:
     reply = _read(b"x\\ud83d")
     assert reply.text == "x"
     reply.take([b'{"choices":[{"delta":{},"finish_reason":"stop"}]}'], "model")
+    reply.finish("model")
     assert reply.text == "x\ufffd"
 
 

@@ -26,6 +26,8 @@ _log = logging.getLogger(__name__)
 
 _OPENAI = "/v1/"
 _OVERLOADED_RETRY_S = "2"
+_LONGEST_RETRY_S = 86_400
+_LONGEST_WAIT_OF_SDKS_S = 60
 
 STATUSES: Mapping[str, int] = {
     # a request that cannot be accepted
@@ -65,13 +67,16 @@ STATUSES: Mapping[str, int] = {
     "abandoned": 409,
     "cancelled": 409,
     "cost_cap": 502,
+    "content_filtered": 502,
     "missing_key": 502,
+    "tokens_used_up": 502,
     "too_few_answers": 502,
     "upstream_bad_stream": 502,
-    "upstream_busy": 502,
+    "upstream_busy": 429,
     "upstream_empty": 502,
     "upstream_failed": 502,
     "upstream_incomplete": 502,
+    "upstream_invalid_request": 400,
     "upstream_refused": 502,
     "upstream_unreachable": 502,
     "interrupted": 503,
@@ -82,7 +87,16 @@ STATUSES: Mapping[str, int] = {
 
 # Codes of failed runs for which another attempt costs the same and fails the same way. OpenAI's
 # SDKs repeat a request after 408, 409, 429 and 5xx unless `x-should-retry` says otherwise.
-_PERMANENT = frozenset({"missing_key", "upstream_refused", "cost_cap", "cancelled"})
+_PERMANENT = frozenset(
+    {
+        "missing_key",
+        "upstream_refused",
+        "cost_cap",
+        "cancelled",
+        "content_filtered",
+        "tokens_used_up",
+    }
+)
 
 # Codes and messages for what Quart itself refuses.
 _HTTP: Mapping[int, tuple[str, str]] = {
@@ -149,13 +163,28 @@ def openai_error(
 
 def run_failure(run: Run, failure: RunFailed) -> RequestError:
     """Return the error for a run that failed before any response was sent."""
-    headers = run_headers(run)
-    if STATUSES.get(failure.code) == 503:
-        headers["Retry-After"] = _OVERLOADED_RETRY_S
-    if failure.code in _PERMANENT:
-        headers["x-should-retry"] = "false"
+    headers = {**run_headers(run), **_retry_headers(failure)}
     stored = " The text received until then is stored." if failure.partial else ""
     return RequestError(failure.code, failure.message + stored, headers=headers)
+
+
+def _retry_headers(failure: RunFailed) -> dict[str, str]:
+    """Return the headers that tell a client whether to repeat a failed question, and when.
+
+    OpenAI's SDKs wait for a `Retry-After` of up to 60 s; for a longer one they would repeat the
+    question after half a second.
+    Source: openai-python, `_base_client.py`, `_calculate_retry_timeout` and `_should_retry`
+    """
+    headers = {}
+    after_s = failure.retry_after_s
+    if after_s is not None:
+        headers["Retry-After"] = str(math.ceil(min(after_s, _LONGEST_RETRY_S)))
+    elif STATUSES.get(failure.code) in (429, 503):
+        headers["Retry-After"] = _OVERLOADED_RETRY_S
+    is_permanent = failure.code in _PERMANENT or failure.should_retry is False
+    if is_permanent or (after_s or 0) > _LONGEST_WAIT_OF_SDKS_S:
+        headers["x-should-retry"] = "false"
+    return headers
 
 
 def _problem_body(code: str, message: str, details: list[dict[str, str]] | None) -> dict[str, Any]:

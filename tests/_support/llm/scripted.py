@@ -20,7 +20,7 @@ import httpx
 
 from service.coalescing import CoalescingWindow
 from service.conversation import NewConversation
-from service.domain import Message, RunRequest, ToolCall
+from service.domain import Message, ReasoningPiece, RunRequest, ToolCall
 from service.ensembles.catalog import Agent, AgentDefaults, Catalog, parse_ensembles
 from service.events import AnswerDelta, Event
 from service.llm.client import LLMClient
@@ -118,18 +118,28 @@ def a_call(model_name: str = "", **changes: Any) -> Call:
 
 @dataclass
 class Received:
-    """The result of one call: its pieces of text as passed on, and its reply."""
+    """The result of one call: its pieces as passed on, and its reply."""
 
     pieces: list[str] = field(default_factory=list)
+    thoughts: list[ReasoningPiece] = field(default_factory=list)
+    calls: list[ToolCall] = field(default_factory=list)
     reply: Reply = field(default_factory=Reply)
 
-    async def on_text(self, piece: str | ToolCall) -> None:
-        assert isinstance(piece, str)
-        self.pieces.append(piece)
+    async def on_text(self, piece: str | ToolCall | ReasoningPiece) -> None:
+        if isinstance(piece, str):
+            self.pieces.append(piece)
+        elif isinstance(piece, ReasoningPiece):
+            self.thoughts.append(piece)
+        else:
+            self.calls.append(piece)
 
     @property
     def text(self) -> str:
         return "".join(self.pieces)
+
+    @property
+    def reasoning(self) -> str:
+        return "".join(each.text for each in self.thoughts)
 
 
 def an_operation() -> AgentOperation:

@@ -171,7 +171,7 @@ test('a retry finds a model that has recovered', async () => {
   });
   const question = [{ role: 'user', content: 'Why, in Node?' }];
   await patient.chat.completions.create({ model: 'agent/busy-once', messages: question });
-  assert.deepEqual(statuses, [502, 200]);
+  assert.deepEqual(statuses, [429, 200]);
 });
 
 test('an aborted stream ends the calls after the grace', async () => {

@@ -173,7 +173,7 @@ async def test_the_outcome_of_each_agent_is_stored() -> None:
     states = {name: (answer.state, answer.code) for name, answer in answers.items()}
     assert states == {
         "a": ("answered", None),
-        "b": ("failed", "upstream_refused"),
+        "b": ("failed", "upstream_invalid_request"),
         "combine": ("answered", None),
     }
 

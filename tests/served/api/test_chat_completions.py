@@ -162,7 +162,7 @@ async def test_a_failure_before_the_first_token_has_its_status(api: Api, stream:
 async def test_failures_without_a_chance_of_success_tell_sdks_not_to_retry(api: Api) -> None:
     refused = await completed(api, model="agent/bad-bad-key")
     busy = await completed(api, model="agent/bad-busy")
-    assert (refused.status_code, busy.status_code) == (502, 502)
+    assert (refused.status_code, busy.status_code) == (502, 429)
     assert refused.headers["x-should-retry"] == "false"
     assert "x-should-retry" not in busy.headers
 

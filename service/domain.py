@@ -179,7 +179,8 @@ class AgentReport:
 
     `text` is the received text, also of an agent that failed or was cut off (`partial`).
     `first_token_ms` is None when no token arrived. `config_hash` is that of the agent;
-    `reused`: the answer and its cost belong to an earlier run.
+    `reused`: the answer and its cost belong to an earlier run. `left_out` are the parameters that
+    were not sent because the model refuses them.
     """
 
     agent: str
@@ -193,6 +194,7 @@ class AgentReport:
     partial: bool = False
     config_hash: str = ""
     reused: bool = False
+    left_out: tuple[str, ...] = ()
 
 
 DegradedBy = Literal["agents", "combiner"]

@@ -4,6 +4,7 @@ ServiceError
 ├── RequestError              the request is invalid, or refused in the current state
 ├── StorageUnavailable        the database cannot be used at present
 ├── RunError                  a run ends without a complete answer
+├── RequestCorrected          a refused request is repeated in another form
 └── UpstreamError             a model's server failed
     ├── MissingKey            no API key is configured for it
     ├── UpstreamUnreachable   no connection, or lost before the response started
@@ -128,6 +129,12 @@ class ServerReport:
     fields: tuple[str, ...] = ()
     window_tokens: int | None = None
     prompt_tokens: int | None = None
+
+
+class RequestCorrected(ServiceError):
+    """A model's server refused the form of a request, which is repeated in another; no failure."""
+
+    code = "request_corrected"
 
 
 class UpstreamError(ServiceError):

@@ -17,10 +17,15 @@ import msgspec
 from service.domain import Message, Role, ToolCall
 
 _PLAIN_ROLES = ("system", "user", "assistant")
+_ANSWER_FIELDS = frozenset({"tool_calls", "function_call", "refusal", "audio"})
 
 
 def parse_chat_message(fields: Mapping[str, Any]) -> Message:
-    """Return one of OpenAI's chat messages; `raw` only when it is more than role and text."""
+    """Return one of OpenAI's chat messages; `raw` only when it is more than role and text.
+
+    Fields without content, such as `tool_calls: []`, are left out: strict servers refuse them.
+    """
+    fields = _drop_empty_fields(fields)
     role: Role = "system" if fields["role"] == "developer" else fields["role"]
     content = fields.get("content")
     parts = content if isinstance(content, list) else []
@@ -34,9 +39,22 @@ def parse_chat_message(fields: Mapping[str, Any]) -> Message:
 
 def encode_chat_message(message: Message) -> Any:
     """Return `message` in OpenAI's format, to be put into the JSON of a request."""
-    if message.raw:
-        return msgspec.Raw(message.raw.encode())
-    return {"role": message.role, "content": message.content}
+    if not message.raw:
+        return {"role": message.role, "content": message.content}
+    if "null" in message.raw or "[]" in message.raw:  # also of an earlier version
+        return _drop_empty_fields(_decode(message))
+    return msgspec.Raw(message.raw.encode())
+
+
+def _drop_empty_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a message that have a value.
+
+    The content is null only beside other fields of the answer: elsewhere it becomes an empty text.
+    """
+    kept = {name: each for name, each in fields.items() if each is not None and each != []}
+    if "content" in fields and "content" not in kept:
+        kept["content"] = None if kept.keys() & _ANSWER_FIELDS else ""
+    return kept
 
 
 def format_tool_call(call: ToolCall) -> dict[str, Any]:
@@ -84,7 +102,28 @@ def replace_content_parts(message: Message, parts: Sequence[Mapping[str, Any]]) 
     return replace(message, raw=_encode({**_decode(message), "content": parts}))
 
 
+def merge_messages(first: Message, second: Message) -> Message:
+    """Return two messages of one role as one: their texts in paragraphs, and all their parts."""
+    text = "\n\n".join(filter(None, (first.content, second.content)))
+    if first.raw is None and second.raw is None:
+        return Message(first.role, text)
+    parts = [*_read_parts(first), *_read_parts(second)]
+    fields = {**_decode(first), **_decode(second), "role": first.role, "content": parts}
+    return Message(first.role, text, _encode(fields))
+
+
+def _read_parts(message: Message) -> Sequence[Mapping[str, Any]]:
+    if parts := list_content_parts(message):
+        return parts
+    return [{"type": "text", "text": message.content}] if message.content else []
+
+
 # --- tool calls and their results ---
+
+
+def has_tool_calls(message: Message) -> bool:
+    """Return whether a message of the assistant calls tools."""
+    return message.role == "assistant" and bool(_decode(message).get("tool_calls"))
 
 
 def drop_unmatched_calls(

@@ -1,7 +1,7 @@
-"""Well-known models: the sizes of their context windows, and their tokenizers.
+"""Well-known models: their context windows and tokenizers, and the parameters that they refuse.
 
-Sources: the model pages of platform.openai.com/docs/models, console.groq.com/docs/models,
-docs.mistral.ai, docs.anthropic.com, ai.google.dev/gemini-api/docs/models, docs.x.ai.
+Sources of windows: the model pages of platform.openai.com/docs/models, docs.mistral.ai,
+console.groq.com/docs/models, docs.anthropic.com, ai.google.dev/gemini-api/docs/models, docs.x.ai.
 """
 
 from __future__ import annotations
@@ -13,16 +13,35 @@ from typing import Literal
 Encoding = Literal["o200k", "cl100k"]
 
 
+LimitField = Literal["max_tokens", "max_completion_tokens"]
+
+# Parameters that OpenAI's reasoning models refuse, unless they have their default values.
+# Source: https://platform.openai.com/docs/guides/reasoning, https://learn.microsoft.com/azure/
+# ai-foundry/openai/how-to/reasoning#not-supported
+_SAMPLING = frozenset({"temperature", "top_p", "presence_penalty", "frequency_penalty"})
+# Source: https://docs.x.ai/docs/models ("not supported by reasoning models")
+_GROK = frozenset({"presence_penalty", "frequency_penalty"})
+
+
 @dataclass(frozen=True, slots=True)
 class ModelFamily:
-    """Models with one context window and tokenizer.
+    """Models with one context window, tokenizer and set of parameters.
 
     `context_tokens` is the limit of question and answer together. `encoding` is None when the
-    tokenizer is not one of OpenAI's, so that token counts are estimates.
+    tokenizer is not one of OpenAI's, so that token counts are estimates. `refused` are the
+    parameters that requests leave out. `limit_field` is the only name of the token limit that the
+    family accepts, None where it depends on the server.
     """
 
     context_tokens: int
     encoding: Encoding | None = None
+    refused: frozenset[str] = frozenset()
+    limit_field: LimitField | None = None
+    has_system_role: bool = True
+
+
+def _reasoning(context_tokens: int, *, has_system_role: bool = True) -> ModelFamily:
+    return ModelFamily(context_tokens, "o200k", _SAMPLING, "max_completion_tokens", has_system_role)
 
 
 # Most models accept 128,000 tokens or more, and a server with a lower limit refuses the request:
@@ -43,20 +62,23 @@ _FAMILIES: Mapping[str, ModelFamily] = {
     "chatgpt-4o": ModelFamily(128_000, "o200k"),
     "gpt-4.1": ModelFamily(1_047_576, "o200k"),
     "gpt-4.5": ModelFamily(128_000, "o200k"),
-    "gpt-5": ModelFamily(400_000, "o200k"),
+    "gpt-5": _reasoning(400_000),
     "gpt-5-chat": ModelFamily(128_000, "o200k"),
     "gpt-oss": ModelFamily(131_072, "o200k"),
-    "o1": ModelFamily(200_000, "o200k"),
-    "o1-mini": ModelFamily(128_000, "o200k"),
-    "o1-preview": ModelFamily(128_000, "o200k"),
-    "o3": ModelFamily(200_000, "o200k"),
-    "o4": ModelFamily(200_000, "o200k"),
+    "o1": _reasoning(200_000),
+    "o1-mini": _reasoning(128_000, has_system_role=False),
+    "o1-preview": _reasoning(128_000, has_system_role=False),
+    "o3": _reasoning(200_000),
+    "o4": _reasoning(200_000),
     "claude": ModelFamily(200_000),
     "gemini": ModelFamily(1_048_576),
     "gemma2": ModelFamily(8_192),
     "gemma-2": ModelFamily(8_192),
     "grok-3": ModelFamily(131_072),
-    "grok-4": ModelFamily(256_000),
+    "grok-3-mini": ModelFamily(131_072, refused=_GROK),
+    "grok-4": ModelFamily(256_000, refused=_GROK | {"reasoning_effort"}),
+    "llama-2": ModelFamily(4_096),
+    "llama2": ModelFamily(4_096),
     "llama3-": ModelFamily(8_192),
     "llama-3-": ModelFamily(8_192),
     "llama-3.": ModelFamily(131_072),

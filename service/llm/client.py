@@ -26,6 +26,7 @@ from service.errors import (
 )
 from service.llm.protocol import Call
 from service.llm.reply import Reply
+from service.llm.requests.learned import LearnedTraits
 from service.llm.resilience import Deadlines
 from service.llm.response import OnPiece, ResponseReader
 from service.llm.surrogates import replace_lone_surrogates
@@ -60,6 +61,7 @@ class LLMClient:
         self._http = http
         self._coalescing = coalescing
         self._key_needed = key_needed
+        self.learned = LearnedTraits()
         self._max_response_bytes = max_response_bytes
 
     async def chat(

@@ -11,6 +11,7 @@ from typing import Any
 
 from service.domain import Message
 from service.ensembles.catalog import Agent
+from service.llm.requests.message_order import join_system_messages
 from service.messages import list_content_parts, replace_content_parts
 
 
@@ -25,13 +26,16 @@ def accepts(agent: Agent, types: Collection[str]) -> bool:
 
 
 def adapt_messages(agent: Agent, messages: Sequence[Message]) -> Sequence[Message]:
-    """Return the messages for `agent`: its prompt, then `messages` with the parts it accepts.
+    """Return the messages for `agent`: one of the system, then `messages` with accepted parts.
 
-    A note in words replaces each part that it does not accept.
+    The first starts with the agent's prompt. A note in words replaces each part that the agent does
+    not accept.
     """
     if agent.content_parts is not None:
         messages = [_replace_parts(each, agent.content_parts) for each in messages]
-    return [Message("system", agent.prompt), *messages] if agent.prompt else messages
+    if agent.prompt:
+        messages = [Message("system", agent.prompt), *messages]
+    return join_system_messages(messages)
 
 
 def _replace_parts(message: Message, types: Sequence[str]) -> Message:

@@ -20,8 +20,8 @@ from service.errors import (
     UpstreamInvalidRequest,
     UpstreamRefused,
 )
-from service.llm.error_bodies import ErrorFacts, is_error_document, read_error, read_error_body
-from service.llm.error_wordings import (
+from service.llm.errors.bodies import ErrorFacts, is_error_document, read_error, read_error_body
+from service.llm.errors.wordings import (
     find_prompt_tokens,
     find_window_tokens,
     is_about_key,

@@ -10,6 +10,7 @@ import msgspec
 
 from service.domain import Message
 from service.ensembles.providers import BEARER
+from service.llm.requests.rules import RequestRules
 from service.messages import encode_chat_message
 
 
@@ -39,24 +40,33 @@ class Call:
     first_token_timeout_s: float
     idle_timeout_s: float
     timeout_s: float
+    rules: RequestRules = field(default_factory=RequestRules)
 
     def body(self) -> bytes:
         """Return the request's JSON.
 
         Source: https://platform.openai.com/docs/api-reference/chat/create
         """
-        # OpenAI's newer models refuse max_tokens; other servers support nothing else.
-        limit = "max_completion_tokens" if self.provider == "openai" else "max_tokens"
-        fields: dict[str, Any] = {
-            "model": self.model,
-            "messages": [encode_chat_message(each) for each in self.messages],
-            limit: self.max_tokens,
-            "stream": self.stream,
-        }
+        messages = [encode_chat_message(each) for each in self.rules.arrange(self.messages)]
+        fields = self.rules.apply(self.fields)
+        return msgspec.json.encode({"model": self.model, "messages": messages, **fields})
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """The wanted fields of the request besides model and messages, before its rules."""
+        given = {**self.extra_body, **self.options}
+        fields: dict[str, Any] = {"stream": self.stream}
+        if not given.keys() & {"max_tokens", "max_completion_tokens"}:
+            fields[self.rules.limit_field] = self.max_tokens
         if self.stream:
             fields["stream_options"] = {"include_usage": True}
         if self.temperature is not None:
             fields["temperature"] = self.temperature
         if self.top_p is not None:
             fields["top_p"] = self.top_p
-        return msgspec.json.encode({**fields, **self.extra_body, **self.options})
+        return {**fields, **given}
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The wanted parameters that the request leaves out because its server refuses them."""
+        return self.rules.list_left_out(self.fields)

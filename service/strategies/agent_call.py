@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from functools import partial
 from itertools import count
 
 from service.domain import AgentReport, Message, ReasoningPiece, RunRequest, Usage, add_costs
 from service.ensembles.catalog import Agent
-from service.errors import UpstreamError
+from service.errors import RequestCorrected, ServiceError, UpstreamError
 from service.events import AgentRetrying
-from service.llm.content_parts import adapt_messages
 from service.llm.protocol import Call
 from service.llm.reply import Reply
+from service.llm.requests.plan import RequestPlan
 from service.llm.resilience import BUDGET_SPENT, retry_delay_s
 from service.llm.response import OnPiece, Piece
-from service.llm.tokens.window import trim_history
 from service.strategies.base import Emit, Kit
 
 _LEAST_S = 0.01  # with less time left no further model is called
@@ -41,7 +39,8 @@ class AgentCall:
         self._kit = kit
         self._request = request
         self._emit = emit
-        self._messages = adapt_messages(agent, messages)
+        self._plan = RequestPlan(agent, request, messages, kit.tokens, kit.client.learned)
+        self._left_out: tuple[str, ...] = ()
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
         self._deadline = self._started + agent.timeout_s
@@ -62,7 +61,7 @@ class AgentCall:
         self._on_piece = on_piece
         outcome = "failed"  # also for an unexpected error, which no clause below catches
         try:
-            await self._fit_context()
+            await self._plan.fit_context(self._operation)
             await self._try_models()
             self.answered = True
             outcome = "answered"
@@ -118,6 +117,7 @@ class AgentCall:
             finish_reason=self._reply.finish_reason,
             partial=not self.answered,
             config_hash=self.agent.config_hash,
+            left_out=self._left_out,
         )
 
     async def _forward(self, piece: Piece) -> None:
@@ -126,23 +126,10 @@ class AgentCall:
         if self._on_piece is not None:
             await self._on_piece(piece)
 
-    async def _fit_context(self) -> None:
-        """Leave out the oldest exchanges that do not fit into the window beside the answer."""
-        room = self.agent.context_tokens - self._max_tokens
-        counting = partial(self._kit.tokens.count, model=self.agent.model, parent=self._operation)
-        fitting = await trim_history(self._messages, room, counting)
-        dropped = len(self._messages) - len(fitting)
-        if dropped:
-            self._operation.record_context_trim(dropped)
-            self._messages = fitting
-
-    @property
-    def _max_tokens(self) -> int:
-        return min(self.agent.max_tokens, self._request.max_tokens or self.agent.max_tokens)
-
     async def _try_models(self) -> None:
         models = (self.agent.model, *self.agent.fallbacks)
         for model, fallback in zip(models, [*models[1:], None], strict=True):
+            self._plan.start_model()
             self._start_call(model)
             try:
                 await self._try_model()
@@ -157,20 +144,50 @@ class AgentCall:
 
     async def _try_model(self) -> None:
         self._kit.budget.record_call()
+        failures = 0  # without those that a correction of the request has answered
         for attempt in count(1):
+            call = self._plan.build_call(
+                self._model,
+                key=self._kit.keys(self.agent),
+                is_watched=self._on_piece is not None,
+                timeout_s=max(0.0, self._deadline - self._loop.time()),
+            )
+            self._left_out = call.left_out
             try:
                 await self._kit.client.chat(
-                    self._build_call(), self._reply, self._forward, self._operation, attempt
+                    call, self._reply, self._forward, self._operation, attempt
                 )
-                return
             except UpstreamError as error:
-                delay_s = self._retry_delay_s(error, attempt)
+                if await self._correct(error, call, attempt):
+                    continue
+                failures += 1
+                delay_s = self._retry_delay_s(error, failures)
                 if delay_s is None:
                     raise
                 self._operation.record_retry(error.code, delay_s)
                 await self._emit_retrying(error, self._model, attempt, delay_s)
+            else:
+                await self._plan.record_answer(call, self._reply.usage)
+                return
             self._start_call(self._model)
             await asyncio.sleep(delay_s)
+
+    async def _correct(self, error: UpstreamError, call: Call, attempt: int) -> bool:
+        """Correct the request if its refusal states how; return whether it is to be repeated.
+
+        This takes nothing from the retry budget: a correction is remembered, so it is rare.
+        """
+        if self.has_output or self._time_left_s() < _LEAST_S:
+            return False
+        change = await self._plan.correct(error, call)
+        if change is None:
+            return False
+        message = f"{error.message} It is called again {change}."
+        corrected = RequestCorrected(message)
+        self._operation.record_retry(corrected.code, 0)
+        await self._emit_retrying(corrected, self._model, attempt, 0)
+        self._start_call(self._model)
+        return True
 
     def _retry_delay_s(self, error: UpstreamError, attempt: int) -> float | None:
         """Return the seconds until the next attempt; None when the model is not called again."""
@@ -186,7 +203,7 @@ class AgentCall:
         return delay_s
 
     async def _emit_retrying(
-        self, error: UpstreamError, model: str, attempt: int, delay_s: float
+        self, error: ServiceError, model: str, attempt: int, delay_s: float
     ) -> None:
         await self._emit(
             AgentRetrying(
@@ -203,29 +220,6 @@ class AgentCall:
         """Return the seconds until the agent's own deadline or the run's, whichever is first."""
         return min(self._deadline, self._kit.deadline) - self._loop.time()
 
-    def _build_call(self) -> Call:
-        agent = self.agent
-        return Call(
-            model=self._model,
-            base_url=agent.base_url,
-            provider=agent.provider,
-            messages=self._messages,
-            max_tokens=self._max_tokens,
-            key=self._kit.keys(agent),
-            key_name=agent.key_env
-            or f"LLM_KEY (or OPENAI_API_KEY, GROQ_API_KEY), or key_env of {agent.name}",
-            key_header=agent.key_header,
-            temperature=agent.temperature,
-            top_p=agent.top_p,
-            stream=agent.stream,
-            watched=self._on_piece is not None,
-            extra_body=agent.extra_body,
-            options=self._request.options.parameters,
-            first_token_timeout_s=agent.first_token_timeout_s,
-            idle_timeout_s=agent.idle_timeout_s,
-            timeout_s=max(0.0, self._deadline - self._loop.time()),
-        )
-
     def _start_call(self, model: str) -> None:
         """Add the previous call to the totals, and start a call of `model`."""
         usage = self._current_usage()
@@ -238,7 +232,7 @@ class AgentCall:
             return self._reply.usage
         was_cut_off = self._ended is not None and self.error is None
         if self._reply.token_chunks or was_cut_off:  # the server worked, but reported no usage
-            return Usage.estimate(self._messages, self._reply.text)
+            return Usage.estimate(self._plan.messages, self._reply.text)
         return Usage()
 
     def _price(self, usage: Usage) -> float | None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from service.domain import Message
+from service.llm.requests.rules import RequestRules
 from tests._support.llm.scripted import a_call
 
 
@@ -44,14 +47,40 @@ def test_a_request_without_streaming_has_no_stream_options() -> None:
     assert "stream_options" not in body
 
 
-def test_openai_receives_the_limit_as_max_completion_tokens() -> None:
-    body = _body(provider="openai", max_tokens=7)
+def test_the_rules_name_the_field_of_the_limit() -> None:
+    body = _body(rules=RequestRules("max_completion_tokens"), max_tokens=7)
     assert body["max_completion_tokens"] == 7
     assert "max_tokens" not in body
 
 
-def test_other_servers_receive_the_limit_as_max_tokens() -> None:
-    assert _body(provider="groq", max_tokens=7)["max_tokens"] == 7
+def test_by_default_the_limit_is_max_tokens() -> None:
+    assert _body(max_tokens=7)["max_tokens"] == 7
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+def test_a_limit_in_extra_fields_replaces_the_usual_one(name: str) -> None:
+    body = _body(extra_body={name: 5}, max_tokens=7)
+    assert {"max_tokens", "max_completion_tokens"} & body.keys() == {name}
+    assert body[name] == 5
+
+
+def test_a_refused_limit_has_its_other_name() -> None:
+    rules = RequestRules("max_completion_tokens", frozenset({"max_tokens"}))
+    assert _body(rules=rules, extra_body={"max_tokens": 5})["max_completion_tokens"] == 5
+
+
+def test_refused_parameters_are_left_out_of_every_origin() -> None:
+    rules = RequestRules(left_out=frozenset({"temperature", "seed", "top_k", "stream_options"}))
+    call = a_call(
+        temperature=0.5, extra_body={"top_k": 3}, options={"seed": 1, "stop": "x"}, rules=rules
+    )
+    assert {"temperature", "seed", "top_k", "stream_options"}.isdisjoint(json.loads(call.body()))
+    assert set(call.left_out) == {"temperature", "seed", "top_k"}
+
+
+def test_a_default_value_that_is_left_out_is_not_reported() -> None:
+    rules = RequestRules(left_out=frozenset({"temperature"}))
+    assert a_call(temperature=1.0, rules=rules).left_out == ()
 
 
 def test_settings_without_a_value_are_not_sent() -> None:

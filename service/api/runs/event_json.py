@@ -93,6 +93,7 @@ class RunEvent(DegradedFields):
     elapsed_ms: NotRequired[float]
     first_token_ms: NotRequired[float | None]
     reused: NotRequired[bool]
+    left_out: NotRequired[list[str]]
     partial: NotRequired[bool]
     answered_by: NotRequired[str]
 
@@ -112,7 +113,8 @@ def usage_json(usage: Usage) -> dict[str, Any]:
 def report_json(report: AgentReport) -> dict[str, Any]:
     """Return an agent's report without its text: usage, cost in US dollars, times in ms.
 
-    `reused` only when it is so: then the times are those of the run that was paid.
+    `reused` only when it is so: then the times are those of the run that was paid. `left_out` only
+    when parameters were left out.
     """
     account: dict[str, Any] = {
         "usage": usage_json(report.usage),
@@ -120,6 +122,8 @@ def report_json(report: AgentReport) -> dict[str, Any]:
         "elapsed_ms": report.elapsed_ms,
         "first_token_ms": report.first_token_ms,
     }
+    if report.left_out:
+        account["left_out"] = report.left_out
     return {**account, "reused": True} if report.reused else account
 
 

@@ -37,6 +37,7 @@ class AgentShown(TypedDict):
     elapsed_ms: NotRequired[float]
     first_token_ms: NotRequired[float | None]
     reused: NotRequired[bool]
+    left_out: NotRequired[list[str]]
     answer: NotRequired[str]
     partial: NotRequired[bool]
 

@@ -16,13 +16,15 @@ MESSAGE_TOKENS = 4
 Count = Callable[[Sequence[str]], Awaitable[Sequence[int]]]
 
 
-async def trim_history(messages: Sequence[Message], room: int, count: Count) -> Sequence[Message]:
+async def trim_history(
+    messages: Sequence[Message], room: int, count: Count, ratio: float = 1.0
+) -> Sequence[Message]:
     """Return `messages` without the oldest exchanges that do not fit into `room` tokens.
 
     Calls `count` only if there is an exchange to drop and the upper estimate exceeds `room`, so
-    short conversations cost nothing.
+    short conversations cost nothing. A `ratio` above 1 is that by which the server counts more.
     """
-    if not _has_history(messages) or estimate_max_tokens(messages) <= room:
+    if not has_history(messages) or estimate_max_tokens(messages) * max(1.0, ratio) <= room:
         return messages
     return drop_oldest_exchanges(messages, await count([each.content for each in messages]), room)
 
@@ -61,7 +63,8 @@ def _count_bytes(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
-def _has_history(messages: Sequence[Message]) -> bool:
+def has_history(messages: Sequence[Message]) -> bool:
+    """Return whether there are turns before the question."""
     return any(each.role != "system" for each in messages[:-1])
 
 

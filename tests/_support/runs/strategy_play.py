@@ -59,15 +59,21 @@ async def play(
     tokens: TokenCounter | None = None,
     telemetry: Telemetry | None = None,
     outcome: Outcome | None = None,
+    client: LLMClient | None = None,
     **ensemble: Any,
 ) -> Outcome:
-    """Run the strategy of an ensemble; a RunError is a part of the outcome."""
+    """Run the strategy of an ensemble; a RunError is a part of the outcome.
+
+    A `client` of an earlier outcome passes on what it has learned about the models.
+    """
     catalog = a_catalog(an_ensemble_file(agents, combiner, prices, **ensemble))
     outcome = outcome or Outcome(server=Recording(server))
     telemetry = telemetry or Telemetry(TelemetryConfig())
     async with httpx.AsyncClient(transport=outcome.server, timeout=None) as http:
+        new_client = LLMClient(http, CoalescingWindow(), key_needed=False)
+        new_client.learned = client.learned if client else new_client.learned
         outcome.kit = Kit(
-            client=LLMClient(http, CoalescingWindow(), key_needed=False),
+            client=new_client,
             ensemble=catalog.ensembles["fanout"],
             keys=no_key,
             prices=catalog.prices,

@@ -228,7 +228,7 @@ async def test_a_system_message_of_a_stored_conversation_is_sent_once() -> None:
         await of.finish(_next("Q2", SYSTEM))
         assert _sent_messages(of).count(("system", "Be brief.")) == 1
         await of.finish(_next("Q3", Message("system", "Be kind.")))
-        assert _sent_messages(of)[:2] == [("system", "Be kind."), ("system", "Be brief.")]
+        assert _sent_messages(of)[:2] == [("system", "Be kind.\n\nBe brief."), ("user", "Q1")]
 
 
 # --- background runs ---

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from service.llm.error_bodies import ErrorFacts
+from service.llm.errors.bodies import ErrorFacts
 
 # --- the question does not fit into the model's window ---
 

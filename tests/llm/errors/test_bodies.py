@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from service.llm.error_bodies import read_error_body
+from service.llm.errors.bodies import read_error_body
 
 VALIDATION = {"loc": ["body", "seed"], "msg": "Extra inputs are not permitted"}
 

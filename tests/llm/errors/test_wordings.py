@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from service.llm.error_bodies import ErrorFacts
-from service.llm.error_wordings import (
+from service.llm.errors.bodies import ErrorFacts
+from service.llm.errors.wordings import (
     find_prompt_tokens,
     find_window_tokens,
     is_context_refusal,

@@ -147,6 +147,8 @@ class JsonFormatter(logging.Formatter):
 
 _CONTROL = {code: repr(chr(code))[1:-1] for code in (*range(32), 127, 0x85, 0x2028, 0x2029)}
 _NOT_REPEATED = frozenset({"time", "level", "logger", "message", "trace_id", "span_id"})
+# In the message of an access line; its run's line has the conversation.
+_NOT_REPEATED_OF_ACCESS = _NOT_REPEATED | {"method", "path", "status", "conversation_id"}
 
 
 class ReadableFormatter(logging.Formatter):
@@ -155,7 +157,8 @@ class ReadableFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line without its newline; control characters are escaped."""
         fields = collect_fields(record)
-        rest = [f"{key}={value}" for key, value in fields.items() if key not in _NOT_REPEATED]
+        omitted = _NOT_REPEATED_OF_ACCESS if record.name == "access" else _NOT_REPEATED
+        rest = [f"{key}={value}" for key, value in fields.items() if key not in omitted]
         clock = fields["time"][11:-1]
         start = f"{clock} {record.levelname:<7} {record.name}: {fields['message']}"
         line = "  ".join((start, " ".join(rest))) if rest else start

@@ -15,6 +15,7 @@ from pathlib import Path
 import uvloop
 
 from service.app import agent_key, open_ensembles
+from service.cli.arguments import WORKER, parse_arguments
 from service.cli.warnings import collect_warnings, netloc_of
 from service.ensembles.catalog import Catalog, EnsemblesError
 from service.errors import StorageUnavailable
@@ -42,54 +43,12 @@ ENV_FILE = Path(".env")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; each error of the user is one line on stderr."""
-    options = _build_parser().parse_args(arguments)
-    command: Callable[[argparse.Namespace], int] = options.command
+    options = parse_arguments(sys.argv[1:] if arguments is None else arguments)
     try:
-        return command(options)
+        return _COMMANDS[options.command](options)
     except (SettingsError, EnsemblesError, TelemetryError, StorageUnavailable) as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 2
-
-
-def _build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m service",
-        description="Asks several LLM agents at once and streams their combined answer.",
-    )
-    parser.add_argument("--version", action="version", version=VERSION)
-    commands = parser.add_subparsers(required=True, metavar="command")
-
-    serve_parser = commands.add_parser("serve", help="start the service")
-    serve_parser.add_argument("--workers", type=int, help="number of processes (WORKERS)")
-    serve_parser.add_argument("--host", help="interface to listen on (HOST)")
-    serve_parser.add_argument(
-        "--port", type=int, help="port to listen on; 0 chooses a free one (PORT)"
-    )
-    serve_parser.set_defaults(command=_serve)
-
-    migrate_parser = commands.add_parser("migrate", help="migrate the database to this version")
-    migrate_parser.add_argument(
-        "--check", action="store_true", help="only check whether it is needed"
-    )
-    migrate_parser.add_argument(
-        "--down-to", metavar="REVISION", help='migrate back; "base" drops all tables'
-    )
-    migrate_parser.set_defaults(command=_migrate)
-
-    mock_parser = commands.add_parser("mock", help="serve the mock LLM over a socket")
-    mock_parser.add_argument("--host", default="127.0.0.1")
-    mock_parser.add_argument("--port", type=int, default=9100, help="0 chooses a free one")
-    mock_parser.add_argument("--seed", type=int, default=0)
-    mock_parser.set_defaults(command=_mock)
-
-    check_parser = commands.add_parser("check", help="validate the settings and the ensembles file")
-    check_parser.set_defaults(command=_check)
-
-    worker_parser = commands.add_parser("worker")  # started by `serve --workers`, not by users
-    worker_parser.add_argument("sock", type=int)
-    worker_parser.add_argument("parent", type=int)
-    worker_parser.set_defaults(command=_run_worker)
-    return parser
 
 
 def _load_configuration(
@@ -224,3 +183,12 @@ def _print_banner(
         f"""    -d '{{"message":"Explain gravity like I am 5", "message_id":"message_123"}}'\n""",
         flush=True,
     )
+
+
+_COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "serve": _serve,
+    "migrate": _migrate,
+    "mock": _mock,
+    "check": _check,
+    WORKER: _run_worker,
+}

@@ -17,7 +17,7 @@ from service.base_url import host_of, is_local, parse_base_url
 from service.domain import Price
 from service.ensembles.agents import Agent, AgentDefaults, build_agent, hash_configuration
 from service.ensembles.tables import EnsemblesTable, EnsembleTable
-from service.ensembles.toml_lines import line_of, syntax_fault
+from service.ensembles.toml_lines import line_of, load_tables, syntax_fault
 
 __all__ = [
     "AGENT_PREFIX",
@@ -101,7 +101,7 @@ def parse_ensembles(
     Raises EnsemblesError with the line and the reason of each fault; `source` names the file.
     """
     try:
-        file = EnsemblesTable.model_validate(tomllib.loads(text))
+        file = EnsemblesTable.model_validate(load_tables(text))
     except tomllib.TOMLDecodeError as error:
         line, reason = syntax_fault(error, text)
         raise EnsemblesError(f"{source}:{line}: {reason}") from error
@@ -167,7 +167,8 @@ def _check_strategy(name: str, ensemble: Ensemble, checks: Mapping[str, Check]) 
     check = checks.get(ensemble.strategy)
     if check is None:
         known = ", ".join(sorted(checks))
-        return [(where, f"{ensemble.strategy!r} is not a strategy; there are: {known}")]
+        why = f"there is no strategy named {ensemble.strategy!r}; the strategies are {known}"
+        return [(where, why)]
     fault = check(ensemble)
     return [(where, fault)] if fault else []
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -99,25 +100,40 @@ class Preparer:
 def _find_ensemble(request: RunRequest, catalog: Catalog) -> Ensemble:
     ensemble = catalog.find(request.ensemble)
     if ensemble is None:
-        names = ", ".join(sorted(catalog.ensembles))
-        fault = FieldError("ensemble", f"there is no such ensemble; there are: {names}")
-        raise RequestError("unknown_ensemble", f"Ensemble: {fault.message}.", [fault])
-    honours = STRATEGIES[ensemble.strategy].honours
-    for parameter in request.options.parameters:
-        if honours is not None and parameter not in honours:
-            raise _unsupported(parameter, f"ensemble {ensemble.name} makes one answer of several")
-    types = list_part_types(request.messages)
-    if types and not any(accepts(agent, types) for agent in ensemble.agents):
-        raise _unsupported(
-            "messages", f"no agent of {ensemble.name} takes {', '.join(sorted(types))}"
-        )
+        raise _unknown_ensemble(request.ensemble, catalog)
+    faults = list(_find_unsupported(request, ensemble))
+    if faults:
+        named = "; ".join(f"{each.field}: {each.message}" for each in faults)
+        sentence = f"The request is not valid: {named}."
+        raise RequestError("unsupported_parameter", sentence, faults)
     return ensemble
 
 
-def _unsupported(field: str, why: str) -> RequestError:
-    fault = FieldError(field, f"not supported here: {why}; ask one agent, as agent/<name>")
-    sentence = f"The request is not valid: {field}: {fault.message}."
-    return RequestError("unsupported_parameter", sentence, [fault])
+def _unknown_ensemble(name: str, catalog: Catalog) -> RequestError:
+    known = sorted(catalog.ensembles)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]}?" if near else "."
+    are = "The only ensemble is" if len(known) == 1 else "The ensembles are"
+    names = " and ".join([*([", ".join(known[:-1])] if known[1:] else []), known[-1]])
+    sentence = f"There is no ensemble named {name}{hint} {are} {names}."
+    return RequestError("unknown_ensemble", sentence, [FieldError("ensemble", sentence)])
+
+
+def _find_unsupported(request: RunRequest, ensemble: Ensemble) -> Iterator[FieldError]:
+    """Yield the parameters and messages that `ensemble` cannot honour."""
+    honours = STRATEGIES[ensemble.strategy].honours
+    for parameter in request.options.parameters:
+        if honours is not None and parameter not in honours:
+            yield _unsupported(parameter, f"ensemble {ensemble.name} makes one answer of several")
+    types = list_part_types(request.messages)
+    if types and not any(accepts(agent, types) for agent in ensemble.agents):
+        yield _unsupported(
+            "messages", f"no agent of {ensemble.name} takes {', '.join(sorted(types))}"
+        )
+
+
+def _unsupported(field: str, why: str) -> FieldError:
+    return FieldError(field, f"not supported here: {why}; ask one agent, as agent/<name>")
 
 
 def _encode_config(ensemble: Ensemble) -> str:

@@ -32,6 +32,7 @@ Send = Callable[[ASGIMessage], Awaitable[None]]
 _access = logging.getLogger("access")
 _unhandled = logging.getLogger("unhandled")
 _non_recording_tracer = NonRecordingTracer()
+_SHOWN_CHARS = 64  # of a path in the message of an access line; its field has all of it
 _ABNORMAL_CLOSE = 1006  # RFC 6455, 7.4.1: the connection was lost
 
 
@@ -184,7 +185,8 @@ class ServerRequest:
         }
         if self._disconnected:
             extra["client_disconnected"] = True
-        _access.log(level, "%s %s %s", self._method, path, self._status or "-", extra=extra)
+        shown = path if len(path) <= _SHOWN_CHARS else f"{path[: _SHOWN_CHARS - 1]}…"
+        _access.log(level, "%s %s %s", self._method, shown, self._status or "-", extra=extra)
 
 
 class WebSocketRequest(ServerRequest):

@@ -246,6 +246,42 @@ def test_help_lists_the_commands_for_users(capsys: pytest.CaptureFixture[str]) -
     assert "worker" not in out.split()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "suggestion"),
+    [
+        (("serv",), "did you mean serve?"),
+        (("chekc",), "did you mean check?"),
+        (("serve", "--workes", "2"), "did you mean --workers?"),
+        (("mock", "--sed=3"), "did you mean --seed?"),
+    ],
+)
+def test_a_typo_gets_the_most_similar_word(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], suggestion: str
+) -> None:
+    code, _, err = _usage(capsys, *arguments)
+    assert code == 2
+    assert suggestion in err
+
+
+def test_an_unknown_command_is_answered_with_no_hidden_command(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _, _, err = _usage(capsys, "foo")
+    assert "worker" not in err
+    assert "--help" in err
+
+
+@pytest.mark.parametrize("command", ["serve", "migrate", "mock", "check"])
+def test_the_help_of_a_command_explains_every_option(
+    capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    code, out, _ = _usage(capsys, command, "--help")
+    assert code == 0
+    usage, _, rest = out.partition("options:")
+    for option in set(re.findall(r"--[a-z-]+", usage)):
+        assert re.search(rf"{option}( [A-Z]+)?\s+[a-z]", rest), f"{option} is not explained"
+
+
 @pytest.mark.parametrize("arguments", [(), ("dance",), ("serve", "--port", "x")])
 def test_invalid_arguments_exit_with_2(
     capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]

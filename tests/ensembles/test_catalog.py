@@ -80,7 +80,11 @@ def _complaint(text: str) -> str:
         ('"judge"', '"judge"\nstraggler_grace_s = -1', "11: ensembles.both.straggler_grace_s: "),
         ('"judge"', '"judge"\nmax_cost_usd = 0', "11: ensembles.both.max_cost_usd: input should"),
         ('"judge"', '"judge"\ntimeout_s = 86401', "11: ensembles.both.timeout_s: input should"),
-        ('"solo"', '"duel"', "13: ensembles.alone.strategy: 'duel' is not a strategy; there are"),
+        (
+            '"solo"',
+            '"duel"',
+            "13: ensembles.alone.strategy: there is no strategy named 'duel'",
+        ),
         ('["one"]', '["one", "two"]', "13: ensembles.alone.strategy: solo needs exactly one"),
         ('["one"]', '["one"]\n[prices.m]\ninput = 1', "15: prices.m.output: this key is missing"),
         ('["one"]', '["one"]\n[prices.m]\ninput = -1\noutput = 1', "16: prices.m.input: input"),
@@ -101,7 +105,7 @@ def test_every_fault_has_a_line() -> None:
 
 @pytest.mark.parametrize(
     ("text", "line"),
-    [('a = 1\nb = "x\n', 2), ("[a]\n[a]\n", 2), ("a = 1\n\nb b\n", 3), ("a = [1,\n2", 2)],
+    [('a = 1\nb = "x\n', 2), ("a = 1\na = 2\n", 2), ("a = 1\n\nb b\n", 3), ("a = [1,\n2", 2)],
 )
 def test_a_syntax_error_is_reported_with_its_line(text: str, line: int) -> None:
     assert _complaint(text).startswith(f"ensembles.toml:{line}: ")

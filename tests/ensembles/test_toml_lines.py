@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tomllib
+
 import pytest
 
-from service.ensembles.toml_lines import line_of
+from service.ensembles.toml_lines import line_of, load_tables
 
 TEXT = """\
 # a comment
@@ -87,3 +89,51 @@ def test_quotes_inside_other_quotes_do_not_open_a_string() -> None:
 
 def test_an_array_of_several_lines_contains_no_tables() -> None:
     assert line_of('[a]\nb = [\n  ["x"],\n  ["y"]\n]\nc = 1\n', ["a", "c"]) == 6
+
+
+REPEATED = (
+    TEXT
+    + """
+[agents.llm-1]   # again
+temperature = 0.1
+extra_body.top.p = 2
+
+[agents.new]
+model = "z"
+
+[prices."gpt-4o.mini"]
+output = 2
+
+[agents.llm-1]
+timeout_s = 9
+"""
+)
+
+
+def test_a_repeated_table_overrides_single_keys() -> None:
+    tables = load_tables(REPEATED)
+    agent = tables["agents"]["llm-1"]
+    assert "[agents.not-a-table]" in agent["prompt"]
+    assert (agent["temperature"], agent["timeout_s"]) == (0.1, 9)
+    assert agent["extra_body"] == {"top": {"k": 1, "p": 2}}
+    assert tables["agents"]["new"] == {"model": "z"}
+    assert tables["prices"]["gpt-4o.mini"] == {"input": 1, "inline": {"a": 1}, "output": 2}
+    assert {**load_tables(TEXT)} == tomllib.loads(TEXT)
+
+
+def test_the_line_of_an_overridden_key_is_the_last() -> None:
+    lines = REPEATED.split("\n")
+    assert lines[line_of(REPEATED, ["agents", "llm-1", "temperature"]) - 1] == "temperature = 0.1"
+    assert lines[line_of(REPEATED, ["agents", "llm-1", "timeout_s"]) - 1] == "timeout_s = 9"
+    assert line_of(REPEATED, ["agents", "llm-1", "prompt"]) == 5
+
+
+@pytest.mark.parametrize("text", ["[a]\nb = 1\nb = 2\n", "[a]\n[a]\nb = \n", "a = 1\na = 2\n"])
+def test_an_error_keeps_its_line(text: str) -> None:
+    with pytest.raises(tomllib.TOMLDecodeError, match=r"line \d"):
+        load_tables(text)
+
+
+def test_the_line_of_an_error_in_a_later_part_is_that_of_the_text() -> None:
+    with pytest.raises(tomllib.TOMLDecodeError, match="line 4"):
+        load_tables("[a]\nb = 1\n[a]\nb = ?\n")

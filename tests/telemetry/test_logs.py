@@ -135,3 +135,13 @@ def test_configuring_again_replaces_the_handler(stream: io.StringIO) -> None:
 def test_an_unknown_level_is_an_error(stream: io.StringIO) -> None:
     with pytest.raises(ValueError, match="LOUD"):
         configure_logging(level="loud", json=True, stream=stream)
+
+
+def test_an_access_line_repeats_nothing(stream: io.StringIO) -> None:
+    configure_logging(level="info", json=False, stream=stream)
+    extra = {"method": "GET", "path": "/x", "status": 200, "conversation_id": "c", "bytes": 5}
+    logging.getLogger("access").info("GET /x 200", extra=extra)
+    line = stream.getvalue()
+    assert line.count("/x") == 1
+    assert "bytes=5" in line
+    assert "conversation_id" not in line

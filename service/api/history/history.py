@@ -13,7 +13,15 @@ from typing_extensions import TypedDict
 from service.api.dependencies import ApiDependencies
 from service.api.http.degraded import DegradedFields, degraded_fields
 from service.api.http.principal import current_principal
-from service.api.http.query import PAGE, ChoiceParam, RunIdParam, TextParam, is_valid_id, read_page
+from service.api.http.query import (
+    PAGE,
+    ChoiceParam,
+    RunIdParam,
+    TextParam,
+    is_valid_id,
+    read_all,
+    read_page,
+)
 from service.api.openapi.operation import Operation, ResponseSpec, Tag
 from service.api.runs.event_json import TokenUsage, report_json, usage_json
 from service.errors import RequestError
@@ -144,8 +152,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
         answers=(ResponseSpec("A page of search results, best first.", SearchPage),),
     )
     async def search() -> Response:
-        limit, offset = read_page()
-        query, lang = _QUERY.read(), _LANG.read()
+        (limit, offset), query, lang = read_all(read_page, _QUERY.read, _LANG.read)
         owner = current_principal().owner
         found = await store.search.find(owner, query, lang, limit, offset)
         items = [

@@ -8,13 +8,13 @@ _LANG = ChoiceParam("lang", "The language of the query.", ("en", "simple"), "en"
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from quart import request
 
-from service.api.http.body import IDENTIFIER_PATTERN, TEXT_PATTERN
+from service.api.http.body import IDENTIFIER_PATTERN, TEXT_PATTERN, invalid_request
 from service.errors import FieldError, RequestError
 
 # No resource has another id, and a database may refuse one.
@@ -152,8 +152,25 @@ PAGE = (LIMIT, OFFSET)
 
 
 def read_page() -> tuple[int, int]:
-    """Return `limit` and `offset`. Raises RequestError 400."""
-    return LIMIT.read(), OFFSET.read()
+    """Return `limit` and `offset`. Raises RequestError 400, with the errors of both."""
+    limit, offset = read_all(LIMIT.read, OFFSET.read)
+    return limit, offset
+
+
+def read_all(*reads: Callable[[], Any]) -> list[Any]:
+    """Return the values of several parameters. Raises RequestError 400, with the errors of all."""
+    values: list[Any] = []
+    faults: list[FieldError] = []
+    for read in reads:
+        try:
+            values.append(read())
+        except RequestError as error:
+            if error.code != "bad_request":
+                raise
+            faults += error.details
+    if faults:
+        raise invalid_request(faults)
+    return values
 
 
 def is_valid_id(value: str) -> bool:
@@ -163,9 +180,7 @@ def is_valid_id(value: str) -> bool:
 
 def invalid(name: str, why: str) -> RequestError:
     """Return the error for a parameter with an invalid value."""
-    return RequestError(
-        "bad_request", f"The request is not valid: {name}: {why}.", [FieldError(name, why)]
-    )
+    return invalid_request([FieldError(name, why)])
 
 
 def _parameter(name: str, description: str, schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from service.api.history.history import format_time
 from service.api.history.owned import OwnConversations, StoredMessage, message_json
 from service.api.http.body import Body, Label, Text, read_body
 from service.api.http.principal import Principal, current_principal
-from service.api.http.query import OFFSET, IntParam, TextParam, invalid
+from service.api.http.query import OFFSET, IntParam, TextParam, invalid, read_all
 from service.api.openapi.operation import Operation, ResponseSpec, Tag
 from service.errors import RequestError
 from service.ids import new_id
@@ -165,7 +165,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
     )
     async def sessions_of_user(user_id: str) -> Response:
         principal = current_principal()
-        limit, offset = _LIMIT.read(), OFFSET.read()
+        limit, offset = read_all(_LIMIT.read, OFFSET.read)
         users = _labels(user_id, principal)
         found = await own.kept.list_for_users(principal.owner, users, limit, offset)
         return jsonify({"sessions": [_shown(each, principal) for each in found]})

@@ -16,7 +16,7 @@ from service.api.http.body import idempotency_key, read_body
 from service.api.http.collect import collect_answer
 from service.api.http.first_output import wait_for_first_output
 from service.api.http.principal import current_principal
-from service.api.http.query import ChoiceParam, SequenceParam
+from service.api.http.query import ChoiceParam, SequenceParam, read_all
 from service.api.openai.chat_completions import FORM, check_model
 from service.api.openai.responses.previous import find_history, get_run_id, resolve_references
 from service.api.openai.responses.request import ResponseRequest
@@ -117,7 +117,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
         errors=(410,),
     )
     async def show_response(response_id: str) -> Response:
-        stream, position = _STREAM.read(), _AFTER.read()
+        stream, position = read_all(_STREAM.read, _AFTER.read)
         found = await _find(runs, response_id)
         if stream == "false":
             return await send_response(found)

@@ -1,0 +1,134 @@
+"""The arguments of the command line: commands, their options and their help texts."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, NoReturn
+
+from service.version import VERSION
+
+WORKER: Final = "worker"  # started by `serve --workers`, not by users
+_PROGRAM = "python -m service"
+_OPTION = re.compile(r"--[a-z][a-z-]*")
+_UNKNOWN_COMMAND = re.compile(r"argument command: invalid choice: '([^']*)'")
+_MODEL_OPTIONS = """\
+A model's name may have options after a question mark, such as
+mock?tokens=200&gap_ms=5&fault=reset, which set the length, the pace and the
+faults of its answers. service/mock_llm/script.py lists all of them.
+"""
+
+
+def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return the options of a command, and its name as `command`. Invalid ones exit with 2."""
+    if list(arguments[:1]) == [WORKER]:
+        return _build_worker_parser().parse_args(arguments[1:])
+    parser = _Parser(
+        prog=_PROGRAM,
+        description="Asks several LLM agents at once and streams their combined answer.",
+        epilog=f"{_PROGRAM} serve --help lists the options of serve; other commands likewise.",
+    )
+    parser.add_argument("--version", action="version", version=VERSION)
+    commands = parser.add_subparsers(required=True, metavar="command", dest="command")
+    parsers = {
+        name: commands.add_parser(
+            name,
+            help=summary,
+            description=f"{summary[:1].upper()}{summary[1:]}.",
+            epilog=_MODEL_OPTIONS if name == "mock" else None,
+        )
+        for name, (summary, _) in _COMMANDS.items()
+    }
+    for name, (_, add_options) in _COMMANDS.items():
+        add_options(parsers[name])
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parsers[options.command].refuse(unknown)
+    return options
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors suggest the most similar command or option."""
+
+    def error(self, message: str) -> NoReturn:
+        if found := _UNKNOWN_COMMAND.search(message):
+            message = f"there is no command {found[1]}{_suggest(found[1], _COMMANDS)}"
+        self.print_usage(sys.stderr)
+        self.exit(2, f"{self.prog}: {message}\n{self.prog} --help explains the arguments.\n")
+
+    def refuse(self, unknown: Sequence[str]) -> NoReturn:
+        """Exit because of arguments that do not exist."""
+        known = _OPTION.findall(self.format_usage())
+        hint = _suggest(unknown[0].partition("=")[0], known)
+        self.error(f"there is no argument {unknown[0]}{hint}")
+
+
+def _suggest(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, [*known], n=1, cutoff=0.5)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _add_serve_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="number of processes; overrides WORKERS (1)"
+    )
+    parser.add_argument(
+        "--host", help="interface to listen on; overrides HOST and HTTP_ADDR (all interfaces)"
+    )
+    parser.add_argument(
+        "--port",
+        type=int,
+        metavar="N",
+        help="port to listen on, 0 chooses a free one; overrides PORT and HTTP_ADDR (8080)",
+    )
+
+
+def _add_migrate_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--check", action="store_true", help="only check whether it is needed")
+    parser.add_argument(
+        "--down-to", metavar="REVISION", help='migrate back; "base" drops all tables'
+    )
+
+
+def _add_mock_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="interface to listen on (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=9100,
+        metavar="N",
+        help="port to listen on, 0 chooses a free one (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="start of the random delays and texts, to repeat them (default: %(default)s)",
+    )
+
+
+def _add_no_options(_parser: argparse.ArgumentParser) -> None:
+    pass
+
+
+def _build_worker_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"{_PROGRAM} {WORKER}")
+    parser.add_argument("sock", type=int)
+    parser.add_argument("parent", type=int)
+    parser.set_defaults(command=WORKER)
+    return parser
+
+
+# The commands for users, each with its summary and a function that adds its options.
+_COMMANDS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
+    "serve": ("start the service", _add_serve_options),
+    "migrate": ("migrate the database to this version", _add_migrate_options),
+    "mock": ("serve the mock LLM over a socket", _add_mock_options),
+    "check": ("validate the settings and the ensembles file", _add_no_options),
+}

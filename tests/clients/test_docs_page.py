@@ -71,3 +71,41 @@ async def test_a_form_sends_its_field_values(page: Page) -> None:
     await page.fill("#show_run [name=run_id]", "a/b ü?")
     await page.click("#show_run button")
     await expect(page.locator("#show_run output")).to_contain_text("404")
+
+
+async def test_the_output_is_in_sight_after_send(page: Page) -> None:
+    for size in ({"width": 1280, "height": 800}, {"width": 390, "height": 844}):
+        await page.set_viewport_size(size)  # type: ignore[arg-type]  # its own TypedDict
+        await page.click("#process button")
+        await expect(page.locator("#process pre")).to_contain_text("run.finished")
+        await expect(page.locator("#process pre")).to_be_in_viewport(ratio=0.9)
+        last_lines = "pre => pre.scrollHeight - pre.scrollTop - pre.clientHeight"
+        assert await page.eval_on_selector("#process pre", last_lines) < 5
+
+
+async def test_entries_of_the_menu_differ(page: Page) -> None:
+    entries = await page.locator("nav .route").all_inner_texts()
+    assert len(set(entries)) == len(entries)
+    cut = "all => all.filter(one => one.scrollWidth > one.clientWidth).map(one => one.innerText)"
+    assert await page.eval_on_selector_all("nav .route", cut) == []
+
+
+async def test_only_requests_that_a_form_can_send_have_a_button(page: Page) -> None:
+    socket = page.locator("article", has=page.locator("b.ws"))
+    await expect(socket).to_have_count(1)
+    await expect(socket.locator("button")).to_have_count(0)
+    forms = page.locator("article:has(form)")
+    sending = page.locator("article:has(form button)")
+    assert await sending.count() == await forms.count() - 1
+
+
+async def test_the_menu_is_closed_on_a_phone(page: Page) -> None:
+    entry = page.locator("nav a[href='#search']")
+    await expect(entry).to_be_visible()
+    await page.set_viewport_size({"width": 390, "height": 844})
+    await expect(entry).to_be_hidden()
+    await page.click("nav summary")
+    await entry.click()
+    await expect(entry).to_be_hidden()
+    await expect(page.locator("#search h3")).to_be_in_viewport()
+    assert await page.evaluate("document.documentElement.scrollWidth") == 390

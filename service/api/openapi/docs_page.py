@@ -64,6 +64,8 @@ def render(described: Mapping[str, Any]) -> DocsPage:
         "json": _json,
         "type": type_of,
         "at": lambda part: _at(described, part),
+        "answers": _is_answered,
+        "breakable": _break_path,
     }
     html = environment.from_string(_read("docs.html")).render(
         api=described, groups=_groups(described), style=style, script=script
@@ -135,6 +137,16 @@ def _groups(described: Mapping[str, Any]) -> Sequence[tuple[Mapping[str, Any], l
         (tag, [each for each in operations if tag["name"] in each[2]["tags"]])
         for tag in described["tags"]
     ]
+
+
+def _is_answered(operation: Mapping[str, Any]) -> bool:
+    """Return whether a form can send a request: a WebSocket has no successful response."""
+    return any(status.startswith("2") for status in operation["responses"])
+
+
+def _break_path(path: str) -> Markup:
+    """Return a path as HTML that may be broken before each segment."""
+    return Markup("<wbr>").join(f"/{each}" for each in path.split("/")[1:])
 
 
 def _json(value: object) -> str:

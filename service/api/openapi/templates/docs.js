@@ -31,7 +31,9 @@ async function show(response, pre) {
   for (;;) {
     const { value, done } = (await reader?.read()) ?? { done: true };
     if (done) break;
-    pre.textContent += value;
+    const follows = pre.scrollHeight - pre.scrollTop - pre.clientHeight < 40;
+    pre.append(value);
+    if (follows) pre.scrollTop = pre.scrollHeight;
   }
   if (response.headers.get("Content-Type")?.startsWith("application/json")) {
     pre.textContent = JSON.stringify(JSON.parse(pre.textContent), null, 2);
@@ -46,6 +48,8 @@ async function send(form) {
   stop.onclick = () => going.abort();
   stop.hidden = pre.hidden = false;
   pre.textContent = output.textContent = "";
+  pre.style.minHeight = "12rem"; // so that the first lines of a stream are in sight, too
+  output.parentElement.scrollIntoView({ block: "start", behavior: "smooth" });
   try {
     const response = await fetch(address(form), { ...request(form), signal: going.signal });
     output.textContent = `${response.status} ${response.headers.get("Content-Type") ?? ""}`;
@@ -63,3 +67,13 @@ for (const form of document.forms) {
     send(form);
   });
 }
+
+// On a phone the menu is closed until it is needed.
+const menu = document.querySelector("nav details");
+const isNarrow = matchMedia("(max-width: 60rem)");
+const fitMenu = () => { menu.open = !isNarrow.matches; };
+isNarrow.addEventListener("change", fitMenu);
+fitMenu();
+menu.addEventListener("click", (event) => {
+  if (isNarrow.matches && event.target.closest("a")) menu.open = false;
+});

@@ -25,6 +25,9 @@ import httpx
 import pytest
 from openapi_schema_validator import OAS31Validator
 
+from service.ensembles.agents import AgentDefaults
+from service.ensembles.catalog import parse_ensembles
+from service.strategies import STRATEGIES
 from tests._support.missing import miss
 from tests._support.paths import ROOT
 from tests._support.servers.processes import Process, run_server
@@ -44,8 +47,7 @@ _NOT_RUN = {
     "nginx",
 }  # no language: a drawing, or the lines of a stream
 _SHORTENED = re.compile(r"^…\n", re.M)
-_A_RUN = re.compile(r"<run_id>|run_01a1…")
-_A_CONVERSATION = "<conversation_id>"
+_A_RUN = re.compile(r"run_01a1…")
 _LAST_EVENT = 45  # later than the positions in the examples
 _TIMEOUT_S = 100.0
 
@@ -107,9 +109,8 @@ def results(service: Process, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def _run_example(fence: Fence, url: str, folder: Path) -> subprocess.CompletedProcess[str]:
     folder.mkdir()
     text = fence.text
-    if _A_RUN.search(text) or _A_CONVERSATION in text:
-        run_id, conversation_id = _create_cancelled_run(url)
-        text = _A_RUN.sub(run_id, text).replace(_A_CONVERSATION, conversation_id)
+    if _A_RUN.search(text):
+        text = _A_RUN.sub(_create_cancelled_run(url), text)
     text = text.replace(SERVED_AT, url)
     return subprocess.run(
         _build_command(fence.language, text, folder),
@@ -123,15 +124,15 @@ def _run_example(fence: Fence, url: str, folder: Path) -> subprocess.CompletedPr
     )
 
 
-def _create_cancelled_run(url: str) -> tuple[str, str]:
-    """Return the ids of a run that was cancelled midway, and of its conversation."""
+def _create_cancelled_run(url: str) -> str:
+    """Return the id of a run that was cancelled midway."""
     body = {"message": "Explain tides", "message_id": "m"}
     with httpx.stream("POST", f"{url}/api/process", json=body, timeout=_TIMEOUT_S) as answer:
         run_id = answer.headers["X-Run-Id"]
         for line in answer.iter_lines():
             if line == f"id: {run_id}-{_LAST_EVENT}":
                 httpx.post(f"{url}/api/runs/{run_id}/cancel")
-        return run_id, answer.headers["X-Conversation-Id"]
+        return str(run_id)
 
 
 def _build_command(language: str, text: str, folder: Path) -> list[str]:
@@ -185,8 +186,21 @@ def test_a_response_in_the_documentation_matches_its_component(
 @pytest.mark.parametrize(
     "fence", [each for each in FENCES if each.language == "toml"], ids=lambda fence: fence.where
 )
-def test_a_toml_example_can_be_parsed(fence: Fence) -> None:
-    assert tomllib.loads(fence.text)
+def test_a_toml_example_can_be_added_at_the_end_of_the_ensembles_file(fence: Fence) -> None:
+    file = f"{(ROOT / 'ensembles.toml').read_text('utf-8')}\n{fence.text}"
+    defaults = AgentDefaults(model="m", base_url="http://localhost/v1", max_tokens=100)
+    checks = {name: strategy.check for name, strategy in STRATEGIES.items()}
+    catalog = parse_ensembles(file, source="ensembles.toml", defaults=defaults, checks=checks)
+    for name, agent in tomllib.loads(fence.text)["agents"].items():
+        assert catalog.agents[name].model == agent["model"]
+        assert catalog.agents[name].prompt
+
+
+@pytest.mark.parametrize(
+    "fence", [each for each in EXAMPLES if each.language == "sh"], ids=lambda fence: fence.where
+)
+def test_a_command_has_no_placeholder(fence: Fence) -> None:
+    assert not re.search(r"<\w+>", fence.text)
 
 
 def test_examples_of_every_language_are_found() -> None:

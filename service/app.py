@@ -34,9 +34,9 @@ from service.ensembles.catalog import Agent, AgentDefaults, Catalog
 from service.ensembles.keys import find_key
 from service.ensembles.watcher import EnsemblesFile
 from service.llm.client import LLMClient
+from service.llm.proxies import ProxyingTransport, read_proxies
 from service.llm.resilience import RetryBudget
 from service.llm.tokens.counter import open_counter
-from service.llm.transport import UpstreamTransport
 from service.mock_llm.transport import MockTransport
 from service.runs.launcher import RunDependencies
 from service.runs.runs import Runs
@@ -104,7 +104,9 @@ def create_app(
     ensembles = open_ensembles(settings)
     telemetry = telemetry or Telemetry(_telemetry_config(settings, variables))
     _set_labels(telemetry, ensembles.catalog)
-    transport = transport or (MockTransport() if settings.use_llm_mock else UpstreamTransport())
+    if transport is None and settings.use_llm_mock:
+        transport = MockTransport()
+    transport = transport or ProxyingTransport(read_proxies(variables))
     http = httpx.AsyncClient(transport=transport)
     telemetry.instrument(http)
     pace, limit = CoalescingWindow(), settings.max_response_bytes

@@ -19,6 +19,7 @@ from service.cli.arguments import WORKER, parse_arguments
 from service.cli.warnings import collect_warnings, netloc_of
 from service.ensembles.catalog import Catalog, EnsemblesError
 from service.errors import StorageUnavailable
+from service.llm.proxies import read_proxies
 from service.mock_llm.server import serve_mock
 from service.mock_llm.transport import MockLLM
 from service.server.process import serve
@@ -65,6 +66,8 @@ def _load_configuration(
             os.environ.setdefault(name, value)  # OpenTelemetry reads only the environment
     check_otel_variables()
     catalog = open_ensembles(settings).catalog
+    if not settings.use_llm_mock:
+        read_proxies(variables)  # an unusable one is an error at the start, not of every call
     keys = (agent.key_env for agent in catalog.agents.values())
     check_env_file(ENV_FILE, frozenset(key for key in keys if key))
     return settings, variables, catalog
@@ -145,13 +148,15 @@ def _mock(options: argparse.Namespace) -> int:
 
 def _check(_options: argparse.Namespace) -> int:
     settings, variables, catalog = _load_configuration({})
+    proxies = read_proxies({} if settings.use_llm_mock else variables)
     database = parse_url(settings.database).display_name
     print(f"{settings.ensembles_file} is valid.\nThe database: {database}")  # noqa: T201
     for ensemble in catalog.ensembles.values():
         mark = " (default)" if ensemble.name == catalog.default else ""
         print(f"\n{ensemble.name}{mark}: {ensemble.strategy}")  # noqa: T201
         for agent in ensemble.all_agents:
-            where = netloc_of(agent)
+            proxy = proxies.find_name(agent.base_url)
+            where = netloc_of(agent) + (f" through the proxy {proxy}" if proxy else "")
             key = "key set" if agent_key(agent, settings, variables) else "no key"
             who = "the mock" if settings.use_llm_mock else f"{where}, {key}"
             print(f"  {agent.name}: {agent.model} ({who})")  # noqa: T201

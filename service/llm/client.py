@@ -156,6 +156,10 @@ class LLMClient:
             )
             with span.activate():
                 return await self._http.send(request, stream=True)
+        except httpx.ProxyError as error:
+            raise UpstreamUnreachable(
+                f"{call.model}'s server could not be reached: {error}."
+            ) from error
         except (*TRANSPORT_ERRORS, httpx.InvalidURL) as error:
             raise UpstreamUnreachable(f"{call.model}'s server could not be reached.") from error
         except ValueError:  # an invalid host or key; the text may contain the key

@@ -96,10 +96,13 @@ def get_body(response: httpx.Response) -> ResponseBody | httpx.AsyncByteStream:
 
 
 class UpstreamTransport(AiohttpTransport):
-    """The transport of httpx-aiohttp, with a ResponseBody in its responses."""
+    """The transport of httpx-aiohttp, with a ResponseBody in its responses.
 
-    def __init__(self) -> None:
-        super().__init__(client=_create_session)
+    With a proxy every request is sent to that.
+    """
+
+    def __init__(self, proxy: httpx.Proxy | None = None) -> None:
+        super().__init__(client=_create_session, proxy=proxy)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if len(request.content) > _MAX_WRITE_BYTES:
@@ -110,6 +113,9 @@ class UpstreamTransport(AiohttpTransport):
                 stream=_LongBody(request.content),
                 extensions=request.extensions,
             )
+        elif self.proxy:
+            # httpx-aiohttp sends it in lower case; proxy.py then adds a second one.
+            request.headers.pop("content-length", None)
         response = await super().handle_async_request(request)
         assert isinstance(response.stream, AiohttpResponseStream)  # noqa: S101
         content = response.stream._aiohttp_response.content  # noqa: SLF001  (no public access)

@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from service.settings import FOR_COMPOSE, Settings
+from service.settings import FOR_COMPOSE, PROXY_VARIABLES, Settings
 from tests._support.paths import ROOT
 
 EXAMPLE = ROOT / ".env.example"
@@ -33,7 +33,8 @@ def _read_example() -> Mapping[str, tuple[str, str]]:
 
 def test_every_setting_is_listed_and_no_other_name() -> None:
     names = {name for name in _read_example() if not name.startswith("OTEL_")}
-    assert names == {name.upper() for name in Settings.model_fields} | FOR_COMPOSE
+    fields = {name.upper() for name in Settings.model_fields}
+    assert names == fields | FOR_COMPOSE | PROXY_VARIABLES
 
 
 @pytest.mark.parametrize(("name", "field"), _FIELDS, ids=[name for name, _ in _FIELDS])

@@ -62,6 +62,10 @@ class ReasoningPiece:
     recalls: bool = False
 
 
+ReasoningEvents = Literal["none", "answer", "all"]
+"""The reasoning that becomes events of a run: of the answer's model alone, or of all agents."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestOptions:
     """Options of one request, stored with its run.
@@ -75,6 +79,7 @@ class RequestOptions:
     instructions: str = ""
     echo: Mapping[str, Any] = field(default_factory=dict)
     background: bool = False
+    reasoning: ReasoningEvents = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +183,8 @@ class AgentReport:
     """The result of one agent in one run: its text, times, usage and cost.
 
     `text` is the received text, also of an agent that failed or was cut off (`partial`).
-    `first_token_ms` is None when no token arrived. `config_hash` is that of the agent;
+    `reasoning` is its reasoning, unless that was sent as events. `finish_reason` is OpenAI's, or
+    `error`. `first_token_ms` is None when no token arrived. `config_hash` is that of the agent;
     `reused`: the answer and its cost belong to an earlier run. `left_out` are the parameters that
     were not sent because the model refuses them.
     """
@@ -195,6 +201,7 @@ class AgentReport:
     config_hash: str = ""
     reused: bool = False
     left_out: tuple[str, ...] = ()
+    reasoning: str = ""
 
 
 DegradedBy = Literal["agents", "combiner"]
@@ -224,13 +231,15 @@ class Answer:
 
     `source` is the name under which the text was sent, `answered_by` the agent that wrote it.
     `missing` are the agents without a complete answer, also where their partial text was used.
-    `is_substitute`: a fallback model or another agent than the intended one wrote the answer.
+    `finish_reason` is OpenAI's. `is_substitute`: a fallback model or another agent than the
+    intended one wrote the answer.
     """
 
     source: str
     answered_by: str
     usage: Usage
     cost: float | None
+    finish_reason: str = ""
     missing: tuple[MissingAgent, ...] = ()
     is_substitute: bool = False
     combiner: AgentReport | None = None

@@ -55,6 +55,15 @@ class AgentDelta(_Fact, frozen=True, tag="agent.delta"):
     text: str
 
 
+class AgentReasoning(_Fact, frozen=True, tag="agent.reasoning"):
+    """The next piece of an agent's reasoning; only in runs that request the reasoning of all."""
+
+    type: ClassVar[str] = "agent.reasoning"
+
+    agent: str
+    text: str
+
+
 class AgentFinished(_Fact, frozen=True, tag="agent.finished"):
     """An agent, not the combiner, has answered."""
 
@@ -117,6 +126,23 @@ class AnswerDelta(_Fact, frozen=True, tag="answer.delta"):
     text: str
 
 
+class AnswerReasoning(_Fact, frozen=True, tag="answer.reasoning"):
+    """The next piece of the reasoning for the answer; only in runs that request it."""
+
+    type: ClassVar[str] = "answer.reasoning"
+
+    agent: str
+    text: str
+
+
+class AnswerReset(_Fact, frozen=True, tag="answer.reset"):
+    """The text of the answer so far was reasoning: the answer starts again."""
+
+    type: ClassVar[str] = "answer.reset"
+
+    agent: str
+
+
 class AnswerToolCall(_Fact, frozen=True, tag="answer.tool_call"):
     """A piece of a call of the client's functions; the call is a part of the answer."""
 
@@ -128,6 +154,9 @@ class AnswerToolCall(_Fact, frozen=True, tag="answer.tool_call"):
 
 class RunFinished(_End, frozen=True, tag="run.finished"):
     """The run has an answer; `combiner` is the combiner's report, also when it failed.
+
+    `finish_reason` is OpenAI's: with `length` and `content_filter` the answer was cut off. Events
+    of an older version have none.
 
     In events of an older version `degraded` has no reasons: only the combiner could cause it.
     """
@@ -143,6 +172,7 @@ class RunFinished(_End, frozen=True, tag="run.finished"):
     combiner: AgentReport | None = None
     missing: tuple[MissingAgent, ...] = ()
     degraded_by: tuple[DegradedBy, ...] = ()
+    finish_reason: str = ""
 
     def __post_init__(self) -> None:
         if self.degraded and not self.degraded_by:
@@ -175,12 +205,15 @@ Event = (
     RunStarted
     | AgentStarted
     | AgentDelta
+    | AgentReasoning
     | AgentFinished
     | AgentFailed
     | AgentSkipped
     | AgentRetrying
     | CombineStarted
     | AnswerDelta
+    | AnswerReasoning
+    | AnswerReset
     | AnswerToolCall
     | RunFinished
     | RunFailed

@@ -59,8 +59,17 @@ def _drop_empty_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def format_tool_call(call: ToolCall) -> dict[str, Any]:
     """Return `call` in the format of OpenAI's chat messages."""
-    function = {"name": call.name, "arguments": call.arguments}
-    return {"id": call.id, "type": "function", "function": function}
+    inner = call.extra.get("function")
+    inner = inner if isinstance(inner, dict) else {}
+    function = {**inner, "name": call.name, "arguments": call.arguments}
+    return {**call.extra, "id": call.id, "type": "function", "function": function}
+
+
+def format_call_continuation(piece: ToolCall) -> dict[str, Any]:
+    """Return a piece of a call after its first one, which has the id and the name."""
+    call = format_tool_call(piece)
+    del call["id"], call["type"], call["function"]["name"]
+    return call
 
 
 def build_answer(text: str, calls: Sequence[ToolCall] = ()) -> Message:

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from service.base_url import host_of, is_local, parse_base_url
 from service.ensembles.model_families import smallest_context
@@ -34,8 +34,8 @@ class Agent:
 
     `key_header` is the header of the API key, with a scheme before the key if it has one.
     `stream_options`: whether a stream is requested with its usage. `content_parts` are the types of
-    message parts other than text that the model accepts; None: all. `config_hash` is a hash of all
-    other fields.
+    message parts other than text that the model accepts; None: all. `think_tags`: whether the text
+    may have tags of reasoning. `config_hash` is a hash of all other fields.
     """
 
     name: str
@@ -58,6 +58,7 @@ class Agent:
     fallbacks: tuple[str, ...]
     extra_body: Mapping[str, Any]
     content_parts: Sequence[str] | None = None
+    think_tags: Literal["auto", "open", "off"] = "auto"
     config_hash: str = ""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -40,6 +40,7 @@ class AgentTable(_Table):
     fallbacks: list[Annotated[str, Field(min_length=1)]] = []
     extra_body: dict[str, Any] = {}
     content_parts: list[str] | None = None
+    think_tags: Literal["auto", "open", "off"] = "auto"
 
 
 class EnsembleTable(_Table):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from service.domain import ToolCall, Usage
 from service.errors import BadStream, UpstreamBroken, UpstreamError
@@ -24,32 +24,18 @@ from service.llm.decoding.chunk import (
     find_chunks,
     is_end_marker,
 )
-from service.llm.decoding.content import Content
+from service.llm.decoding.content import Added, Content
 from service.llm.decoding.finish import CUT_OFF, read_finish_reason
 from service.llm.decoding.reasoning import read_content, read_reasoning
+from service.llm.decoding.think_tags import ThinkTags, ThinkTagSplitter
 from service.llm.decoding.usage import read_usage
 from service.llm.failures import make_document_error, make_stream_error
 from service.llm.surrogates import replace_lone_surrogates
 
 
-class Added(NamedTuple):
-    """Content that one `Reply.take` added. `error` is the failure that stopped it.
-
-    `has_tokens` is also set for tokens of reasoning without text, such as encrypted ones.
-    `recalls`: the text of earlier calls was reasoning, too, which `reasoning` repeats.
-    """
-
-    text: str
-    calls: Sequence[ToolCall]
-    has_tokens: bool
-    error: UpstreamError | None
-    reasoning: str = ""
-    recalls: bool = False
-
-
 @dataclass(slots=True)
 class Reply:
-    """The answer to one call so far; `calls` are pieces of tool calls.
+    """The answer to one call so far.
 
     It fills while the answer arrives, so that an interrupted call leaves a partial answer. It has
     ended with a `finish_reason`, which is OpenAI's or `error`, or when it is `done`: the end marker
@@ -63,10 +49,15 @@ class Reply:
     response_id: str = ""
     response_model: str = ""
     done: bool = False
-    has_message: bool = False  # a complete message, which needs no reason for its end
+    has_message: bool = False  # a complete one, which needs no reason for its end
     _usage: Usage | None = None
     _other_document: Any = None  # the last JSON without choices: perhaps an error
     _is_continued: bool = False  # output followed the reason for the end
+
+    @classmethod
+    def for_model(cls, think_tags: ThinkTags, model: str) -> Reply:
+        """Return an empty reply of `model`; `think_tags` is the mode of its tags of reasoning."""
+        return cls(Content(ThinkTagSplitter(think_tags, model)))
 
     @property
     def text(self) -> str:
@@ -181,10 +172,10 @@ class Reply:
             raise make_stream_error(chunk.error, model)
 
     def _take_identity(self, chunk: ReplyChunk) -> None:
-        if isinstance(chunk.id, str | int):
-            self.response_id = replace_lone_surrogates(str(chunk.id))
-        if isinstance(chunk.model, str):
-            self.response_model = replace_lone_surrogates(chunk.model)
+        names = (
+            str(each) if isinstance(each, str | int) else "" for each in (chunk.id, chunk.model)
+        )
+        self.response_id, self.response_model = map(replace_lone_surrogates, names)
 
     def _take_usage(self, value: Any) -> None:
         usage = read_usage(value)

@@ -13,10 +13,11 @@ from service.coalescing import CoalescingWindow
 from service.domain import ReasoningPiece, ToolCall
 from service.errors import BadStream
 from service.llm.decoding.body_format import FirstBytes, get_data
+from service.llm.decoding.content import Added
 from service.llm.decoding.content_coding import ContentDecoder
 from service.llm.failures import make_status_error
 from service.llm.protocol import Call
-from service.llm.reply import Added, Reply
+from service.llm.reply import Reply
 from service.llm.resilience import Deadlines
 from service.llm.sse_decoder import ServerEvent
 from service.llm.transport import TRANSPORT_ERRORS, ResponseBody, get_body

@@ -186,6 +186,7 @@ class LiveRun(Run):
                 combiner=answer.combiner,
                 missing=answer.missing,
                 degraded_by=answer.degraded_by,
+                finish_reason=answer.finish_reason,
             )
         failure = self._describe_failure(error)
         return RunFailed(

@@ -15,6 +15,7 @@ from service.domain import (
     DegradedBy,
     Message,
     MissingAgent,
+    ReasoningEvents,
     RequestOptions,
     Role,
     ToolCall,
@@ -44,7 +45,8 @@ RUN_COLUMNS = (
     *DEGRADATION_COLUMNS,
 )
 ANSWER_COLUMNS = tuple(agent_answers.columns)
-_REPORT = tuple(field.name for field in fields(AgentReport))
+# Without reasoning, which is stored with the events and expires with them.
+_REPORT = tuple(field.name for field in fields(AgentReport) if field.name != "reasoning")
 
 
 def decode_run(row: Row[Any]) -> StoredRun:
@@ -94,6 +96,7 @@ class _Particulars(msgspec.Struct):
     instructions: str = ""
     echo: dict[str, Any] = {}
     background: bool = False
+    reasoning: ReasoningEvents | msgspec.UnsetType = msgspec.UNSET
     preceding: tuple[_StoredMessage, ...] = ()
     follows: str = ""
 
@@ -114,6 +117,7 @@ def _read_particulars(column: str | None) -> dict[str, Any]:
         instructions=stored.instructions,
         echo=stored.echo,
         background=stored.background,
+        reasoning="none" if stored.reasoning is msgspec.UNSET else stored.reasoning,
     )
     return {"options": options, "preceding": _messages(stored), "follows": stored.follows}
 
@@ -134,6 +138,7 @@ def _encode_particulars(opening: NewRun) -> str | None:
         instructions=options.instructions,
         echo=dict(options.echo),
         background=options.background,
+        reasoning=msgspec.UNSET if options.reasoning == "none" else options.reasoning,
         preceding=tuple(preceding),
         follows=history.after if isinstance(history, Branch) else "",
     )

@@ -36,6 +36,7 @@ class AgentCall:
         self.stepped_down = False
         self.was_retried = False  # also when the budget for retries did not permit it
         self._on_piece: OnPiece | None = None
+        self._has_reasoning_events = False
         self._kit = kit
         self._request = request
         self._emit = emit
@@ -47,18 +48,20 @@ class AgentCall:
         self._first_token: float | None = None
         self._ended: float | None = None
         self._model = agent.model
-        self._reply = Reply()
+        self._reply = Reply.for_model(self.agent.think_tags, self._model)
         self._past_usage = Usage()
         self._past_cost: float | None = None
         self._operation = kit.workflow.start_agent(agent.name, agent.model)
         kit.calls.append(self)
 
-    async def answer(self, on_piece: OnPiece | None) -> None:
+    async def answer(self, on_piece: OnPiece | None, *, has_reasoning_events: bool = False) -> None:
         """Get the answer, and pass each piece to `on_piece` (None: no reader) on arrival.
 
-        Raises UpstreamError when every attempt failed or the answer broke off.
+        The report has the reasoning unless that has events. Raises UpstreamError when every attempt
+        failed or the answer broke off.
         """
         self._on_piece = on_piece
+        self._has_reasoning_events = has_reasoning_events
         outcome = "failed"  # also for an unexpected error, which no clause below catches
         try:
             await self._plan.fit_context(self._operation)
@@ -118,6 +121,7 @@ class AgentCall:
             partial=not self.answered,
             config_hash=self.agent.config_hash,
             left_out=self._left_out,
+            reasoning="" if self._has_reasoning_events else self._reply.reasoning,
         )
 
     async def _forward(self, piece: Piece) -> None:
@@ -225,7 +229,8 @@ class AgentCall:
         usage = self._current_usage()
         self._past_cost = add_costs(self._past_cost, self._price(usage))
         self._past_usage += usage
-        self._model, self._reply = model, Reply()
+        self._model = model
+        self._reply = Reply.for_model(self.agent.think_tags, self._model)
 
     def _current_usage(self) -> Usage:
         if self._reply.usage:

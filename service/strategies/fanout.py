@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple
 
 from service.domain import MissingAgent, RunRequest
 from service.ensembles.catalog import Agent
 from service.errors import RunError, UpstreamError
-from service.events import AgentDelta, AgentFailed, AgentFinished, AgentSkipped, AgentStarted
-from service.llm.response import Piece
+from service.events import AgentFailed, AgentFinished, AgentSkipped, AgentStarted
 from service.strategies.agent_call import AgentCall
 from service.strategies.base import AgentResult, Emit, Kit, ReusedAnswer, advise_retry
+from service.strategies.output import make_agent_output
 
 
 class FanoutResult(NamedTuple):
     """The results of an ensemble's agents, in the ensemble's order.
 
-    `usable` are answers and the partial texts of skipped stragglers; `missing` are all agents
-    that failed or were skipped.
+    `usable` are answers, and the partial texts of agents that were skipped or broke off; `missing`
+    are all agents that failed or were skipped.
     """
 
     usable: list[AgentResult]
@@ -55,7 +54,7 @@ async def ask_all(request: RunRequest, kit: Kit, emit: Emit) -> FanoutResult:
     if sum(each.answered for each in results) < kit.ensemble.min_answers:
         raise _too_few_answers(kit, results)
     return FanoutResult(
-        [each for each in results if each.answered or (each.skipped and each.text.strip())],
+        [each for each in results if each.answered or each.text.strip()],
         tuple(_missing_agent(each, kit) for each in results if not each.answered),
     )
 
@@ -69,16 +68,14 @@ async def _call_agent(call: AgentCall, request: RunRequest, emit: Emit) -> None:
     agent = call.agent
     await emit(AgentStarted(agent.name, agent.model))
     try:
-        await call.answer(partial(_emit_delta, emit, agent.name) if request.stream_agents else None)
+        await call.answer(
+            make_agent_output(request, emit, agent.name),
+            has_reasoning_events=request.options.reasoning == "all",
+        )
     except UpstreamError as error:
         await emit(AgentFailed(agent.name, error.code, error.message, call.report()))
     else:
         await emit(AgentFinished(agent.name, call.report()))
-
-
-async def _emit_delta(emit: Emit, agent: str, piece: Piece) -> None:
-    if isinstance(piece, str):  # tools are refused for ensembles of several agents
-        await emit(AgentDelta(agent, piece))
 
 
 async def _wait_until_enough(

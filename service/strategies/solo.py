@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-from service.domain import Answer, ReasoningPiece, RunRequest
+from service.domain import Answer, RunRequest
 from service.ensembles.catalog import Ensemble
 from service.errors import RunError, UpstreamError
-from service.events import AgentFailed, AgentFinished, AgentStarted, AnswerDelta, AnswerToolCall
-from service.llm.response import Piece
+from service.events import AgentFailed, AgentFinished, AgentStarted
 from service.strategies.agent_call import AgentCall
 from service.strategies.base import Emit, Kit, ReusedAnswer, Strategy, advise_retry
+from service.strategies.output import make_answer_output
 
 
 async def solo(request: RunRequest, kit: Kit, emit: Emit) -> Answer:
     """Call the agent, or send its reused answer. Raises RunError with the agent's failure."""
     (agent,) = kit.ensemble.agents
-
-    async def forward(piece: Piece) -> None:
-        if isinstance(piece, ReasoningPiece):
-            return
-        kit.workflow.record_first_output()
-        if isinstance(piece, str):
-            await emit(AnswerDelta(agent.name, piece))
-        else:
-            await emit(AnswerToolCall(agent.name, piece))
-
+    forward = make_answer_output(request, kit, emit, agent.name)
     if report := kit.reused.get(agent.name):
         reused = ReusedAnswer(agent, report)
         await emit(AgentFinished(agent.name, reused.report()))
         await forward(reused.text)
-        return Answer(source=agent.name, answered_by=agent.name, usage=kit.usage, cost=kit.cost)
+        return Answer(
+            source=agent.name,
+            answered_by=agent.name,
+            usage=kit.usage,
+            cost=kit.cost,
+            finish_reason=report.finish_reason,
+        )
     call = AgentCall(kit, agent, request, request.messages, emit)
     await emit(AgentStarted(agent.name, agent.model))
     try:
-        await call.answer(forward)
+        await call.answer(forward, has_reasoning_events=request.options.reasoning != "none")
     except UpstreamError as error:
         await emit(AgentFailed(agent.name, error.code, error.message, call.report()))
         retry = advise_retry([call], 1)
@@ -43,6 +40,7 @@ async def solo(request: RunRequest, kit: Kit, emit: Emit) -> Answer:
         answered_by=agent.name,
         usage=kit.usage,
         cost=kit.cost,
+        finish_reason=call.report().finish_reason,
         is_substitute=call.stepped_down,
     )
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from service.domain import Answer, Message, RunRequest
+from service.domain import Answer, Message, RunRequest, ToolCall
 from service.ensembles.catalog import Ensemble
 from service.errors import RunError, UpstreamError
-from service.events import AgentFailed, AnswerDelta, CombineStarted
+from service.events import AgentFailed, CombineStarted
 from service.llm.response import Piece
 from service.strategies.agent_call import AgentCall
 from service.strategies.base import AgentResult, Emit, Kit, Strategy, advise_retry
 from service.strategies.fanout import ask_all, choose_best
+from service.strategies.output import make_answer_output
 
 
 async def synthesize(request: RunRequest, kit: Kit, emit: Emit) -> Answer:
@@ -25,31 +26,33 @@ async def synthesize(request: RunRequest, kit: Kit, emit: Emit) -> Answer:
     answers, missing = await ask_all(request.without_parameter("stop"), kit, emit)
     await emit(CombineStarted(combiner.name, tuple(each.agent.name for each in answers)))
 
+    output = make_answer_output(request, kit, emit, combiner.name)
+
     async def forward(piece: Piece) -> None:
-        if isinstance(piece, str):  # tools are refused for this strategy
-            kit.workflow.record_first_output()
-            await emit(AnswerDelta(combiner.name, piece))
+        if not isinstance(piece, ToolCall):  # tools are refused for this strategy
+            await output(piece)
 
     call = AgentCall(kit, combiner, request, combiner_messages(request, answers), emit)
-    answered_by = combiner.name
+    author: AgentResult = call
     try:
-        await call.answer(forward)
+        await call.answer(forward, has_reasoning_events=request.options.reasoning != "none")
     except UpstreamError as error:
         if call.has_output:
-            retry = advise_retry([*answers, call], 1)
+            complete = [each for each in answers if each.answered]
+            retry = advise_retry([*complete, call], 1)
             raise RunError(error.code, error.message, combiner.name, retry=retry) from error
-        best = choose_best(answers)
-        answered_by = best.agent.name
+        author = choose_best(answers)
         kit.workflow.record_step_down(combiner.name, error.code)
         await emit(AgentFailed(combiner.name, error.code, error.message, call.report()))
-        await forward(_cut_at_stop(best.text, request.options.parameters.get("stop")))
+        await forward(_cut_at_stop(author.text, request.options.parameters.get("stop")))
     return Answer(
         source=combiner.name,
-        answered_by=answered_by,
+        answered_by=author.agent.name,
         usage=kit.usage,
         cost=kit.cost,
+        finish_reason=author.report().finish_reason,
         missing=missing,
-        is_substitute=call.stepped_down or answered_by != combiner.name,
+        is_substitute=call.stepped_down or author is not call,
         combiner=call.report(),
     )
 
@@ -58,9 +61,25 @@ def combiner_messages(request: RunRequest, answers: Sequence[AgentResult]) -> li
     """Return the conversation, with the agents' answers after its last question."""
     parts = [f"Question:\n{request.question}", "Answers of the assistants:"]
     for each in answers:
-        cut = "" if each.answered else " (cut off before it was complete)"
-        parts.append(f"[{each.agent.name}]{cut}\n{each.text.strip()}")
+        cut = _describe_cut(each)
+        note = f" ({cut})" if cut else ""
+        parts.append(f"[{each.agent.name}]{note}\n{each.text.strip()}")
     return [*request.messages[:-1], Message("user", "\n\n".join(parts))]
+
+
+def _describe_cut(result: AgentResult) -> str:
+    """Return why the text of an agent is not its complete answer; empty for a complete one."""
+    if result.answered:
+        return _CUTS.get(result.report().finish_reason, "")
+    if result.error:
+        return "cut off before it was complete: its model server failed"
+    return "cut off before it was complete"
+
+
+_CUTS = {
+    "length": "cut off before it was complete: it reached its limit of tokens",
+    "content_filter": "cut off before it was complete: a content filter stopped it",
+}
 
 
 def _cut_at_stop(text: str, stop: str | Sequence[str] | None) -> str:

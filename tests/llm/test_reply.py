@@ -9,8 +9,8 @@ import pytest
 
 from service.domain import ToolCall, Usage
 from service.errors import BadStream, UpstreamFailed
-from service.llm.decoding.content import MAX_ANSWER_CHARS
-from service.llm.reply import Added, Reply
+from service.llm.decoding.content import MAX_ANSWER_CHARS, Added
+from service.llm.reply import Reply
 
 
 def _encode(*chunks: object) -> list[bytes]:

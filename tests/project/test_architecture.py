@@ -316,7 +316,7 @@ APIS: dict[str, tuple[int, set[str]]] = {
     "sessions": (400, {"sessions.ask", "sessions.sessions"}),
     "chat completions": (150, {"openai.chat_completions"}),
     "responses": (
-        1_400,
+        1_500,
         {
             "openai.responses.routes",
             "openai.responses.items",

@@ -121,10 +121,14 @@ async def test_one_agents_failure_is_reported_and_does_not_end_the_run() -> None
     assert outcome.good.answered_by == "combine"
 
 
-async def test_an_answer_that_broke_off_is_not_used() -> None:
+async def test_the_text_of_an_answer_that_broke_off_is_used_and_marked() -> None:
     outcome = await play({"bad": _agent(fault="reset", after=2), "good": _agent("good")}, COMBINER)
-    assert outcome.one(AgentFailed).report.partial
-    assert outcome.one(CombineStarted).used == ("good",)
+    failed = outcome.one(AgentFailed)
+    assert failed.report.partial
+    assert outcome.one(CombineStarted).used == ("bad", "good")
+    assert outcome.good.missing == (MissingAgent("bad", "upstream_incomplete"),)
+    note = "[bad] (cut off before it was complete: its model server failed)\n"
+    assert f"{note}{failed.report.text}" in outcome.server.last_message("combine")
 
 
 async def test_when_all_agents_fail_each_reason_is_reported() -> None:

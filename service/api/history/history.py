@@ -23,7 +23,8 @@ from service.api.http.query import (
     read_page,
 )
 from service.api.openapi.operation import Operation, ResponseSpec, Tag
-from service.api.runs.event_json import TokenUsage, report_json, usage_json
+from service.api.runs.event_json import report_json, usage_json
+from service.api.runs.schemas import TokenUsage
 from service.errors import RequestError
 from service.runs.projections.summary import summarize
 from service.runs.run import Run

@@ -26,13 +26,17 @@ from service.api.openapi.operation import EVENTS, IDEMPOTENCY_KEY, Operation, Re
 from service.api.runs.event_json import fields_of
 from service.ensembles.catalog import Catalog
 from service.errors import FieldError, RequestError
-from service.events import AgentDelta, AnswerDelta, AnswerToolCall
+from service.events import AgentDelta, AgentReasoning, AnswerDelta, AnswerReasoning, AnswerToolCall
 from service.runs.run import Run
 from service.runs.runs import Runs
 
 # OpenAI's SDKs fail on a blank line, an event name or an id without data, so a keep-alive is a
 # comment.
 FORM = StreamFormat(EVENTS, b": ping\n")
+
+
+# Events whose content is in the answer or in its chunks.
+_WITHOUT_PROGRESS = (AgentDelta, AgentReasoning, AnswerDelta, AnswerReasoning, AnswerToolCall)
 
 
 def install(app: Quart, api: ApiDependencies) -> None:
@@ -111,7 +115,7 @@ def _list_progress(run: Run) -> list[dict[str, Any]]:
     return [
         fields_of(seq, event)
         for seq, event in enumerate(run.log.after(0), 1)
-        if not isinstance(event, AgentDelta | AnswerDelta | AnswerToolCall)
+        if not isinstance(event, _WITHOUT_PROGRESS)
     ]
 
 

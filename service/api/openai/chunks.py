@@ -16,14 +16,16 @@ from service.api.runs.event_json import fields_of
 from service.domain import ToolCall, Usage
 from service.events import (
     AgentDelta,
+    AgentReasoning,
     AnswerDelta,
+    AnswerReasoning,
     AnswerToolCall,
     Event,
     RunFailed,
     RunFinished,
     RunStarted,
 )
-from service.messages import format_tool_call
+from service.messages import format_call_continuation, format_tool_call
 from service.runs.projections.summary import RunSummary, summarize
 from service.runs.run import Run
 
@@ -54,11 +56,14 @@ class Chunks:
         delta = f'{{"content": {json.dumps(text)}}}'
         return f'{self._opening}{delta}, "finish_reason": null}}]{self._null_usage}}}'
 
+    def encode_reasoning(self, text: str) -> str:
+        """Return the chunk of a piece of the model's reasoning."""
+        return self._chunk({"reasoning_content": text})
+
     def encode_call(self, piece: ToolCall) -> str:
         """Return the chunk of a piece of a tool call; the first of a call has its id and name."""
-        call = format_tool_call(piece)
-        if piece.index in self._named_calls:
-            call = {"function": {"arguments": piece.arguments}}
+        is_first = piece.index not in self._named_calls
+        call = format_tool_call(piece) if is_first else format_call_continuation(piece)
         self._named_calls.add(piece.index)
         return self._chunk({"tool_calls": [{"index": piece.index, **call}]})
 
@@ -102,6 +107,8 @@ def make_encoder(
         match event:
             case RunStarted():
                 return frame(chunks.encode_role()) + update
+            case AnswerReasoning():
+                return frame(chunks.encode_reasoning(event.text))
             case AnswerToolCall():
                 return frame(chunks.encode_call(event.call))
             case RunFinished():
@@ -120,6 +127,9 @@ def make_encoder(
 def build_completion(run: Run, answer: RunSummary) -> dict[str, Any]:
     """Return the `chat.completion` of a run that has completed."""
     message: dict[str, Any] = {"role": "assistant", "content": answer.answer, "refusal": None}
+    author = answer.agents.get(answer.answered_by or "")
+    if author and author.reasoning and run.options.reasoning != "none":
+        message["reasoning_content"] = author.reasoning
     if answer.tool_calls:
         message["content"] = answer.answer or None
         message["tool_calls"] = [format_tool_call(each) for each in answer.tool_calls]
@@ -146,9 +156,10 @@ def _build_head(run: Run, kind: str) -> dict[str, Any]:
 
 
 def find_finish_reason(answer: RunSummary, answered_by: str | None) -> str:
-    """Return OpenAI's finish reason of the agent that wrote the answer."""
+    """Return OpenAI's finish reason; that of the answer's author where the run has none."""
     author = answer.agents.get(answered_by or "")
-    reason = author.report.finish_reason if author and author.report else ""
+    of_author = author.report.finish_reason if author and author.report else ""
+    reason = answer.finish_reason or of_author
     if reason in ("length", "content_filter"):
         return reason
     return "tool_calls" if answer.tool_calls else "stop"
@@ -173,4 +184,4 @@ def format_usage(usage: Usage) -> dict[str, Any]:
 
 def _is_progress(event: Event) -> bool:
     """Return whether an event is reported in `progress`; those of text are sent as text."""
-    return not isinstance(event, AgentDelta | AnswerToolCall)
+    return not isinstance(event, AgentDelta | AgentReasoning | AnswerReasoning | AnswerToolCall)

@@ -90,6 +90,7 @@ class CompletionRequest(TolerantBody):
     # Extensions of OpenAI's API.
     conversation_id: Identifier | None = None
     include_progress: bool | None = None
+    include_reasoning: bool | None = None
 
     @field_validator("tool_choice")
     @classmethod
@@ -132,7 +133,10 @@ class CompletionRequest(TolerantBody):
             ensemble=self.model,
             max_tokens=self.max_completion_tokens or self.max_tokens,
             owner=principal.owner,
-            options=RequestOptions(parameters=self._select_parameters()),
+            options=RequestOptions(
+                parameters=self._select_parameters(),
+                reasoning="none" if self.include_reasoning is False else "answer",
+            ),
         )
 
     def _choose_history(self) -> Continue | Given:

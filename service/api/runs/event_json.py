@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, Literal, NotRequired
+from typing import Any
 
-from typing_extensions import TypedDict
-
-from service.api.http.degraded import DegradedFields, degraded_fields
+from service.api.http.degraded import degraded_fields
 from service.api.http.frames import encode_event
 from service.api.http.sse import Encode
 from service.domain import AgentReport, Usage
@@ -16,10 +14,13 @@ from service.events import (
     AgentDelta,
     AgentFailed,
     AgentFinished,
+    AgentReasoning,
     AgentRetrying,
     AgentSkipped,
     AgentStarted,
     AnswerDelta,
+    AnswerReasoning,
+    AnswerReset,
     AnswerToolCall,
     CombineStarted,
     Event,
@@ -28,74 +29,6 @@ from service.events import (
     RunStarted,
 )
 from service.runs.run import Run
-
-
-class TokenUsage(TypedDict):
-    """Token counts of the model server; `estimated` when the service estimated some of them."""
-
-    input_tokens: int
-    output_tokens: int
-    total_tokens: int
-    cached_tokens: int
-    reasoning_tokens: int
-    estimated: NotRequired[bool]
-
-
-class ToolCallPiece(TypedDict):
-    """A part of a call to one of the caller's tools."""
-
-    index: int
-    id: str
-    name: str
-    arguments: str
-
-
-class RunEvent(DegradedFields):
-    """An event of a run. `type` determines the optional fields.
-
-    The first event is `run.started`; the last one, with `final`, is `run.finished` or
-    `run.failed`. The answer is the concatenation of the `message` of all `answer.delta` events.
-    """
-
-    message_id: str
-    conversation_id: str
-    status: str
-    source: str
-    type: Literal[
-        "run.started",
-        "agent.started",
-        "agent.delta",
-        "agent.finished",
-        "agent.retrying",
-        "agent.failed",
-        "agent.skipped",
-        "combine.started",
-        "answer.delta",
-        "answer.tool_call",
-        "run.finished",
-        "run.failed",
-    ]
-    seq: int
-    message: NotRequired[str]
-    final: NotRequired[bool]
-    run_id: NotRequired[str]
-    trace_id: NotRequired[str]
-    ensemble: NotRequired[str]
-    agents: NotRequired[list[str]]
-    used: NotRequired[list[str]]
-    tool_call: NotRequired[ToolCallPiece]
-    model: NotRequired[str]
-    code: NotRequired[str]
-    attempt: NotRequired[int]
-    delay_ms: NotRequired[float]
-    usage: NotRequired[TokenUsage]
-    cost: NotRequired[float | None]
-    elapsed_ms: NotRequired[float]
-    first_token_ms: NotRequired[float | None]
-    reused: NotRequired[bool]
-    left_out: NotRequired[list[str]]
-    partial: NotRequired[bool]
-    answered_by: NotRequired[str]
 
 
 def usage_json(usage: Usage) -> dict[str, Any]:
@@ -113,8 +46,8 @@ def usage_json(usage: Usage) -> dict[str, Any]:
 def report_json(report: AgentReport) -> dict[str, Any]:
     """Return an agent's report without its text: usage, cost in US dollars, times in ms.
 
-    `reused` only when it is so: then the times are those of the run that was paid. `left_out` only
-    when parameters were left out.
+    `finish_reason` when its model's server has sent one. `reused` only when it is so: then the
+    times are those of the run that was paid. `left_out` only when parameters were left out.
     """
     account: dict[str, Any] = {
         "usage": usage_json(report.usage),
@@ -124,6 +57,8 @@ def report_json(report: AgentReport) -> dict[str, Any]:
     }
     if report.left_out:
         account["left_out"] = report.left_out
+    if report.finish_reason:
+        account["finish_reason"] = report.finish_reason
     return {**account, "reused": True} if report.reused else account
 
 
@@ -176,12 +111,15 @@ def _answered(event: AgentFinished) -> dict[str, Any]:
 
 
 def _failed(event: AgentFailed) -> dict[str, Any]:
-    return _without_answer("Failed", event) | report_json(event.report)
+    return _without_answer("Failed", event) | _partial_report(event.report)
 
 
 def _skipped(event: AgentSkipped) -> dict[str, Any]:
-    used = bool(event.report.text.strip())
-    return _without_answer("Skipped", event) | report_json(event.report) | {"partial": used}
+    return _without_answer("Skipped", event) | _partial_report(event.report)
+
+
+def _partial_report(report: AgentReport) -> dict[str, Any]:
+    return {**report_json(report), "partial": bool(report.text.strip())}
 
 
 def _retrying(event: AgentRetrying) -> dict[str, Any]:
@@ -205,8 +143,22 @@ def _combining(event: CombineStarted) -> dict[str, Any]:
 
 def _called(event: AnswerToolCall) -> dict[str, Any]:
     call = event.call
-    piece = {"index": call.index, "id": call.id, "name": call.name, "arguments": call.arguments}
+    piece: dict[str, Any] = {
+        "index": call.index,
+        "id": call.id,
+        "name": call.name,
+        "arguments": call.arguments,
+        **({"extra": call.extra} if call.extra else {}),
+    }
     return {"status": "Streaming", "source": event.agent, "tool_call": piece}
+
+
+def _reasoned(event: AgentReasoning | AnswerReasoning) -> dict[str, Any]:
+    return {"status": "Reasoning", "source": event.agent, "message": event.text}
+
+
+def _reset(event: AnswerReset) -> dict[str, Any]:
+    return {"status": "Streaming", "source": event.agent}
 
 
 def _completed(event: RunFinished) -> dict[str, Any]:
@@ -216,6 +168,7 @@ def _completed(event: RunFinished) -> dict[str, Any]:
         "usage": usage_json(event.usage),
         "cost": event.cost,
         "elapsed_ms": event.elapsed_ms,
+        **({"finish_reason": event.finish_reason} if event.finish_reason else {}),
     }
     if event.degraded:
         fields |= {**degraded_fields(event), "answered_by": event.answered_by}
@@ -244,6 +197,9 @@ _FIELDS: dict[type[Event], Callable[[Any], dict[str, Any]]] = {
     AgentRetrying: _retrying,
     CombineStarted: _combining,
     AnswerToolCall: _called,
+    AgentReasoning: _reasoned,
+    AnswerReasoning: _reasoned,
+    AnswerReset: _reset,
     RunFinished: _completed,
     RunFailed: _ended_badly,
 }

@@ -27,10 +27,11 @@ from service.api.openapi.operation import (
     ResponseSpec,
     Tag,
 )
-from service.api.runs.event_json import RunEvent, encoder
+from service.api.runs.event_json import encoder
 from service.api.runs.runs import NOTHING_MORE, reattach
+from service.api.runs.schemas import RunEvent
 from service.conversation import continue_or_start
-from service.domain import Message, RunRequest
+from service.domain import Message, RequestOptions, RunRequest
 
 
 class ProcessRequest(Body):
@@ -41,6 +42,7 @@ class ProcessRequest(Body):
     conversation_id: Identifier | None = None
     ensemble: Identifier | None = None
     stream_agents: bool = False
+    stream_reasoning: bool = False
     max_tokens: Tokens | None = None
     timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
 
@@ -55,6 +57,7 @@ class ProcessRequest(Body):
             max_tokens=self.max_tokens,
             timeout_s=self.timeout_s,
             owner=principal.owner,
+            options=RequestOptions(reasoning="all" if self.stream_reasoning else "none"),
         )
 
 

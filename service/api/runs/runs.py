@@ -15,7 +15,8 @@ from service.api.http.degraded import DegradedFields, degraded_fields
 from service.api.http.principal import current_principal
 from service.api.http.query import SequenceParam
 from service.api.openapi.operation import EVENTS, LAST_EVENT_ID, Operation, ResponseSpec, Tag
-from service.api.runs.event_json import RunEvent, TokenUsage, encoder, report_json, usage_json
+from service.api.runs.event_json import encoder, report_json, usage_json
+from service.api.runs.schemas import RunEvent, TokenUsage
 from service.errors import RequestError
 from service.runs.projections.summary import AgentSummary, summarize
 from service.runs.run import Run
@@ -38,7 +39,9 @@ class AgentShown(TypedDict):
     first_token_ms: NotRequired[float | None]
     reused: NotRequired[bool]
     left_out: NotRequired[list[str]]
+    finish_reason: NotRequired[str]
     answer: NotRequired[str]
+    reasoning: NotRequired[str]
     partial: NotRequired[bool]
 
 
@@ -61,6 +64,7 @@ class RunShown(DegradedFields):
     cost: float | None
     answer: str
     answered_by: NotRequired[str]
+    finish_reason: NotRequired[str]
     code: NotRequired[str]
     message: NotRequired[str]
 
@@ -175,6 +179,7 @@ def _from_events(run: Run) -> dict[str, Any]:
         "answer": now.answer,
         **degraded_fields(now),
         **({"answered_by": now.answered_by} if now.degraded_by and now.answered_by else {}),
+        **({"finish_reason": now.finish_reason} if now.finish_reason else {}),
         **({"code": now.code, "message": now.message} if now.code else {}),
     }
 
@@ -221,4 +226,6 @@ def _agent(agent: AgentSummary) -> dict[str, Any]:
     if agent.report:
         shown |= {"model": agent.report.model, **report_json(agent.report)}
         shown |= {"answer": agent.report.text, "partial": agent.report.partial}
+    if agent.reasoning:
+        shown["reasoning"] = agent.reasoning
     return shown

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
 
 from service.domain import ToolCall
-from service.errors import BadStream
+from service.errors import BadStream, UpstreamError
 from service.llm.decoding.think_tags import Split, ThinkTagSplitter
 from service.llm.decoding.tool_calls import ToolCallReader
 from service.llm.surrogates import SurrogateJoiner
 
 MAX_ANSWER_CHARS: Final = 4_194_304
 MAX_REASONING_CHARS: Final = 1_048_576  # more is dropped: it does not fail the answer
+
+
+class Added(NamedTuple):
+    """Content that one `Reply.take` added. `error` is the failure that stopped it.
+
+    `has_tokens` is also set for tokens of reasoning without text, such as encrypted ones.
+    `recalls`: the text of earlier calls was reasoning, too, which `reasoning` repeats.
+    """
+
+    text: str
+    calls: Sequence[ToolCall]
+    has_tokens: bool
+    error: UpstreamError | None
+    reasoning: str = ""
+    recalls: bool = False
 
 
 class Content:

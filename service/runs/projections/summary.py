@@ -17,10 +17,13 @@ from service.domain import (
 from service.events import (
     AgentFailed,
     AgentFinished,
+    AgentReasoning,
     AgentRetrying,
     AgentSkipped,
     AgentStarted,
     AnswerDelta,
+    AnswerReasoning,
+    AnswerReset,
     AnswerToolCall,
     CombineStarted,
     Event,
@@ -39,6 +42,7 @@ class AgentSummary:
     code: str | None = None
     message: str | None = None
     report: AgentReport | None = None
+    reasoning: str = ""
 
 
 @dataclass(slots=True)
@@ -46,8 +50,8 @@ class RunSummary:
     """A run after some of its events.
 
     `state` is running, completed, failed, cancelled or interrupted. `agents` are in the order of
-    their start. `cost` is in US dollars; while the run is running, `usage` and `cost` are those of
-    the agents that have ended.
+    their start. `finish_reason` is OpenAI's, empty before the end. `cost` is in US dollars; while
+    the run is running, `usage` and `cost` are those of the agents that have ended.
     """
 
     state: str = "running"
@@ -61,6 +65,7 @@ class RunSummary:
     missing: tuple[MissingAgent, ...] = ()
     degraded_by: tuple[DegradedBy, ...] = ()
     answered_by: str | None = None
+    finish_reason: str = ""
     code: str | None = None
     message: str | None = None
 
@@ -73,6 +78,7 @@ def summarize(events: Iterable[Event]) -> RunSummary:
     run = RunSummary()
     answer: list[str] = []
     calls: dict[int, ToolCall] = {}
+    thoughts: dict[str, list[str]] = {}
     for event in events:
         if isinstance(event, AnswerDelta):
             if not answer:
@@ -80,10 +86,18 @@ def summarize(events: Iterable[Event]) -> RunSummary:
             answer.append(event.text)
         elif isinstance(event, AnswerToolCall):
             calls[event.call.index] = calls.get(event.call.index, _NO_CALL) + event.call
+        elif isinstance(event, AgentReasoning | AnswerReasoning):
+            thoughts.setdefault(event.agent, []).append(event.text)
+        elif isinstance(event, AnswerReset):
+            answer.clear()
         elif isinstance(event, RunFinished | RunFailed):
             _apply_end(run, event)
         else:
             _apply_agent_event(run, event)
+    for agent in run.agents.values():
+        agent.reasoning = "".join(thoughts.get(agent.name, ()))
+        if agent.report and not agent.reasoning:
+            agent.reasoning = agent.report.reasoning
     run.answer = "".join(answer)
     run.tool_calls = tuple(calls.values())
     if run.state == "running":
@@ -131,7 +145,7 @@ def _apply_end(run: RunSummary, event: RunFinished | RunFailed) -> None:
     if isinstance(event, RunFinished):
         run.state = "completed"
         run.missing, run.degraded_by = event.missing, event.degraded_by
-        run.answered_by = event.answered_by
+        run.answered_by, run.finish_reason = event.answered_by, event.finish_reason
         if event.combiner:
             combiner = run.agents.setdefault(
                 event.combiner.agent, AgentSummary(event.combiner.agent)

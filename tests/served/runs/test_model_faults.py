@@ -57,7 +57,9 @@ async def test_one_agents_failure_is_reported_and_does_not_end_the_run(
     assert failed["source"] == f"bad-{fault}"
     assert failed["code"] == CODES[fault]
     assert failed["message"].endswith(".")
-    assert of_type(events, "combine.started")[0]["used"] == ["llm-1"]
+    assert failed["partial"] == (fault in AFTER_SOME_TEXT)  # its text is used, marked as cut off
+    used = ["llm-1", f"bad-{fault}"] if failed["partial"] else ["llm-1"]
+    assert of_type(events, "combine.started")[0]["used"] == used
     assert events[-1].data["status"] == "Completed"
     shown = await api.shown(events[0].run_id)
     states = {agent["name"]: agent["state"] for agent in shown["agents"]}

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Tag, model_validator
+from pydantic import ConfigDict, Discriminator, Tag, model_validator
 
 from service.api.http.body import AnyText, Body, parse_body
 from service.api.openai.responses.parts import (
@@ -64,7 +64,9 @@ class MessageItem(SentBack):
 
 
 class CallItem(SentBack):
-    """A function call of an answer."""
+    """A function call of an answer, with fields that only the model's server knows."""
+
+    model_config = ConfigDict(extra="allow")
 
     type: Literal["function_call"]
     call_id: AnyText
@@ -78,7 +80,7 @@ class CallItem(SentBack):
         """Add the call to the last answer: one chat message has all calls of an answer."""
         if not turns or turns[-1]["role"] != "assistant":
             turns.append({"role": "assistant"})
-        call = ToolCall(0, self.call_id, self.name, self.arguments)
+        call = ToolCall(0, self.call_id, self.name, self.arguments, self.model_extra or {})
         turns[-1].setdefault("tool_calls", []).append(format_tool_call(call))
 
 

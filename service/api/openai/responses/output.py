@@ -6,7 +6,7 @@ Source: https://platform.openai.com/docs/api-reference/responses-streaming
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -60,6 +60,48 @@ class StreamedMessage:
 
 
 @dataclass(slots=True)
+class StreamedReasoning:
+    """The reasoning of the model, as text of its own. `index` is its place in the output."""
+
+    id: str
+    index: int
+    status: Status = "in_progress"
+    _pieces: list[str] = field(default_factory=list)
+
+    def open(self) -> list[StreamEvent]:
+        """Return the events that add the item to the output."""
+        return [
+            ("response.output_item.added", {"output_index": self.index, "item": self.build()}),
+            ("response.content_part.added", {**self._place, "part": _reasoning_part("")}),
+        ]
+
+    def add(self, text: str) -> list[StreamEvent]:
+        """Add a piece, and return its events."""
+        self._pieces.append(text)
+        return [("response.reasoning_text.delta", {**self._place, "delta": text})]
+
+    def close(self, status: Status) -> list[StreamEvent]:
+        """Complete the item, and return the events for it."""
+        self.status = status
+        text = "".join(self._pieces)
+        return [
+            ("response.reasoning_text.done", {**self._place, "text": text}),
+            ("response.content_part.done", {**self._place, "part": _reasoning_part(text)}),
+            ("response.output_item.done", {"output_index": self.index, "item": self.build()}),
+        ]
+
+    def build(self) -> dict[str, Any]:
+        """Return the item with its content so far."""
+        parts = [_reasoning_part("".join(self._pieces))] if self._pieces else []
+        shown = {"id": self.id, "type": "reasoning", "status": self.status}
+        return {**shown, "summary": [], "content": parts}
+
+    @property
+    def _place(self) -> dict[str, Any]:
+        return {"item_id": self.id, "output_index": self.index, "content_index": 0}
+
+
+@dataclass(slots=True)
 class StreamedCall:
     """A call of one of the client's functions."""
 
@@ -68,6 +110,7 @@ class StreamedCall:
     call_id: str
     name: str
     status: Status = "in_progress"
+    extra: Mapping[str, Any] = field(default_factory=dict)
     _pieces: list[str] = field(default_factory=list)
 
     def open(self) -> list[StreamEvent]:
@@ -76,6 +119,7 @@ class StreamedCall:
 
     def add(self, piece: ToolCall) -> list[StreamEvent]:
         """Add a piece, and return its events."""
+        self.extra = {**self.extra, **piece.extra}
         if not piece.arguments:
             return []
         self._pieces.append(piece.arguments)
@@ -95,6 +139,7 @@ class StreamedCall:
     def build(self) -> dict[str, Any]:
         """Return the item with its content so far."""
         return {
+            **self.extra,
             "id": self.id,
             "type": "function_call",
             "status": self.status,
@@ -111,29 +156,44 @@ class StreamedCall:
 class Output:
     """The items of one answer. `digits` are those of the run's id.
 
-    A call ends the text before it. Pieces of several calls may alternate: all end with the answer.
+    A call ends the text before it, and text ends the reasoning before it. Pieces of several calls
+    may alternate: all end with the answer.
     """
 
     def __init__(self, digits: str) -> None:
         self._digits = digits
-        self._items: list[StreamedMessage | StreamedCall] = []
+        self._items: list[StreamedMessage | StreamedReasoning | StreamedCall] = []
+        self._recalled: set[str] = set()  # ids of messages whose text was reasoning
         self._text: StreamedMessage | None = None
+        self._reasoning: StreamedReasoning | None = None
         self._calls: dict[int, StreamedCall] = {}
 
     def add_text(self, text: str) -> list[StreamEvent]:
         """Add a piece of text, and return its events."""
         if self._text:
             return self._text.add(text)
-        number = sum(isinstance(each, StreamedMessage) for each in self._items)
-        item_id = f"msg_{self._digits}" + (f"_{number}" if number else "")
-        self._text = StreamedMessage(item_id, len(self._items))
+        events = self._end_open_item()
+        self._text = StreamedMessage(self._new_id("msg", StreamedMessage), len(self._items))
         self._items.append(self._text)
-        return [*self._text.open(), *self._text.add(text)]
+        return [*events, *self._text.open(), *self._text.add(text)]
+
+    def add_reasoning(self, text: str) -> list[StreamEvent]:
+        """Add a piece of reasoning, and return its events."""
+        if self._reasoning:
+            return self._reasoning.add(text)
+        events = self._end_open_item()
+        self._reasoning = StreamedReasoning(self._new_id("rs", StreamedReasoning), len(self._items))
+        self._items.append(self._reasoning)
+        return [*events, *self._reasoning.open(), *self._reasoning.add(text)]
+
+    def recall_text(self) -> list[StreamEvent]:
+        """Leave out the text so far, which was reasoning, and return the events for it."""
+        self._recalled |= {each.id for each in self._items if isinstance(each, StreamedMessage)}
+        return self._end_open_item("incomplete")
 
     def add_call(self, piece: ToolCall) -> list[StreamEvent]:
         """Add a piece of a call, and return its events."""
-        events: list[StreamEvent] = self._text.close("completed") if self._text else []
-        self._text = None
+        events = self._end_open_item()
         known = self._calls.get(piece.index)
         if known is None:
             item_id = f"fc_{self._digits}_{piece.index}"
@@ -146,12 +206,26 @@ class Output:
     def close(self, status: Status) -> list[StreamEvent]:
         """Complete the items in progress, and return the events for it."""
         in_progress = [each for each in self._items if each.status == "in_progress"]
-        self._text = None
+        self._text = self._reasoning = None
         return [event for each in in_progress for event in each.close(status)]
 
     def build_items(self) -> Sequence[dict[str, Any]]:
         """Return the items with their content so far."""
-        return [each.build() for each in self._items]
+        return [each.build() for each in self._items if each.id not in self._recalled]
+
+    def _end_open_item(self, status: Status = "completed") -> list[StreamEvent]:
+        """Complete the text or reasoning in progress, and return the events for it."""
+        item = self._text or self._reasoning
+        self._text = self._reasoning = None
+        return item.close(status) if item else []
+
+    def _new_id(self, prefix: str, kind: type) -> str:
+        number = sum(isinstance(each, kind) for each in self._items)
+        return f"{prefix}_{self._digits}" + (f"_{number}" if number else "")
+
+
+def _reasoning_part(text: str) -> dict[str, Any]:
+    return {"type": "reasoning_text", "text": text}
 
 
 def _text_part(text: str) -> dict[str, Any]:

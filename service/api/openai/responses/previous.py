@@ -7,7 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from service.api.http.query import is_valid_id
-from service.api.openai.responses.items import Reference, parse_output_item, to_messages
+from service.api.openai.responses.items import (
+    ReasoningItem,
+    Reference,
+    parse_output_item,
+    to_messages,
+)
 from service.api.openai.responses.request import ResponseRequest
 from service.api.openai.responses.response import build_stored_response
 from service.conversation import Branch, Given, History
@@ -67,6 +72,8 @@ async def resolve_references(
 
 
 async def _find_item(item_id: str, at: int, owner: str, tables: RunStore) -> Any:
+    if item_id.startswith("rs_"):  # not stored with the answer, and not sent to models
+        return ReasoningItem(type="reasoning")
     digits = _ITEM.fullmatch(item_id)
     run = await tables.get(owner, f"run_{digits[1]}") if digits else None
     for item in build_stored_response(run, ())["output"] if run else ():

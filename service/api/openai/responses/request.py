@@ -203,6 +203,7 @@ class ResponseRequest(TolerantBody):
                 instructions=self.instructions or "",
                 echo=self.model_dump(mode="json", include=_ECHOED, exclude_none=True),
                 background=bool(self.background),
+                reasoning="answer",
             ),
         )
 

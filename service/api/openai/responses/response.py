@@ -17,7 +17,16 @@ from service.api.http.frames import encode_event
 from service.api.openai.chunks import find_finish_reason
 from service.api.openai.responses.output import Output, StreamEvent
 from service.domain import Usage
-from service.events import AnswerDelta, AnswerToolCall, Event, RunFailed, RunFinished, RunStarted
+from service.events import (
+    AnswerDelta,
+    AnswerReasoning,
+    AnswerReset,
+    AnswerToolCall,
+    Event,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+)
 from service.runs.projections.summary import AgentSummary, RunSummary, summarize
 from service.runs.run import Run
 from service.store.records import AgentAnswer, StoredRun
@@ -41,17 +50,13 @@ class ResponseEvents:
 
     def _fold(self, event: Event) -> list[StreamEvent]:
         match event:
-            case AnswerDelta():
-                return self._output.add_text(event.text)
-            case AnswerToolCall():
-                return self._output.add_call(event.call)
             case RunStarted():
                 started = {"response": _build_object(self._run, [], {"status": "in_progress"})}
                 return [("response.created", started), ("response.in_progress", started)]
             case RunFinished() | RunFailed():
                 return self._end(event)
             case _:
-                return []
+                return _add_event(self._output, event)
 
     def _end(self, event: RunFinished | RunFailed) -> list[StreamEvent]:
         outcome = _build_outcome(summarize(self._run.log.after(0)))
@@ -71,6 +76,21 @@ class ResponseEvents:
         return encode_event(data, name=kind)
 
 
+def _add_event(output: Output, event: Event) -> list[StreamEvent]:
+    """Add the content of an event to `output`, and return the events that a stream has for it."""
+    match event:
+        case AnswerDelta():
+            return output.add_text(event.text)
+        case AnswerReasoning():
+            return output.add_reasoning(event.text)
+        case AnswerReset():
+            return output.recall_text()
+        case AnswerToolCall():
+            return output.add_call(event.call)
+        case _:
+            return []
+
+
 def count_events(run: Run) -> int:
     """Return the number of events of a run's response so far."""
     events = ResponseEvents(run, after=sys.maxsize)
@@ -84,10 +104,7 @@ def build_response(run: Run) -> dict[str, Any]:
     output = Output(_get_digits(run))
     events = run.log.after(0)
     for event in events:
-        if isinstance(event, AnswerDelta):
-            output.add_text(event.text)
-        elif isinstance(event, AnswerToolCall):
-            output.add_call(event.call)
+        _add_event(output, event)
     if not events or not events[-1].final:
         return _build_object(run, output.build_items(), {"status": "in_progress"})
     outcome = _build_outcome(summarize(events))

@@ -33,6 +33,23 @@ class MessageOutput(TypedDict):
     content: list[TextPart]
 
 
+class ReasoningText(TypedDict):
+    """Text of a model's reasoning."""
+
+    type: Literal["reasoning_text"]
+    text: str
+
+
+class ReasoningOutput(TypedDict):
+    """The reasoning of the model that wrote the answer. It has no summary."""
+
+    id: str
+    type: Literal["reasoning"]
+    status: ItemStatus
+    summary: list[Any]
+    content: list[ReasoningText]
+
+
 class CallOutput(TypedDict):
     """A call of one of the client's functions; `arguments` is JSON."""
 
@@ -88,7 +105,7 @@ class ResponseShown(DegradedFields):
     incomplete_details: IncompleteDetails | None
     instructions: str | None
     model: str
-    output: list[MessageOutput | CallOutput]
+    output: list[MessageOutput | ReasoningOutput | CallOutput]
     usage: ResponseUsage | None
     max_output_tokens: int | None
     max_tool_calls: int | None
@@ -118,6 +135,8 @@ class ResponseEvent(TypedDict):
         "response.in_progress",
         "response.output_item.added",
         "response.content_part.added",
+        "response.reasoning_text.delta",
+        "response.reasoning_text.done",
         "response.output_text.delta",
         "response.output_text.done",
         "response.content_part.done",
@@ -131,10 +150,10 @@ class ResponseEvent(TypedDict):
     sequence_number: int
     response: NotRequired[ResponseShown]
     output_index: NotRequired[int]
-    item: NotRequired[MessageOutput | CallOutput]
+    item: NotRequired[MessageOutput | ReasoningOutput | CallOutput]
     item_id: NotRequired[str]
     content_index: NotRequired[int]
-    part: NotRequired[TextPart]
+    part: NotRequired[TextPart | ReasoningText]
     delta: NotRequired[str]
     text: NotRequired[str]
     logprobs: NotRequired[list[Any]]

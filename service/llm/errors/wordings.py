@@ -25,7 +25,7 @@ _CONTEXT = re.compile(
     "|".join(
         (
             r"maximum context length",  # OpenAI, vLLM, OpenRouter, DeepSeek, Mistral, SGLang
-            r"context[ _](length|window|size|limit)\W{0,3}(is |has been |was )?(exceed|overflow)",
+            r"context[ _](length|window|size|limit)[^.]{0,40}(exceed|overflow)",
             r"exceed\w*[^.]{0,60}context[ _](length|window|size|limit)",  # OpenAI, llama.cpp
             r"context (window|length|size|limit) exceeds",  # MiniMax
             r"context (the )?overflows|greater than the context length",  # LM Studio

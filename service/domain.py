@@ -41,15 +41,6 @@ class ToolCall:
     arguments: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
-    def __add__(self, more: ToolCall) -> ToolCall:
-        return ToolCall(
-            more.index,
-            self.id or more.id,
-            self.name + more.name,
-            self.arguments + more.arguments,
-            {**self.extra, **more.extra},
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class ReasoningPiece:

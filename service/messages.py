@@ -7,7 +7,7 @@ Source: https://platform.openai.com/docs/api-reference/chat/create
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import takewhile
 from typing import Any
@@ -200,3 +200,20 @@ def _decode(message: Message) -> dict[str, Any]:
 
 def _encode(fields: Mapping[str, Any]) -> str:
     return msgspec.json.encode(fields).decode()
+
+
+def join_tool_calls(pieces: Iterable[ToolCall]) -> tuple[ToolCall, ...]:
+    """Return a call for each index in `pieces`, in the order of their first pieces."""
+    by_index: dict[int, list[ToolCall]] = {}
+    for piece in pieces:
+        by_index.setdefault(piece.index, []).append(piece)
+    return tuple(
+        ToolCall(
+            index=index,
+            id=next((each.id for each in calls if each.id), ""),
+            name="".join(each.name for each in calls),
+            arguments="".join(each.arguments for each in calls),
+            extra={name: value for each in calls for name, value in each.extra.items()},
+        )
+        for index, calls in by_index.items()
+    )

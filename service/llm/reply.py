@@ -31,6 +31,7 @@ from service.llm.decoding.think_tags import ThinkTags, ThinkTagSplitter
 from service.llm.decoding.usage import read_usage
 from service.llm.failures import make_document_error, make_stream_error
 from service.llm.surrogates import replace_lone_surrogates
+from service.messages import join_tool_calls
 
 
 @dataclass(slots=True)
@@ -111,7 +112,7 @@ class Reply:
             error = failure
         return Added(
             text="".join(content.parts[0 if content.is_recalled else parts :]),
-            calls=content.calls[calls:],
+            calls=join_tool_calls(content.calls[calls:]),
             has_tokens=self.token_chunks > tokens,
             error=error,
             reasoning="".join(content.thoughts[thoughts:]),

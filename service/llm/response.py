@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -32,6 +32,7 @@ _ERROR_WAIT_S = 2.0  # for the body of an error; the status alone is an error to
 _MAX_STREAM_BYTES = 268_435_456
 _TRAILER_WAIT_S = 0.5  # after the reason for the end, for usage and the end marker
 _END_OF_BODY_WAIT_S = 0.05  # after the end marker
+_BATCH_EVENTS = 128  # decoded before the event loop may do something else; 1 ms for unusual JSON
 _SLOW = 1.25  # windows per token; if tokens are further apart, none arrives while waiting
 
 
@@ -77,15 +78,14 @@ class ResponseReader:
         self, blocks: AsyncIterator[bytes], decoder: _BlockDecoder, token_wait: _TokenWait
     ) -> None:
         async for block in blocks:
-            events = decoder.feed(block)
-            await self._take(events)
+            events = await self._take_block(block, decoder)
             if self.reply.has_ended:
                 await self._read_trailer(blocks, decoder)
                 return
-            await token_wait.wait(len(events))
-        events = decoder.finish()
+            await token_wait.wait(events)
+        rest = decoder.finish()
         with suppress(BadStream):  # a truncated last event: incomplete, not invalid
-            await self._take(events)
+            await self._take(rest)
 
     async def _read_trailer(self, blocks: AsyncIterator[bytes], decoder: _BlockDecoder) -> None:
         """Read what follows the reason for the end: the usage, the end marker, the end of the body.
@@ -106,17 +106,38 @@ class ResponseReader:
                     return
                 if self.reply.done:
                     continue
-                if await self._take(decoder.feed(block)):
+                tokens = self.reply.token_chunks
+                await self._take_block(block, decoder)
+                if self.reply.token_chunks > tokens:
                     ends_at = min(limit, loop.time() + _TRAILER_WAIT_S)
 
-    async def _take(self, events: Sequence[ServerEvent]) -> bool:
-        """Add events that arrived together; return whether they had a token."""
+    async def _take_block(self, block: bytes, decoder: _BlockDecoder) -> int:
+        """Add the events that `block` completes; return their number."""
+        if decoder.is_plain:  # nearly always
+            return await self._take_in_batches(decoder.feed(block))
+        count = 0
+        for piece in decoder.decompress(block):
+            count += await self._take_in_batches(decoder.feed(piece))
+            await asyncio.sleep(0)  # one block can become a thousand
+        return count
+
+    async def _take_in_batches(self, events: Sequence[ServerEvent]) -> int:
+        """Add events, with a pause after every so many; return their number."""
+        if len(events) <= _BATCH_EVENTS:  # nearly always
+            await self._take(events)
+        else:
+            for start in range(0, len(events), _BATCH_EVENTS):
+                await self._take(events[start : start + _BATCH_EVENTS])
+                await asyncio.sleep(0)
+        return len(events)
+
+    async def _take(self, events: Sequence[ServerEvent]) -> None:
+        """Add events that arrived together."""
         added = self.reply.take([get_data(event) for event in events], self.call.model)
         if added.has_tokens:
             self.deadlines.progress()
             self.span.record_first_chunk()
         await self._pass_on(added)
-        return added.has_tokens
 
     async def _pass_on(self, added: Added) -> None:
         """Pass on what was added, the text of several chunks as one piece."""
@@ -137,12 +158,18 @@ class _BlockDecoder:
         self._coding = coding
         self._decoder = decoder
 
-    def feed(self, block: bytes) -> list[ServerEvent]:
-        """Return the events that `block` completes."""
-        if self._coding.is_plain:
-            return self._decoder.feed(block)
-        pieces = self._coding.decode(block)
-        return [event for piece in pieces for event in self._decoder.feed(piece)]
+    @property
+    def is_plain(self) -> bool:
+        """Whether blocks need no `decompress`; known after the first bytes."""
+        return self._coding.is_plain
+
+    def decompress(self, block: bytes) -> Iterator[bytes]:
+        """Yield the pieces of the body in `block`."""
+        return self._coding.decode(block)
+
+    def feed(self, piece: bytes) -> list[ServerEvent]:
+        """Return the events that a piece of the body completes."""
+        return self._decoder.feed(piece)
 
     def finish(self) -> list[ServerEvent]:
         """Return the events at the end of the body."""

@@ -23,8 +23,8 @@ TRANSPORT_ERRORS = (httpx.TransportError, aiohttp.ClientError, OSError)
 _IDLE_CONNECTION_S = 30.0
 # aiohttp stops to read at twice as much, and at a sixteenth as many chunks, 2 ms of work.
 _READ_BUFFER_BYTES = 32_768
-# At most this much is decoded together, which takes 2.5 ms for the slowest data found.
-_SLICE_BYTES = 8_192
+# At most this much is decoded together.
+_SLICE_BYTES = 4_096
 _MAX_WORK_S = 0.001
 # Of a request; a longer one written at once would be encrypted and copied at once.
 _MAX_WRITE_BYTES = 262_144

@@ -145,10 +145,10 @@ def test_taking_chunks_returns_the_added_content_only() -> None:
         reply.take(_encode(_delta()), "gpt-4o"),
     ]
     assert added == [
-        Added("ab", [], has_tokens=True, error=None),
-        Added("c", [ToolCall(0, "call_1", "time", "{}")], has_tokens=True, error=None),
-        Added("", [], has_tokens=True, error=None, reasoning="Hm."),
-        Added("", [], has_tokens=False, error=None),
+        Added("ab", (), has_tokens=True, error=None),
+        Added("c", (ToolCall(0, "call_1", "time", "{}"),), has_tokens=True, error=None),
+        Added("", (), has_tokens=True, error=None, reasoning="Hm."),
+        Added("", (), has_tokens=False, error=None),
     ]
     assert reply.text == "abc"
 
@@ -220,3 +220,26 @@ def test_a_lone_surrogate_at_the_end_of_a_tool_call_is_replaced() -> None:
 def test_tool_calls_count_towards_the_limit_of_an_answer() -> None:
     chunk = _delta(tool_calls=[_call_piece(0, "x" * (MAX_ANSWER_CHARS + 1))])
     assert isinstance(Reply().take(_encode(chunk), "gpt-4o").error, BadStream)
+
+
+def test_pieces_of_a_call_that_arrive_together_are_one_piece() -> None:
+    pieces = [_call_piece(0, text, id="call_1", name="time") for text in ("{", '"a":', "1}")]
+    added = Reply().take(_encode(*(_delta(tool_calls=[each]) for each in pieces)), "gpt-4o")
+    assert added.calls == (ToolCall(0, "call_1", "time", '{"a":1}'),)
+
+
+def test_empty_pieces_of_a_call_are_limited_too() -> None:
+    chunk = _encode(_delta(tool_calls=[_call_piece(0, "", id="call_1", name="time")]))
+    reply = Reply()
+    errors = (reply.take(chunk * 10_000, "gpt-4o").error for _ in range(100))
+    assert any(isinstance(each, BadStream) for each in errors)
+
+
+def test_a_large_document_of_broken_surrogate_pairs_is_refused() -> None:
+    data = b'{"choices":[{"message":{"content":"' + b"\\ud83d" * 1_000_000 + b'"}}]}'
+    assert isinstance(Reply().take([data], "gpt-4o").error, BadStream)
+
+
+def test_only_the_first_of_very_many_choices_is_decoded() -> None:
+    choices = b'{"message":{"content":"Hi"}}' + b",{}" * 2_000_000
+    assert Reply().take([b'{"choices":[' + choices + b"]}"], "gpt-4o").text == "Hi"

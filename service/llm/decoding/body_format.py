@@ -107,6 +107,7 @@ class FirstBytes:
         self._start += block
         start = self._start.removeprefix(_BOM).lstrip(_BLANK)
         if not start or _BOM.startswith(self._start):
+            self._forget_blank()
             return []
         if start.startswith(b"<"):
             raise BadStream("The model's server sent a web page: check the agent's base_url.")
@@ -115,6 +116,14 @@ class FirstBytes:
             return self._decoder.feed(start)
         self._decoder = SSEDecoder(max_total_bytes=self._max_total_bytes)
         return self._decoder.feed(self._start)
+
+    def _forget_blank(self) -> None:
+        """Retain no more of a start without content than its length: it may be endless."""
+        if len(self._start) > len(_BOM):
+            self._max_total_bytes -= len(self._start)
+            self._start = b""
+        if self._max_total_bytes < 0:
+            raise BadStream("The model's server sent only blank lines.")
 
     def finish(self) -> list[ServerEvent]:
         """Return the event at the end of the body that lacks its end."""

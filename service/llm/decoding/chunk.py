@@ -83,7 +83,7 @@ def decode_other(data: bytes) -> Sequence[ReplyChunk]:
     """
     if data.lstrip()[:1] not in (b"{", b"["):
         return ()
-    if len(data) > LARGE_BYTES and _has_many_values(data):
+    if len(data) > LARGE_BYTES and (_has_many_values(data) or _has_many_surrogates(data)):
         raise ValueError("too many values")
     return find_chunks(decode_any(data))
 
@@ -96,7 +96,8 @@ def is_end_marker(data: bytes) -> bool:
 # --- data with very many values, which would block the event loop for seconds as Python objects ---
 
 LARGE_BYTES: Final = 262_144
-_MAX_VALUES: Final = 200_000  # 30 ms as Python objects
+_MAX_VALUES: Final = 100_000  # 30 ms as Python objects
+_MAX_SURROGATES: Final = 100_000  # 30 ms to find their pairs
 
 
 class _ExactDelta(Delta, gc=False):
@@ -127,8 +128,14 @@ class _ExactUsage(msgspec.Struct, gc=False):
     completion_tokens: int = 0
 
 
+class _ExactChoices(msgspec.Struct, array_like=True, gc=False):
+    """An array of which only the first element is decoded."""
+
+    first: _ExactChoice
+
+
 class _ExactChunk(msgspec.Struct, gc=False):
-    choices: list[_ExactChoice]
+    choices: _ExactChoices
     usage: _ExactUsage | None = None
 
 
@@ -140,6 +147,10 @@ def _has_many_values(data: bytes) -> bool:
     return sum(map(data.count, (b",", b"[", b"{"))) > _MAX_VALUES
 
 
+def _has_many_surrogates(data: bytes) -> bool:
+    return data.count(b"\\ud") + data.count(b"\\uD") > _MAX_SURROGATES
+
+
 def _decode_many_values(data: bytes) -> ReplyChunk:
     """Return a chunk in exactly OpenAI's format. Raises ValueError, RecursionError.
 
@@ -147,7 +158,7 @@ def _decode_many_values(data: bytes) -> ReplyChunk:
     """
     chunk = _decode_exact_chunk(data)
     usage = msgspec.to_builtins(chunk.usage) if chunk.usage else None
-    return ReplyChunk(choices=list[Choice](chunk.choices), usage=usage)
+    return ReplyChunk(choices=[chunk.choices.first], usage=usage)
 
 
 # --- any other JSON ---

@@ -12,6 +12,7 @@ from service.llm.decoding.tool_calls import ToolCallReader
 from service.llm.surrogates import SurrogateJoiner
 
 MAX_ANSWER_CHARS: Final = 4_194_304
+_PIECE_CHARS: Final = 32  # counted for each piece of a tool call, which takes memory even if empty
 MAX_REASONING_CHARS: Final = 1_048_576  # more is dropped: it does not fail the answer
 
 
@@ -105,7 +106,8 @@ class Content:
         for call in calls:
             self.calls.append(call)
             extra_chars = len(str(call.extra)) if call.extra else 0
-            self._count_chars(len(call.name) + len(call.arguments) + extra_chars, model)
+            chars = len(call.name) + len(call.arguments) + extra_chars
+            self._count_chars(_PIECE_CHARS + chars, model)
 
     def _count_chars(self, chars: int, model: str) -> None:
         self._chars += chars

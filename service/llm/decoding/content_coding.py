@@ -16,7 +16,7 @@ _GZIP: Final = b"\x1f\x8b"
 _ZLIB: Final = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
 _AUTOMATIC: Final = 47  # zlib's format is detected, gzip's too
-_PIECE_BYTES: Final = 65_536
+_PIECE_BYTES: Final = 4_096  # decoded before the event loop may do something else
 _TEXT_STARTS: Final = (b"{", b"[", b"data:", b"event:", b"id:", b"retry:", b": ")
 _FIRST_BYTES: Final = 6
 

@@ -9,16 +9,20 @@ from __future__ import annotations
 import json
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from service.domain import ToolCall
+from service.errors import BadStream
 from service.ids import new_id
 from service.llm.surrogates import SurrogateJoiner, replace_lone_surrogates
 
 _OWN_FIELDS = frozenset({"index", "id", "type", "function"})
 _OWN_FUNCTION_FIELDS = frozenset({"name", "arguments"})
+# The checks for each piece of a call take time in proportion to both.
+MAX_CALLS: Final = 256
+_MAX_CHECKED_CHARS: Final = 65_536
 
 
 @dataclass(slots=True)
@@ -34,9 +38,12 @@ class _OpenCall:
 
     @property
     def has_complete_arguments(self) -> bool:
+        """Whether the arguments are JSON; not checked for very long ones."""
+        if sum(map(len, self.arguments)) > _MAX_CHECKED_CHARS:
+            return False
         try:
             msgspec.json.decode("".join(self.arguments))
-        except ValueError:
+        except (ValueError, RecursionError):
             return False
         return True
 
@@ -86,6 +93,8 @@ class ToolCallReader:
         return ToolCall(call.index, own_id, name, arguments, _list_extra_fields(piece, function))
 
     def _add(self, server_index: Any, server_id: str) -> _OpenCall:
+        if len(self._calls) == MAX_CALLS:
+            raise BadStream(f"The model's answer has more than {MAX_CALLS} tool calls.")
         call = _OpenCall(len(self._calls), server_id, server_index)
         self._calls.append(call)
         return call

@@ -30,6 +30,7 @@ from service.events import (
     RunFailed,
     RunFinished,
 )
+from service.messages import join_tool_calls
 
 
 @dataclass(slots=True)
@@ -70,14 +71,11 @@ class RunSummary:
     message: str | None = None
 
 
-_NO_CALL = ToolCall(0)
-
-
 def summarize(events: Iterable[Event]) -> RunSummary:
     """Return the state of a run after `events`."""
     run = RunSummary()
     answer: list[str] = []
-    calls: dict[int, ToolCall] = {}
+    calls: list[ToolCall] = []
     thoughts: dict[str, list[str]] = {}
     for event in events:
         if isinstance(event, AnswerDelta):
@@ -85,7 +83,7 @@ def summarize(events: Iterable[Event]) -> RunSummary:
                 _note_degradation(run)
             answer.append(event.text)
         elif isinstance(event, AnswerToolCall):
-            calls[event.call.index] = calls.get(event.call.index, _NO_CALL) + event.call
+            calls.append(event.call)
         elif isinstance(event, AgentReasoning | AnswerReasoning):
             thoughts.setdefault(event.agent, []).append(event.text)
         elif isinstance(event, AnswerReset):
@@ -99,7 +97,7 @@ def summarize(events: Iterable[Event]) -> RunSummary:
         if agent.report and not agent.reasoning:
             agent.reasoning = agent.report.reasoning
     run.answer = "".join(answer)
-    run.tool_calls = tuple(calls.values())
+    run.tool_calls = join_tool_calls(calls)
     if run.state == "running":
         reports = [agent.report for agent in run.agents.values() if agent.report]
         run.usage = sum((report.usage for report in reports), Usage())

@@ -126,6 +126,10 @@ RESPONSES: Mapping[str, Callable[[], Iterator[Step]]] = {
     "json-gzip-bomb": lambda: _send(
         _OK + _JSON + b"Content-Encoding: gzip\r\n", gzip.compress(b" " * 100 * _MB)
     ),
+    "sse-gzip-bomb": lambda: _send(
+        _OK + _SSE + b"Content-Encoding: gzip\r\n", gzip.compress(b"data: {}\n\n" * 10 * _MB)
+    ),
+    "lines-empty-json": lambda: _repeat(_OK + _JSON + _UNTIL_CLOSE, b"{}\n"),
     # --- the head of the response ---
     "silent": _wait,
     "head-endless": lambda: _repeat(_OK, b"X-Filler: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n"),

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from service.domain import ToolCall
-from service.llm.decoding.tool_calls import ToolCallReader
+from service.errors import BadStream
+from service.llm.decoding.tool_calls import MAX_CALLS, ToolCallReader
+from service.messages import join_tool_calls
 
 
 def _piece(name: str | None = None, arguments: Any = None, **fields: Any) -> dict[str, Any]:
@@ -19,12 +21,10 @@ def _piece(name: str | None = None, arguments: Any = None, **fields: Any) -> dic
 
 def _read(*messages: Any, legacy: bool = False) -> Sequence[ToolCall]:
     """Return the calls in the `tool_calls` of consecutive chunks, each joined."""
-    reader, calls = ToolCallReader(), dict[int, ToolCall]()
+    reader = ToolCallReader()
     read = reader.read_legacy if legacy else reader.read
-    for piece in [*(each for message in messages for each in read(message)), *reader.end()]:
-        known = calls.get(piece.index)
-        calls[piece.index] = known + piece if known else piece
-    return list(calls.values())
+    pieces = [*(each for message in messages for each in read(message)), *reader.end()]
+    return join_tool_calls(pieces)
 
 
 def _show(calls: Sequence[ToolCall]) -> list[tuple[str, str, str]]:
@@ -130,4 +130,11 @@ def test_a_legacy_function_call_is_a_call() -> None:
 
 @pytest.mark.parametrize("value", [[None, 3, "x"], 7, "f", [[]]])
 def test_values_that_are_no_calls_are_left_out(value: Any) -> None:
-    assert _read(value) == []
+    assert not _read(value)
+
+
+def test_very_many_calls_are_refused() -> None:
+    calls = [_piece("get_time", "{}", id=str(number)) for number in range(MAX_CALLS + 1)]
+    assert len(_read(*([each] for each in calls[:-1]))) == MAX_CALLS
+    with pytest.raises(BadStream, match="tool calls"):
+        _read(calls)

@@ -157,7 +157,11 @@ class ReadableFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line without its newline; control characters are escaped."""
         fields = collect_fields(record)
-        omitted = _NOT_REPEATED_OF_ACCESS if record.name == "access" else _NOT_REPEATED
+        omitted = _NOT_REPEATED
+        if record.name == "access":
+            omitted = _NOT_REPEATED_OF_ACCESS
+            if fields.get("run_id", "") in fields["message"]:
+                omitted |= {"run_id"}
         rest = [f"{key}={value}" for key, value in fields.items() if key not in omitted]
         clock = fields["time"][11:-1]
         start = f"{clock} {record.levelname:<7} {record.name}: {fields['message']}"

@@ -183,6 +183,7 @@ def _print_banner(
     print(  # noqa: T201
         f"LLM SSE Service {VERSION} on {url}{many}\n"
         f"Answers come from {answers}\n"
+        f"Every request can be tried on {url}/docs\n"
         f"Conversations are stored in {parse_url(settings.database).display_name}\n\n"
         f'  curl -N -X POST {url}/api/process -H "Content-Type: application/json" \\\n'
         f"""    -d '{{"message":"Explain gravity like I am 5", "message_id":"message_123"}}'\n""",

@@ -139,3 +139,15 @@ async def test_progress_is_included_only_on_request(client: AsyncOpenAI) -> None
     told = [extra["progress"] for c in chunks if (extra := c.model_extra) and "progress" in extra]
     assert {"run.started", "agent.started", "agent.finished"} <= {each["type"] for each in told}
     assert text_of(chunks) == text_of(await streamed(client))
+
+
+async def test_estimated_token_counts_are_marked(client: AsyncOpenAI) -> None:
+    for model, is_estimated in (("agent/uncounted", True), ("agent/plain", False)):
+        completion = await client.chat.completions.create(model=model, messages=USER)
+        options: Any = {"include_usage": True}
+        *_, last = await streamed(client, model=model, stream_options=options)
+        response = await client.responses.create(model=model, input="Why is the sky blue?")
+        for usage in (completion.usage, last.usage, response.usage):
+            assert usage
+            assert usage.total_tokens > 0
+            assert getattr(usage, "estimated", False) is is_estimated

@@ -139,9 +139,10 @@ def test_an_unknown_level_is_an_error(stream: io.StringIO) -> None:
 
 def test_an_access_line_repeats_nothing(stream: io.StringIO) -> None:
     configure_logging(level="info", json=False, stream=stream)
-    extra = {"method": "GET", "path": "/x", "status": 200, "conversation_id": "c", "bytes": 5}
-    logging.getLogger("access").info("GET /x 200", extra=extra)
+    shown = {"method": "GET", "path": "/runs/r1", "status": 200}
+    extra = {**shown, "run_id": "r1", "conversation_id": "c", "bytes": 5}
+    logging.getLogger("access").info("GET /runs/r1 200", extra=extra)
     line = stream.getvalue()
-    assert line.count("/x") == 1
+    assert line.count("r1") == line.count("/runs") == 1
     assert "bytes=5" in line
     assert "conversation_id" not in line

@@ -15,6 +15,7 @@ Source: RFC 9110, 7.2; https://www.w3.org/TR/fetch-metadata/
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Iterable
 from ipaddress import ip_address
@@ -24,6 +25,8 @@ from werkzeug.datastructures import Headers
 
 from service.api.middleware.origins import Origins
 from service.errors import RequestError
+
+_log = logging.getLogger(__name__)
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -66,7 +69,10 @@ def install(app: Quart, allowed_hosts: str, origins: Origins) -> None:
             )
         is_safe = is_http and request.method in _SAFE_METHODS
         if not is_safe and _is_cross_site(headers, origins):
-            raise RequestError("origin_not_allowed", _describe_refusal(headers))
+            refusal = _describe_refusal(headers)
+            if not is_http:  # browsers show a page neither status nor body of the handshake
+                _log.warning("a WebSocket was refused: %s", refusal)
+            raise RequestError("origin_not_allowed", refusal)
 
     app.before_request(check)
     app.before_websocket(check)

@@ -75,8 +75,8 @@ class CompletionTurn(TolerantBody):
 
     @model_validator(mode="after")
     def _check_content(self) -> CompletionTurn:
-        needs_none = self.role == "assistant" and (self.tool_calls or self.refusal)
-        if self.content is None and not needs_none:
+        # An answer that was cut off before its first text has none.
+        if self.content is None and self.role != "assistant":
             raise ValueError("content is required")
         if (self.tool_call_id is not None) != (self.role == "tool"):
             raise ValueError("a message of the role tool, and no other, has a tool_call_id")

@@ -20,6 +20,7 @@ AGENTS: Mapping[str, Table] = {
     "plain": _agent("first_ms=5&gap_ms=1"),
     "caller": _agent("first_ms=5&gap_ms=2&tool_calls=1"),
     "eager": _agent("first_ms=5&gap_ms=2&tool_calls=2"),
+    "uncounted": _agent(f"{QUICK}&fault=no_usage"),
     "steady": _agent("tokens=80&first_ms=5&gap_ms=10"),
     "endless": _agent("tokens=6000&first_ms=5&gap_ms=10"),
     "silent": _agent("tokens=3&first_ms=5&gap_ms=1200"),

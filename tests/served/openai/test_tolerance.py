@@ -30,6 +30,13 @@ ECHOES: list[dict[str, Any]] = [
 ]
 
 
+async def test_an_answer_without_text_can_be_sent_back(api: Api) -> None:
+    answer = {"role": "assistant", "content": None, "reasoning_content": "hm"}
+    body = {"model": "solo", "messages": [user("Which?"), answer, user("And now?")]}
+    response = await api.http.post(CHAT, json=body)
+    assert response.status_code == 200, response.text
+
+
 async def test_an_answer_of_another_server_can_be_sent_back(on_postgres: Installation) -> None:
     async with client_of(on_postgres.serve().url) as api:
         for echo in ECHOES:

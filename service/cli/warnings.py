@@ -9,6 +9,8 @@ from service.app import agent_key
 from service.ensembles.catalog import Agent, Catalog
 from service.settings import WITHOUT_EFFECT, Settings
 
+_WITHOUT_PATH = frozenset({"api.deepseek.com", "api.perplexity.ai"})
+
 
 def collect_warnings(
     settings: Settings, variables: Mapping[str, str], catalog: Catalog
@@ -34,6 +36,11 @@ def collect_warnings(
             for agent in agents
             if settings.llm_key and not agent.key_env
             if (host := netloc_of(agent)) != home
+        ]
+        warnings += [
+            f"The address of {agent.name} has no path; that of most servers ends in /v1."
+            for agent in agents
+            if not urlsplit(agent.base_url).path and netloc_of(agent) not in _WITHOUT_PATH
         ]
     return warnings
 

@@ -24,6 +24,7 @@ from service.llm.errors.bodies import ErrorFacts, is_error_document, read_error,
 from service.llm.errors.wordings import (
     find_prompt_tokens,
     find_window_tokens,
+    is_about_address,
     is_about_key,
     is_context_refusal,
     is_quota_refusal,
@@ -84,11 +85,16 @@ def make_status_error(
 ) -> UpstreamError:
     """Return the error for a response with a status other than 200."""
     facts = read_error_body(body)
+    reason = facts.sentence.removeprefix(f"{status} ")  # a page repeats its status
+    detail = f": {reason}" if reason else ""
     if status in {401, 403} and is_about_key(facts):
-        detail = f": {facts.sentence.rstrip('.')}" if facts.sentence else ""
-        message = f"{model} refused the key ({status}){detail}; check the key's setting."
+        message = (
+            f"{model} refused the key ({status}){detail.rstrip('.')}; check the key's setting."
+        )
+    elif status in {404, 405} and is_about_address(facts):
+        message = f"{model} answered {status}{detail.rstrip('.')}; check the agent's base_url."
     else:
-        message = f"{model} answered {status}" + (f": {facts.sentence}" if facts.sentence else ".")
+        message = f"{model} answered {status}{detail or '.'}"
     return _make_error(facts, status, message, parse_retry_after_s(headers))
 
 

@@ -93,6 +93,49 @@ def test_check_shows_each_agents_server_and_whether_its_key_is_set(
     assert "Warning: LLM_KEY is not set" in out
 
 
+@pytest.mark.parametrize(
+    ("url", "refusal"),
+    [
+        ("localhost:11434/v1", "is not an http or https address"),
+        ("http://me:w0rd-s3cret@lab.test/v1", "contains a user name or a password"),
+        ("http://lab.test/v1/responses", "ends in /responses"),
+        ("http://lab.test:port/v1", "the port is not a number"),
+    ],
+)
+def test_check_refuses_an_address_that_cannot_be_used(
+    url: str, refusal: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _settings(use_llm_mock="false", llm_base_url=url)
+    text = _refusal(capsys)
+    assert text.startswith("LLM_BASE_URL: ")
+    assert refusal in text
+    assert "s3cret" not in text
+
+
+def test_check_warns_about_an_address_without_a_path(capsys: pytest.CaptureFixture[str]) -> None:
+    _settings(use_llm_mock="false", llm_base_url="http://lab.test:1/?api-version=1", llm_key="x")
+    assert main(["check"]) == 0
+    assert "The address of b has no path" in capsys.readouterr().out
+
+
+def test_check_shows_the_proxy_of_each_server(capsys: pytest.CaptureFixture[str]) -> None:
+    _settings(use_llm_mock="false", https_proxy="http://me:w0rd-s3cret@proxy.test:3128")
+    assert main(["check"]) == 0
+    out = capsys.readouterr().out
+    assert "b: gpt-4o-mini (api.openai.com through the proxy proxy.test:3128, no key)" in out
+    assert "s3cret" not in out
+
+
+def test_an_unusable_proxy_is_refused_unless_the_mock_answers(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _settings(all_proxy="socks5://proxy.test:1")
+    assert main(["check"]) == 0
+    capsys.readouterr()
+    _settings(all_proxy="socks5://proxy.test:1", use_llm_mock="false")
+    assert _refusal(capsys).startswith("ALL_PROXY: ")
+
+
 def test_check_warns_about_settings_without_effect(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -145,6 +145,32 @@ def test_a_refusal_for_another_reason_contains_no_advice_about_the_key(
     assert error.message.startswith(f"gpt-4o answered {status}: ")
 
 
+# --- the address ---
+
+
+@pytest.mark.parametrize("status", [404, 405])
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"404 page not found\n", "page not found"),
+        (b"<html><title>404 Not Found</title></html>", "Not Found"),
+        (b'{"detail": "Not Found"}', "Not Found"),
+        (b"", ""),
+    ],
+)
+def test_an_address_that_does_not_exist_is_reported_with_advice(
+    body: bytes, reason: str, status: int
+) -> None:
+    message = make_status_error(status, {}, body, "gpt-4o").message
+    assert reason in message
+    assert message.endswith("; check the agent's base_url.")
+
+
+def test_a_model_that_does_not_exist_needs_no_advice_about_the_address() -> None:
+    error = _answer(404, message="The model `x` does not exist.")
+    assert error.message == "gpt-4o answered 404: The model `x` does not exist."
+
+
 # --- documents with status 200 ---
 
 

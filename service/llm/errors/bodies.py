@@ -64,7 +64,7 @@ def read_error_body(body: bytes) -> ErrorFacts:
             return read_error(_load(text))
         except ValueError:
             pass
-    decoded = text[:65_536].decode("utf-8", "replace")
+    decoded = "" if text == b"null" else text[:65_536].decode("utf-8", "replace")
     if decoded.startswith("<"):
         return ErrorFacts(_read_page(decoded))
     return ErrorFacts(_tidy(decoded.partition("\n\n")[0]))

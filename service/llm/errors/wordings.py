@@ -130,7 +130,8 @@ def is_quota_refusal(facts: ErrorFacts) -> bool:
 
 _KEY = re.compile(
     r"\b(api[-_ ]?keys?|keys?|token|credentials?|bearer|authorization header|authenticat\w+|"
-    r"unauthori[sz]ed|not authori[sz]ed|unauthenticated|invalid_api_key)\b"
+    r"unauthori[sz]ed|not authori[sz]ed|authori[sz]ation required|unauthenticated|"
+    r"invalid_api_key)\b"
 )
 _KEY_CODES = frozenset({"invalid_api_key", "authentication_error", "unauthenticated"})
 
@@ -140,6 +141,11 @@ def is_about_key(facts: ErrorFacts) -> bool:
     if any(code.lower() in _KEY_CODES for code in facts.codes):
         return True
     return not facts.sentence or bool(_KEY.search(facts.sentence.lower()))
+
+
+def is_about_address(facts: ErrorFacts) -> bool:
+    """Return whether a 404 or 405 concerns the address of the request: it names no model."""
+    return not re.search(r"model|deployment|engine", facts.sentence.lower())
 
 
 # --- roles of messages ---

@@ -89,7 +89,8 @@ class RequestPlan:
     def _rules_of(self, model: str) -> RequestRules:
         if self._corrections:
             return self._corrections[-1].rules
-        return self._traits(model).rules or choose_rules(self._agent, model)
+        rules, learned = choose_rules(self._agent, model), self._traits(model).rules
+        return rules.merge(learned) if learned else rules
 
     def start_model(self) -> None:
         """Forget the corrections that were made for another model."""
@@ -201,8 +202,8 @@ def _learn_window(
     window, prompt = error.report.window_tokens, error.report.prompt_tokens
     if prompt and prompt > total:
         traits.record_tokens(total, prompt)
-    if window and window > max_tokens:
-        traits.limit_room(window - max_tokens)
+    if window:
+        traits.limit_room(window - max_tokens if window > max_tokens else window // 2)
     if window is None or is_second:
         part = _AFTER_SECOND_REFUSAL if is_second else _AFTER_REFUSAL
         traits.limit_room(int(total * traits.token_ratio * part))

@@ -69,6 +69,16 @@ class RequestRules:
     folds_system: bool = False
     alternates: bool = False
 
+    def merge(self, learned: RequestRules) -> RequestRules:
+        """Return these rules with those that were learned from refusals."""
+        is_renamed = _OTHER_LIMIT[learned.limit_field] in learned.left_out
+        return RequestRules(
+            limit_field=learned.limit_field if is_renamed else self.limit_field,
+            left_out=self.left_out | learned.left_out,
+            folds_system=self.folds_system or learned.folds_system,
+            alternates=self.alternates or learned.alternates,
+        )
+
     def apply(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Return the fields of a request without those that the server refuses.
 

@@ -116,7 +116,7 @@ def test_a_page_yields_its_title_or_heading(page: bytes, sentence: str) -> None:
         (b"First part.\n\nSecond part.", "First part."),
         (b"{not json", "{not json"),
         (b"", ""),
-        (b"null", "null"),
+        (b"null", ""),
         (b"{}", ""),
         (b"[]", ""),
         (b'{"error": {}}', ""),

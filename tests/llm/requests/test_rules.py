@@ -171,6 +171,16 @@ def test_a_refused_order_of_roles_becomes_alternating() -> None:
     assert found.rules.alternates
 
 
+def test_learned_rules_add_to_those_of_the_agent() -> None:
+    own = RequestRules("max_completion_tokens", frozenset({"stream_options"}), folds_system=True)
+    learned = RequestRules("max_tokens", frozenset({"top_p"}), alternates=True)
+    assert own.merge(learned) == RequestRules(
+        "max_completion_tokens", frozenset({"stream_options", "top_p"}), True, True
+    )
+    renamed = RequestRules("max_tokens", frozenset({"max_completion_tokens"}))
+    assert own.merge(renamed).limit_field == "max_tokens"
+
+
 # --- families and settings ---
 
 

@@ -10,6 +10,7 @@ from bench.rows.latency import measure_latency
 from bench.rows.memory import measure_memory
 from bench.rows.saturation import measure_saturation
 from bench.rows.search import measure_search_postgresql, measure_search_sqlite
+from bench.rows.stall import measure_stall
 from bench.rows.store import (
     measure_store,
     measure_store_cost,
@@ -27,6 +28,7 @@ ROWS: dict[str, Row] = {
     "throughput": measure_throughput,
     "back-to-back": measure_back_to_back,
     "memory": measure_memory,
+    "stall": measure_stall,
     "agents": measure_agents,
     "saturation": measure_saturation,
     "store": measure_store,

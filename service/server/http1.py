@@ -6,25 +6,29 @@ Without this module Hypercorn
   front that has checked only the first, and has no setting for it. Without the upgrade the request
   is answered in HTTP/1.1, as RFC 9110, 7.8 permits. HTTP/2 with prior knowledge and WebSockets are
   not affected;
-- handles all chunks of a body that have arrived at once, even if each has one byte;
+- accepts any number of header lines within the 64 KB that it reads at once, and handles all chunks
+  of a body that have arrived at once, even if each has one byte;
 - never releases a connection that is lost while a second request waits behind a streamed response.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import h11
 from hypercorn import protocol
 from hypercorn.asyncio.worker_context import EventWrapper
-from hypercorn.events import Closed
+from hypercorn.events import Closed, RawData
 from hypercorn.events import Event as ConnectionEvent
 from hypercorn.protocol import h11 as http1
 from hypercorn.protocol.events import Body, Event
-from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol.h11 import H2ProtocolAssumedError, H11Protocol
 from hypercorn.protocol.http_stream import HTTPStream
 
-from service.server.connections import EVENTS_PER_TURN, ServerContext
+from service.server.connections import EVENTS_PER_TURN, MAX_HEADERS, ServerContext
+
+_HEADERS_TOO_LARGE = 431
 
 
 def patch_http1() -> None:
@@ -33,8 +37,8 @@ def patch_http1() -> None:
     setattr(http1, HTTPStream.__name__, _HttpStream)
 
 
-class _ConnectionLostError(Exception):
-    """The connection was closed while a request waited."""
+class _ConnectionOverError(Exception):
+    """The connection was closed; its further input is not handled."""
 
 
 class _CanRead(EventWrapper):
@@ -43,25 +47,47 @@ class _CanRead(EventWrapper):
     async def wait(self) -> None:
         await super().wait()
         if self.is_lost:
-            raise _ConnectionLostError
+            raise _ConnectionOverError
 
 
 class _Http1(H11Protocol):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.can_read: _CanRead = _CanRead()
+        self._body_left = 0  # of a request with Content-Length; at most one block too many
 
     async def handle(self, event: ConnectionEvent) -> None:
-        try:
-            await super().handle(event)
-        except _ConnectionLostError:
-            return
+        with suppress(_ConnectionOverError):
+            if isinstance(event, RawData):
+                await self._handle_data(event.data)
+            else:
+                await super().handle(event)
         if isinstance(event, Closed):
             self.can_read.is_lost = True
             await self.can_read.set()
 
+    async def _handle_data(self, data: bytes) -> None:
+        """Handle a body in whole, and a head in blocks of the length to which heads are limited."""
+        end = min(self._body_left, len(data))
+        self._body_left -= end
+        start = 0
+        while start < len(data):
+            end = end or min(start + self.config.h11_max_incomplete_size, len(data))
+            try:
+                await super().handle(RawData(data[start:end]))
+            except H2ProtocolAssumedError as error:
+                error.data += data[end:]
+                raise
+            start, end = end, 0
+
     async def _check_protocol(self, event: h11.Request) -> None:
-        if not any(name.lower() == b"upgrade" for name, _ in event.headers):
+        if len(event.headers) > MAX_HEADERS:
+            await self._send_error_response(_HEADERS_TOO_LARGE)
+            await self.send(Closed())
+            raise _ConnectionOverError
+        headers = dict(event.headers)
+        self._body_left = int(headers.get(b"content-length", 0))
+        if b"upgrade" not in headers:
             await super()._check_protocol(event)
 
 

@@ -6,7 +6,7 @@ Without this module Hypercorn
   window updates, and handles all that have arrived at once;
 - maintains the deprecated tree of priorities, in which an insertion takes longer with each stream;
 - ends the connection with a traceback when a client resets more than 1,000 streams at once, or
-  sends data to a stream whose response has ended;
+  sends data to a stream whose response has ended, a path that is not ASCII, or none;
 - stores up to 16 MB of a frame before it refuses its length;
 - closes the connection directly after GOAWAY, which the client then often does not receive.
 """
@@ -18,14 +18,14 @@ import logging
 from contextlib import suppress
 from typing import Any
 
-from h2.events import DataReceived, PriorityUpdated
+from h2.events import DataReceived, PriorityUpdated, RequestReceived
 from h2.events import Event as Http2Event
 from h2.exceptions import ProtocolError
 from hypercorn import protocol
 from hypercorn.events import Closed, Event, RawData
 from hypercorn.protocol.h2 import H2Protocol
 
-from service.server.connections import EVENTS_PER_TURN, ServerContext
+from service.server.connections import EVENTS_PER_TURN, MAX_HEADERS, ServerContext
 from service.server.http2_frames import InboundFrames
 
 _log = logging.getLogger(__name__)
@@ -43,6 +43,8 @@ class _Http2(H2Protocol):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
+        # h2 reads the setting only when it changes.
+        self.connection.decoder.max_header_list_size = self.config.h2_max_header_list_size
         self._frames = InboundFrames(self.config.h2_max_inbound_frame_size)
         self._is_refused = False
         self._ended = asyncio.Event()
@@ -94,6 +96,11 @@ class _Http2(H2Protocol):
         for event in events:
             if isinstance(event, DataReceived) and event.stream_id not in self.streams:
                 self._drop(event)  # the response ended before the request
+            elif isinstance(event, RequestReceived) and (status := _refusal(event)):
+                self._frames.record_refused_request()
+                self.connection.send_headers(
+                    event.stream_id or 0, [(b":status", status)], end_stream=True
+                )
             else:
                 await super()._handle_events([event])
         await self._flush()
@@ -113,3 +120,12 @@ class _Http2(H2Protocol):
         if data:
             self._frames.record_sent(data)
             await self.send(RawData(data))
+
+
+def _refusal(request: RequestReceived) -> bytes | None:
+    """Return the status of a request that Hypercorn cannot handle; None if it can."""
+    if len(request.headers) > MAX_HEADERS:
+        return b"431"
+    fields = dict(request.headers)
+    parts = (fields.get(b":method"), fields.get(b":path"))
+    return None if all(part and part.isascii() for part in parts) else b"400"

@@ -17,6 +17,8 @@ _DATA, _HEADERS, _RST_STREAM, _WINDOW_UPDATE = 0x0, 0x1, 0x3, 0x8
 _END_STREAM, _PADDED = 0x1, 0x8
 # A request that is reset has cost more than a ping: 200 at once and 40 per second are permitted.
 _RESET_COST = 5
+_REFUSED_COST = 20  # of a request with invalid or too many headers
+_REQUEST_WEIGHT = 4  # in a block; a ping has 1
 # A client that reads quickly updates its windows several times per DATA frame: Go after each 4 KB,
 # for the stream and for the connection. The factor is Envoy's.
 _WINDOW_UPDATES_PER_DATA = 10
@@ -36,7 +38,10 @@ class InboundFrames:
         self._payload_left = _PREFACE_BYTES
 
     def split(self, data: bytes, frames_per_block: int) -> Iterator[bytes]:
-        """Yield `data` in blocks in which at most `frames_per_block` frames start."""
+        """Yield `data` in blocks in which at most `frames_per_block` frames start.
+
+        A request counts as four frames.
+        """
         start = position = frames = 0
         while position < len(data):
             if self._payload_left:
@@ -47,9 +52,9 @@ class InboundFrames:
                 self._header += data[position : position + step]
             position += step
             if len(self._header) == _HEADER_BYTES:
+                frames += _REQUEST_WEIGHT if self._header[3] == _HEADERS else 1
                 self._count_frame()
-                frames += 1
-                if frames == frames_per_block or self.error is not None:
+                if frames >= frames_per_block or self.error is not None:
                     yield data[start:position]
                     start, frames = position, 0
         if start < len(data):
@@ -67,6 +72,10 @@ class InboundFrames:
             elif kind == _RST_STREAM:
                 self._spend(_RESET_COST)
             position += _HEADER_BYTES + int.from_bytes(data[position : position + 3])
+
+    def record_refused_request(self) -> None:
+        """Count a request that was refused for its headers."""
+        self._spend(_REFUSED_COST)
 
     def _count_frame(self) -> None:
         self._payload_left = int.from_bytes(self._header[:3])

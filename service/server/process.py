@@ -104,6 +104,7 @@ def _config(sock: socket.socket) -> Config:
     config.graceful_timeout = _CLOSE_S
     # After that many requests Hypercorn ends an HTTP/2 connection, with its open streams.
     config.keep_alive_max_requests = sys.maxsize
+    config.h2_max_header_list_size = config.h11_max_incomplete_size  # 16 KB
     config.accesslog = None
     hypercorn_log = logging.getLogger("hypercorn.error")
     hypercorn_log.setLevel(logging.WARNING)

@@ -26,6 +26,7 @@ UPGRADE = head(
     path="/chat",
 )
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
+_HEAD = head(method="GET", path="/health/live")
 
 # HPACK: indexed method, scheme http, and literals that are not added to the table.
 _GET = bytes.fromhex("8286") + b"\x04\x0c/health/live" + b"\x01\x09localhost"
@@ -62,6 +63,10 @@ def _new_priorities() -> Iterator[bytes]:
     return (http2_frame(2, 0, stream, _WEIGHT) for stream in count(1, 2))
 
 
+def _requests(headers: bytes) -> Iterator[bytes]:
+    return (http2_frame(1, 5, stream, headers) for stream in count(1, 2))
+
+
 def _resets(headers: bytes, flags: int) -> Iterator[bytes]:
     for stream in count(1, 2):
         yield http2_frame(1, flags, stream, headers) + http2_frame(3, 0, stream, _CANCEL)
@@ -90,6 +95,7 @@ HTTP2_FLOODS = {
     "rapid reset of open requests": Flood(PREFACE, partial(_resets, _POST, 4)),
     "empty DATA": _same(PREFACE, http2_frame(0, 0, 1), http2_frame(1, 4, 1, _POST)),
     "padded DATA": _same(PREFACE, http2_frame(0, 8, 1, b"\0"), http2_frame(1, 4, 1, _POST)),
+    "repeated headers": Flood(PREFACE, partial(_requests, _GET + b"\xb2" * 300)),
     "unknown frames": _same(PREFACE, http2_frame(0x55)),
     "DATA of a reset stream": _same(
         PREFACE,
@@ -99,7 +105,8 @@ HTTP2_FLOODS = {
 }
 # Input that every client may send: it takes turns, and is not limited.
 UNLIMITED_FLOODS = {
-    "pipelined requests": _same(b"", head(method="GET", path="/health/live")),
+    "requests with many headers": _same(b"", _HEAD[:-2] + b"a:b\r\n" * 190 + b"\r\n"),
+    "pipelined requests": _same(b"", _HEAD),
     "chunks of one byte": _same(head("Transfer-Encoding: chunked"), b"1\r\nx\r\n"),
     "DATA of one byte": _same(PREFACE, http2_frame(0, 0, 1, b"x"), http2_frame(1, 4, 1, _POST)),
     "a body without end": _same(head("Content-Length: 1000000000"), b"x" * 1000),

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from h2.connection import H2Connection
-from h2.events import DataReceived, PingAckReceived
+from h2.events import DataReceived, PingAckReceived, ResponseReceived
 
 from tests._support.clients.api import (
     Api,
@@ -115,6 +115,61 @@ async def test_an_upgrade_to_h2c_is_ignored(service: Process) -> None:
     raw = await exchange(service.port, head(*upgrade, method="GET", path="/health/live"))
     assert answered(raw).status == 200
     assert b" 101 " not in raw
+
+
+@pytest.mark.parametrize("count", [201, 3_000, 12_000])
+async def test_a_request_with_too_many_header_lines_receives_431(
+    service: Process, count: int
+) -> None:
+    many = [f"X-{number}: 1" for number in range(count)]
+    body = b"{}"
+    ahead = head(f"Content-Length: {len(body)}") + body
+    for before in (b"", ahead):
+        raw = await exchange(service.port, before + head(*many, method="GET", path="/health/live"))
+        response = raw[raw.rindex(b"HTTP/1.1 ") :]
+        assert response.startswith(b"HTTP/1.1 431 ")
+        assert b"connection: close" in response.lower()
+
+
+async def test_a_request_with_150_header_lines_is_answered(service: Process) -> None:
+    many = [f"X-{number}: {'x' * 50}" for number in range(150)]
+    lines = ("Connection: close", *many)
+    raw = await exchange(service.port, head(*lines, method="GET", path="/health/live"))
+    assert answered(raw).status == 200
+
+
+async def test_an_http_2_request_with_too_many_headers_receives_431(h2: Api) -> None:
+    many = [(f"x-{number}", "1") for number in range(201)]
+    assert (await h2.http.get("/health/live", headers=many)).status_code == 431
+    assert (await h2.http.get("/health/live", headers=many[:150])).status_code == 200
+
+
+@pytest.mark.parametrize("field", [(":path", "/\u00ff"), (":method", "\u00ff"), ("", "")])
+async def test_an_invalid_http_2_request_receives_400_and_others_are_served(
+    service: Process, field: tuple[str, str]
+) -> None:
+    """The last one is CONNECT without a path."""
+    valid = {
+        ":method": "GET",
+        ":path": "/health/live",
+        ":scheme": "http",
+        ":authority": "localhost",
+    }
+    name, value = field
+    invalid = valid | {name: value} if name else {":method": "CONNECT", ":authority": "localhost"}
+    statuses: dict[int | None, bytes | None] = {}
+    async with asyncio.timeout(PATIENCE_S), connected(service.port) as (reader, writer):
+        protocol = H2Connection()
+        protocol.initiate_connection()
+        encoded = [(each.encode(), text.encode("latin-1")) for each, text in invalid.items()]
+        protocol.send_headers(1, encoded, end_stream=True)
+        protocol.send_headers(3, [*valid.items()], end_stream=True)
+        writer.write(protocol.data_to_send())
+        while len(statuses) < 2:
+            for event in protocol.receive_data(await reader.read(65_536)):
+                if isinstance(event, ResponseReceived):
+                    statuses[event.stream_id] = dict(event.headers)[b":status"]
+    assert statuses == {1: b"400", 3: b"200"}
 
 
 async def test_a_request_with_two_lengths_closes_its_connection(service: Process) -> None:

@@ -11,7 +11,7 @@ LINT := $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 OPENAI_NODE := tests/clients/node/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help run migrate mock check test lint format lock bench clean observe trace test-observe \
+.PHONY: help run migrate mock check test lint format lock bench clean observe trace test-observe test-real \
 	service-build service-up service-logs service-down \
 	test-coverage test-coverage-detailed test-coverage-visualize
 
@@ -70,6 +70,10 @@ test-observe: $(VENV)/.installed-dev  ## Test the stack of `observe` with real r
 	$(BIN)/python -m tools.observe build --all
 	$(BIN)/python -m pytest tests/observe $(ARGS)
 
+test-real: $(VENV)/.installed-dev  ## Test against llama.cpp, LiteLLM and other model servers
+	$(BIN)/python -m tools.real_servers install || test "$$CI" != true
+	$(BIN)/python -m pytest tests/real -n 2 --dist loadfile $(ARGS)
+
 bench: $(VENV)/.installed-dev      ## Print the table of performance ratios
 	$(BIN)/python -m bench $(ARGS)
 
@@ -77,6 +81,7 @@ lock:                              ## Update the lock files (needs uv)
 	echo pip | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate - -o requirements-pip.lock
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o requirements.lock
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	cd tests/real && uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --override requirements-overrides.txt requirements.in -o requirements.lock
 
 test-coverage: $(VENV)/.installed-dev $(OPENAI_NODE)            ## Run the tests with a coverage total
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered -q $(ARGS)

@@ -40,6 +40,9 @@ class NoTables:
     async def register(self, *_: object) -> bool:
         return True
 
+    def find_file_fault(self) -> None:
+        return None
+
     def __getattr__(self, name: str) -> Any:
         return _nothing
 

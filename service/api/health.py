@@ -38,7 +38,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
         answers=(ResponseSpec("The result of each check.", Health),),
     )
     async def health() -> Response:
-        trouble = runs.journal.failing
+        trouble = runs.journal.failing or api.store.database.find_file_fault()
         checks = {
             "accepting": "draining" if runs.draining else "ok",
             "store": trouble.message if trouble else "ok",

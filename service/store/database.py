@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -26,6 +26,7 @@ from telemetry import StoreOperation, Telemetry, TelemetryConfig, Workflow
 from telemetry.spans.store import StoreOperationName
 
 _CHECKPOINT_WAIT_MS = 200
+_HEAVY_READERS = 2  # half of the connections for reading
 
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
@@ -50,6 +51,7 @@ class Database:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._is_schema_current = False
         self._failing: set[AsyncEngine] = set()
+        self._heavy = asyncio.Semaphore(_HEAVY_READERS)
 
     @property
     def dialect(self) -> Dialect:
@@ -66,6 +68,25 @@ class Database:
         """
         with self.operation(operation):
             return await self._run(self._engines.reading, work)
+
+    async def read_heavy(self, work: Work[T], operation: StoreOperationName) -> T:
+        """Return the result of `work`, which takes long, as `read` does.
+
+        At most two run at the same time, so that other readers find a connection. The work is
+        stopped, also in the database, when its caller is cancelled or the time limit has passed.
+        Raises StorageUnavailable.
+        """
+
+        async def wait_and_run() -> T:
+            async with self._heavy:
+                return await self._run_with_retry(self._engines.reading, work)
+
+        with self.operation(operation):
+            task = self._start(wait_and_run())
+            try:
+                return await self._wait(task, self._engines.reading)
+            finally:
+                task.cancel()
 
     async def write(self, work: Work[T], operation: StoreOperationName = "maintain") -> T:
         """Return the result of `work` after its changes were committed, all of them or none.
@@ -112,10 +133,16 @@ class Database:
         await self._engines.close(self._timeout_s)
 
     async def _run(self, engine: AsyncEngine, work: Work[T]) -> T:
+        return await self._wait(self._start(self._run_with_retry(engine, work)), engine)
+
+    def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         # In a task: a cancelled caller would leave asyncpg's connection in the middle of a command.
-        task = asyncio.create_task(self._run_with_retry(engine, work))
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._on_done)
+        return task
+
+    async def _wait(self, task: asyncio.Task[T], engine: AsyncEngine) -> T:
         if not await wait_within(task, self._timeout_s):
             refusal = make_unavailable("slow")
             self._log_change(engine, refusal)
@@ -164,12 +191,16 @@ class Database:
             _log.warning("%s does not work: %s (%s)", what, refusal, cause)
 
     async def _transaction(self, engine: AsyncEngine, work: Work[T]) -> T:
+        self._check_file()
         connection = await engine.connect()
         try:
             await connection.begin()
             await self._check_schema(connection)
             result = await work(connection)
+            self._check_file()
             await connection.commit()
+            if engine is self._engines.writing and self._engines.file:
+                self._engines.file.note_written()
         except (OSError, asyncio.CancelledError):
             # Interrupted within a command: the connection's next reply would belong to this one.
             await connection.invalidate()
@@ -177,6 +208,14 @@ class Database:
         finally:
             await connection.close()
         return result
+
+    def find_file_fault(self) -> StorageUnavailable | None:
+        """Return the error for a SQLite file that is not the opened one any more."""
+        return self._engines.file.find_fault() if self._engines.file else None
+
+    def _check_file(self) -> None:
+        if fault := self.find_file_fault():
+            raise fault
 
     async def _check_schema(self, connection: AsyncConnection) -> None:
         """Raise StorageUnavailable unless the schema is this version's; checked until it is."""

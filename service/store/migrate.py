@@ -41,7 +41,7 @@ async def migrate(url: str, down_to: str | None = None) -> list[str]:
     address = parse_url(url)
     if address.dialect == "sqlite":
         _prepare_folder(address.path)
-    engines = open_engines(address, _TIMEOUTS_S[address.dialect])
+    engines = open_engines(address, _TIMEOUTS_S[address.dialect], may_create=True)
     try:
         with _explained_errors(address):
             return await _migrate_on(engines.writing, down_to)

@@ -250,3 +250,104 @@ async def test_times_are_in_utc_in_python_and_in_the_database(database: Database
         return seen, await connection.scalar(before), await connection.scalar(after)
 
     assert await database.read(work) == (NOW, "a", None)
+
+
+# --- work that takes long ---
+
+# On either database it does not end within the time of a test.
+_ENDLESS = sa.text("""
+    WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 2000000000)
+    SELECT count(*) FROM numbers
+""")
+
+
+async def _read_endlessly(connection: AsyncConnection) -> None:
+    await connection.execute(_ENDLESS)
+
+
+async def _wait_until_busy(database: Database, count: int) -> None:
+    while _count_busy(database) < count:
+        await asyncio.sleep(0.01)
+
+
+async def test_long_work_leaves_connections_to_other_readers(database: Database) -> None:
+    tasks = [asyncio.create_task(database.read_heavy(_read_endlessly, "search")) for _ in range(10)]
+    await _wait_until_busy(database, 2)
+    for _ in range(10):
+        assert await database.read(_read_names) == []
+        assert _count_busy(database) == 2
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await _wait_until_idle(database)
+
+
+async def test_long_work_is_stopped_when_its_caller_is_cancelled(database: Database) -> None:
+    for _ in range(5):  # more than there are connections
+        task = asyncio.create_task(database.read_heavy(_read_endlessly, "search"))
+        await _wait_until_busy(database, 1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await _wait_until_idle(database)
+    assert await database.read_heavy(_read_names, "search") == []
+
+
+async def test_long_work_is_stopped_at_the_time_limit(ready_url: str) -> None:
+    database = Database(ready_url, timeout_s=0.3)
+    for _ in range(3):
+        with pytest.raises(StorageUnavailable) as caught:
+            await database.read_heavy(_read_endlessly, "search")
+        assert caught.value.reason == "slow"
+        await _wait_until_idle(database)
+    await database.close()
+
+
+async def test_postgresql_stops_the_query_of_a_cancelled_caller(postgres_ready: str) -> None:
+    database, observer = Database(postgres_ready), Database(postgres_ready)
+    task = asyncio.create_task(database.read_heavy(_read_endlessly, "search"))
+    while not await observer.read(_count_endless):
+        await asyncio.sleep(0.01)
+    task.cancel()
+    while await observer.read(_count_endless):
+        await asyncio.sleep(0.01)
+    await database.close()
+    await observer.close()
+
+
+async def _count_endless(connection: AsyncConnection) -> int:
+    """Return the number of queries without an end that are being executed."""
+    statement = sa.text("""
+        SELECT count(*) FROM pg_stat_activity
+        WHERE state = 'active' AND query LIKE '%RECURSIVE%' AND pid <> pg_backend_pid()
+        AND datname = current_database()
+    """)
+    return int(await connection.scalar(statement) or 0)
+
+
+async def test_sqlite_stops_the_query_of_a_cancelled_caller(sqlite_ready: str) -> None:
+    database = Database(sqlite_ready)
+    calls = 0
+
+    def count() -> int:
+        nonlocal calls
+        calls += 1
+        return calls
+
+    async def work(connection: AsyncConnection) -> None:
+        driver = (await connection.get_raw_connection()).driver_connection
+        assert driver is not None
+        await driver.create_function("count_call", 0, count)
+        query = str(_ENDLESS).replace("n + 1", "n + min(1, count_call())")
+        await connection.execute(sa.text(query))
+
+    task = asyncio.create_task(database.read_heavy(work, "search"))
+    while not calls:
+        await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await _wait_until_idle(database)
+    before = calls
+    await asyncio.sleep(0.2)
+    assert calls == before
+    await database.close()

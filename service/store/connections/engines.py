@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from weakref import WeakSet
 
@@ -15,6 +16,7 @@ import asyncpg  # type: ignore[import-untyped]  # has no type hints
 from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from service.store.connections.opened_file import OpenedFile
 from service.store.connections.sqlite import connect
 from service.store.connections.urls import Address, Dialect
 
@@ -34,6 +36,7 @@ class Engines:
     writing: AsyncEngine
     reading: AsyncEngine
     connections: WeakSet[Any] = field(default_factory=WeakSet)
+    file: OpenedFile | None = None  # of SQLite
 
     async def close(self, timeout_s: float) -> None:
         """Close all connections; after `timeout_s` terminate those still open."""
@@ -46,35 +49,45 @@ class Engines:
                 connection.terminate()
 
 
-def open_engines(address: Address, timeout_s: float) -> Engines:
-    """Return pools that connect on first use; each wait of theirs is at most `timeout_s`."""
-    open_ = _open_sqlite if address.dialect == "sqlite" else _open_postgresql
-    return open_(address, timeout_s)
+def open_engines(address: Address, timeout_s: float, *, may_create: bool = False) -> Engines:
+    """Return pools that connect on first use; each wait of theirs is at most `timeout_s`.
+
+    A SQLite file that does not exist is an error, unless `may_create`.
+    """
+    if address.dialect == "sqlite":
+        return _open_sqlite(address, timeout_s, may_create)
+    return _open_postgresql(address, timeout_s)
 
 
 # --- SQLite ---
 
 
-def _open_sqlite(address: Address, timeout_s: float) -> Engines:
+def _open_sqlite(address: Address, timeout_s: float, may_create: bool) -> Engines:
+    open_file = partial(connect, mode="rwc" if may_create else "rw")
+    driver: dict[str, Any] = {
+        "async_creator_fn": open_file,
+        "timeout": timeout_s * _BUSY_SHARE,
+        # The driver starts no transactions; the listeners below send BEGIN.
+        "isolation_level": None,
+    }
     options: dict[str, Any] = {
         "pool_timeout": timeout_s * _LOOP_FACTOR,
         "max_overflow": 0,
         "hide_parameters": True,  # errors are logged with the statement, without user data
-        # The driver starts no transactions; the listeners below send BEGIN.
-        "connect_args": {
-            "async_creator_fn": connect,
-            "timeout": timeout_s * _BUSY_SHARE,
-            "isolation_level": None,
-        },
     }
+    interruptible = {**driver, "async_creator_fn": partial(open_file, is_interruptible=True)}
     url = f"sqlite+aiosqlite:///{address.path}"
-    writing = create_async_engine(url, pool_size=1, **options)
-    reading = create_async_engine(url, pool_size=_READERS, **options)
+    writing = create_async_engine(url, pool_size=1, connect_args=driver, **options)
+    reading = create_async_engine(url, pool_size=_READERS, connect_args=interruptible, **options)
     event.listen(writing.sync_engine, "connect", _prepare_writer)
     event.listen(reading.sync_engine, "connect", _prepare_reader)
     event.listen(writing.sync_engine, "begin", _begin_immediate)
     event.listen(reading.sync_engine, "begin", _begin)
-    return Engines("sqlite", writing, reading)
+    file = OpenedFile(address.path)
+    for engine in (writing, reading):
+        event.listen(engine.sync_engine, "connect", lambda *_: file.note_opened())
+    event.listen(writing.sync_engine, "close", lambda *_: file.forget_companions())
+    return Engines("sqlite", writing, reading, file=file)
 
 
 def _prepare_writer(connection: Any, _record: object) -> None:

@@ -8,10 +8,12 @@ next job. In a transaction that only writes, COMMIT therefore reports the errors
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Self
+from urllib.parse import quote
 
 import aiosqlite
 
@@ -64,8 +66,12 @@ class Cursor:
 
 
 class SqliteConnection(aiosqlite.Connection):
-    """A connection that defers jobs without a result."""
+    """A connection that defers jobs without a result.
 
+    If it `is_interruptible`, a query whose caller is cancelled is stopped.
+    """
+
+    is_interruptible = False
     _deferred: Sequence[_ThreadJob] = ()
 
     def defer(self, job: _ThreadJob) -> None:
@@ -75,7 +81,13 @@ class SqliteConnection(aiosqlite.Connection):
     async def run_job(self, job: _ThreadJob) -> None:
         """Run the deferred jobs, then `job`, in the connection's thread."""
         deferred, self._deferred = self._deferred, ()
-        await self._execute(_run_jobs, self._conn, [*deferred, job])  # type: ignore[no-untyped-call]  # theirs
+        try:
+            await self._execute(_run_jobs, self._conn, [*deferred, job])  # type: ignore[no-untyped-call]  # theirs
+        except asyncio.CancelledError:
+            # Here, because SQLAlchemy then closes the connection, which waits for the thread.
+            if self.is_interruptible:
+                self._conn.interrupt()
+            raise
 
     def cursor(self) -> Cursor:  # type: ignore[override]  # theirs is also a context manager
         return Cursor(self)
@@ -90,9 +102,18 @@ class SqliteConnection(aiosqlite.Connection):
             await self.run_job(sqlite3.Connection.rollback)
 
 
-def connect(path: str, **options: Any) -> SqliteConnection:
-    """Return a connection that opens when it is awaited."""
-    connection = SqliteConnection(partial(sqlite3.connect, path, **options), iter_chunk_size=64)
+def connect(
+    path: str, *, mode: str = "rwc", is_interruptible: bool = False, **options: Any
+) -> SqliteConnection:
+    """Return a connection that opens when it is awaited.
+
+    With the mode "rw" a file that does not exist is an error; "rwc" creates it.
+    Source: https://www.sqlite.org/uri.html#urimode
+    """
+    uri = f"file:{quote(path)}?mode={mode}"
+    connector = partial(sqlite3.connect, uri, uri=True, **options)
+    connection = SqliteConnection(connector, iter_chunk_size=64)
+    connection.is_interruptible = is_interruptible
     connection._thread.daemon = True  # noqa: SLF001  (as SQLAlchemy does for its own)
     return connection
 

@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Row, Select, union_all
+from sqlalchemy import Row, Select, literal, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.messages import restore_question
 from service.store.database import Database
-from service.store.paging import Slice, count_rows, fetch_newest_first
-from service.store.records import Conversation, ConversationTurn, Page
-from service.store.rows import (
-    DEGRADATION_COLUMNS,
-    decode_degraded_by,
-    decode_missing,
-    decode_tool_calls,
-    read_preceding,
-)
-from service.store.schema import conversations, messages, runs
+from service.store.lists.paging import Slice, count_rows, fetch_newest_first
+from service.store.lists.turns import read_first_turns, read_turns
+from service.store.records import Conversation, ConversationTurn, Page, Position, Turns
+from service.store.schema import conversations, runs
 from service.store.scope import Scope
 from service.store.search.fts5 import enable_secure_delete, purge_deleted_text
 
-_TURN_COLUMNS = (
-    runs.c.id, runs.c.state, runs.c.question, runs.c.answer, runs.c.error, runs.c.created_at,
-    runs.c.ended_at, runs.c.whole, runs.c.tool_calls, runs.c.particulars, *DEGRADATION_COLUMNS,
-)  # fmt: skip
+_ORDER = (conversations.c.updated_at, conversations.c.id)
 
 
 class Conversations:
@@ -44,24 +34,48 @@ class Conversations:
         rows = await self._database.fetch_all(statement, "read_conversation")
         return _make_conversation(rows[0]) if rows else None
 
-    async def list_page(self, owner: str, limit: int, offset: int) -> Page[Conversation]:
-        """Return a page of all conversations, latest update first."""
-        return await self._database.read(partial(_read_page, Scope(owner), limit, offset), "list")
+    async def list_page(
+        self, owner: str, limit: int, offset: int, before: Position | None = None
+    ) -> Page[Conversation]:
+        """Return a page of all conversations, latest update first.
+
+        With `before`, the position of the last one of the page before, none is returned twice when
+        conversations are updated in between.
+        """
+        part = partial(_read_page, Scope(owner), limit, offset, before)
+        return await self._database.read(part, "list")
 
     async def list_for_users(
-        self, owner: str, user_ids: Sequence[str | None], limit: int, offset: int
+        self,
+        owner: str,
+        user_ids: Sequence[str | None],
+        limit: int,
+        offset: int,
+        before: Position | None = None,
     ) -> list[Conversation]:
-        """Return a page of the conversations of these users, latest update first.
+        """Return a page of the conversations of these users, as `list_page` does.
 
         None in `user_ids` selects conversations without a user.
         """
-        part = partial(_read_for_users, Scope(owner), user_ids, limit, offset)
-        return await self._database.read(part, "list")
-
-    async def list_turns(self, owner: str, conversation_id: str) -> list[ConversationTurn]:
-        """Return all turns in order: the initial messages, then each question and its answer."""
+        scope = Scope(owner)
+        queries = [
+            _select_older(_select_of_user(scope, each), before).limit(offset + limit)
+            for each in user_ids
+        ]
         return await self._database.read(
-            partial(_read_turns, Scope(owner), conversation_id), "read_conversation"
+            partial(_read_for_users, scope, queries, limit, offset), "list"
+        )
+
+    async def list_turns(self, owner: str, conversation_id: str) -> Turns:
+        """Return the turns in order: the initial messages, then each question and its answer."""
+        return await self._database.read(
+            partial(read_first_turns, Scope(owner), conversation_id), "read_conversation"
+        )
+
+    async def list_turns_of(self, owner: str, run_ids: Sequence[str]) -> list[ConversationTurn]:
+        """Return the turns of some runs of one conversation, in order."""
+        return await self._database.read(
+            partial(read_turns, Scope(owner), run_ids), "read_conversation"
         )
 
     async def list_running_run_ids(self, owner: str, conversation_id: str) -> list[str]:
@@ -121,27 +135,37 @@ class Conversations:
 
 
 async def _read_page(
-    scope: Scope, limit: int, offset: int, connection: AsyncConnection
+    scope: Scope, limit: int, offset: int, before: Position | None, connection: AsyncConnection
 ) -> Page[Conversation]:
     total = await count_rows(connection, scope, "conversations")
-    order = [conversations.c.updated_at, conversations.c.id]
-    part = Slice(total, limit, offset)
     # First the ids, from the index alone, then only the rows of the page.
-    found = await fetch_newest_first(connection, scope.select(conversations, *order), order, part)
+    keys = scope.select(conversations, *_ORDER)
+    found: Iterable[Row[Any]]
+    if before is None:
+        part = Slice(total, limit, offset)
+        found = await fetch_newest_first(connection, keys, _ORDER, part)
+    else:
+        newest_first = _select_older(keys, before).order_by(*(each.desc() for each in _ORDER))
+        found = await connection.execute(newest_first.limit(limit).offset(offset))
     return Page(await _read_by_ids(scope, [row.id for row in found], connection), total)
+
+
+def _select_older(keys: Select[Any], before: Position | None) -> Select[Any]:
+    """Return the query for conversations that follow a position in the order of lists."""
+    if before is None:
+        return keys
+    values = (literal(value, column.type) for value, column in zip(before, _ORDER, strict=True))
+    return keys.where(tuple_(*_ORDER) < tuple_(*values))
 
 
 async def _read_for_users(
     scope: Scope,
-    user_ids: Sequence[str | None],
+    queries: Iterable[Select[Any]],
     limit: int,
     offset: int,
     connection: AsyncConnection,
 ) -> list[Conversation]:
-    parts = [
-        _select_of_user(scope, user_id).limit(offset + limit).subquery() for user_id in user_ids
-    ]
-    keys = union_all(*(part.select() for part in parts)).subquery().select()
+    keys = union_all(*(each.subquery().select() for each in queries)).subquery().select()
     newest = keys.order_by(*(keys.selected_columns[name].desc() for name in ("updated_at", "id")))
     found = await connection.execute(newest.limit(limit).offset(offset))
     return await _read_by_ids(scope, [row.id for row in found], connection)
@@ -161,50 +185,6 @@ async def _read_by_ids(
     found = await connection.execute(scope.select(conversations).where(conversations.c.id.in_(ids)))
     by_id = {row.id: _make_conversation(row) for row in found}
     return [by_id[each] for each in ids]
-
-
-async def _read_turns(
-    scope: Scope, conversation_id: str, connection: AsyncConnection
-) -> list[ConversationTurn]:
-    initial = await connection.execute(
-        scope.select(messages)
-        .where(messages.c.conversation_id == conversation_id)
-        .order_by(messages.c.position)
-    )
-    turns = [
-        ConversationTurn(role=row.role, content=row.content, created_at=row.created_at)
-        for row in initial
-    ]
-    run_rows = await connection.execute(
-        scope.select(runs, *_TURN_COLUMNS)
-        .where(runs.c.conversation_id == conversation_id, runs.c.superseded_by.is_(None))
-        .order_by(runs.c.id)
-    )
-    return [*turns, *(turn for row in run_rows for turn in _make_turns(row))]
-
-
-def _make_turns(row: Row[Any]) -> Iterator[ConversationTurn]:
-    for each in read_preceding(row.particulars):
-        yield ConversationTurn(role=each.role, content=each.content, created_at=row.created_at)
-    yield ConversationTurn(
-        role=restore_question(row.question, row.whole).role,
-        content=row.question,
-        created_at=row.created_at,
-        run_id=row.id,
-        state=row.state,
-    )
-    if row.answer or row.tool_calls or row.state in ("failed", "interrupted"):
-        yield ConversationTurn(
-            role="assistant",
-            content=row.answer,
-            created_at=row.ended_at or row.created_at,
-            run_id=row.id,
-            state=row.state,
-            error=row.error,
-            tool_calls=decode_tool_calls(row.tool_calls),
-            missing=decode_missing(row),
-            degraded_by=decode_degraded_by(row),
-        )
 
 
 def _make_conversation(row: Row[Any]) -> Conversation:

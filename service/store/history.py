@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.database import Database
-from service.store.paging import Slice, count_rows, fetch_newest_first
+from service.store.lists.long_texts import Texts, read_listed_runs, read_texts
+from service.store.lists.paging import Slice, count_rows, fetch_newest_first
 from service.store.records import Page, StoredRun
-from service.store.rows import RUN_COLUMNS, decode_run
 from service.store.schema import runs
 from service.store.scope import Scope
 
@@ -32,6 +33,16 @@ class History:
             partial(_read_page, Scope(owner), limit, offset, before), "list"
         )
 
+    async def read_texts(self, owner: str, ids: Sequence[str]) -> Mapping[str, Texts]:
+        """Return the question and the answer of runs by id, without those of deleted runs."""
+        return await self._database.read(partial(_read_texts, Scope(owner), ids), "list")
+
+
+async def _read_texts(
+    scope: Scope, ids: Sequence[str], connection: AsyncConnection
+) -> Mapping[str, Texts]:
+    return await read_texts(connection, scope, ids)
+
 
 async def _read_page(
     scope: Scope, limit: int, offset: int, before: str | None, connection: AsyncConnection
@@ -45,10 +56,5 @@ async def _read_page(
     else:
         older = ids.where(runs.c.id < before).order_by(runs.c.id.desc())
         found = [*(await connection.scalars(older.limit(limit).offset(offset)))]
-    if not found:
-        return Page((), total)
-    rows = await connection.execute(
-        scope.select_keys(RUN_COLUMNS, found)
-    )  # `id` is the first column
-    by_id = {row.id: decode_run(row) for row in rows}
-    return Page([by_id[run_id] for run_id in found], total)
+    listed, unread = await read_listed_runs(connection, scope, runs.c.id, found)
+    return Page([*listed.values()], total, unread=unread)

@@ -201,6 +201,14 @@ class ConversationTurn:
     degraded_by: Sequence[DegradedBy] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """The first turns of a conversation, and the ids of the runs with the others, in parts."""
+
+    items: Sequence[ConversationTurn]
+    unread: Sequence[Sequence[str]] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchHit:
     """A search result. A higher `rank` is better; `snippet` contains the marked matches."""
@@ -210,13 +218,20 @@ class SearchHit:
     snippet: str
 
 
+Position = tuple[datetime, str]  # of a conversation in a list: its last update and its id
+
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Item]):
-    """A page of `total` items; `is_capped` if there are more than `total`."""
+    """A page of `total` items; `is_capped` if there are more than `total`.
+
+    `unread` has the ids of runs whose question and answer are "" in `items`, because all texts of
+    the page together are too long; they are the last ones, in parts to be read one by one.
+    """
 
     items: Sequence[Item]
     total: int
     is_capped: bool = False
+    unread: Sequence[Sequence[str]] = ()

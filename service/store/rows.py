@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 import msgspec
+import sqlalchemy as sa
 from sqlalchemy import Row
 
 from service.conversation import Branch
@@ -22,8 +23,10 @@ from service.domain import (
     Usage,
 )
 from service.messages import encode_question
+from service.store.column_types import replace_unstorable
 from service.store.records import AgentAnswer, NewRun, RunEnd, StoredRun
-from service.store.schema import agent_answers, replace_unstorable, runs
+from service.store.schema import agent_answers, runs
+from service.store.search.words import encode_text
 
 _PLAIN = (
     "id", "owner", "conversation_id", "message_id", "state", "question", "answer", "ensemble",
@@ -43,6 +46,13 @@ DEGRADATION_COLUMNS = (runs.c.degraded, runs.c.degraded_by, runs.c.missing)
 RUN_COLUMNS = (
     *(runs.c[name] for name in (*_PLAIN, *_USAGE, "whole", "particulars", "tool_calls")),
     *DEGRADATION_COLUMNS,
+)
+# As RUN_COLUMNS, for lists: without texts, and without columns that lists do not show.
+LISTED_COLUMNS = (
+    *(runs.c[name] for name in (*_PLAIN, *_USAGE) if name not in ("question", "answer")),
+    *DEGRADATION_COLUMNS,
+    *(sa.literal("").label(name) for name in ("question", "answer")),
+    *(sa.null().label(name) for name in ("whole", "particulars", "tool_calls")),
 )
 ANSWER_COLUMNS = tuple(agent_answers.columns)
 # Without reasoning, which is stored with the events and expires with them.
@@ -163,6 +173,7 @@ def encode_run(opening: NewRun) -> Mapping[str, Any]:
         "message_id": ask.message_id,
         "state": "running",
         "question": ask.question,
+        "question_words": encode_text(ask.question),
         "whole": encode_question(ask.messages[-1]),
         "particulars": _encode_particulars(opening),
         "answer": "",
@@ -189,6 +200,7 @@ def encode_run_end(ending: RunEnd) -> Mapping[str, Any]:
         "of_owner": ending.owner,
         "state": ending.state,
         "answer": ending.answer,
+        "answer_words": encode_text(ending.answer),
         "cost_usd": ending.cost_usd,
         "elapsed_ms": ending.elapsed_ms,
         "ended_at": ending.ended_at,

@@ -47,7 +47,7 @@ async def test_a_conversation_gets_its_title_from_the_first_question(
 
 async def test_an_unknown_conversation_is_none(conversations: Conversations) -> None:
     assert await conversations.get(ME, "conv_unknown") is None
-    assert await conversations.list_turns(ME, "conv_unknown") == []
+    assert (await conversations.list_turns(ME, "conv_unknown")).items == []
     assert await conversations.list_running_run_ids(ME, "conv_unknown") == []
     assert not await conversations.rename(ME, "conv_unknown", "Title", NOW)
     assert not await conversations.delete(ME, "conv_unknown")
@@ -77,7 +77,7 @@ async def test_a_conversation_can_be_created_empty(
     assert found == Conversation(
         id="conv_a", title="Tides", created_at=NOW, updated_at=NOW, user_id="user 1"
     )
-    assert await conversations.list_turns(ME, "conv_a") == []
+    assert (await conversations.list_turns(ME, "conv_a")).items == []
     assert (await conversations.list_page(ME, 10, 0)).total == 1
     later = NOW + timedelta(minutes=1)
     await parts.create_run("What is a tide?", conversation="conv_a", created_at=later)
@@ -104,7 +104,7 @@ async def test_an_empty_conversation_stays_when_its_first_question_is_dropped(
     dropped = await parts.create_run(conversation="conv_a", created_at=NOW + timedelta(minutes=1))
     await parts.journal.write(Batch(dropped=[dropped.run_id]))
     assert await conversations.get(ME, "conv_a") is not None
-    assert await conversations.list_turns(ME, "conv_a") == []
+    assert (await conversations.list_turns(ME, "conv_a")).items == []
 
 
 async def test_conversations_of_users_are_listed_in_order_of_update_latest_first(
@@ -150,7 +150,7 @@ async def test_turns_are_the_initial_messages_then_questions_and_answers(
         Batch(openings=[stopped], endings=[make_run_end(stopped, state="cancelled", answer="")])
     )
     running = await parts.create_run("When?", run_id="run_4", conversation="conv_a")
-    turns = await conversations.list_turns(ME, "conv_a")
+    turns = (await conversations.list_turns(ME, "conv_a")).items
     assert [(turn.role, turn.content, turn.run_id, turn.state) for turn in turns] == [
         ("user", "Hello.", None, None),
         ("assistant", "Hello!", None, None),
@@ -172,7 +172,7 @@ async def test_a_retried_exchange_appears_once(parts: Parts, conversations: Conv
     await parts.journal.write(
         Batch(openings=[again], endings=[make_run_end(again, answer="Whole.")])
     )
-    turns = await conversations.list_turns(ME, "conv_a")
+    turns = (await conversations.list_turns(ME, "conv_a")).items
     assert [turn.content for turn in turns] == ["What?", "Whole."]
 
 
@@ -191,7 +191,7 @@ async def test_another_owner_can_neither_read_nor_change_a_conversation(
     assert await conversations.get(OTHER_OWNER, "conv_a") is None
     assert (await conversations.list_page(OTHER_OWNER, 10, 0)).total == 0
     assert await conversations.list_for_users(OTHER_OWNER, [None], 10, 0) == []
-    assert await conversations.list_turns(OTHER_OWNER, "conv_a") == []
+    assert (await conversations.list_turns(OTHER_OWNER, "conv_a")).items == []
     assert await conversations.list_running_run_ids(OTHER_OWNER, "conv_a") == []
     assert not await conversations.rename(OTHER_OWNER, "conv_a", "Theirs", NOW)
     assert not await conversations.delete(OTHER_OWNER, "conv_a")
@@ -206,9 +206,9 @@ async def test_two_owners_may_have_conversations_with_the_same_id(
     await parts.create_run("Mine?", conversation="conv_a")
     await parts.create_run("Theirs?", conversation="conv_a", owner=OTHER_OWNER)
     assert await conversations.delete(ME, "conv_a")
-    assert [turn.content for turn in await conversations.list_turns(OTHER_OWNER, "conv_a")] == [
-        "Theirs?"
-    ]
+    assert [
+        turn.content for turn in (await conversations.list_turns(OTHER_OWNER, "conv_a")).items
+    ] == ["Theirs?"]
 
 
 # --- deleting ---

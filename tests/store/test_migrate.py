@@ -21,6 +21,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain import Message, MissingAgent
 from service.errors import StorageUnavailable
 from service.settings import SettingsError
+from service.store.connections.engines import open_engines
+from service.store.connections.urls import parse_url
 from service.store.database import Database
 from service.store.journal.batch import Batch
 from service.store.journal.writer import JournalWriter
@@ -28,6 +30,7 @@ from service.store.migrate import check, migrate
 from service.store.revisions import FOLDER, list_revisions
 from service.store.runs import RunStore
 from service.store.schema import metadata
+from service.store.search.search import Search
 from tests._support.runs.store_records import (
     ME,
     make_agent_answer,
@@ -153,11 +156,10 @@ def test_the_files_are_numbered_in_the_order_of_the_migrations() -> None:
 
 
 async def _run_on(url: str, work: Callable[[Connection], Any]) -> Any:
-    database = Database(url)
-    engine = database._engines.writing
-    async with engine.begin() as connection:
+    engines = open_engines(parse_url(url), 4.0, may_create=True)
+    async with engines.writing.begin() as connection:
         result = await connection.run_sync(work)
-    await database.close()
+    await engines.close(4.0)
     return result
 
 
@@ -235,3 +237,32 @@ async def test_the_file_is_synchronized_at_every_commit_and_deleted_data_is_over
 
     assert await database.write(pragmas) == ["wal", 2, 1, 1]
     await database.close()
+
+
+async def test_texts_without_spaces_are_indexed_by_the_migration(database_url: str) -> None:
+    await migrate(database_url)
+    texts = [f"重力と引力{number}" for number in range(45)]  # several parts of the migration
+    await _store_answers(database_url, *texts, "Gravity and attraction.")
+    queries = ("gravity", "attractions", "what", "引力")
+    found = [await _search(database_url, query) for query in queries]
+    assert [len(each) for each in found] == [1, 1, 0, 45]
+    await migrate(database_url, "0005")
+    await migrate(database_url)
+    assert [await _search(database_url, query) for query in queries] == found
+
+
+async def _store_answers(url: str, *texts: str) -> None:
+    database = Database(url)
+    for text in texts:
+        run = make_run()
+        batch = Batch(openings=[run], endings=[make_run_end(run, answer=text)])
+        await JournalWriter(database).write(batch)
+    await database.close()
+
+
+async def _search(url: str, query: str) -> list[tuple[str, float, str]]:
+    """Return id, rank and snippet of each hit."""
+    database = Database(url)
+    page = await Search(database).find(ME, query, limit=100)
+    await database.close()
+    return [(hit.run.id, hit.rank, hit.snippet) for hit in page.items]

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
 from pydantic import StringConstraints
 from quart import Quart, Response, jsonify, request
 from typing_extensions import TypedDict
 
 from service.api.dependencies import ApiDependencies
-from service.api.history.export import file_name, to_markdown
-from service.api.history.history import Paged, format_time, page_fields
-from service.api.history.owned import OwnConversations, StoredMessage, message_json
+from service.api.history.export import file_name, list_markdown_parts
+from service.api.history.history import Paged, page_fields
+from service.api.history.items import format_time
+from service.api.history.owned import OwnConversations, StoredMessage
 from service.api.http.body import Body, Text, read_body
+from service.api.http.pieces import list_parts, respond_in_pieces
+from service.api.http.positions import BEFORE, split_page
 from service.api.http.principal import current_principal
 from service.api.http.query import PAGE, ChoiceParam, read_page
 from service.api.openapi.operation import Operation, ResponseSpec, Tag
-from service.store.records import Conversation, ConversationTurn
+from service.store.records import Conversation
 
 _FORMAT = ChoiceParam(
     "format",
@@ -50,9 +52,10 @@ class WholeConversation(ConversationSummary):
 
 
 class ConversationPage(Paged):
-    """Conversations, the most recently changed first."""
+    """Conversations, the most recently changed first; `next` is the position of the last."""
 
     items: list[ConversationSummary]
+    next: NotRequired[str]
 
 
 def install(app: Quart, api: ApiDependencies) -> None:
@@ -64,14 +67,16 @@ def install(app: Quart, api: ApiDependencies) -> None:
     @Operation(
         "List conversations, the most recently changed first",
         tag=Tag.CONVERSATIONS,
-        parameters=PAGE,
+        parameters=(*PAGE, BEFORE),
         answers=(ResponseSpec("A page of conversations.", ConversationPage),),
     )
     async def list_conversations() -> Response:
         limit, offset = read_page()
-        some = await conversations.list_page(current_principal().owner, limit, offset)
-        items = [_shown(each) for each in some.items]
-        return jsonify({"items": items, **page_fields(some, limit, offset)})
+        owner, before = current_principal().owner, BEFORE.read_optional()
+        some = await conversations.list_page(owner, limit + 1, offset, before)
+        page, position = split_page(some.items, limit)
+        items = [_shown(each) for each in page]
+        return jsonify({"items": items, **page_fields(some, limit, offset), **position})
 
     @app.get("/api/conversations/<conversation_id>")
     @Operation(
@@ -82,7 +87,8 @@ def install(app: Quart, api: ApiDependencies) -> None:
     async def show_conversation(conversation_id: str) -> Response:
         principal = current_principal()
         conversation = await own.find(principal, conversation_id)
-        return jsonify(_whole(conversation, await own.turns(principal, conversation_id)))
+        loads = await own.list_messages(principal, conversation_id)
+        return await respond_in_pieces(list_parts(_shown(conversation), "messages", loads, {}))
 
     @app.patch("/api/conversations/<conversation_id>")
     @Operation(
@@ -123,12 +129,15 @@ def install(app: Quart, api: ApiDependencies) -> None:
     async def export_conversation(conversation_id: str) -> Response:
         principal = current_principal()
         conversation, form = await own.find(principal, conversation_id), _read_format()
-        turns = await own.turns(principal, conversation_id)
         if form == "markdown":
+            turns = await own.list_turns(principal, conversation_id)
             kind = "text/markdown; charset=utf-8"
-            response = Response(to_markdown(conversation, turns), content_type=kind)
+            response = await respond_in_pieces(list_markdown_parts(conversation, turns), kind)
         else:
-            response = jsonify(_whole(conversation, turns))
+            loads = await own.list_messages(principal, conversation_id)
+            response = await respond_in_pieces(
+                list_parts(_shown(conversation), "messages", loads, {})
+            )
         name = file_name(conversation, "md" if form == "markdown" else "json")
         response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
         return response
@@ -147,10 +156,6 @@ def _shown(conversation: Conversation) -> dict[str, Any]:
         "created_at": format_time(conversation.created_at),
         "updated_at": format_time(conversation.updated_at),
     }
-
-
-def _whole(conversation: Conversation, turns: Sequence[ConversationTurn]) -> dict[str, Any]:
-    return {**_shown(conversation), "messages": [message_json(turn) for turn in turns]}
 
 
 def _no_content() -> Response:

@@ -1,12 +1,16 @@
-"""A conversation as a Markdown file, and the file's name. Pure functions."""
+"""A conversation as a Markdown file, and the file's name."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from datetime import datetime
+from functools import partial
+from itertools import chain
 from unicodedata import combining, normalize
 
+from service.api.history.owned import LoadTurns
+from service.api.http.pieces import Load
 from service.store.records import Conversation, ConversationTurn
 
 _LINE_END = re.compile(r"\r\n|\r|\n")  # Source: CommonMark 0.31, 2.1
@@ -15,16 +19,43 @@ _SPEAKERS = {"user": "Question", "assistant": "Answer"}
 _NAME_CHARS = 60
 
 
-def to_markdown(conversation: Conversation, turns: Sequence[ConversationTurn]) -> str:
-    """Return the conversation as Markdown: a heading and a quotation for each turn.
+def list_markdown_parts(conversation: Conversation, loads: Iterable[LoadTurns]) -> Iterator[Load]:
+    """Yield the parts of a Markdown file: a heading, and a quotation for each turn.
 
     Inside its quotation a text retains its own markup and cannot imitate a part of the document.
     """
+
+    async def load_heading() -> Iterable[str]:
+        return [format_heading(conversation)]
+
+    async def load_sections(load: LoadTurns) -> Iterable[str]:
+        return chain.from_iterable(map(format_turn, await load()))
+
+    yield load_heading
+    for load in loads:
+        yield partial(load_sections, load)
+
+
+def format_heading(conversation: Conversation) -> str:
+    """Return the start of the document: the title and the dates."""
     dates = (
         f"Created {_when(conversation.created_at)}, last changed {_when(conversation.updated_at)}"
     )
-    parts = [f"# {_plain(conversation.title)}", dates, *(_section(turn) for turn in turns)]
-    return "\n\n".join(parts) + "\n"
+    return f"# {_plain(conversation.title)}\n\n{dates}\n"
+
+
+def format_turn(turn: ConversationTurn) -> Iterator[str]:
+    """Yield the section of a turn in pieces."""
+    speaker = _SPEAKERS.get(turn.role, turn.role.capitalize())
+    yield f"\n## {speaker}, {_when(turn.created_at)}\n"
+    if turn.content:
+        yield "\n"
+        yield from _quote(turn.content)
+    if turn.role == "assistant" and turn.state not in (None, "completed"):
+        state = f"({turn.state}: {turn.error})" if turn.error else f"({turn.state})"
+        yield f"\n{_plain(state)}\n"
+    if turn.degraded_by:
+        yield f"\n{_plain(f'({_degradation(turn)})')}\n"
 
 
 def file_name(conversation: Conversation, extension: str) -> str:
@@ -34,26 +65,22 @@ def file_name(conversation: Conversation, extension: str) -> str:
     return f"{words or 'conversation'}-{conversation.created_at:%Y-%m-%d}.{extension}"
 
 
-def _section(turn: ConversationTurn) -> str:
-    speaker = _SPEAKERS.get(turn.role, turn.role.capitalize())
-    parts = [f"## {speaker}, {_when(turn.created_at)}"]
-    if turn.content:
-        parts.append(_quoted(turn.content))
-    if turn.role == "assistant" and turn.state not in (None, "completed"):
-        parts.append(_plain(f"({turn.state}: {turn.error})" if turn.error else f"({turn.state})"))
-    if turn.degraded_by:
-        parts.append(_plain(f"({_degradation(turn)})"))
-    return "\n\n".join(parts)
-
-
 def _degradation(turn: ConversationTurn) -> str:
     missing = ", ".join(f"{each.agent} ({each.code})" for each in turn.missing)
     sentences = {"agents": f"without {missing}", "combiner": "written by a substitute"}
     return "degraded: " + "; ".join(sentences[reason] for reason in turn.degraded_by)
 
 
-def _quoted(text: str) -> str:
-    return "\n".join(f"> {line}" if line else ">" for line in _LINE_END.split(text))
+def _quote(text: str) -> Iterator[str]:
+    place = 0
+    for end in _LINE_END.finditer(text):
+        yield _quote_line(text[place : end.start()])
+        place = end.end()
+    yield _quote_line(text[place:])
+
+
+def _quote_line(line: str) -> str:
+    return f"> {line}\n" if line else ">\n"
 
 
 def _plain(text: str) -> str:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from collections.abc import Mapping
 from html import escape
 from typing import Any, Literal, NotRequired
 
-from quart import Quart, Response, jsonify
+from quart import Quart, Response
 from typing_extensions import TypedDict
 
 from service.api.dependencies import ApiDependencies
-from service.api.http.degraded import DegradedFields, degraded_fields
+from service.api.history.items import list_item_loads, make_item
+from service.api.http.degraded import DegradedFields
+from service.api.http.pieces import (
+    json_in_pieces,
+    list_parts,
+    respond_in_pieces,
+)
 from service.api.http.principal import current_principal
 from service.api.http.query import (
     PAGE,
@@ -23,13 +29,10 @@ from service.api.http.query import (
     read_page,
 )
 from service.api.openapi.operation import Operation, ResponseSpec, Tag
-from service.api.runs.event_json import report_json, usage_json
+from service.api.runs.event_json import report_json
 from service.api.runs.schemas import TokenUsage
 from service.errors import RequestError
-from service.runs.projections.summary import summarize
-from service.runs.run import Run
-from service.runs.runs import Runs
-from service.store.records import AgentAnswer, Page, StoredRun
+from service.store.records import AgentAnswer, Page, SearchHit
 from service.store.search.excerpt import MARK, UNMARK
 from service.store.search.search import LANGUAGES
 
@@ -127,8 +130,9 @@ def install(app: Quart, api: ApiDependencies) -> None:
         owner = current_principal().owner
         limit, offset = read_page()
         found = await store.history.list_page(owner, limit, offset, _BEFORE.read_optional())
-        items = [await _item(runs, run) for run in found.items]
-        return jsonify({"items": items, **page_fields(found, limit, offset)})
+        loads = list_item_loads(api, found, found.items)
+        fields = page_fields(found, limit, offset)
+        return await respond_in_pieces(list_parts({}, "items", loads, fields))
 
     @app.get("/history/<run_id>")
     @Operation(
@@ -143,7 +147,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
             raise RequestError("run_not_found", "There is no such run.")
         answers = await store.runs.list_agent_answers(run.owner, run.id)
         agents = [_agent(each) for each in answers]
-        return jsonify({**await _item(runs, run), "agents": agents})
+        return json_in_pieces({**await make_item(runs, run), "agents": agents})
 
     @app.get("/search")
     @Operation(
@@ -156,11 +160,15 @@ def install(app: Quart, api: ApiDependencies) -> None:
         (limit, offset), query, lang = read_all(read_page, _QUERY.read, _LANG.read)
         owner = current_principal().owner
         found = await store.search.find(owner, query, lang, limit, offset)
-        items = [
-            {**await _item(runs, hit.run), "rank": hit.rank, "snippet": snippet_html(hit.snippet)}
-            for hit in found.items
-        ]
-        return jsonify({"items": items, **page_fields(found, limit, offset)})
+        hits = {hit.run.id: hit for hit in found.items}
+        listed = [hit.run for hit in found.items]
+        loads = list_item_loads(api, found, listed, lambda run: _hit_fields(hits[run.id]))
+        fields = page_fields(found, limit, offset)
+        return await respond_in_pieces(list_parts({}, "items", loads, fields))
+
+
+def _hit_fields(hit: SearchHit) -> Mapping[str, Any]:
+    return {"rank": hit.rank, "snippet": snippet_html(hit.snippet)}
 
 
 def page_fields(found: Page[Any], limit: int, offset: int) -> dict[str, Any]:
@@ -173,44 +181,6 @@ def snippet_html(snippet: str) -> str:
     """Return a snippet as HTML: its text escaped, the matches in <mark> elements."""
     html = _MARKED.sub(r"<mark>\1</mark>", escape(snippet))
     return html.replace(MARK, "").replace(UNMARK, "")
-
-
-def format_time(moment: datetime) -> str:
-    """Return a time in ISO 8601, to the millisecond."""
-    return moment.isoformat(timespec="milliseconds")
-
-
-async def _item(runs: Runs, run: StoredRun) -> dict[str, Any]:
-    return {
-        "id": run.id,
-        "prompt": run.question,
-        "response": run.answer
-        if run.state != "running"
-        else await read_partial_answer(runs, run.owner, run.id),
-        "status": run.state,
-        "created_at": format_time(run.created_at),
-        "conversation_id": run.conversation_id,
-        "message_id": run.message_id,
-        "ensemble": run.ensemble,
-        "trace_id": run.trace_id,
-        "usage": usage_json(run.usage),
-        "cost": run.cost_usd,
-        "elapsed_ms": run.elapsed_ms,
-        **({"code": run.code, "error": run.error} if run.code else {}),
-        **degraded_fields(run),
-        **({"answered_by": run.answered_by} if run.degraded_by else {}),
-        **({"retry_of": run.retry_of} if run.retry_of else {}),
-        **({"superseded_by": run.superseded_by} if run.superseded_by else {}),
-    }
-
-
-async def read_partial_answer(runs: Runs, owner: str, run_id: str) -> str:
-    """Return the text that an unfinished run of `owner` has of its answer."""
-    try:
-        found = await runs.get(run_id, owner)
-    except RequestError:  # deleted a moment ago
-        return ""
-    return summarize(found.log.after(0)).answer if isinstance(found, Run) else found.answer
 
 
 def _agent(answer: AgentAnswer) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, NotRequired
 
-from service.api.history.history import format_time, read_partial_answer
+from service.api.history.items import format_time, read_partial_answer
 from service.api.http.degraded import DegradedFields, degraded_fields
+from service.api.http.pieces import LoadItems
 from service.api.http.principal import Principal
 from service.api.http.query import is_valid_id
 from service.api.openai.schemas import ToolCallShown
@@ -16,6 +18,9 @@ from service.messages import format_tool_call
 from service.runs.runs import Runs
 from service.store.conversations import Conversations
 from service.store.records import Conversation, ConversationTurn
+
+# Loads some turns of a conversation.
+LoadTurns = Callable[[], Awaitable[Iterable[ConversationTurn]]]
 
 
 class StoredMessage(DegradedFields):
@@ -48,17 +53,46 @@ class OwnConversations:
                 return conversation
         raise conversation_not_found()
 
-    async def turns(self, principal: Principal, conversation_id: str) -> Sequence[ConversationTurn]:
+    async def list_turns(self, principal: Principal, conversation_id: str) -> Iterator[LoadTurns]:
+        """Return loads of the turns, in order, each of a few MB.
+
+        The answer of a running run has the text so far.
+        """
+        owner = principal.owner
+        turns = await self.kept.list_turns(owner, conversation_id)
+
+        async def read(part: Sequence[str]) -> Sequence[ConversationTurn]:
+            return await self._add_partial_answers(
+                owner, await self.kept.list_turns_of(owner, part)
+            )
+
+        first = partial(self._add_partial_answers, owner, turns.items)
+        return iter([first, *(partial(read, part) for part in turns.unread)])
+
+    async def list_messages(
+        self, principal: Principal, conversation_id: str
+    ) -> Iterator[LoadItems]:
+        """Return loads of the turns as StoredMessages."""
+
+        async def read(load: LoadTurns) -> Iterable[Mapping[str, Any]]:
+            return map(message_json, await load())
+
+        loads = await self.list_turns(principal, conversation_id)
+        return (partial(read, load) for load in loads)
+
+    async def _add_partial_answers(
+        self, owner: str, turns: Iterable[ConversationTurn]
+    ) -> Sequence[ConversationTurn]:
         """Return the turns; the answer of a running run as far as it is written."""
-        turns: list[ConversationTurn] = []
-        for turn in await self.kept.list_turns(principal.owner, conversation_id):
-            turns.append(turn)
+        complete: list[ConversationTurn] = []
+        for turn in turns:
+            complete.append(turn)
             if turn.state != "running" or turn.run_id is None:
                 continue
-            so_far = await read_partial_answer(self._runs, principal.owner, turn.run_id)
+            so_far = await read_partial_answer(self._runs, owner, turn.run_id)
             if so_far:
-                turns.append(replace(turn, role="assistant", content=so_far))
-        return turns
+                complete.append(replace(turn, role="assistant", content=so_far))
+        return complete
 
     async def delete(self, principal: Principal, conversation_id: str) -> None:
         """Cancel the runs of a conversation, then delete it with all its data.

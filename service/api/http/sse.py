@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from quart import Response, jsonify
+from quart import Response
 
 from service.api.http.degraded import HEADER
+from service.api.http.pieces import json_in_pieces
 from service.events import Event
 from service.runs.log import Silence
 from service.runs.projections.summary import summarize
@@ -58,15 +60,21 @@ def run_headers(run: Run | StoredRun) -> dict[str, str]:
 
 def run_json(run: Run | StoredRun, shown: Mapping[str, Any]) -> Response:
     """Return a JSON response that belongs to a run."""
-    response = jsonify(shown)
+    response = json_in_pieces(shown)
     response.headers.update({**run_headers(run), **_degraded_header(run)})
     return response
 
 
 def _degraded_header(run: Run | StoredRun) -> dict[str, str]:
     """Return the header of an answer that is already known to be degraded."""
-    known = summarize(run.log.after(0)) if isinstance(run, Run) else run
-    return {HEADER: "true"} if known.degraded_by else {}
+    if isinstance(run, StoredRun):
+        degraded_by = run.degraded_by
+    elif run.log.finished:
+        [final] = run.log.after(len(run.log) - 1)
+        degraded_by = getattr(final, "degraded_by", ())
+    else:
+        degraded_by = summarize(run.log.after(0)).degraded_by
+    return {HEADER: "true"} if degraded_by else {}
 
 
 async def _body(
@@ -83,6 +91,7 @@ async def _body(
                 continue
             for block in _blocks(encode, seq, events):
                 yield block
+                await asyncio.sleep(0)  # a client that reads fast never makes the loop wait
 
 
 def _blocks(encode: Encode, seq: int, events: Sequence[Event]) -> Iterator[bytes]:

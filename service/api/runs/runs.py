@@ -18,7 +18,8 @@ from service.api.openapi.operation import EVENTS, LAST_EVENT_ID, Operation, Resp
 from service.api.runs.event_json import encoder, report_json, usage_json
 from service.api.runs.schemas import RunEvent, TokenUsage
 from service.errors import RequestError
-from service.runs.projections.summary import AgentSummary, summarize
+from service.runs.projections.long_logs import summarize_log
+from service.runs.projections.summary import AgentSummary, RunSummary
 from service.runs.run import Run
 from service.runs.runs import Runs
 from service.store.records import AgentAnswer, StoredRun
@@ -83,7 +84,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
 
     async def respond(found: Run | StoredRun) -> Response:
         if isinstance(found, Run):
-            return _response(found, _from_events(found))
+            return _response(found, _from_events(found, await summarize_log(found.log)))
         return _response(
             found, _from_record(found, await tables.list_agent_answers(found.owner, found.id))
         )
@@ -166,9 +167,8 @@ def _from_event_source() -> bool:
     return request.headers.get("Accept", "").strip() == "text/event-stream"
 
 
-def _from_events(run: Run) -> dict[str, Any]:
+def _from_events(run: Run, now: RunSummary) -> dict[str, Any]:
     """Return the state of a run whose events are available."""
-    now = summarize(run.log.after(0))
     return {
         "state": now.state,
         "elapsed_ms": run.elapsed_ms if now.state == "running" else now.elapsed_ms,

@@ -6,16 +6,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
 from pydantic import ConfigDict, StringConstraints
 from quart import Quart, Response, jsonify, request
 from typing_extensions import TypedDict
 
 from service.api.dependencies import ApiDependencies
-from service.api.history.history import format_time
-from service.api.history.owned import OwnConversations, StoredMessage, message_json
+from service.api.history.items import format_time
+from service.api.history.owned import OwnConversations, StoredMessage
 from service.api.http.body import Body, Label, Text, read_body
+from service.api.http.pieces import list_parts, respond_in_pieces
+from service.api.http.positions import BEFORE, split_page
 from service.api.http.principal import Principal, current_principal
 from service.api.http.query import OFFSET, IntParam, TextParam, invalid, read_all
 from service.api.openapi.operation import Operation, ResponseSpec, Tag
@@ -69,9 +71,10 @@ class SessionShown(SessionIds):
 
 
 class SessionList(TypedDict):
-    """A user's sessions, the most recently changed first."""
+    """A user's sessions, the most recently changed first; `next` is the position of the last."""
 
     sessions: list[SessionShown]
+    next: NotRequired[str]
 
 
 class SessionHistory(TypedDict):
@@ -153,22 +156,26 @@ def install(app: Quart, api: ApiDependencies) -> None:
     async def session_history(session_id: str) -> Response:
         principal = current_principal()
         await own.find(principal, session_id)
-        messages = [message_json(turn) for turn in await own.turns(principal, session_id)]
-        return jsonify({"session_id": session_id, "messages": messages})
+        loads = await own.list_messages(principal, session_id)
+        fields = {"session_id": session_id}
+        return await respond_in_pieces(list_parts(fields, "messages", loads, {}))
 
     @app.get("/conversation/sessions/user/<path:user_id>")
     @Operation(
         "List the sessions of a user, the most recently changed first",
         tag=Tag.SESSIONS,
-        parameters=(_LIMIT, OFFSET),
+        parameters=(_LIMIT, OFFSET, BEFORE),
         answers=(ResponseSpec("The sessions.", SessionList),),
     )
     async def sessions_of_user(user_id: str) -> Response:
         principal = current_principal()
         limit, offset = read_all(_LIMIT.read, OFFSET.read)
         users = _labels(user_id, principal)
-        found = await own.kept.list_for_users(principal.owner, users, limit, offset)
-        return jsonify({"sessions": [_shown(each, principal) for each in found]})
+        found = await own.kept.list_for_users(
+            principal.owner, users, limit + 1, offset, BEFORE.read_optional()
+        )
+        page, position = split_page(found, limit)
+        return jsonify({"sessions": [_shown(each, principal) for each in page], **position})
 
 
 def user_of(conversation: Conversation, principal: Principal) -> str:

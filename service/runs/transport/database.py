@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextvars import Context
 from datetime import UTC, datetime, timedelta
 
@@ -46,7 +46,7 @@ class StoredRuns:
     async def load_events(self, stored: StoredRun, after: int = 0) -> list[Event]:
         """Return the committed events of a run that follow event `after`."""
         segments = await self._store.list_segments(stored.owner, stored.id, after)
-        return join_segments(segments, after)
+        return await _join_slowly(segments, after)
 
     async def load_new_events(self, run: Run) -> list[Event]:
         """Return the committed events that the log of `run` does not have yet.
@@ -60,7 +60,7 @@ class StoredRuns:
                 raise RequestError("run_not_found", "The run has been deleted.")
             if stored.events_expired:
                 raise RequestError("run_expired", "The rest of this run has expired.")
-        return join_segments(segments, len(run.log))
+        return await _join_slowly(segments, len(run.log))
 
     async def mark_watched(self, run: Run) -> None:
         """Signal to the worker of `run` that it has a reader here."""
@@ -142,11 +142,23 @@ def make_run(stored: StoredRun, events: Sequence[Event]) -> Run:
 
 def join_segments(segments: Sequence[Segment], after: int) -> list[Event]:
     """Return the events behind event number `after`, up to the first gap."""
+    return [event for part in _decode_segments(segments, after) for event in part]
+
+
+async def _join_slowly(segments: Sequence[Segment], after: int) -> list[Event]:
+    """Do the same, and let other tasks run: the events of a long run take half a second."""
     events: list[Event] = []
-    for segment in segments:
-        here = decode_events(segment.data)
-        expected = after + len(events) + 1
-        if segment.first_seq > expected:
-            break
-        events += here[expected - segment.first_seq :]
+    for part in _decode_segments(segments, after):
+        events += part
+        await asyncio.sleep(0)
     return events
+
+
+def _decode_segments(segments: Sequence[Segment], after: int) -> Iterator[list[Event]]:
+    expected = after + 1
+    for segment in segments:
+        if segment.first_seq > expected:
+            return
+        new = decode_events(segment.data)[expected - segment.first_seq :]
+        expected += len(new)
+        yield new

@@ -76,8 +76,9 @@ REINSTATE = (
     .values(superseded_by=None)
 )
 _ENDED = (
-    "state", "answer", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens",
-    "usage_estimated", "cost_usd", "elapsed_ms", "ended_at", "last_seq", "events_expire_at",
+    "state", "answer", "answer_words",
+    "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "usage_estimated",
+    "cost_usd", "elapsed_ms", "ended_at", "last_seq", "events_expire_at",
     "degraded", "degraded_by", "missing", "answered_by", "code", "error", "tool_calls",
 )  # fmt: skip
 END_RUN = (

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import secrets
 import sqlite3
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Sequence
+from contextlib import closing, suppress
 from functools import partial
 
 import sqlalchemy as sa
@@ -15,16 +15,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import StorageUnavailable
 from service.store.database import Database
-from service.store.search.excerpt import Span
 from service.store.search.index import (
     ANSWER_WEIGHT,
     MAX_RANKED,
     QUESTION_WEIGHT,
     RankedRuns,
     SearchRequest,
-    Texts,
 )
 from service.store.search.query import to_fts5
+from service.store.search.spans import Forms
 
 _INDEXES = ("run_stems", "run_words")
 _HAS_SECURE_DELETE = sqlite3.sqlite_version_info >= (3, 42)
@@ -42,13 +41,7 @@ _SELECT_RANKED = f"""
         AND +rowid IN (SELECT value FROM json_each(:numbers))
     ORDER BY score DESC, rowid DESC LIMIT :limit OFFSET :offset
 """
-_SELECT_HIGHLIGHTED = """
-    SELECT
-        rowid AS number,
-        highlight({index}, 1, :begin, :end) AS question,
-        highlight({index}, 2, :begin, :end) AS answer
-    FROM {index} WHERE {index} MATCH :match AND rowid IN :numbers
-"""
+_STEMMER = "CREATE VIRTUAL TABLE words USING fts5(word, tokenize='porter unicode61')"
 
 
 class Fts5:
@@ -77,24 +70,11 @@ class Fts5:
             {row.number: row.score for row in rows}, len(newest), len(numbers) > MAX_RANKED
         )
 
-    async def find_spans(
-        self, connection: AsyncConnection, request: SearchRequest, runs: Mapping[int, Texts]
-    ) -> Mapping[int, Sequence[Sequence[Span]]]:
-        statement = _format_statement(_SELECT_HIGHLIGHTED, request)
-        mark = secrets.token_hex(8)  # occurs in no text
-        rows = await connection.execute(
-            statement.bindparams(sa.bindparam("numbers", expanding=True)),
-            {
-                "match": _make_expression(request),
-                "numbers": list(runs),
-                "begin": f"{mark}(",
-                "end": f"{mark})",
-            },
-        )
-        return {
-            row.number: [_parse_spans(text.split(mark)) for text in (row.question, row.answer)]
-            for row in rows
-        }
+    async def find_forms(
+        self, connection: AsyncConnection, words: Collection[str], similar: Collection[str]
+    ) -> Forms:
+        del connection
+        return await asyncio.to_thread(_find_forms, words, similar)
 
 
 async def enable_secure_delete(connection: AsyncConnection) -> None:
@@ -149,12 +129,13 @@ def _encode_owner(owner: str) -> str:
     return f"o{owner.encode('utf-8', 'replace').hex()}0"
 
 
-def _parse_spans(pieces: Sequence[str]) -> list[Span]:
-    """Return the spans of matches: a piece that starts with "(" is one, with ")" follows one."""
-    spans, place = [], len(pieces[0])
-    for piece in pieces[1:]:
-        end = place + len(piece) - 1
-        if piece[0] == "(":
-            spans.append((place, end))
-        place = end
-    return spans
+def _find_forms(words: Collection[str], similar: Collection[str]) -> Forms:
+    """Return the words with the same stem, from an index in memory with the same stemmer."""
+    with closing(sqlite3.connect(":memory:")) as memory:
+        memory.execute(_STEMMER)
+        memory.executemany("INSERT INTO words VALUES (?)", [(word,) for word in similar])
+        match = "SELECT word FROM words WHERE words MATCH ?"
+        return {
+            word: {word, *(row[0] for row in memory.execute(match, (f'"{word}"',)))}
+            for word in words
+        }

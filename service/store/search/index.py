@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.store.search.excerpt import Span
 from service.store.search.query import Query
+from service.store.search.spans import Forms
 
 MAX_RANKED = 1_000  # only the newest matches are ranked and counted
-MAX_INDEXED_CHARS = 50_000  # of each question and each answer
 QUESTION_WEIGHT, ANSWER_WEIGHT = 1.0, 0.3
-
-Texts = tuple[str, str]  # a question and its answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +42,8 @@ class SearchIndex(Protocol):
         """Return a page of the matches, best first, newest first among equals."""
         ...
 
-    async def find_spans(
-        self, connection: AsyncConnection, request: SearchRequest, runs: Mapping[int, Texts]
-    ) -> Mapping[int, Sequence[Sequence[Span]]]:
-        """Return the matches in the texts of each run, by run number."""
+    async def find_forms(
+        self, connection: AsyncConnection, words: Collection[str], similar: Collection[str]
+    ) -> Forms:
+        """Return for each of `words` those of the `similar` words that have the same stem."""
         ...

@@ -2,15 +2,24 @@
 
 All words must match; `"a phrase"` matches as a whole, `-word` excludes, `or` separates
 alternatives. All other characters that are not letters or digits end a word; words joined by
-them, as in `well-known` or `a.b`, are a phrase. Every text is a valid query.
+them, as in `well-known` or `a.b`, are a phrase, and so are a Chinese and a Latin word without a
+space between them. Every text is a valid query.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from service.store.search.words import (
+    LONG_TEXT,
+    WORD,
+    encode_run_of_chars,
+    encode_start,
+    is_unspaced,
+)
 
 MAX_TERMS = 50  # of a query; the rest is ignored
 MAX_WORD_CHARS = 500  # of a word; PostgreSQL refuses those of more than 2 KB
@@ -31,7 +40,6 @@ ENGLISH_STOP_WORDS = frozenset(
 )
 
 _PIECE = re.compile(r'(?P<minus>-*)(?:"(?P<quoted>[^"]*)"?|(?P<plain>[^\s"]+))')
-WORD = re.compile(r"[^\W_]+")
 _ACCENTED = re.compile("([a-z])[\u0300-\u036f]+")
 
 
@@ -87,11 +95,14 @@ def to_fts5(query: Query) -> str:
     return " OR ".join(f"({_alternative_to_fts5(each)})" for each in query.alternatives)
 
 
-def to_websearch(query: Query) -> str:
-    """Return the query for PostgreSQL's websearch_to_tsquery, with all terms in quotes."""
-    return " or ".join(
-        " ".join(
-            [*_quote_terms(each.wanted), *(f"-{term}" for term in _quote_terms(each.unwanted))]
+def to_tsquery(query: Query) -> str:
+    """Return the query for PostgreSQL's to_tsquery. Source: https://www.postgresql.org/docs/16/datatype-textsearch.html#DATATYPE-TSQUERY"""
+    return " | ".join(
+        " & ".join(
+            [
+                *map(_term_to_tsquery, each.wanted),
+                *(f"!{_term_to_tsquery(term)}" for term in each.unwanted),
+            ]
         )
         for each in query.alternatives
     )
@@ -114,11 +125,38 @@ def _parse_term(piece: re.Match[str], stop_words: frozenset[str]) -> Term:
 
 
 def _alternative_to_fts5(alternative: Alternative) -> str:
-    wanted = " AND ".join(_quote_terms(alternative.wanted))
-    unwanted = " OR ".join(_quote_terms(alternative.unwanted))
+    wanted = " AND ".join(map(_term_to_fts5, alternative.wanted))
+    unwanted = " OR ".join(map(_term_to_fts5, alternative.unwanted))
     return f"({wanted}) NOT ({unwanted})" if unwanted else wanted
 
 
-def _quote_terms(terms: Iterable[Term]) -> list[str]:
-    # Words contain no quotes, so nothing needs escaping.
-    return [f'"{" ".join(term)}"' for term in terms]
+# Tokens contain no quotes, so nothing needs escaping.
+
+
+def _term_to_fts5(term: Term) -> str:
+    tokens, is_prefix = _list_tokens(term)
+    return f'"{" ".join(tokens)}"{" *" if is_prefix else ""}'
+
+
+def _term_to_tsquery(term: Term) -> str:
+    tokens, is_prefix = _list_tokens(term)
+    quoted = [f"'{token}'" for token in tokens]
+    if is_prefix:
+        quoted[-1] += ":*"
+    phrase = " <-> ".join(quoted)
+    if len(tokens) > 1 and any(map(is_unspaced, term)):
+        return f"({phrase} | {' & '.join(quoted)} & '{LONG_TEXT}')"
+    return f"({phrase})"
+
+
+def _list_tokens(term: Term) -> tuple[list[str], bool]:
+    """Return the tokens of a term in the index, and whether the last is only the start of one."""
+    tokens: list[str] = []
+    for word in term[:-1]:
+        tokens += encode_run_of_chars(word, is_closed=True) if is_unspaced(word) else [word]
+    last = term[-1]
+    if not is_unspaced(last):
+        return [*tokens, last], False
+    if len(last) == 1:
+        return [*tokens, encode_start(last)], True
+    return [*tokens, *encode_run_of_chars(last, is_closed=False)], False

@@ -8,14 +8,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import FieldError, RequestError
 from service.store.database import Database
+from service.store.lists.long_texts import read_listed_runs
 from service.store.records import Page, SearchHit
-from service.store.rows import RUN_COLUMNS, decode_run
 from service.store.schema import runs
 from service.store.scope import Scope
-from service.store.search.excerpt import make_excerpt
 from service.store.search.fts5 import Fts5
 from service.store.search.index import SearchIndex, SearchRequest
 from service.store.search.query import ENGLISH_STOP_WORDS, parse_query
+from service.store.search.snippets import make_snippets
 from service.store.search.tsvector import Tsvector
 
 # `en` also finds other forms of a word and ignores stop words; all others match exact words.
@@ -48,7 +48,9 @@ class Search:
         if parsed is None:
             return Page((), 0)
         request = SearchRequest(owner, parsed, is_stemmed=lang == "en")
-        return await self._database.read(partial(self._find, request, limit, offset), "search")
+        return await self._database.read_heavy(
+            partial(self._find, request, limit, offset), "search"
+        )
 
     async def _find(
         self, request: SearchRequest, limit: int, offset: int, connection: AsyncConnection
@@ -56,18 +58,12 @@ class Search:
         found = await self._index.find(connection, request, limit, offset)
         if not found.ranks:
             return Page((), found.total, found.is_capped)
-        statement = Scope(request.owner).select_keys([runs.c.number, *RUN_COLUMNS], found.ranks)
-        rows = await connection.execute(statement)
-        by_number = {row.number: decode_run(row) for row in rows}
-        texts = {number: (run.question, run.answer) for number, run in by_number.items()}
-        matches = await self._index.find_spans(connection, request, texts)
+        listed, unread = await read_listed_runs(
+            connection, Scope(request.owner), runs.c.number, list(found.ranks)
+        )
+        snippets = await make_snippets(connection, self._index, request, list(found.ranks))
         hits = [
-            SearchHit(
-                run=by_number[number],
-                rank=rank,
-                snippet=make_excerpt(texts[number], matches[number]),
-            )
-            for number, rank in found.ranks.items()
-            if number in by_number
+            SearchHit(run=run, rank=found.ranks[number], snippet=snippets[number])
+            for number, run in listed.items()
         ]
-        return Page(hits, found.total, found.is_capped)
+        return Page(hits, found.total, found.is_capped, unread)

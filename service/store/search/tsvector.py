@@ -3,24 +3,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.store.search.excerpt import Span
 from service.store.search.index import (
     ANSWER_WEIGHT,
-    MAX_INDEXED_CHARS,
     MAX_RANKED,
     QUESTION_WEIGHT,
     RankedRuns,
     SearchRequest,
-    Texts,
 )
-from service.store.search.query import WORD, Term, normalize, to_websearch
+from service.store.search.query import to_tsquery
+from service.store.search.spans import Forms
 
 # The index limits a search to blocks of runs, starting with the newest, so that a search for
 # common words does not read every run that matches.
@@ -28,7 +26,7 @@ _BLOCK_BITS = 12
 _MIN_BLOCKS, _MAX_BLOCKS = 2, 64
 _BLOCK_MARGIN = 1.3  # times the number of blocks that is expected to suffice
 
-_TSQUERY = "websearch_to_tsquery('{config}', :query)"
+_TSQUERY = "to_tsquery('{config}', :query)"
 # "+ 0" keeps the planner from scanning the primary key, which is slow when its estimate is wrong.
 _SELECT_CANDIDATES = f"""
     SELECT number, ctid AS place FROM {{index}}
@@ -72,22 +70,17 @@ class Tsvector:
             {row.number: row.rank for row in rows}, len(candidates), len(places) > MAX_RANKED
         )
 
-    async def find_spans(
-        self, connection: AsyncConnection, request: SearchRequest, runs: Mapping[int, Texts]
-    ) -> Mapping[int, Sequence[Sequence[Span]]]:
-        words = {
-            number: [_split_words(text[:MAX_INDEXED_CHARS]) for text in texts]
-            for number, texts in runs.items()
-        }
-        stems = {}
-        if request.is_stemmed:
-            used = {word for texts in words.values() for text in texts for word, _ in text}
-            stems = await _look_up_stems(connection, request.query.wanted, used)
-        terms = [_stem_term(term, stems) for term in request.query.wanted]
-        return {
-            number: [_find_spans(text, terms, stems) for text in texts]
-            for number, texts in words.items()
-        }
+    async def find_forms(
+        self, connection: AsyncConnection, words: Collection[str], similar: Collection[str]
+    ) -> Forms:
+        # As in the index, words with a digit have no stem.
+        plain = [word for word in {*words, *similar} if word.isalpha()]
+        rows = await connection.execute(_SELECT_STEMS, {"words": plain})
+        stems = {row.word: row.stem for row in rows}
+        by_stem: dict[str, set[str]] = {}
+        for word in similar:
+            by_stem.setdefault(stems.get(word, word), set()).add(word)
+        return {word: {word, *by_stem.get(stems.get(word, word), ())} for word in words}
 
 
 async def _find_newest_matches(
@@ -113,43 +106,4 @@ async def _execute(
 ) -> sa.CursorResult[Any]:
     index, config = ("run_stems", "search_en") if request.is_stemmed else ("run_words", "simple")
     statement = sa.text(sql.format(index=index, config=config))
-    return await connection.execute(statement, {"query": to_websearch(request.query), **values})
-
-
-async def _look_up_stems(
-    connection: AsyncConnection, terms: Iterable[Term], used: Iterable[str]
-) -> dict[str, str]:
-    """Return the stems of the words in `terms`, and of the `used` words that may share one."""
-    wanted = {word for term in terms for word in term}
-    prefixes = {word[:2] for word in wanted}
-    similar = {word for word in {*used} - wanted if word[:2] in prefixes}
-    if not similar:
-        return {}
-    # As in the index, words with a digit have no stem.
-    plain = [word for word in wanted | similar if word.isalpha()]
-    return {row.word: row.stem for row in await connection.execute(_SELECT_STEMS, {"words": plain})}
-
-
-def _split_words(text: str) -> list[tuple[str, Span]]:
-    return [(normalize(word[0]), word.span()) for word in WORD.finditer(text)]
-
-
-def _stem_term(term: Term, stems: Mapping[str, str]) -> Term:
-    return tuple(stems.get(word, word) for word in term)
-
-
-def _find_spans(
-    words: Sequence[tuple[str, Span]], terms: Iterable[Term], stems: Mapping[str, str]
-) -> list[Span]:
-    """Return the spans of `terms` among `words`."""
-    by_first: dict[str, list[Term]] = {}
-    for term in sorted(terms, key=len, reverse=True):  # prefer the longer of two at one place
-        by_first.setdefault(term[0], []).append(term)
-    spans, after = [], 0
-    for place, (word, (start, _)) in enumerate(words):
-        for term in by_first.get(stems.get(word, word), ()):
-            these = words[place : place + len(term)]
-            if place >= after and _stem_term(tuple(each for each, _ in these), stems) == term:
-                spans.append((start, these[-1][1][1]))
-                after = place + len(term)
-    return spans
+    return await connection.execute(statement, {"query": to_tsquery(request.query), **values})

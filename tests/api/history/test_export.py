@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pytest
 
-from service.api.history.export import file_name, to_markdown
+from service.api.history.export import file_name, format_heading, format_turn
 from service.store.records import Conversation, ConversationTurn
 
 THEN = datetime(2026, 11, 21, 7, 10, tzinfo=UTC)
@@ -21,6 +22,11 @@ def an_answer(text: str, state: str = "completed", error: str | None = None) -> 
     return ConversationTurn(
         role="assistant", content=text, created_at=THEN, run_id="run_1", state=state, error=error
     )
+
+
+def to_markdown(conversation: Conversation, turns: Sequence[ConversationTurn]) -> str:
+    pieces = (piece for turn in turns for piece in format_turn(turn))
+    return f"{format_heading(conversation)}{''.join(pieces)}"
 
 
 def test_a_conversation_is_a_title_dates_and_quoted_turns() -> None:

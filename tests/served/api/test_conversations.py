@@ -236,3 +236,40 @@ async def test_after_all_that_there_was_no_bug(api: Api, archive: Process) -> No
         (await api.http.post("/api/process", json={"message": "Hi", "message_id": "1"})).content
     )
     assert '"level":"error"' not in archive.err
+
+
+async def test_no_conversation_is_listed_twice_when_one_is_changed_between_pages(
+    archive: Process,
+) -> None:
+    user = f"user-{uuid4().hex}"
+    async with client_of(archive.url) as api:
+        made = [
+            (await api.http.post("/conversation/session", json={"user_id": user})).json()
+            for _ in range(7)
+        ]
+        ids = [each["session_id"] for each in made]
+        for path, name, key in (
+            ("/api/conversations", "items", "id"),
+            (f"/conversation/sessions/user/{user}", "sessions", "session_id"),
+        ):
+            seen: list[str] = []
+            query = "limit=3"
+            while True:
+                page = (await api.http.get(f"{path}?{query}")).json()
+                seen += [each[key] for each in page[name]]
+                if "next" not in page:
+                    break
+                # The last item of the page, one of it, and one that was not listed yet.
+                for changed in (page[name][-1][key], page[name][0][key]):
+                    await api.http.patch(f"/conversation/session/{changed}", json={"name": "x"})
+                query = f"limit=3&before={page['next']}"
+            assert len(seen) == len(set(seen))
+            assert set(ids) <= set(seen)
+
+
+@pytest.mark.parametrize("before", ["", "conv_1", "~", "1~", "x~conv_1", "1~a b", "9" * 18 + "~c"])
+async def test_a_position_of_another_format_is_refused(archive: Process, before: str) -> None:
+    async with client_of(archive.url) as api:
+        response = await api.http.get("/api/conversations", params={"before": before})
+    assert response.status_code == 400
+    assert response.json()["details"][0]["field"] == "before"

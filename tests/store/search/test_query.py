@@ -14,7 +14,7 @@ from service.store.search.query import (
     normalize,
     parse_query,
     to_fts5,
-    to_websearch,
+    to_tsquery,
 )
 from tests._support.runs.hostile_queries import HOSTILE
 from tests._support.servers.databases import Postgres
@@ -107,13 +107,6 @@ def test_fts5_accepts_every_query(fts: sqlite3.Connection, text: str) -> None:
         fts.execute("SELECT * FROM texts WHERE texts MATCH ?", (to_fts5(query),)).fetchall()
 
 
-@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
-def test_the_query_for_postgresql_parses_to_the_same_query(text: str) -> None:
-    query = parse_query(text)
-    if query is not None:
-        assert parse_query(to_websearch(query)) == query
-
-
 _AGREED = (
     "gravity",
     "big cats",
@@ -133,10 +126,9 @@ async def test_postgresql_parses_plain_queries_alike(postgres: Postgres) -> None
             query = parse_query(text)
             assert isinstance(query, Query)
             theirs, ours = await connection.fetchrow(
-                "SELECT websearch_to_tsquery('simple', $1)::text,"
-                " websearch_to_tsquery('simple', $2)::text",
+                "SELECT websearch_to_tsquery('simple', $1)::text, to_tsquery('simple', $2)::text",
                 text,
-                to_websearch(query),
+                to_tsquery(query),
             )
             # The parser puts wanted terms first.
             assert sorted(theirs.split(" ")) == sorted(ours.split(" ")), text

@@ -165,6 +165,23 @@ def test_only_listed_modules_create_statements_without_an_owner() -> None:
     assert creators == set(UNSCOPED)
 
 
+# --- migrations ---
+
+
+def test_the_migrations_are_one_line_in_the_order_of_their_numbers() -> None:
+    links: list[tuple[str | None, str]] = []
+    for module in (name for name in MODULES if ".migrations.versions." in name):
+        values = {
+            ast.unparse(node.targets[0]): ast.literal_eval(node.value)
+            for node in _tree(module).body
+            if isinstance(node, ast.Assign) and "revision" in ast.unparse(node.targets[0])
+        }
+        assert module.rpartition(".")[2][:4] == values["revision"]
+        links.append((values["down_revision"], values["revision"]))
+    numbers = [number for _, number in links]
+    assert links == list(zip([None, *numbers[:-1]], numbers, strict=True))
+
+
 # --- size ---
 
 

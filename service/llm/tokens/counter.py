@@ -25,6 +25,7 @@ _FALLBACK_ENCODING: Final[Encoding] = "o200k"  # for models with another tokeniz
 _PIECE_CHARS = 4_096
 _MAX_PIECES = 64  # of one text; a longer one is estimated from as many, evenly spread
 _SPACE_SEARCH_CHARS = 128
+_MAX_CHARS_AT_ONCE = 500_000  # to be hashed in the thread of the event loop; 4 ms
 _MAX_TOKENS_PER_CHAR = 4  # a character is at most four bytes
 _ENTRY_BYTES = 200  # measured: key, number and position
 
@@ -63,7 +64,7 @@ class TokenCounter:
         """
         known = family_of(model).encoding
         encoding = known or _FALLBACK_ENCODING
-        keys = [_make_key(encoding, text) for text in texts]
+        keys = await _make_keys(encoding, texts)
         by_key = dict(zip(keys, texts, strict=True))
         found = {key: self._known[key] for key in by_key if key in self._known}
         missing = {key: text for key, text in by_key.items() if key not in found}
@@ -106,6 +107,15 @@ def open_counter(redis_url: str | None, telemetry: Telemetry) -> TokenCounter:
 
 def _add_margin(tokens: int) -> int:
     return -(-tokens * 6 // 5)
+
+
+async def _make_keys(encoding: Encoding, texts: Sequence[str]) -> list[str]:
+    def make() -> list[str]:
+        return [_make_key(encoding, text) for text in texts]
+
+    # Hashing releases the GIL. 80 MB of history take 0.7 s.
+    is_long = sum(map(len, texts)) > _MAX_CHARS_AT_ONCE
+    return await asyncio.to_thread(make) if is_long else make()
 
 
 def _make_key(encoding: Encoding, text: str) -> str:

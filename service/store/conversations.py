@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.store.database import Database
 from service.store.lists.paging import Slice, count_rows, fetch_newest_first
 from service.store.lists.turns import read_first_turns, read_turns
-from service.store.records import Conversation, ConversationTurn, Page, Position, Turns
+from service.store.records import Conversation, ConversationTurn, FirstTurns, Page, Position
 from service.store.schema import conversations, runs
 from service.store.scope import Scope
 from service.store.search.fts5 import enable_secure_delete, purge_deleted_text
@@ -66,7 +66,7 @@ class Conversations:
             partial(_read_for_users, scope, queries, limit, offset), "list"
         )
 
-    async def list_turns(self, owner: str, conversation_id: str) -> Turns:
+    async def list_turns(self, owner: str, conversation_id: str) -> FirstTurns:
         """Return the turns in order: the initial messages, then each question and its answer."""
         return await self._database.read(
             partial(read_first_turns, Scope(owner), conversation_id), "read_conversation"

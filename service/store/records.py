@@ -202,7 +202,7 @@ class ConversationTurn:
 
 
 @dataclass(frozen=True, slots=True)
-class Turns:
+class FirstTurns:
     """The first turns of a conversation, and the ids of the runs with the others, in parts."""
 
     items: Sequence[ConversationTurn]

@@ -7,7 +7,6 @@ from dataclasses import fields
 from typing import Any
 
 import msgspec
-import sqlalchemy as sa
 from sqlalchemy import Row
 
 from service.conversation import Branch
@@ -46,13 +45,6 @@ DEGRADATION_COLUMNS = (runs.c.degraded, runs.c.degraded_by, runs.c.missing)
 RUN_COLUMNS = (
     *(runs.c[name] for name in (*_PLAIN, *_USAGE, "whole", "particulars", "tool_calls")),
     *DEGRADATION_COLUMNS,
-)
-# As RUN_COLUMNS, for lists: without texts, and without columns that lists do not show.
-LISTED_COLUMNS = (
-    *(runs.c[name] for name in (*_PLAIN, *_USAGE) if name not in ("question", "answer")),
-    *DEGRADATION_COLUMNS,
-    *(sa.literal("").label(name) for name in ("question", "answer")),
-    *(sa.null().label(name) for name in ("whole", "particulars", "tool_calls")),
 )
 ANSWER_COLUMNS = tuple(agent_answers.columns)
 # Without reasoning, which is stored with the events and expires with them.

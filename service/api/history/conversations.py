@@ -18,7 +18,7 @@ from service.api.http.body import Body, Text, read_body
 from service.api.http.pieces import list_parts, respond_in_pieces
 from service.api.http.positions import BEFORE, split_page
 from service.api.http.principal import current_principal
-from service.api.http.query import PAGE, ChoiceParam, read_page
+from service.api.http.query import PAGE, ChoiceParam, read_all, read_page
 from service.api.openapi.operation import Operation, ResponseSpec, Tag
 from service.store.records import Conversation
 
@@ -71,8 +71,8 @@ def install(app: Quart, api: ApiDependencies) -> None:
         answers=(ResponseSpec("A page of conversations.", ConversationPage),),
     )
     async def list_conversations() -> Response:
-        limit, offset = read_page()
-        owner, before = current_principal().owner, BEFORE.read_optional()
+        (limit, offset), before = read_all(read_page, BEFORE.read_optional)
+        owner = current_principal().owner
         some = await conversations.list_page(owner, limit + 1, offset, before)
         page, position = split_page(some.items, limit)
         items = [_shown(each) for each in page]

@@ -128,8 +128,8 @@ def install(app: Quart, api: ApiDependencies) -> None:
     )
     async def history() -> Response:
         owner = current_principal().owner
-        limit, offset = read_page()
-        found = await store.history.list_page(owner, limit, offset, _BEFORE.read_optional())
+        (limit, offset), before = read_all(read_page, _BEFORE.read_optional)
+        found = await store.history.list_page(owner, limit, offset, before)
         loads = list_item_loads(api, found, found.items)
         fields = page_fields(found, limit, offset)
         return await respond_in_pieces(list_parts({}, "items", loads, fields))

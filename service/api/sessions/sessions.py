@@ -169,11 +169,9 @@ def install(app: Quart, api: ApiDependencies) -> None:
     )
     async def sessions_of_user(user_id: str) -> Response:
         principal = current_principal()
-        limit, offset = read_all(_LIMIT.read, OFFSET.read)
+        limit, offset, before = read_all(_LIMIT.read, OFFSET.read, BEFORE.read_optional)
         users = _labels(user_id, principal)
-        found = await own.kept.list_for_users(
-            principal.owner, users, limit + 1, offset, BEFORE.read_optional()
-        )
+        found = await own.kept.list_for_users(principal.owner, users, limit + 1, offset, before)
         page, position = split_page(found, limit)
         return jsonify({"sessions": [_shown(each, principal) for each in page], **position})
 

@@ -6,7 +6,7 @@ memory nor can be read without delaying other readers.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.records import StoredRun
-from service.store.rows import LISTED_COLUMNS, decode_run
+from service.store.rows import RUN_COLUMNS, decode_run
 from service.store.schema import runs
 from service.store.scope import Scope
 
@@ -26,6 +26,12 @@ Texts = tuple[str, str]  # a question and its answer
 Parts = Sequence[Sequence[str]]  # ids of runs
 
 _TEXTS = (runs.c.question, runs.c.answer)
+# Stand for texts, which are read apart, and for columns that lists do not show.
+_STAND_INS: Mapping[str, ColumnElement[Any]] = {
+    **{name: sa.literal("").label(name) for name in ("question", "answer")},
+    **{name: sa.null().label(name) for name in ("whole", "particulars", "tool_calls")},
+}
+_LISTED_COLUMNS = [_STAND_INS.get(column.name, column) for column in RUN_COLUMNS]
 
 
 async def read_listed_runs(
@@ -36,7 +42,7 @@ async def read_listed_runs(
     The second value is `Page.unread`.
     """
     size = measure(connection, *_TEXTS).label("size")
-    columns = [column.label("listed_by"), *LISTED_COLUMNS, size]
+    columns = [column.label("listed_by"), *_LISTED_COLUMNS, size]
     rows = await connection.execute(scope.select_keys(columns, values))
     by_value = {row.listed_by: row for row in rows}
     found = {value: by_value[value] for value in values if value in by_value}

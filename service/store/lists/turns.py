@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.messages import restore_question
 from service.store.lists.long_texts import measure, split
-from service.store.records import ConversationTurn, Turns
+from service.store.records import ConversationTurn, FirstTurns
 from service.store.rows import (
     DEGRADATION_COLUMNS,
     decode_degraded_by,
@@ -33,7 +33,7 @@ _LONG_COLUMNS = (
 
 async def read_first_turns(
     scope: Scope, conversation_id: str, connection: AsyncConnection
-) -> Turns:
+) -> FirstTurns:
     """Return the initial messages of a conversation and the turns of its first runs."""
     initial = await connection.execute(
         scope.select(messages)
@@ -51,7 +51,7 @@ async def read_first_turns(
         .order_by(runs.c.id)
     )
     first, *unread = split([(row.id, row.size) for row in sizes]) or [[]]
-    return Turns([*turns, *await read_turns(scope, first, connection)], unread)
+    return FirstTurns([*turns, *await read_turns(scope, first, connection)], unread)
 
 
 async def read_turns(

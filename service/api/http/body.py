@@ -19,6 +19,7 @@ from pydantic import (
 )
 from quart import current_app, request
 
+from service.api.http.body_size import check_structure, check_text_size
 from service.api.http.surrogates import replace_lone_surrogates
 from service.errors import FieldError, RequestError
 from service.runs.settings import IdempotencyKey
@@ -112,19 +113,16 @@ async def read_body(model: type[BodyT]) -> BodyT:
         # Quart reads bodies with wait_for, which on Python 3.11 loses a cancellation that arrives
         # together with the body: the handler of a disconnected client would never end.
         raise asyncio.CancelledError
-    body = parse_body(model, data)
     limit_bytes: int = current_app.config["MAX_CONTENT_LENGTH"]
-    if len(data) - body.media_bytes > limit_bytes:
-        raise RequestError(
-            "body_too_large",
-            f"The body has more than {limit_bytes} bytes (MAX_BODY_BYTES) besides its media.",
-        )
+    body = parse_body(model, data, limit_bytes)
+    check_text_size(len(data) - body.media_bytes, limit_bytes)
     return body
 
 
-def parse_body(model: type[BodyT], data: str | bytes) -> BodyT:
-    """Return JSON text as `model`. Raises RequestError 400."""
+def parse_body(model: type[BodyT], data: str | bytes, limit_bytes: int | None = None) -> BodyT:
+    """Return JSON text as `model`. Raises RequestError 400, and 413 as `check_structure` does."""
     encoded = data.encode() if isinstance(data, str) else data
+    check_structure(encoded, limit_bytes)
     try:
         return model.model_validate_json(replace_lone_surrogates(encoded))
     except ValidationError as error:

@@ -79,8 +79,6 @@ class _ServerConnection(TCPServer):
             except OSError:
                 return
             await self.protocol.handle(RawData(data))
-            if len(data) == MAX_RECV:
-                await asyncio.sleep(0)
 
     async def protocol_send(self, event: Event) -> None:
         if self._is_at_end and isinstance(event, Updated):

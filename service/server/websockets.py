@@ -27,7 +27,7 @@ from typing import Any
 
 from hypercorn.config import Config
 from hypercorn.protocol import h2, h11
-from hypercorn.protocol.events import Body, Data, Event, Request, StreamClosed
+from hypercorn.protocol.events import Body, Data, EndData, Event, Request, StreamClosed
 from hypercorn.protocol.ws_stream import (
     ASGIWebsocketState,
     FrameTooLargeError,
@@ -187,6 +187,9 @@ class _Stream(WSStream):
                     await self._wait_for_end()
         if not self.closed:
             self.state = ASGIWebsocketState.CLOSED
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSE_REPLY_S):  # a stalled client takes no more data
+                    await self.send(EndData(stream_id=self.stream_id))
             await self.send(StreamClosed(stream_id=self.stream_id))
 
     async def _receive(self, event: Message[Any]) -> None:

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
-from h2.events import DataReceived, PingAckReceived, StreamEnded
+from h2.events import DataReceived, PingAckReceived, ResponseReceived, StreamEnded
 from h2.exceptions import StreamClosedError
 
 from tests._support.clients.api import Api, client_of, connected, follow
@@ -23,6 +23,7 @@ from tests._support.clients.floods import (
     goaway_code,
     http2_frame,
     send_flood,
+    web_socket_frame,
 )
 from tests._support.patience import PATIENCE_S
 from tests._support.servers.processes import Process
@@ -238,3 +239,38 @@ async def test_an_http_2_client_may_cancel_a_hundred_requests_at_once(service: P
             task.cancel()
         await asyncio.gather(*asked, return_exceptions=True)
         assert (await h2.http.get("/health/live")).status_code == 200
+
+
+async def test_a_flooded_websocket_over_http_2_ends_its_stream_alone(service: Process) -> None:
+    handshake = {
+        ":method": "CONNECT",
+        ":protocol": "websocket",
+        ":path": "/chat",
+        ":scheme": "http",
+        ":authority": "localhost",
+        "sec-websocket-version": "13",
+    }
+    async with asyncio.timeout(PATIENCE_S), connected(service.port) as (reader, writer):
+        protocol = H2Connection()
+        protocol.initiate_connection()
+        writer.write(protocol.data_to_send())
+        protocol.receive_data(await reader.readuntil(b"\0\0\0\4\1\0\0\0\0"))
+        protocol.send_headers(1, [*handshake.items()])
+        writer.write(protocol.data_to_send())
+        received, has_ended, is_open = b"", False, False
+        while not has_ended:
+            for event in protocol.receive_data(await reader.read(65_536)):
+                has_ended = has_ended or isinstance(event, StreamEnded)
+                is_open = is_open or isinstance(event, ResponseReceived)
+                received += event.data if isinstance(event, DataReceived) else b""
+            if is_open and protocol.local_flow_control_window(1) > 6_000 and not has_ended:
+                protocol.send_data(1, web_socket_frame(9) * 1_000)
+            writer.write(protocol.data_to_send())
+        assert close_code(received) == POLICY_VIOLATION
+        protocol.ping(b"12345678")
+        writer.write(protocol.data_to_send())
+        is_answered = False
+        while not is_answered and (block := await reader.read(65_536)):
+            events = protocol.receive_data(block)
+            is_answered = any(isinstance(event, PingAckReceived) for event in events)
+        assert is_answered

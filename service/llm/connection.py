@@ -59,7 +59,8 @@ class UpstreamConnection(ResponseHandler):
 
     def data_received(self, data: bytes) -> None:
         """Parse `data`: all of it if it is short, else a slice in each turn of the event loop."""
-        if self._parser is None or self._upgraded:  # aiohttp retains a limited amount
+        is_resumed = not (data or self._backlog)
+        if is_resumed or self._parser is None or self._upgraded:  # aiohttp limits what it retains
             super().data_received(data)
         elif self._backlog or len(data) > _SLICE_BYTES:
             self._backlog += data

@@ -26,6 +26,7 @@ _READ_BUFFER_BYTES = 32_768
 # At most this much is decoded together.
 _SLICE_BYTES = 4_096
 _MAX_WORK_S = 0.001
+_SMALL_BYTES = 1_024  # such blocks are all that was received, so the next read waits
 # Of a request; a longer one written at once would be encrypted and copied at once.
 _MAX_WRITE_BYTES = 262_144
 _BODY = "service.body"
@@ -42,21 +43,22 @@ class ResponseBody:
         self._content = content
         self._block = b""
         self._position = 0  # in `_block`
-        self._returned_at = monotonic()
+        self._returned_at = 0.0  # of a block that is not small
         self._work_s = 0.0  # of the caller with the blocks since the last pause
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
-        self._work_s += monotonic() - self._returned_at
-        if self._work_s > _MAX_WORK_S:  # readany() returns at once while there is data
-            self._work_s = 0.0
-            await asyncio.sleep(0)
+        if self._returned_at:
+            self._work_s += monotonic() - self._returned_at
+            if self._work_s > _MAX_WORK_S:  # readany() returns at once while there is data
+                self._work_s = 0.0
+                await asyncio.sleep(0)
         block = self._next_slice() or self._cut(await self._content.readany())
         if not block:
             raise StopAsyncIteration
-        self._returned_at = monotonic()
+        self._returned_at = monotonic() if len(block) > _SMALL_BYTES else 0.0
         return block
 
     def _next_slice(self) -> bytes:

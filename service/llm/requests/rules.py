@@ -56,6 +56,11 @@ _REFUSAL = re.compile(
     r"not a valid (parameter|field)|cannot (both )?be (used|set|specified)|only the default|"
     r"must be (omitted|removed|unset)|instead|is forbidden|does not exist"
 )
+# Further wordings for parameters that can be left out: also their values may be refused.
+_REFUSED_VALUE = re.compile(
+    r"\binvalid\b|\bonly\b|must (not )?be|(do not|don't) (send|use|set)|out of range|should be"
+)
+_NO_PENALTY = "penalty is not enabled"  # Gemini, about either penalty
 _UNEXPECTED_ARGUMENT = re.compile(r"unexpected keyword argument")  # a server's fault, so status 500
 _SEPARATORS = re.compile(r"[.\[\]/#$]+")
 
@@ -157,21 +162,26 @@ def _find_refused(error: UpstreamError, sent: Collection[str]) -> Iterator[str]:
     report, sentence = error.report, error.report.sentence.lower()
     if report.status not in _STATUSES and not _UNEXPECTED_ARGUMENT.search(sentence):
         return
-    is_refusal = bool(_REFUSAL.search(sentence))
-    in_field = {_SEPARATORS.split(each.removeprefix("body."))[0] for each in report.fields}
-    in_field |= {part for each in report.fields for part in _SEPARATORS.split(each)[:2]}
+    in_field = {part for each in report.fields for part in _SEPARATORS.split(each)[:2]}
     if "both" in sentence and {"temperature", "top_p"} <= set(sent):  # Anthropic
         in_field, sentence = in_field - {"temperature"}, sentence.replace("temperature", "")
+    is_refused = bool(_REFUSAL.search(sentence))
+    is_refused_value = is_refused or bool(_REFUSED_VALUE.search(sentence))
     for name in sent:
-        is_in_sentence = is_refusal and _is_named(name, sentence)
-        if (name in _OPTIONAL and (name in in_field or is_in_sentence)) or (
-            name in _OTHER_LIMIT and (is_in_sentence or (is_refusal and name in in_field))
+        is_named = _is_named(name, sentence)
+        is_optional_refused = name in in_field or (is_named and is_refused_value)
+        if (
+            (name in _OPTIONAL and is_optional_refused)
+            or (name in _OTHER_LIMIT and is_refused and (is_named or name in in_field))
+            or (name.endswith("_penalty") and _NO_PENALTY in sentence)
         ):
             yield name
 
 
 def _is_named(name: str, sentence: str) -> bool:
-    return bool(re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", sentence))
+    """Return whether a sentence in lower case has the name, also as `topP` for `top_p`."""
+    names = rf"(?:{re.escape(name)}|{re.escape(name.replace('_', ''))})"
+    return bool(re.search(rf"(?<![\w-]){names}(?![\w-])", sentence))
 
 
 def _describe(names: Sequence[str]) -> str:

@@ -66,6 +66,13 @@ REFUSALS: list[tuple[object, str]] = [
      "temperature"),
     ({"title": "One or more validation errors occurred.", "errors": {"seed": ["Not allowed."]}},
      "seed"),
+    ({"error": {"message": "invalid temperature: only 1 is allowed"}}, "temperature"),
+    ({"error": {"message": "Invalid 'temperature': must be 1"}}, "temperature"),
+    ({"error": "Argument not supported on this model: topK", "code": "invalid argument"}, "top_k"),
+    ({"error": {"message": "Please do not send stream_options."}}, "stream_options"),
+    ({"error": {"message": "Additional properties are not allowed ('seed' was unexpected)"}},
+     "seed"),
+    ({"errors": [{"field": "top_p", "message": "is invalid"}]}, "top_p"),
     (b"Failed to deserialize the JSON body: unknown field `stream_options`, expected `model`",
      "stream_options"),
     ({"error": {"message": "Provider returned error", "metadata": {"raw": json.dumps(
@@ -80,6 +87,13 @@ def test_a_refused_parameter_is_left_out(body: object, name: str, status: int) -
     assert found is not None
     assert found.rules.left_out == {name}
     assert found.change == f"without {name}"
+
+
+def test_a_refusal_of_penalties_names_none_of_them() -> None:
+    body = {"error": {"message": "Penalty is not enabled for models/gemini-2.5-flash-lite"}}
+    found = _correct(body, presence_penalty=0.1, temperature=0.5)
+    assert found is not None
+    assert found.rules.left_out == {"presence_penalty"}
 
 
 def test_a_refusal_within_a_stream_is_corrected_too() -> None:

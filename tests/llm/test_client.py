@@ -466,9 +466,28 @@ async def test_neither_comments_nor_a_role_are_a_first_token(sign: bytes) -> Non
 
 
 @skipping
-@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
-async def test_reasoning_counts_as_a_first_token(name: str) -> None:
-    thoughts = [chunk(**{name: "Hmm."})] * 9
+@pytest.mark.parametrize(
+    "delta",
+    [
+        {"reasoning_content": "Hmm."},
+        {"reasoning": "Hmm."},
+        {"reasoning": {"text": "Hmm."}},
+        {"reasoning_text": "Hmm."},
+        {"thinking": "Hmm."},
+        {"thoughts": ["Hmm."]},
+        {"chain_of_thought": "Hmm."},
+        {"reasoning_details": [{"type": "reasoning.text", "text": "Hmm."}]},
+        {"reasoning_details": [{"type": "reasoning.encrypted", "data": "c2Vj"}]},
+        {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "Hmm."}]}]},
+        {"content": "<think>"},
+    ],
+)
+async def test_reasoning_counts_as_a_first_token(delta: dict[str, Any]) -> None:
+    thoughts = [chunk(**delta), *[chunk(**{**delta, "content": None})] * 3] * 3
+    if delta.get("content") == "<think>":
+        thoughts = [chunk("<think>"), *[chunk("Hmm.")] * 8, chunk("</think>")]
+    elif "content" in delta:
+        thoughts = [chunk(**delta)] * 9
     received = await call_model(
         _answer_slowly(*thoughts, chunk("Hi", finish="stop"), DONE), a_call()
     )

@@ -53,7 +53,8 @@ class ContentDecoder:
         """Return the rest at the end of the body. Raises BadStream as `decode` does."""
         if self._inflater:
             return self._inflater.flush()
-        self._detect(self._start)
+        if self._start:
+            self._detect(self._start)
         return self._start
 
     def _detect(self, start: bytes) -> bool:

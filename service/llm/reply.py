@@ -20,6 +20,7 @@ from service.llm.decoding.chunk import (
     ReplyChunk,
     decode_any,
     decode_chunk,
+    decode_large_chunk,
     decode_other,
     find_chunks,
     is_end_marker,
@@ -92,31 +93,34 @@ class Reply:
         Stops at the first error: BadStream for damaged JSON, content that is no text and a too
         long answer, another UpstreamError for an error object. After the end they are ignored.
         """
-        return self._collect(lambda: self._take_all(chunks, model))
+        return self._collect(self._take_all, chunks, model)
 
     def finish(self, model: str) -> Added:
         """Add the rest that waited for the end of the response.
 
         `error` is set unless the answer is complete.
         """
-        return self._collect(lambda: self._finish(model))
+        return self._collect(self._finish, (), model)
 
-    def _collect(self, add: Callable[[], None]) -> Added:
+    def _collect(
+        self, add: Callable[[Iterable[bytes], str], None], chunks: Iterable[bytes], model: str
+    ) -> Added:
         """Return what `add` adds."""
         content, tokens = self.content, self.token_chunks
         parts, calls, thoughts = len(content.parts), len(content.calls), len(content.thoughts)
         content.is_recalled, error = False, None
         try:
-            add()
+            add(chunks, model)
         except UpstreamError as failure:
             error = failure
+        has_reasoning = len(content.thoughts) > thoughts
         return Added(
-            text="".join(content.parts[0 if content.is_recalled else parts :]),
-            calls=join_tool_calls(content.calls[calls:]),
-            has_tokens=self.token_chunks > tokens,
-            error=error,
-            reasoning="".join(content.thoughts[thoughts:]),
-            recalls=content.is_recalled and parts > 0,
+            "".join(content.parts[0 if content.is_recalled else parts :]),
+            join_tool_calls(content.calls[calls:]) if len(content.calls) > calls else (),
+            self.token_chunks > tokens,
+            error,
+            "".join(content.thoughts[thoughts:]) if has_reasoning else "",
+            content.is_recalled and parts > 0,
         )
 
     def _take_all(self, chunks: Iterable[bytes], model: str) -> None:
@@ -133,13 +137,18 @@ class Reply:
 
     def _take_data(self, data: bytes, model: str) -> None:
         try:
-            chunk = decode_chunk(data)
+            decode = decode_chunk if len(data) <= LARGE_BYTES else decode_large_chunk
+            chunk = decode(data)
         except (ValueError, RecursionError):
             self.done = is_end_marker(data)
             for chunk in () if self.done else self._decode_other(data, model):
                 self._take_chunk(chunk, model)
             return
         tokens = self.token_chunks
+        if tokens and not self.finish_reason and (text := chunk.get_plain_text()):
+            self.token_chunks += 1
+            self.content.add_text(text, model)
+            return
         self._take_chunk(chunk, model)
         if self.token_chunks == tokens and not self.finish_reason and len(data) <= LARGE_BYTES:
             self._take_unusual(data, model)
@@ -225,7 +234,7 @@ class Reply:
         if calls:
             self.content.add_calls(delta.tool_calls, delta.function_call, model)
 
-    def _finish(self, model: str) -> None:
+    def _finish(self, _chunks: Iterable[bytes], model: str) -> None:
         self.content.finish(model)
         if self.failure:
             raise self.failure

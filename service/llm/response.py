@@ -133,7 +133,8 @@ class ResponseReader:
 
     async def _take(self, events: Sequence[ServerEvent]) -> None:
         """Add events that arrived together."""
-        added = self.reply.take([get_data(event) for event in events], self.call.model)
+        data = [get_data(event) if event.event else event.data for event in events]
+        added = self.reply.take(data, self.call.model)
         if added.has_tokens:
             self.deadlines.progress()
             self.span.record_first_chunk()

@@ -40,18 +40,18 @@ class SurrogateJoiner:
     """
 
     def __init__(self) -> None:
-        self._pending = ""
+        self.pending = ""  # a surrogate at the end of the pieces so far
 
     def join(self, piece: str) -> str:
         """Return `piece` after a pending surrogate; a surrogate at its end becomes pending."""
-        if piece.isascii() and "\0" not in piece and not self._pending:  # nearly always
+        if piece.isascii() and "\0" not in piece and not self.pending:  # nearly always
             return piece
-        text, self._pending = (self._pending + piece).replace("\0", "\ufffd"), ""
+        text, self.pending = (self.pending + piece).replace("\0", "\ufffd"), ""
         if _HIGH_SURROGATE_AT_END.search(text):
-            text, self._pending = text[:-1], text[-1]
+            text, self.pending = text[:-1], text[-1]
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
     def end(self) -> str:
         """Return U+FFFD for a pending surrogate at the end of the text, else nothing."""
-        is_pending, self._pending = bool(self._pending), ""
+        is_pending, self.pending = bool(self.pending), ""
         return "\ufffd" if is_pending else ""

@@ -65,15 +65,37 @@ class ReplyChunk(msgspec.Struct, gc=False):
     usage: Any = None
     error: Any = None
 
+    def get_plain_text(self) -> str:
+        """Return the text of a chunk that has nothing but text, as nearly every one; else ""."""
+        choices = self.choices
+        if not choices or self.usage or self.error:
+            return ""
+        choice = choices[0]
+        delta = choice.delta
+        if delta is None or choice.finish_reason or choice.usage or choice.error:
+            return ""
+        is_more = (
+            delta.tool_calls
+            or delta.function_call
+            or delta.reasoning_content
+            or delta.reasoning
+            or delta.reasoning_text
+            or delta.reasoning_details
+            or delta.thinking
+            or delta.thoughts
+            or delta.thought
+        )
+        text = delta.content
+        return text if type(text) is str and not is_more else ""
 
-_decode_chunk = msgspec.json.Decoder(ReplyChunk).decode
+
+# For at most LARGE_BYTES. Raises ValueError, RecursionError when JSON does not fit the structure.
+decode_chunk = msgspec.json.Decoder(ReplyChunk).decode
 
 
-def decode_chunk(data: bytes) -> ReplyChunk:
-    """Return the chunk in JSON that fits the structure. Raises ValueError, RecursionError."""
-    if len(data) > LARGE_BYTES and _has_many_values(data):
-        return _decode_many_values(data)
-    return _decode_chunk(data)
+def decode_large_chunk(data: bytes) -> ReplyChunk:
+    """Return the chunk in JSON of any size. Raises ValueError, RecursionError."""
+    return _decode_many_values(data) if _has_many_values(data) else decode_chunk(data)
 
 
 def decode_other(data: bytes) -> Sequence[ReplyChunk]:

@@ -52,9 +52,15 @@ class Content:
 
     def add_text(self, text: str, model: str) -> None:
         """Add text, which may have tags of reasoning."""
-        text = self._joiner.join(text)
-        if self._tags.is_plain and "<" not in text and "[" not in text:  # nearly always
-            self._append_text(text, model)
+        joiner = self._joiner
+        if joiner.pending or not text.isascii() or "\0" in text:
+            text = joiner.join(text)
+        # Nearly always, so without further calls.
+        if text and self._tags.is_plain and "<" not in text and "[" not in text:
+            self.parts.append(text)
+            self._chars += len(text)
+            if self._chars > MAX_ANSWER_CHARS:
+                self._count_chars(0, model)
         else:
             self._add_split(self._tags.split(text, self.parts), model)
 

@@ -13,11 +13,9 @@ from typing import Any
 
 from service.domain import ToolCall, Usage
 from service.errors import BadStream, UpstreamBroken, UpstreamError
-from service.llm.decoding.chunk import (
+from service.llm.decoding.chunk import Choice, Delta, ReplyChunk
+from service.llm.decoding.chunk_json import (
     LARGE_BYTES,
-    Choice,
-    Delta,
-    ReplyChunk,
     decode_any,
     decode_chunk,
     decode_large_chunk,

@@ -156,6 +156,19 @@ class UpstreamError(ServiceError):
         self.report = report or ServerReport()
 
 
+def drop_tracebacks(error: BaseException) -> None:
+    """Remove the tracebacks of `error` and of the errors before it.
+
+    A traceback holds the frames that the error passed, with all their variables. An error that
+    stays in an object or a task after it was handled keeps them alive, and often is itself among
+    them: then only the garbage collector can free both.
+    """
+    before: BaseException | None = error
+    while before is not None:
+        before.__traceback__ = None
+        before = before.__cause__ or before.__context__
+
+
 class MissingKey(UpstreamError):
     code = "missing_key"
     is_permanent = True

@@ -23,6 +23,7 @@ from service.errors import (
     UpstreamError,
     UpstreamRefused,
     UpstreamUnreachable,
+    drop_tracebacks,
 )
 from service.llm.protocol import Call
 from service.llm.reply import Reply
@@ -45,6 +46,7 @@ _HEADERS = {
 # Only for connecting, and with `pool` for the look-up of the host's address too; the call's
 # deadlines apply to everything after that.
 _TIMEOUT = httpx.Timeout(None, connect=10.0, pool=10.0).as_dict()
+_CLOSED = httpx.ByteStream(b"")
 
 
 class LLMClient:
@@ -87,6 +89,7 @@ class LLMClient:
         except UpstreamError as error:
             _redact_and_shorten(error, call.key)
             error_type, message = error.code, error.message
+            drop_tracebacks(error)  # the frames of this package refer to the error
             raise
         except asyncio.CancelledError:
             cancelled = True
@@ -140,6 +143,7 @@ class LLMClient:
                 raise UpstreamBroken(f"The connection to {call.model} was lost.") from error
             finally:
                 await response.aclose()
+                response.stream = _CLOSED  # httpx's stream refers to its response
         if not (reply.calls or reply.text.strip()):
             raise _make_empty_error(call, reply)
 

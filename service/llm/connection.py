@@ -116,6 +116,7 @@ class UpstreamConnection(ResponseHandler):
             data, self._backlog = self._backlog, b""
             super().data_received(data)
         super().connection_lost(exc)
+        self._body = None  # it refers to this
 
     def close(self) -> None:
         """Close the connection without waiting for a server that does not read the request."""

@@ -235,7 +235,8 @@ class Reply:
     def _finish(self, _chunks: Iterable[bytes], model: str) -> None:
         self.content.finish(model)
         if self.failure:
-            raise self.failure
+            failure, self.failure = self.failure, None  # its frames refer to this
+            raise failure
         if not (self.has_ended or self.has_message):
             error = None if self.token_chunks else make_document_error(self._other_document, model)
             raise error or UpstreamBroken(f"{model} ended its answer before it was complete.")

@@ -54,8 +54,11 @@ class Deadlines:
         trace: TracebackType | None,
     ) -> None:
         self._timer.cancel()
+        # The timeout refers to the task, whose error refers to the frames that refer to this.
+        timeout = self._timeout
+        del self._timeout
         try:
-            await self._timeout.__aexit__(kind, error, trace)
+            await timeout.__aexit__(kind, error, trace)
         except TimeoutError:
             raise UpstreamTimeout(f"{self._name} {self._find_deadline()[1]}.") from None
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from service.domain import AgentReport, Answer, RequestOptions
-from service.errors import RunError
+from service.errors import RunError, drop_tracebacks
 from service.events import (
     AgentFailed,
     AgentFinished,
@@ -144,7 +144,11 @@ class LiveRun(Run):
             timeout.cancel()
             self._cancel_abandonment()
             self._work = None
-            final = self._make_final_event(work)
+            result = _get_result(work)
+            final = self._make_final_event(result)
+            self._kit.calls.clear()  # they refer to the kit, and to this run
+            if not isinstance(result, Answer):
+                drop_tracebacks(result)
             self._end = self._loop.create_task(self._conclude(final, conclude))
 
         late = StopReason("run_timeout", f"The run did not finish within {timeout_s:g} s.")
@@ -172,23 +176,21 @@ class LiveRun(Run):
             self._abandonment.cancel()
             self._abandonment = None
 
-    def _make_final_event(self, work: asyncio.Task[Answer]) -> RunFinished | RunFailed:
-        error = None if work.cancelled() else work.exception()
-        if not work.cancelled() and error is None:
-            answer = work.result()
+    def _make_final_event(self, result: Answer | BaseException) -> RunFinished | RunFailed:
+        if isinstance(result, Answer):
             return RunFinished(
-                agent=answer.source,
-                usage=answer.usage,
-                cost=answer.cost,
+                agent=result.source,
+                usage=result.usage,
+                cost=result.cost,
                 elapsed_ms=self.elapsed_ms,
-                answered_by=answer.answered_by,
-                degraded=bool(answer.degraded_by),
-                combiner=answer.combiner,
-                missing=answer.missing,
-                degraded_by=answer.degraded_by,
-                finish_reason=answer.finish_reason,
+                answered_by=result.answered_by,
+                degraded=bool(result.degraded_by),
+                combiner=result.combiner,
+                missing=result.missing,
+                degraded_by=result.degraded_by,
+                finish_reason=result.finish_reason,
             )
-        failure = self._describe_failure(error)
+        failure = self._describe_failure(result)
         return RunFailed(
             agent=failure.source,
             code=failure.code,
@@ -209,12 +211,20 @@ class LiveRun(Run):
         reports = (work.report() for work in self._kit.calls)
         return tuple(report for report in reports if report.agent not in ended)
 
-    def _describe_failure(self, error: BaseException | None) -> RunError:
+    def _describe_failure(self, error: BaseException) -> RunError:
         """Return why a run did not finish."""
         if isinstance(error, RunError):
             return error
-        if error is not None:
+        if not isinstance(error, asyncio.CancelledError):
             _log.error("unexpected error in a run", exc_info=error)
             return RunError("internal_error", "The service failed; this has been logged.")
         why = self._stopped or SHUTTING_DOWN
         return RunError(why.code, why.message)
+
+
+def _get_result(work: asyncio.Task[Answer]) -> Answer | BaseException:
+    """Return the answer of a task that is done, or its error; the task then has no traceback."""
+    try:
+        return work.result()
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  (the edge of the task)
+        return error

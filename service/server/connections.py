@@ -6,7 +6,8 @@ Without this module Hypercorn
   WebSocket pings or HTTP/2 settings took up to 300 ms, and one client that sent 1 MB/s stopped all
   streams;
 - retains the connection of a client that has closed its side until the idle timeout: in CLOSE_WAIT
-  for 75 s.
+  for 75 s;
+- leaves each connection in a reference cycle, so that only the garbage collector frees it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from hypercorn.asyncio import run
 from hypercorn.asyncio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.events import Closed, Event, RawData, Updated
+
+from service.errors import drop_tracebacks
 
 # Events or frames that one connection handles in one turn; each takes 20 to 50 microseconds.
 EVENTS_PER_TURN = 16
@@ -62,6 +65,14 @@ class ServerContext(WorkerContext):
 class _ServerConnection(TCPServer):
     context: ServerContext
     _is_at_end = False
+
+    async def run(self) -> None:
+        try:
+            await super().run()
+        finally:
+            del self.protocol  # it refers to this
+            if error := self.reader.exception():
+                drop_tracebacks(error)  # their frames refer to the reader
 
     async def _read_data(self) -> None:
         await self._handle_input()

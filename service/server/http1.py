@@ -8,7 +8,8 @@ Without this module Hypercorn
   not affected;
 - accepts any number of header lines within the 64 KB that it reads at once, and handles all chunks
   of a body that have arrived at once, even if each has one byte;
-- never releases a connection that is lost while a second request waits behind a streamed response.
+- never releases a connection that is lost while a second request waits behind a streamed response;
+- leaves the error of a malformed request in a reference cycle.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from hypercorn.protocol.events import Body, Event
 from hypercorn.protocol.h11 import H2ProtocolAssumedError, H11Protocol
 from hypercorn.protocol.http_stream import HTTPStream
 
+from service.errors import drop_tracebacks
 from service.server.connections import EVENTS_PER_TURN, MAX_HEADERS, ServerContext
 
 _HEADERS_TOO_LARGE = 431
@@ -55,6 +57,8 @@ class _Http1(H11Protocol):
         super().__init__(*arguments)
         self.can_read: _CanRead = _CanRead()
         self._body_left = 0  # of a request with Content-Length; at most one block too many
+        size = self.config.h11_max_incomplete_size
+        self.connection = _RequestParser(h11.SERVER, max_incomplete_event_size=size)
 
     async def handle(self, event: ConnectionEvent) -> None:
         with suppress(_ConnectionOverError):
@@ -101,3 +105,12 @@ class _HttpStream(HTTPStream):
             self._parts += 1
             if self._parts % EVENTS_PER_TURN == 0:
                 await self.context.turns.wait()
+
+
+class _RequestParser(h11.Connection):
+    def next_event(self) -> Any:
+        try:
+            return super().next_event()
+        except h11.RemoteProtocolError as error:
+            drop_tracebacks(error)  # h11's frames refer to the error
+            raise

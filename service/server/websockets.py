@@ -107,6 +107,7 @@ class _Stream(WSStream):
             if self.app_put is not None:
                 await self.app_put({"type": "websocket.disconnect", "code": 1002})
             await self.send(StreamClosed(stream_id=self.stream_id))
+        self.app_put = self._pinging = None  # both refer to this
 
     async def _put(self, put: Put, message: Any) -> None:
         """Pass a message to the app, unless the app ends before it receives it."""

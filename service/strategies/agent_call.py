@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from copy import copy
 from itertools import count
 
 from service.domain import AgentReport, Message, ReasoningPiece, RunRequest, Usage, add_costs
@@ -69,7 +70,7 @@ class AgentCall:
             self.answered = True
             outcome = "answered"
         except UpstreamError as error:
-            self.error = error
+            self.error = copy(error)  # without its traceback, whose frames refer to this
             outcome = "failed"
             raise
         except asyncio.CancelledError:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 from collections import deque
-from contextlib import suppress
 from typing import Any, Literal
 
 from pydantic import ConfigDict
@@ -19,7 +18,7 @@ from service.api.http.body import Body, parse_body
 from service.api.http.degraded import degraded_fields
 from service.api.http.principal import Principal, current_principal
 from service.api.middleware.send_timeout import StalledClientError
-from service.errors import RequestError, ServiceError
+from service.errors import RequestError, ServiceError, drop_tracebacks
 from service.events import AnswerDelta, Event, RunFailed, RunFinished
 from service.runs.log import Silence
 from service.runs.run import Run
@@ -59,11 +58,14 @@ def install(app: Quart, api: ApiDependencies) -> None:
         runs.check_accepting()
         await websocket.accept()
         try:
-            with api.sockets.register() as closing, suppress(StalledClientError):
+            with api.sockets.register() as closing:
                 await _Dialogue(runs, current_principal()).serve(closing)
                 await websocket.close(_SERVICE_RESTART, "The service is shutting down.")
-        except Exception:  # noqa: BLE001  # Quart would close the socket as if nothing had failed
+        except StalledClientError as error:
+            drop_tracebacks(error)  # their frames refer to the task that raised it
+        except Exception as error:  # noqa: BLE001  # Quart would close as if nothing had failed
             _log.exception("unexpected error on a WebSocket")
+            drop_tracebacks(error)
             await websocket.close(_INTERNAL_ERROR, "The service failed; this has been logged.")
 
 
@@ -83,13 +85,15 @@ class _Dialogue:
         """Receive and answer until `closing` is done. A disconnect cancels this."""
         tasks = [asyncio.create_task(self._receive_all()), asyncio.create_task(self._answer_all())]
         try:
-            done, _ = await asyncio.wait([closing, *tasks], return_when=asyncio.FIRST_COMPLETED)
-            for ended in done:
-                ended.result()
+            await asyncio.wait([closing, *tasks], return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        # Not before the wait: a cancellation there would leave the error with this frame.
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
 
     async def _receive_all(self) -> None:
         while True:

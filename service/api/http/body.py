@@ -108,8 +108,7 @@ async def read_body(model: type[BodyT]) -> BodyT:
             "unsupported_media_type", "Send JSON with Content-Type: application/json."
         )
     data = await request.get_data(as_text=False)
-    task = asyncio.current_task()
-    if task and task.cancelling():
+    if _is_cancelled():
         # Quart reads bodies with wait_for, which on Python 3.11 loses a cancellation that arrives
         # together with the body: the handler of a disconnected client would never end.
         raise asyncio.CancelledError
@@ -117,6 +116,12 @@ async def read_body(model: type[BodyT]) -> BodyT:
     body = parse_body(model, data, limit_bytes)
     check_text_size(len(data) - body.media_bytes, limit_bytes)
     return body
+
+
+def _is_cancelled() -> bool:
+    # A function, because the task's error refers to the frames that it passed.
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def parse_body(model: type[BodyT], data: str | bytes, limit_bytes: int | None = None) -> BodyT:

@@ -17,7 +17,7 @@ from werkzeug.exceptions import HTTPException
 
 from service.api.http.sse import run_headers
 from service.api.http.unknown_addresses import describe_unknown
-from service.errors import RequestError, StorageUnavailable
+from service.errors import RequestError, StorageUnavailable, drop_tracebacks
 from service.events import RunFailed
 from service.runs.run import Run
 from telemetry import Telemetry, current_request
@@ -204,6 +204,7 @@ async def _from_request_error(error: RequestError) -> Response:
 
 
 async def _from_http_exception(error: HTTPException) -> Response:
+    drop_tracebacks(error)  # Quart's request refers to it
     status = error.code or 500
     code, message = _HTTP.get(status, (f"http_{status}", error.description or error.name))
     headers = {name: value for name, value in error.get_headers() if name == "Allow"}

@@ -11,6 +11,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from service.errors import drop_tracebacks
+
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 App = Callable[[Any, Receive, Send], Awaitable[None]]
@@ -36,7 +38,8 @@ class SendTimeout:
         sender = _Sender(send, self._timeout_s)
         try:
             await self._app(scope, receive, sender.send)
-        except StalledClientError:
+        except StalledClientError as error:
+            drop_tracebacks(error)  # among the frames is Quart's, which refers to the task
             _log.info("closing the connection of a client that stopped reading")
         finally:
             sender.close()
@@ -67,7 +70,8 @@ class _Sender:
                 raise StalledClientError from None
             raise
         finally:
-            self._since = None
+            # The task's error refers to the frames that refer to this.
+            self._since = self._sending = None
 
     def close(self) -> None:
         self._timer.cancel()

@@ -68,7 +68,7 @@ class Journal:
         Raises StorageUnavailable within the time limit; a later commit of the run is undone.
         """
         if self.failing:
-            raise self.failing
+            raise self.failing.with_traceback(None)  # else it keeps the frames of every caller
         caller = self._callers.add(opening.run_id)
         self._next.openings.append(opening)
         self._commit_within(0)  # runs that are opened during a commit share the next one

@@ -23,6 +23,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests._support.garbage import install_report
+
 _ROOT = Path(__file__).parents[3]
 _OUTPUT = ("out", "err")  # the files of its standard output and error
 
@@ -162,6 +164,7 @@ def _become(order: Mapping[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(order["environment"])
     time.tzset()
+    install_report(order["environment"])
 
 
 def _main() -> int:

@@ -28,6 +28,17 @@ async def test_a_question_is_refused_at_once_while_the_database_is_down() -> Non
         assert it.server.asked == []
 
 
+async def test_refused_questions_are_not_retained_by_the_error_of_the_outage() -> None:
+    async with service() as it:
+        it.memory.writing.shut()
+        depths = []
+        for _ in range(10):
+            with pytest.raises(StorageUnavailable) as refused:
+                await it.start()
+            depths.append(len(refused.traceback))
+        assert depths[1:] == [depths[1]] * 9
+
+
 async def test_a_question_is_refused_in_time_when_the_database_hangs() -> None:
     async with service() as it:
         it.memory.writing.stall()

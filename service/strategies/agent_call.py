@@ -187,8 +187,8 @@ class AgentCall:
         change = await self._plan.correct(error, call)
         if change is None:
             return False
-        message = f"{error.message} It is called again {change}."
-        corrected = RequestCorrected(message)
+        refusal = error.message.rstrip(".")
+        corrected = RequestCorrected(f"{refusal}. It is called again {change}.")
         self._operation.record_retry(corrected.code, 0)
         await self._emit_retrying(corrected, self._model, attempt, 0)
         self._start_call(self._model)

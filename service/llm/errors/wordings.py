@@ -102,6 +102,7 @@ _QUOTA_CODES = frozenset(
         "billing_hard_limit_reached",
         "billing_not_active",
         "billing_error",  # Anthropic
+        "budget_exceeded",  # LiteLLM
         "exceeded_current_quota_error",  # Moonshot
         "insufficient_balance",
         "credit_balance_exhausted",
@@ -110,7 +111,8 @@ _QUOTA_CODES = frozenset(
 _QUOTA = re.compile(
     r"insufficient[_ ](quota|balance|credits?|funds)|(credit|account) balance is too low|"
     r"out of credits|requires more credits|(no|not enough) (remaining )?credits|billing hard limit|"
-    r"exceeded your current quota|account is not active|余额不足|payment required"
+    r"exceeded your current quota|account is not active|budget has been exceeded|余额不足|"
+    r"payment required"
 )
 
 

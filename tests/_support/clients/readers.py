@@ -169,7 +169,7 @@ async def sdk_events(http: httpx.AsyncClient, question: str) -> Heard:
 async def response(http: httpx.AsyncClient, question: str) -> Heard:
     """Ask through OpenAI's Responses API and read the unstreamed answer."""
     got = await _posted(http, "/v1/responses", model="fanout", input=question)
-    return _heard(got, got.json()["output"][0]["content"][0]["text"])
+    return _heard(got, _message_text(got.json()))
 
 
 async def response_events(http: httpx.AsyncClient, question: str) -> Heard:
@@ -178,7 +178,7 @@ async def response_events(http: httpx.AsyncClient, question: str) -> Heard:
     events = [json.loads(data) for _, data in _events(got)]
     assert [event["type"] for event in events] == [name for name, _ in _events(got)]
     deltas = [e["delta"] for e in events if e["type"] == "response.output_text.delta"]
-    whole = events[-1]["response"]["output"][0]["content"][0]["text"]
+    whole = _message_text(events[-1]["response"])
     assert whole == "".join(deltas)
     return _heard(got, whole)
 
@@ -190,6 +190,12 @@ async def sdk_response_events(http: httpx.AsyncClient, question: str) -> Heard:
         events = [event async for event in stream]
     deltas = [event.delta for event in events if event.type == "response.output_text.delta"]
     return _told(stream.response.headers, "".join(deltas))
+
+
+def _message_text(response: Mapping[str, Any]) -> str:
+    """Return the text of a response's message; reasoning may be in front of it."""
+    (message,) = [item for item in response["output"] if item["type"] == "message"]
+    return str(message["content"][0]["text"])
 
 
 def _sdk(http: httpx.AsyncClient) -> AsyncOpenAI:

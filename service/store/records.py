@@ -96,6 +96,7 @@ class RunEnd:
     missing: Sequence[MissingAgent] = ()
     degraded_by: Sequence[DegradedBy] = ()
     answered_by: str | None = None
+    finish_reason: str | None = None
     code: str | None = None
     error: str | None = None
     tool_calls: Sequence[ToolCall] = ()
@@ -149,6 +150,7 @@ class StoredRun:
     options: RequestOptions = field(default_factory=RequestOptions)
     preceding: Sequence[Message] = ()
     follows: str = ""
+    finish_reason: str | None = None
     tool_calls: Sequence[ToolCall] = ()
     missing: Sequence[MissingAgent] = ()
     degraded_by: Sequence[DegradedBy] = ()
@@ -196,6 +198,7 @@ class ConversationTurn:
     run_id: str | None = None
     state: str | None = None
     error: str | None = None
+    finish_reason: str | None = None
     tool_calls: Sequence[ToolCall] = ()
     missing: Sequence[MissingAgent] = ()
     degraded_by: Sequence[DegradedBy] = ()

@@ -30,8 +30,8 @@ from service.store.search.words import encode_text
 _PLAIN = (
     "id", "owner", "conversation_id", "message_id", "state", "question", "answer", "ensemble",
     "config_hash", "trace_id", "worker_id", "stream_agents", "max_tokens", "timeout_s",
-    "created_at", "ended_at", "elapsed_ms", "cost_usd", "answered_by", "code", "error", "retry_of",
-    "superseded_by", "last_seq", "events_expired",
+    "created_at", "ended_at", "elapsed_ms", "cost_usd", "answered_by", "finish_reason", "code",
+    "error", "retry_of", "superseded_by", "last_seq", "events_expired",
 )  # fmt: skip
 _USAGE = {
     "input_tokens": "input_tokens",
@@ -202,6 +202,7 @@ def encode_run_end(ending: RunEnd) -> Mapping[str, Any]:
         "degraded_by": _json_or_none(ending.degraded_by),
         "missing": _json_or_none(ending.missing),
         "answered_by": ending.answered_by,
+        "finish_reason": ending.finish_reason,
         "code": ending.code,
         "error": ending.error,
         "tool_calls": _json_or_none(ending.tool_calls),

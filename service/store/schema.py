@@ -109,6 +109,7 @@ runs = Table(
     Column("degraded_by", CleanText),  # a JSON array of `DegradedBy`
     Column("missing", CleanText),  # a JSON array of `MissingAgent`
     Column("answered_by", CleanText),
+    Column("finish_reason", CleanText),  # OpenAI's; NULL before migration 0008
     Column("code", CleanText),
     Column("error", CleanText),  # the message
     Column("retry_of", CleanText),

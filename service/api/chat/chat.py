@@ -14,7 +14,7 @@ from service.api.dependencies import ApiDependencies
 from service.api.http import sse
 from service.api.http.body import Body, Identifier, Text, Tokens, idempotency_key, read_body
 from service.api.http.collect import collect_answer
-from service.api.http.degraded import DegradedFields, degraded_fields
+from service.api.http.degraded import AnswerMarks, answer_marks
 from service.api.http.first_output import wait_for_first_output
 from service.api.http.frames import DONE, encode_lines
 from service.api.http.principal import Principal, current_principal
@@ -69,7 +69,7 @@ class ChatRequest(Body):
         )
 
 
-class ChatAnswer(DegradedFields):
+class ChatAnswer(AnswerMarks):
     """The complete answer."""
 
     response: str
@@ -108,7 +108,13 @@ def install(app: Quart, api: ApiDependencies) -> None:
             await wait_for_first_output(runs, run)
             return sse.stream(runs, run, as_text())
         whole = await collect_answer(runs, run)
-        return sse.run_json(run, {"response": whole.answer, **degraded_fields(whole)})
+        return sse.run_json(
+            run,
+            {
+                "response": whole.answer,
+                **answer_marks(whole),
+            },
+        )
 
     @app.get("/chat")
     @Operation(

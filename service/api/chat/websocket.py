@@ -15,7 +15,7 @@ from quart.asgi import ASGIWebsocketConnection
 from service.api.chat.chat import ChatRequest
 from service.api.dependencies import ApiDependencies
 from service.api.http.body import Body, parse_body
-from service.api.http.degraded import degraded_fields
+from service.api.http.degraded import answer_marks
 from service.api.http.principal import Principal, current_principal
 from service.api.middleware.send_timeout import StalledClientError
 from service.errors import RequestError, ServiceError, drop_tracebacks
@@ -150,7 +150,7 @@ class _Dialogue:
         if isinstance(event, AnswerDelta) and event.text:
             await self._send(token=event.text)
         elif isinstance(event, RunFinished):
-            await self._send(done="true", **degraded_fields(event))
+            await self._send(done="true", **answer_marks(event))
         elif isinstance(event, RunFailed):
             await self._send(error=event.message)
 

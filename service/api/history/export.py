@@ -16,6 +16,10 @@ from service.store.records import Conversation, ConversationTurn
 _LINE_END = re.compile(r"\r\n|\r|\n")  # Source: CommonMark 0.31, 2.1
 _MARKUP = re.compile(r"([\\`*_\[\]<>&#|~$])")
 _SPEAKERS = {"user": "Question", "assistant": "Answer"}
+_CUTS = {
+    "length": "it reached its limit of tokens",
+    "content_filter": "a content filter stopped it",
+}
 _NAME_CHARS = 60
 
 
@@ -54,6 +58,8 @@ def format_turn(turn: ConversationTurn) -> Iterator[str]:
     if turn.role == "assistant" and turn.state not in (None, "completed"):
         state = f"({turn.state}: {turn.error})" if turn.error else f"({turn.state})"
         yield f"\n{_plain(state)}\n"
+    if turn.finish_reason in _CUTS:
+        yield f"\n{_plain(f'(cut off: {_CUTS[turn.finish_reason]})')}\n"
     if turn.degraded_by:
         yield f"\n{_plain(f'({_degradation(turn)})')}\n"
 

@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 
 from service.api.dependencies import ApiDependencies
 from service.api.history.items import list_item_loads, make_item
-from service.api.http.degraded import DegradedFields
+from service.api.http.degraded import AnswerMarks
 from service.api.http.pieces import (
     json_in_pieces,
     list_parts,
@@ -42,7 +42,7 @@ _LANG = ChoiceParam("lang", "The language of the query.", tuple(LANGUAGES), "en"
 _MARKED = re.compile(f"{MARK}([^{MARK}{UNMARK}]*){UNMARK}")
 
 
-class HistoryItem(DegradedFields):
+class HistoryItem(AnswerMarks):
     """A question and its answer; usage and cost are set once the run has ended."""
 
     id: str

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from service.api.dependencies import ApiDependencies
-from service.api.http.degraded import degraded_fields
+from service.api.http.degraded import answer_marks
 from service.api.http.pieces import LoadItems
 from service.api.runs.event_json import usage_json
 from service.errors import RequestError
@@ -64,7 +64,7 @@ async def make_item(runs: Runs, run: StoredRun) -> dict[str, Any]:
         "cost": run.cost_usd,
         "elapsed_ms": run.elapsed_ms,
         **({"code": run.code, "error": run.error} if run.code else {}),
-        **degraded_fields(run),
+        **answer_marks(run),
         **({"answered_by": run.answered_by} if run.degraded_by else {}),
         **({"retry_of": run.retry_of} if run.retry_of else {}),
         **({"superseded_by": run.superseded_by} if run.superseded_by else {}),

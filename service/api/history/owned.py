@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Literal, NotRequired
 
 from service.api.history.items import format_time, read_partial_answer
-from service.api.http.degraded import DegradedFields, degraded_fields
+from service.api.http.degraded import AnswerMarks, answer_marks
 from service.api.http.pieces import LoadItems
 from service.api.http.principal import Principal
 from service.api.http.query import is_valid_id
@@ -23,7 +23,7 @@ from service.store.records import Conversation, ConversationTurn
 LoadTurns = Callable[[], Awaitable[Iterable[ConversationTurn]]]
 
 
-class StoredMessage(DegradedFields):
+class StoredMessage(AnswerMarks):
     """A message of a conversation; `run_id` and `status` name its run, `error` states a failure.
 
     `tool_calls` are calls of the caller's tools by a model.
@@ -114,7 +114,7 @@ def message_json(turn: ConversationTurn) -> dict[str, Any]:
         "created_at": format_time(turn.created_at),
         **({"run_id": turn.run_id, "status": turn.state} if turn.run_id else {}),
         **({"error": turn.error} if turn.error else {}),
-        **degraded_fields(turn),
+        **answer_marks(turn),
         **(
             {"tool_calls": [format_tool_call(each) for each in turn.tool_calls]}
             if turn.tool_calls

@@ -1,9 +1,9 @@
-"""The fields and the header that mark a degraded answer, the same on every API."""
+"""The fields and the header that mark a degraded or cut off answer, the same on every API."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NotRequired, Protocol
+from typing import Any, Literal, NotRequired, Protocol
 
 from typing_extensions import TypedDict
 
@@ -27,6 +27,12 @@ class DegradedFields(TypedDict):
     missing: NotRequired[list[MissingAgentShown]]
 
 
+class AnswerMarks(DegradedFields):
+    """`finish_reason` is present only for an answer that was cut off."""
+
+    finish_reason: NotRequired[Literal["length", "content_filter"]]
+
+
 class Degradable(Protocol):
     """An answer, or a record of one, that may be degraded."""
 
@@ -34,6 +40,13 @@ class Degradable(Protocol):
     def degraded_by(self) -> Sequence[DegradedBy]: ...
     @property
     def missing(self) -> Sequence[MissingAgent]: ...
+
+
+class Markable(Degradable, Protocol):
+    """An answer, or a record of one, that may be degraded or cut off."""
+
+    @property
+    def finish_reason(self) -> str | None: ...
 
 
 def degraded_fields(answer: Degradable) -> dict[str, Any]:
@@ -45,3 +58,10 @@ def degraded_fields(answer: Degradable) -> dict[str, Any]:
         missing = [{"agent": each.agent, "code": each.code} for each in answer.missing]
         fields["missing"] = missing
     return fields
+
+
+def answer_marks(answer: Markable) -> dict[str, Any]:
+    """Return the AnswerMarks of `answer`; empty for a complete answer of the intended agents."""
+    is_cut_off = answer.finish_reason in ("length", "content_filter")
+    cut_off = {"finish_reason": answer.finish_reason} if is_cut_off else {}
+    return {**degraded_fields(answer), **cut_off}

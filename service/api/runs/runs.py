@@ -199,6 +199,7 @@ def _from_record(run: StoredRun, answers: Sequence[AgentAnswer]) -> dict[str, An
         "answer": run.answer,
         **degraded_fields(run),
         **({"answered_by": run.answered_by} if run.degraded_by else {}),
+        **({"finish_reason": run.finish_reason} if run.finish_reason else {}),
         **({"code": run.code, "message": run.error} if run.code else {}),
     }
 

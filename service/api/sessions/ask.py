@@ -22,7 +22,7 @@ from service.api.http.body import (
     read_body,
 )
 from service.api.http.collect import collect_answer
-from service.api.http.degraded import DegradedFields, degraded_fields
+from service.api.http.degraded import AnswerMarks, answer_marks
 from service.api.http.frames import encode_event
 from service.api.http.principal import Principal, current_principal
 from service.api.http.sse import Encode
@@ -61,7 +61,7 @@ class ConversationRequest(Body):
         )
 
 
-class SessionAnswer(SessionIds, DegradedFields):
+class SessionAnswer(SessionIds, AnswerMarks):
     """A question and its complete answer."""
 
     user_id: str
@@ -81,7 +81,7 @@ class Chunk(TypedDict):
     chunk: str
 
 
-class SessionDone(SessionIds, DegradedFields):
+class SessionDone(SessionIds, AnswerMarks):
     """The last event, `done`."""
 
     full_response: str
@@ -128,7 +128,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
         answer = await collect_answer(runs, run)
         shown = {"user_id": user_id, "message": body.message, "response": answer.answer}
         ids = session_ids(run.conversation_id)
-        return sse.run_json(run, {**ids, **shown, **degraded_fields(answer)})
+        return sse.run_json(run, {**ids, **shown, **answer_marks(answer)})
 
 
 def named_events(run: Run, user_id: str) -> Encode:
@@ -143,7 +143,11 @@ def named_events(run: Run, user_id: str) -> Encode:
                 return _event("session", {**session, "user_id": user_id})
             case RunFinished():
                 answer = summarize(run.log.after(0)).answer
-                fields = {"full_response": answer, **session, **degraded_fields(event)}
+                fields = {
+                    "full_response": answer,
+                    **session,
+                    **answer_marks(event),
+                }
                 return _event("done", fields)
             case RunFailed():
                 return _event("error", {"error": event.message, "code": event.code})

@@ -44,6 +44,7 @@ def make_run_end(
         missing=run.missing,
         degraded_by=run.degraded_by,
         answered_by=run.answered_by,
+        finish_reason=run.finish_reason or None,
         code=run.code,
         error=run.message,
         tool_calls=run.tool_calls,

@@ -79,7 +79,8 @@ _ENDED = (
     "state", "answer", "answer_words",
     "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "usage_estimated",
     "cost_usd", "elapsed_ms", "ended_at", "last_seq", "events_expire_at",
-    "degraded", "degraded_by", "missing", "answered_by", "code", "error", "tool_calls",
+    "degraded", "degraded_by", "missing", "answered_by", "finish_reason", "code", "error",
+    "tool_calls",
 )  # fmt: skip
 END_RUN = (
     sa.update(runs)

@@ -24,7 +24,7 @@ from service.store.scope import Scope
 _TURN_COLUMNS = (
     runs.c.id, runs.c.owner, runs.c.state, runs.c.question, runs.c.answer, runs.c.error,
     runs.c.created_at, runs.c.ended_at, runs.c.whole, runs.c.tool_calls, runs.c.particulars,
-    *DEGRADATION_COLUMNS,
+    runs.c.finish_reason, *DEGRADATION_COLUMNS,
 )  # fmt: skip
 _LONG_COLUMNS = (
     runs.c.question, runs.c.answer, runs.c.whole, runs.c.tool_calls, runs.c.particulars,
@@ -83,6 +83,7 @@ def _make_turns(row: Row[Any]) -> Iterator[ConversationTurn]:
             run_id=row.id,
             state=row.state,
             error=row.error,
+            finish_reason=row.finish_reason,
             tool_calls=decode_tool_calls(row.tool_calls),
             missing=decode_missing(row),
             degraded_by=decode_degraded_by(row),

@@ -11,6 +11,7 @@ import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
+import aiohttp
 import httpx
 import pytest
 
@@ -258,6 +259,40 @@ async def test_a_cut_off_answer_is_reported_by_openais_apis(client: Api, dialect
     response = await client.http.post("/v1/responses", json={"model": "fanout", "input": "Why?"})
     assert response.json()["status"] == "incomplete"
     assert response.json()["incomplete_details"] == {"reason": "max_output_tokens"}
+
+
+async def test_a_cut_off_answer_is_reported_by_every_other_api(
+    dialect_service: Process, client: Api, dialect: Dialect
+) -> None:
+    dialect.answers["combiner"] = stream(chunk("Too long"), chunk(finish="MAX_TOKENS"))
+    chat = {"messages": [{"role": "user", "content": "Why?"}], "conversation_id": "cut"}
+    answered = await client.http.post("/chat", json=chat)
+    assert answered.json()["finish_reason"] == "length"
+    asked = {"message": "Why?", "session_id": "cut"}
+    whole = await client.http.post("/conversation", json={**asked, "stream": False})
+    assert whole.json()["finish_reason"] == "length"
+    named = await client.http.post("/conversation", json=asked)
+    assert '"finish_reason": "length"' in named.text.split("event: done")[1]
+    async with (
+        aiohttp.ClientSession() as http,
+        http.ws_connect(f"{dialect_service.url}/chat") as socket,
+    ):
+        await socket.send_json(chat)
+        while "done" not in (message := await socket.receive_json()):
+            pass
+    assert message["finish_reason"] == "length"
+    run_id = answered.headers["X-Run-Id"]
+    assert (await client.http.get(f"/history/{run_id}")).json()["finish_reason"] == "length"
+    stored = (await client.http.get("/api/conversations/cut")).json()["messages"]
+    marks = [each.get("finish_reason") for each in stored if each["role"] == "assistant"]
+    assert marks == ["length"] * 4
+    exported = await client.http.get("/api/conversations/cut/export?format=markdown")
+    assert "cut off: it reached its limit of tokens" in exported.text
+
+
+async def test_a_complete_answer_has_no_mark(client: Api) -> None:
+    chat = {"messages": [{"role": "user", "content": "Why?"}]}
+    assert (await client.http.post("/chat", json=chat)).json() == {"response": "Good."}
 
 
 async def test_tokens_used_up_by_reasoning_are_reported_and_not_to_be_retried(

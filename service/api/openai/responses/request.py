@@ -82,7 +82,7 @@ class TextSettings(TolerantBody):
 
 
 class Reasoning(TolerantBody):
-    """The reasoning effort. Reasoning is not part of the response, nor is its summary."""
+    """The reasoning effort. The response has the reasoning itself, without a summary."""
 
     effort: str | None = None
     summary: str | None = None
@@ -148,7 +148,7 @@ class ResponseRequest(TolerantBody):
     parallel_tool_calls: bool | None = None
     text: TextSettings | None = None
     reasoning: Reasoning | None = None
-    # Supported only with values that request nothing: there is no reasoning to encrypt.
+    # Supported only with values that request nothing: reasoning is not encrypted.
     include: list[Literal["reasoning.encrypted_content"]] | None = None
     top_logprobs: Literal[0] | None = None
     # Accepted and ignored: they cannot change the answer.

@@ -124,6 +124,7 @@ def build_stored_response(run: StoredRun, answers: Iterable[AgentAnswer]) -> dic
             usage=run.usage,
             elapsed_ms=run.elapsed_ms,
             answered_by=run.answered_by,
+            finish_reason=run.finish_reason or "",
             missing=tuple(run.missing),
             degraded_by=tuple(run.degraded_by),
             code=run.code,

@@ -21,6 +21,7 @@ from service.events import Event
 from service.runs.journal.journal import Journal
 from service.runs.journal.pending import PendingEvents
 from service.runs.log import RunLog
+from service.runs.recovery.lease import Lease
 
 # Private, to use the same server as the service.
 from service.server.process import _serve
@@ -64,9 +65,14 @@ class NoJournal(Journal):
         pass
 
     async def end(
-        self, pending: PendingEvents, final: Event, ending: RunEnd, workflow: Workflow
+        self,
+        pending: PendingEvents,
+        final: Event,
+        ending: RunEnd,
+        workflow: Workflow,
+        lease: Lease,
     ) -> None:
-        pending.end_committed.set_result(None)
+        pending.closed.set_result(None)
 
     async def run(self) -> None:
         await asyncio.Event().wait()

@@ -185,6 +185,8 @@ class RunFailed(_End, frozen=True, tag="run.failed"):
     `unfinished` are the reports of agents without an event of their end. `elapsed_ms` is None when
     the time of the end is unknown. `should_retry` and `retry_after_s` advise a client that repeats
     the question; None: nothing is known, as in events of an older version.
+    `interrupted_at` is the number of the last event that was known
+    when the run was ended, if there is a gap between the two.
     """
 
     type: ClassVar[str] = "run.failed"
@@ -199,6 +201,7 @@ class RunFailed(_End, frozen=True, tag="run.failed"):
     unfinished: tuple[AgentReport, ...] = ()
     should_retry: bool | None = None
     retry_after_s: float | None = None
+    interrupted_at: int | None = None
 
 
 Event = (

@@ -96,6 +96,7 @@ class Settings(BaseSettings):
     migrate_on_start: bool | None = None
     store_timeout_s: float = Field(default=4, gt=0)
     spool_dir: Path = Path("data/spool")
+    lease_s: float = Field(default=15, ge=1, le=600)
     redis_url: SecretStr | None = None
     redis_addr: str | None = Field(
         default=None, pattern=r"^(\[[0-9a-fA-F:]+\]|[^\s/:@]+)(:\d{1,5})?$"

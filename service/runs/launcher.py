@@ -19,8 +19,9 @@ from service.runs.journal.journal import Journal
 from service.runs.journal.pending import PendingEvents
 from service.runs.log import RunLog
 from service.runs.projections.rows import make_agent_answer, make_final_answers, make_run_end
-from service.runs.projections.summary import get_end_state
-from service.runs.run import LiveRun, Run
+from service.runs.projections.summary import get_end_state, make_run_failed
+from service.runs.recovery.lease import Lease
+from service.runs.run import INTERRUPTED, LiveRun, Run
 from service.store.records import NewRun
 from service.strategies import STRATEGIES, Kit
 from telemetry import Telemetry, Workflow, bind_log, current_request
@@ -62,9 +63,12 @@ class PreparedRun:
 class Launcher:
     """Starts runs after their commit."""
 
-    def __init__(self, dependencies: RunDependencies, journal: Journal, grace_s: float) -> None:
+    def __init__(
+        self, dependencies: RunDependencies, journal: Journal, grace_s: float, lease: Lease
+    ) -> None:
         self._dependencies = dependencies
         self._journal = journal
+        self._lease = lease
         self._grace_s = grace_s
 
     def launch(self, prepared: PreparedRun) -> tuple[LiveRun, PendingEvents]:
@@ -98,9 +102,12 @@ class Launcher:
             if answer:
                 self._journal.add_answer(answer)
 
-        async def conclude(final: RunFinished | RunFailed) -> None:
+        async def conclude(final: RunFinished | RunFailed) -> bool:
             await self._commit_end(run, pending, final, retention)
+            if pending.is_fenced:
+                final = make_run_failed(run.log.after(0), INTERRUPTED.code, INTERRUPTED.message)
             self._report(run, final)
+            return not pending.is_fenced
 
         strategy = STRATEGIES[ensemble.strategy]
         run.start(strategy.run(ask, kit, emit), timeout_s, conclude)
@@ -131,7 +138,7 @@ class Launcher:
         for answer in make_final_answers(run.id, run.owner, final):
             self._journal.add_answer(answer)
         ending = make_run_end(run.id, run.owner, events, datetime.now(UTC), retention)
-        await self._journal.end(pending, final, ending, run.workflow)
+        await self._journal.end(pending, final, ending, run.workflow, self._lease)
 
     def _report(self, run: LiveRun, final: RunFinished | RunFailed) -> None:
         outcome = get_end_state(final)

@@ -7,47 +7,83 @@ for a reader. A reader takes all new events at once, so a burst costs it one wak
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum, auto
 
 from service.coalescing import CoalescingWindow
 from service.events import Event
+from service.runs.recovery.lease import Lease
 
 
 class RunLog:
-    """An append-only list of events, numbered from 1."""
+    """An append-only list of events, numbered from 1.
 
-    def __init__(self, events: Sequence[Event] = ()) -> None:
+    There may be a gap in the numbers before the final event, `last_seq`: events of a process that
+    others cannot reach have them.
+    """
+
+    def __init__(self, events: Sequence[Event] = (), last_seq: int | None = None) -> None:
         self._events = list(events)
+        self.last_seq = len(self._events) if last_seq is None else last_seq
         self._is_released = False
         self._readers: set[Reader] = set()
 
-    def append(self, event: Event) -> None:
-        """Add `event` and wake the readers. Raises RuntimeError after a final event."""
+    def append(self, event: Event, seq: int | None = None) -> None:
+        """Add `event`, a final one as number `seq` if that is given, and wake the readers.
+
+        Raises RuntimeError after a final event.
+        """
         if self.finished:
             raise RuntimeError(f"{event.type} after the end of the run")
         self._events.append(event)
+        self.last_seq = len(self._events) if seq is None else seq
+        self.wake_readers(at_once=event.final)
+
+    def wake_readers(self, *, at_once: bool = True) -> None:
+        """Let readers look for events."""
         for reader in self._readers:
-            reader.wake(at_once=event.final)
+            reader.wake(at_once=at_once)
 
     def release_readers(self) -> None:
         """Let readers end although the run continues, in another process."""
         self._is_released = True
-        for reader in self._readers:
-            reader.wake(at_once=True)
+        self.wake_readers()
 
     @property
     def is_over(self) -> bool:
         """Whether no more events will arrive here."""
         return self._is_released or self.finished
 
+    def is_exhausted(self, seq: int) -> bool:
+        """Return whether a reader behind event number `seq` receives no more events here."""
+        return self._is_released or (self.finished and not self.after(seq))
+
     @property
     def finished(self) -> bool:
         return bool(self._events) and self._events[-1].final
 
+    @property
+    def interrupted_at(self) -> int | None:
+        """The number of the last event before the gap; None without one."""
+        before = len(self._events) - 1
+        return before if self.last_seq > before + 1 else None
+
     def after(self, seq: int) -> Sequence[Event]:
         """Return the events that follow event number `seq`; 0 returns all."""
+        if self.interrupted_at is not None and self.interrupted_at < seq < self.last_seq:
+            return self._events[-1:]
         return self._events[seq:]
+
+    def after_in_sequence(self, seq: int) -> Sequence[Event]:
+        """Return the events that follow event number `seq`, only up to the gap."""
+        if self.interrupted_at is not None and seq < self.interrupted_at:
+            return self._events[seq:-1]
+        return self.after(seq)
+
+    def numbered(self) -> Iterator[tuple[int, Event]]:
+        """Yield all events with their numbers."""
+        for seq, event in enumerate(self._events, 1):
+            yield (self.last_seq if event.final else seq), event
 
     def __len__(self) -> int:
         return len(self._events)
@@ -70,8 +106,9 @@ class Reader:
     """The position of one connection in a log.
 
     `seq` is the number of the last event taken, `delivered` of the last one that the client has
-    received. `flush` is called before events are returned. Without an event for `keep_alive_s`,
-    `take` returns KEEP_ALIVE; its timer compares times when it fires, and no event resets it.
+    received. `flush` is called before events are returned; while `lease` is not held, none are.
+    Without an event for `keep_alive_s`, `take` returns KEEP_ALIVE; its timer compares times when it
+    fires, and no event resets it.
     """
 
     def __init__(
@@ -81,6 +118,7 @@ class Reader:
         pace: CoalescingWindow,
         keep_alive_s: float,
         flush: Callable[[], None] = lambda: None,
+        lease: Lease | None = None,
     ) -> None:
         self.seq = after
         self.delivered = after
@@ -88,30 +126,38 @@ class Reader:
         self._pace = pace
         self._keep_alive_s = keep_alive_s
         self._flush = flush
+        self._lease = lease
         self._loop = asyncio.get_running_loop()
         self._last = self._loop.time() - 1  # when `take` last returned
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[Silence | None] | None = None
         self._waking: asyncio.TimerHandle | None = None
         self._keep_alive = self._loop.call_later(keep_alive_s, self._on_keep_alive)
         log.join(self)
 
     async def take(self) -> Sequence[Event] | Silence:
-        """Wait for new events and return all of them."""
+        """Wait for new events and return all of them, without a gap in their numbers."""
         self.delivered = self.seq
-        events = self._log.after(self.seq)
-        if not events and not self._log.is_over:
+        silence: Silence | None = None
+        while not (events := self._find_events()) and silence is None:
+            if self._log.is_exhausted(self.seq):
+                silence = Silence.END
+                break
             self._waiter = self._loop.create_future()
             try:
-                await self._waiter
+                silence = await self._waiter
             finally:
                 self._waiter = None
-            events = self._log.after(self.seq)
         self._last = self._loop.time()
         if not events:
-            return Silence.END if self._log.is_over else Silence.KEEP_ALIVE
+            return silence or Silence.KEEP_ALIVE
         self._flush()
-        self.seq += len(events)
+        self.seq = self._log.last_seq if events[-1].final else self.seq + len(events)
         return events
+
+    def _find_events(self) -> Sequence[Event]:
+        if self._lease is not None and not self._lease.is_held:
+            return ()
+        return self._log.after_in_sequence(self.seq)
 
     def close(self) -> None:
         self._log.leave(self)
@@ -129,16 +175,16 @@ class Reader:
         elif self._waking is None:
             self._waking = self._loop.call_at(due, self._release)
 
-    def _release(self) -> None:
+    def _release(self, silence: Silence | None = None) -> None:
         if self._waking:
             self._waking.cancel()
             self._waking = None
         if self._waiter and not self._waiter.done():
-            self._waiter.set_result(None)
+            self._waiter.set_result(silence)
 
     def _on_keep_alive(self) -> None:
         due = self._last + self._keep_alive_s
         if due <= self._loop.time():
-            self._release()
+            self._release(Silence.KEEP_ALIVE)
             due = self._loop.time() + self._keep_alive_s
         self._keep_alive = self._loop.call_at(due, self._on_keep_alive)

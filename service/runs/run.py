@@ -15,6 +15,7 @@ from service.events import (
     AgentFinished,
     AgentSkipped,
     AnswerDelta,
+    Event,
     RunFailed,
     RunFinished,
 )
@@ -62,7 +63,8 @@ class Run:
     @property
     def elapsed_ms(self) -> float:
         """The milliseconds since the run was created."""
-        return round((datetime.now(UTC) - self.created_at).total_seconds() * 1000, 1)
+        elapsed_s = (datetime.now(UTC) - self.created_at).total_seconds()
+        return round(max(0.0, elapsed_s) * 1000, 1)  # another machine's clock may be ahead
 
     @property
     def is_complete(self) -> bool:
@@ -72,7 +74,7 @@ class Run:
     @property
     def was_interrupted(self) -> bool:
         """Whether its worker ended before the run did."""
-        last = self.log.after(len(self.log) - 1)
+        last = self.log.after(self.log.last_seq - 1)
         return any(isinstance(end, RunFailed) and end.code == INTERRUPTED.code for end in last)
 
     def attach(self) -> None:
@@ -91,6 +93,8 @@ class LiveRun(Run):
         super().__init__(**vars(known))
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._stopped: StopReason | None = None
+        self._end: asyncio.Task[None] | None = None
+        self._watched = 0  # the last mark of readers in other processes
         self.workflow = kit.workflow
         self._kit = kit
         self._work: asyncio.Task[Answer] | None = None
@@ -123,6 +127,12 @@ class LiveRun(Run):
             self._cancel_abandonment()
             self._abandon_after(seconds)
 
+    def note_watched(self, mark: int, seconds: float) -> None:
+        """Continue for `seconds` when `mark` is a new one of readers in other processes."""
+        if mark != self._watched:
+            self._watched = mark
+            self.extend(seconds + self._grace_s)
+
     def stop(self, why: StopReason) -> None:
         """Cancel the work; the final event states `why`. Does nothing after the end of the run."""
         if self._work is not None and not self._work.done() and self._stopped is None:
@@ -133,10 +143,11 @@ class LiveRun(Run):
         self,
         work: Coroutine[None, None, Answer],
         timeout_s: float,
-        conclude: Callable[[RunFinished | RunFailed], Awaitable[None]],
+        conclude: Callable[[RunFinished | RunFailed], Awaitable[bool]],
     ) -> None:
         """Start the work. After its end `conclude` gets the final event, which is then logged.
 
+        `conclude` returns False when another worker has ended the run: `take_end` logs that end.
         A callback, not a waiting task, reacts to the end: 2 KB less for each open run.
         """
 
@@ -156,16 +167,33 @@ class LiveRun(Run):
         self._work = self._loop.create_task(work)
         self._work.add_done_callback(on_work_done)
 
+    async def stop_for_takeover(self) -> None:
+        """Cancel the work and wait for its end; the final event is left to `take_end`."""
+        if self._work is not None:
+            self.stop(INTERRUPTED)
+            await asyncio.wait([self._work])
+            await asyncio.sleep(0)  # for its callback, which starts the end
+        if self._end is not None:
+            await asyncio.wait([self._end])
+
+    def take_end(self, final: Event, seq: int) -> None:
+        """Log the final event, number `seq`, with which another worker has ended the run."""
+        if not self.log.finished:
+            self.log.append(final, seq)
+            self.ended.set_result(None)
+
     async def _conclude(
         self,
         final: RunFinished | RunFailed,
-        conclude: Callable[[RunFinished | RunFailed], Awaitable[None]],
+        conclude: Callable[[RunFinished | RunFailed], Awaitable[bool]],
     ) -> None:
+        is_own = True
         try:
-            await conclude(final)
+            is_own = await conclude(final)
         finally:
-            self.log.append(final)
-            self.ended.set_result(None)
+            if is_own:
+                self.log.append(final)
+                self.ended.set_result(None)
 
     def _abandon_after(self, seconds: float) -> None:
         if not self.options.background:

@@ -6,27 +6,29 @@ import asyncio
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 
 from service.domain import RunRequest
 from service.errors import RequestError
 from service.events import RunStarted
 from service.runs.idempotency import check_conflict, resolve_key
 from service.runs.journal.journal import Journal
+from service.runs.journal.pending import PendingEvents
 from service.runs.launcher import Launcher, RunDependencies
 from service.runs.log import Reader
 from service.runs.prepare import Preparer, RunStart
+from service.runs.recovery.lease import Lease
+from service.runs.recovery.takeover import Takeovers
 from service.runs.retry import RETRYABLE, make_retry, read_latest, read_run
-from service.runs.run import CANCELLED, INTERRUPTED, SHUTTING_DOWN, LiveRun, Run
+from service.runs.run import CANCELLED, SHUTTING_DOWN, LiveRun, Run
 from service.runs.settings import IdempotencyKey, Limits
-from service.runs.transport.database import StoredRuns
+from service.runs.transport.database import WATCHED_S, StoredRuns
 from service.store.records import Signal, StoredRun
 from service.store.runs import RunStore
 
 _log = logging.getLogger(__name__)
 
 _FLUSH_S = 3.0  # for the last events to reach their readers after a drain ended their runs
-_CANCEL_S = 5.0  # for another worker to receive the signal and stop its run
+_CANCEL_S = 5.0  # for another worker to receive the signal, or for the commit of the end
 
 
 class Runs:
@@ -38,16 +40,18 @@ class Runs:
         limits: Limits,
         store: RunStore,
         journal: Journal,
-        worker_id: str,
+        lease: Lease,
     ) -> None:
         self.draining = False
         self.journal = journal
         self._dependencies = dependencies
         self._limits = limits
         self._store = store
+        self._lease = lease
         self._stored_runs = StoredRuns(store)
-        self._preparer = Preparer(store, limits, worker_id)
-        self._launcher = Launcher(dependencies, journal, limits.detach_grace_s)
+        self._takeovers = Takeovers(self._stored_runs, journal)
+        self._preparer = Preparer(store, limits, lease.worker_id)
+        self._launcher = Launcher(dependencies, journal, limits.detach_grace_s, lease)
         self._open: dict[str, LiveRun] = {}  # by id, until their end is committed
         self._opening = 0
         self._read: set[Run] = set()  # with a reader in this process
@@ -93,8 +97,8 @@ class Runs:
         Raises RequestError 404.
         """
         run = self._open.get(run_id)
-        if run is not None and run.owner == owner:
-            return run
+        if run is not None and run.owner == owner and self._lease.is_held:
+            return run  # without a lease, another worker may have ended it
         return await self._stored_runs.load(await read_run(self._store, owner, run_id))
 
     @contextmanager
@@ -106,14 +110,15 @@ class Runs:
             try:
                 yield reader
             finally:
-                unread = not run.log.finished or reader.delivered < len(run.log)
+                unread = not run.log.finished or reader.delivered < run.log.last_seq
                 telemetry.record_stream_closed(disconnected=unread)
 
     @contextmanager
     def attached(self, run: Run, after: int = 0) -> Iterator[Reader]:
         """Attach a reader that is not counted as a client's stream, as `reading` does."""
         keep_alive_s, flush = self._limits.keep_alive_s, self.journal.flush_to_spool
-        reader = Reader(run.log, after, self._dependencies.pace, keep_alive_s, flush)
+        lease = self._lease if isinstance(run, LiveRun) else None
+        reader = Reader(run.log, after, self._dependencies.pace, keep_alive_s, flush, lease)
         run.attach()
         self._read.add(run)
         try:
@@ -131,13 +136,13 @@ class Runs:
         self._dependencies.telemetry.record_resume(run.trace_id, span_id)
 
     async def cancel(self, run: Run) -> None:
-        """Stop `run` and wait for its final event. Does nothing after the end of the run."""
+        """Stop `run` and wait for its final event, within 5 s. Does nothing after its end."""
         if isinstance(run, LiveRun):
             run.stop(CANCELLED)
-            await asyncio.shield(run.ended)
+            await asyncio.wait([run.ended], timeout=_CANCEL_S)
         elif not run.log.finished:
             await self._store.request_stop(run.owner, run.id)
-            with self.reading(run, len(run.log)), suppress(TimeoutError):
+            with self.reading(run, run.log.last_seq), suppress(TimeoutError):
                 async with asyncio.timeout(_CANCEL_S):
                     while not run.log.is_over:
                         await asyncio.sleep(0.05)
@@ -155,15 +160,17 @@ class Runs:
             run = self._open.get(signal.run_id)
             if run and signal.stop:
                 run.stop(CANCELLED)
-            elif run and signal.watched_until:
-                watched_s = (signal.watched_until - datetime.now(UTC)).total_seconds()
-                if watched_s > 0:  # the signal stays in the database and is read repeatedly
-                    run.extend(watched_s + self._limits.detach_grace_s)
+            elif run:  # the signal stays in the database and is read repeatedly
+                run.note_watched(signal.watched, WATCHED_S)
 
-    def interrupt_all(self) -> None:
-        """Stop every run, after another worker has ended them in the database."""
-        for run in self._open.values():
-            run.stop(INTERRUPTED)
+    def list_open_ids(self) -> list[str]:
+        """Return the ids of the open runs of this process."""
+        return list(self._open)
+
+    def wake_readers(self) -> None:
+        """Let readers continue after a time without a lease."""
+        for run in self._read:
+            run.log.wake_readers()
 
     @property
     def open_count(self) -> int:
@@ -217,11 +224,18 @@ class Runs:
             return await self.find(conflict.run_id, start.request.owner)
         run, pending = self._launcher.launch(prepared)
         self._open[run.id] = run
-        pending.end_committed.add_done_callback(lambda _: self._open.pop(run.id))
+        pending.closed.add_done_callback(lambda _: self._on_closed(run, pending))
         return run
+
+    def _on_closed(self, run: LiveRun, pending: PendingEvents) -> None:
+        if pending.is_fenced:
+            self._takeovers.follow(run, pending, lambda: self._open.pop(run.id))
+        else:
+            self._open.pop(run.id)
 
     def _admit(self) -> None:
         self.check_accepting()
+        self._lease.check()
         if len(self._open) + self._opening >= self._limits.open_runs:
             raise RequestError(
                 "overloaded",

@@ -18,6 +18,8 @@ from service.domain import (
     Usage,
 )
 
+FIRST_ATTEMPT = 1  # at a run; each takeover by another worker adds one
+
 # --- written by the journal ---
 
 
@@ -55,13 +57,17 @@ class NewRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """Events `first_seq` to `last_seq` of a run as bytes (`runs/journal/codec.py`)."""
+    """Events `first_seq` to `last_seq` of a run as bytes (`runs/journal/codec.py`).
+
+    `attempt` is that of the worker which writes them.
+    """
 
     run_id: str
     owner: str
     first_seq: int
     last_seq: int
     data: bytes
+    attempt: int = FIRST_ATTEMPT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +83,15 @@ class AgentAnswer:
     created_at: datetime
     code: str | None = None
     error: str | None = None
+    attempt: int = FIRST_ATTEMPT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnd:
-    """The end of a run. `state` is completed, failed, cancelled or interrupted."""
+    """The end of a run. `state` is completed, failed, cancelled or interrupted.
+
+    `interrupted_at` is the number of the last event before a gap, None without a gap.
+    """
 
     run_id: str
     owner: str
@@ -100,6 +110,8 @@ class RunEnd:
     code: str | None = None
     error: str | None = None
     tool_calls: Sequence[ToolCall] = ()
+    interrupted_at: int | None = None
+    attempt: int = FIRST_ATTEMPT
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +130,11 @@ class KeyConflict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRun:
-    """A run as stored. Times are in UTC; `cost_usd` is None without a known price."""
+    """A run as stored. Times are in UTC; `cost_usd` is None without a known price.
+
+    `last_seq` is the number of the final event, 0 before it; `interrupted_at` that of the last
+    event before a gap in the numbers, None without one.
+    """
 
     id: str
     owner: str
@@ -146,6 +162,8 @@ class StoredRun:
     superseded_by: str | None
     last_seq: int
     events_expired: bool
+    attempt: int = FIRST_ATTEMPT
+    interrupted_at: int | None = None
     raw: str | None = None
     options: RequestOptions = field(default_factory=RequestOptions)
     preceding: Sequence[Message] = ()
@@ -167,11 +185,14 @@ class KnownKey:
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """A request of another process to a run: to stop, or to continue because it has a reader."""
+    """A request of another process to a run: to stop, or to continue because it has a reader.
+
+    `watched` counts the marks of readers: a new number means that a reader is there.
+    """
 
     run_id: str
     stop: bool
-    watched_until: datetime | None
+    watched: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,7 @@ _PLAIN = (
     "config_hash", "trace_id", "worker_id", "stream_agents", "max_tokens", "timeout_s",
     "created_at", "ended_at", "elapsed_ms", "cost_usd", "answered_by", "finish_reason", "code",
     "error", "retry_of", "superseded_by", "last_seq", "events_expired",
+    "attempt", "interrupted_at",
 )  # fmt: skip
 _USAGE = {
     "input_tokens": "input_tokens",
@@ -151,6 +152,11 @@ def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
+def encode_tool_calls(calls: Sequence[ToolCall]) -> str | None:
+    """Return the column `tool_calls`."""
+    return _json_or_none(calls)
+
+
 def _json_or_none(values: Sequence[Any]) -> str | None:
     return _json(values) if values else None
 
@@ -181,6 +187,7 @@ def encode_run(opening: NewRun) -> Mapping[str, Any]:
         "degraded": False,
         "last_seq": 0,
         "events_expired": False,
+        "attempt": 1,
         **_usage_row(Usage()),
     }
 
@@ -197,6 +204,7 @@ def encode_run_end(ending: RunEnd) -> Mapping[str, Any]:
         "elapsed_ms": ending.elapsed_ms,
         "ended_at": ending.ended_at,
         "last_seq": ending.last_seq,
+        "interrupted_at": ending.interrupted_at,
         "events_expire_at": ending.events_expire_at,
         "degraded": bool(ending.degraded_by),
         "degraded_by": _json_or_none(ending.degraded_by),
@@ -205,7 +213,7 @@ def encode_run_end(ending: RunEnd) -> Mapping[str, Any]:
         "finish_reason": ending.finish_reason,
         "code": ending.code,
         "error": ending.error,
-        "tool_calls": _json_or_none(ending.tool_calls),
+        "tool_calls": encode_tool_calls(ending.tool_calls),
         **_usage_row(ending.usage),
     }
 

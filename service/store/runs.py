@@ -115,9 +115,12 @@ class RunStore:
         """Request that the run's worker stops it; no effect if it is not running."""
         await self._write_signal(owner, run_id, {"stop": True})
 
-    async def mark_watched(self, owner: str, run_id: str, until: datetime) -> None:
-        """Signal the run's worker that it has a reader; no effect if it is not running."""
-        await self._write_signal(owner, run_id, {"watched_until": until})
+    async def mark_watched(self, owner: str, run_id: str) -> None:
+        """Signal the run's worker that it has a reader; no effect if it is not running.
+
+        The marks are counted: two workers' clocks can differ by any time.
+        """
+        await self._write_signal(owner, run_id, {"watched": signals.c.watched + 1})
 
     async def _write_signal(self, owner: str, run_id: str, changes: dict[str, Any]) -> None:
         work = partial(_upsert_signal, Scope(owner), run_id, changes)
@@ -148,5 +151,5 @@ async def _upsert_signal(
         scope.update(signals, **changes).where(signals.c.run_id == run_id)
     )
     if not updated.rowcount:
-        row = {"stop": False, **changes}
+        row = {"stop": "stop" in changes, "watched": int("watched" in changes)}
         await connection.execute(scope.insert(signals, run_id=run_id, worker_id=worker_id, **row))

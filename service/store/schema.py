@@ -123,6 +123,8 @@ runs = Table(
     # The words to index, NULL for those of the text itself; see `search/words.py`.
     Column("question_words", CleanText),
     Column("answer_words", CleanText),
+    Column("attempt", Integer, nullable=False, server_default="1"),  # 2 after a takeover
+    Column("interrupted_at", Integer),  # the last event before the gap that a takeover left
     ForeignKeyConstraint(
         ["owner", "conversation_id"],
         ["conversations.owner", "conversations.id"],
@@ -194,13 +196,17 @@ signals = Table(
     Column("owner", CleanText, nullable=False),
     Column("worker_id", CleanText, nullable=False, index=True),  # the receiver
     Column("stop", Boolean, nullable=False),
-    Column("watched_until", UTCTime),  # a reader in another process
+    # Marks of a reader in another process, counted: the receiver compares them, not clocks.
+    Column("watched", Integer, nullable=False, server_default="0"),
 )
 
-# The processes that execute runs, with their last heartbeat.
+# The processes that execute runs. `beat` counts heartbeats; `seen_at` is the time of the last one,
+# by the database's clock, for operators. NULL in `lease_s`: a version that had no leases.
 workers = Table(
     "workers",
     metadata,
     Column("id", CleanText, primary_key=True),
     Column("seen_at", UTCTime, nullable=False),
+    Column("beat", Integer, nullable=False, server_default="0"),
+    Column("lease_s", Float),
 )

@@ -21,10 +21,13 @@ from tests._support.runs.memory_store import Memory
 from tests._support.runs.service import ME, Service, read, service
 from tests._support.runs.store_records import make_run
 
+DATABASE = "service.db"
+
 
 def _make_worker(of: Service, folder: Path) -> Worker:
     """Return a worker with the store and the models of `of`."""
-    settings = Settings(spool_dir=folder, database_url="sqlite:////dev/null")  # type: ignore[arg-type]
+    database = f"sqlite:///{folder}/{DATABASE}"  # only the lock beside it is created
+    settings = Settings(spool_dir=folder, database_url=database)  # type: ignore[arg-type]
     return Worker(settings, of.memory.store(), of.tools)
 
 
@@ -39,7 +42,7 @@ def _files(folder: Path) -> set[str]:
 
 def _folder(spools: Path) -> Path:
     """Return the spool folder of the only database."""
-    (folder,) = spools.iterdir()
+    (folder,) = (path for path in spools.iterdir() if not path.name.startswith(DATABASE))
     return folder
 
 
@@ -53,7 +56,7 @@ async def test_a_stopped_worker_leaves_nothing_behind(tmp_path: Path) -> None:
         await _read(worker, await worker.runs.start(an_ask()))
         await worker.stop()
         assert _files(tmp_path) == set()
-        assert it.memory.tables.seen == {}
+        assert it.memory.tables.beats == {}
         assert it.memory.the_run.state == "completed"
 
 
@@ -110,11 +113,11 @@ async def test_a_worker_sends_heartbeats(tmp_path: Path) -> None:
     async with service() as it:
         worker = _make_worker(it, tmp_path)
         await worker.start()
-        assert len(it.memory.tables.seen) == 1
-        it.memory.age(60)
-        (before,) = it.memory.tables.seen.values()
+        assert len(it.memory.tables.beats) == 1
+        (before,) = it.memory.tables.beats.values()
         await asyncio.sleep(6)
-        assert next(iter(it.memory.tables.seen.values())) > before
+        (after,) = it.memory.tables.beats.values()
+        assert (before.beat, after.beat) == (1, 2)
         await worker.stop()
 
 
@@ -176,11 +179,11 @@ async def test_maintenance_continues_after_an_unexpected_error(
     async with service() as it:
         worker = _make_worker(it, tmp_path)
         await worker.start()
-        it.memory.tables.seen = None  # type: ignore[assignment]
+        it.memory.tables.beats = None  # type: ignore[assignment]
         with caplog.at_level(logging.ERROR):
             await asyncio.sleep(10)
         assert "unexpected error in maintenance" in caplog.text
-        it.memory.tables.seen = {}
+        it.memory.tables.beats = {}
         await asyncio.sleep(10)
-        assert len(it.memory.tables.seen) == 1
+        assert len(it.memory.tables.beats) == 1
         await worker.stop()

@@ -135,7 +135,7 @@ async def test_the_counts_follow_every_change_of_the_rows(parts: Parts) -> None:
     await assert_counts_are_right(parts)
     again = replace(make_run(), retry_of=mine[0].run_id)
     lost = replace(make_run(), retry_of=mine[0].run_id)
-    taken = await parts.journal.write(Batch(openings=[again, lost]))
+    taken = (await parts.journal.write(Batch(openings=[again, lost]))).conflicts
     assert list(taken) == [lost.run_id]
     await assert_counts_are_right(parts)
     await parts.journal.write(Batch(dropped=[again.run_id]))

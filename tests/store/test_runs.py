@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -24,8 +23,6 @@ from tests._support.runs.store_records import (
 )
 
 pytestmark = pytest.mark.parametrize("store_kind", ALL_STORE_KINDS)
-
-UNTIL = NOW + timedelta(minutes=5)
 
 
 async def _write_complete_run(parts: Parts) -> str:
@@ -143,19 +140,19 @@ async def test_a_worker_receives_a_stop_signal_once(parts: Parts) -> None:
 
 async def test_a_worker_receives_the_signal_of_readers_each_time(parts: Parts) -> None:
     run = await parts.create_run(worker="w")
-    await parts.runs.mark_watched(ME, run.run_id, NOW)
-    await parts.runs.mark_watched(ME, run.run_id, UNTIL)
+    await parts.runs.mark_watched(ME, run.run_id)
+    await parts.runs.mark_watched(ME, run.run_id)
     for _ in range(2):
         received = await parts.workers.take_signals("w")
-        assert [(each.stop, each.watched_until) for each in received] == [(False, UNTIL)]
+        assert [(each.stop, each.watched) for each in received] == [(False, 2)]
 
 
 async def test_a_watched_run_can_receive_a_stop_signal(parts: Parts) -> None:
     run = await parts.create_run(worker="w")
-    await parts.runs.mark_watched(ME, run.run_id, UNTIL)
+    await parts.runs.mark_watched(ME, run.run_id)
     await parts.runs.request_stop(ME, run.run_id)
     received = await parts.workers.take_signals("w")
-    assert [(each.stop, each.watched_until) for each in received] == [(True, UNTIL)]
+    assert [(each.stop, each.watched) for each in received] == [(True, 1)]
 
 
 async def test_a_worker_receives_no_signals_for_runs_of_another(parts: Parts) -> None:
@@ -167,12 +164,12 @@ async def test_a_worker_receives_no_signals_for_runs_of_another(parts: Parts) ->
 async def test_a_run_that_has_ended_gets_no_signals(parts: Parts) -> None:
     run = await parts.finish_run(worker="w")
     await parts.runs.request_stop(ME, run.run_id)
-    await parts.runs.mark_watched(ME, run.run_id, UNTIL)
+    await parts.runs.mark_watched(ME, run.run_id)
     assert await parts.workers.take_signals("w") == []
 
 
 async def test_another_owner_can_neither_stop_nor_watch_a_run(parts: Parts) -> None:
     run = await parts.create_run(worker="w")
     await parts.runs.request_stop(OTHER_OWNER, run.run_id)
-    await parts.runs.mark_watched(OTHER_OWNER, run.run_id, UNTIL)
+    await parts.runs.mark_watched(OTHER_OWNER, run.run_id)
     assert await parts.workers.take_signals("w") == []

@@ -82,14 +82,13 @@ async def _body(
 ) -> AsyncGenerator[bytes, None]:
     with runs.reading(run, after) as reader:
         while True:
-            seq = reader.seq
             events = await reader.take()
             if events is Silence.END:
                 return
             if events is Silence.KEEP_ALIVE:
                 yield form.keep_alive
                 continue
-            for block in _blocks(encode, seq, events):
+            for block in _blocks(encode, reader.seq - len(events), events):
                 yield block
                 await asyncio.sleep(0)  # a client that reads fast never makes the loop wait
 

@@ -114,7 +114,7 @@ async def _send_completion(runs: Runs, run: Run, *, with_progress: bool) -> Resp
 def _list_progress(run: Run) -> list[dict[str, Any]]:
     return [
         fields_of(seq, event)
-        for seq, event in enumerate(run.log.after(0), 1)
+        for seq, event in run.log.numbered()
         if not isinstance(event, _WITHOUT_PROGRESS)
     ]
 

@@ -185,6 +185,7 @@ def _ended_badly(event: RunFailed) -> dict[str, Any]:
         "usage": usage_json(event.usage),
         "cost": event.cost,
         "elapsed_ms": event.elapsed_ms,
+        **({} if event.interrupted_at is None else {"interrupted_at": event.interrupted_at}),
     }
 
 

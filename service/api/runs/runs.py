@@ -47,7 +47,11 @@ class AgentShown(TypedDict):
 
 
 class RunShown(DegradedFields):
-    """A run; usage and cost are its totals once it has ended."""
+    """A run; usage and cost are its totals once it has ended.
+
+    `interrupted_at` is the `seq` of the last event before a gap in the numbers: the run was ended
+    by another process, which could not know the last events of a lost one.
+    """
 
     run_id: str
     message_id: str
@@ -60,6 +64,7 @@ class RunShown(DegradedFields):
     state: Literal["running", "completed", "failed", "cancelled", "interrupted"]
     elapsed_ms: float | None
     events: int
+    interrupted_at: NotRequired[int]
     agents: list[AgentShown]
     usage: TokenUsage
     cost: float | None
@@ -141,7 +146,7 @@ async def reattach(runs: Runs, run_id: str | None = None) -> Response:
             "bad_last_event_id", "Last-Event-ID belongs to another run than the address."
         )
     run = await runs.find(named, current_principal().owner)
-    if run.log.finished and seq >= len(run.log) and _from_event_source():
+    if run.log.finished and seq >= run.log.last_seq and _from_event_source():
         # A browser's EventSource stops reconnecting after a 204.
         # Source: WHATWG HTML, server-sent-events.html#processing-model-2
         response = Response(status=204, headers=sse.run_headers(run))
@@ -152,13 +157,13 @@ async def reattach(runs: Runs, run_id: str | None = None) -> Response:
 
 
 def _follow(runs: Runs, run: Run, after: int) -> Response:
-    count = len(run.log)
-    if after > count and run.is_complete:
+    last_seq = run.log.last_seq
+    if after > last_seq and run.is_complete:
         if not run.was_interrupted:
             raise RequestError(
-                "bad_position", f"The run has only {count} events so far, not {after}."
+                "bad_position", f"The run has only {last_seq} events so far, not {after}."
             )
-        after = count - 1  # a power failure lost the last events; only the final one is new
+        after = last_seq - 1  # an older version left no gap for lost events
     runs.note_resumed(run)
     return sse.stream(runs, run, encoder(run), after)
 
@@ -173,6 +178,7 @@ def _from_events(run: Run, now: RunSummary) -> dict[str, Any]:
         "state": now.state,
         "elapsed_ms": run.elapsed_ms if now.state == "running" else now.elapsed_ms,
         "events": len(run.log),
+        **_interruption(run.log.interrupted_at),
         "agents": [_agent(agent) for agent in now.agents.values()],
         "usage": usage_json(now.usage),
         "cost": now.cost,
@@ -189,7 +195,8 @@ def _from_record(run: StoredRun, answers: Sequence[AgentAnswer]) -> dict[str, An
     return {
         "state": run.state,
         "elapsed_ms": run.elapsed_ms,
-        "events": run.last_seq,
+        "events": run.last_seq if run.interrupted_at is None else run.interrupted_at + 1,
+        **_interruption(run.interrupted_at),
         "agents": [
             _agent(AgentSummary(each.agent, each.state, 0, each.code, each.error, each.report))
             for each in answers
@@ -202,6 +209,10 @@ def _from_record(run: StoredRun, answers: Sequence[AgentAnswer]) -> dict[str, An
         **({"finish_reason": run.finish_reason} if run.finish_reason else {}),
         **({"code": run.code, "message": run.error} if run.code else {}),
     }
+
+
+def _interruption(seq: int | None) -> dict[str, Any]:
+    return {} if seq is None else {"interrupted_at": seq}
 
 
 def _response(run: Run | StoredRun, state: Mapping[str, Any]) -> Response:

@@ -2,8 +2,7 @@
 
 A run's question is committed before a model is called, its end before a client receives the final
 event, and an agent's answer soon after it is complete. Only opening and ending a run wait for the
-database, each within a time limit. Everything else is in the spool before a client receives it,
-and is committed later.
+database. Everything else is in the spool before a client receives it, and is committed later.
 """
 
 from __future__ import annotations
@@ -16,11 +15,12 @@ from service.coalescing import CoalescingWindow
 from service.errors import StorageUnavailable
 from service.events import Event
 from service.runs.journal.callers import Caller, WaitingCallers
-from service.runs.journal.pending import PendingEvents
+from service.runs.journal.pending import PendingEvents, PendingRuns
 from service.runs.journal.spool import Spool
 from service.runs.journal.timer import CommitTimer
 from service.runs.log import RunLog
-from service.store.journal.batch import Batch
+from service.runs.recovery.lease import Lease
+from service.store.journal.batch import Batch, Written
 from service.store.journal.writer import JournalWriter
 from service.store.records import AgentAnswer, KeyConflict, NewRun, RunEnd
 from service.store.waiting import wait_within
@@ -37,8 +37,7 @@ _END_S = 2.0  # the longest delay of a final event by its commit
 class Journal:
     """The only writer of this process's runs. Commits happen while the task of `run()` runs.
 
-    `failing` is the error of the last commit, None after a successful one. While it is set,
-    new runs are refused with it.
+    While `failing`, the error of the last commit, is set, new runs are refused with it.
     """
 
     def __init__(
@@ -50,15 +49,14 @@ class Journal:
         metrics: JournalMetrics,
     ) -> None:
         self.failing: StorageUnavailable | None = None
-        self._writer = writer
+        self.writer = writer
         self._spool = spool
         self._window = window
         self._timeout_s = timeout_s
         self._metrics = metrics
         self._next = Batch()
         self._callers = WaitingCallers()
-        self._pending: dict[str, PendingEvents] = {}  # by run id
-        self._unspooled: list[PendingEvents] = []
+        self.pending = PendingRuns()
         self._timer = CommitTimer()
         self._full_commit_at = math.inf  # loop time of the next commit of all events
 
@@ -72,7 +70,7 @@ class Journal:
         caller = self._callers.add(opening.run_id)
         self._next.openings.append(opening)
         self._commit_within(0)  # runs that are opened during a commit share the next one
-        with self._writer.operation("open_run"):
+        with self.writer.operation("open_run"):
             try:
                 is_done = await wait_within(caller, self._timeout_s)
             except asyncio.CancelledError:
@@ -85,16 +83,13 @@ class Journal:
 
     def track(self, run_id: str, owner: str, log: RunLog) -> PendingEvents:
         """Commit the events of a run that was opened; announce each with `on_append`."""
-        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        pending = self._pending[run_id] = PendingEvents(run_id, owner, log, ended)
-        return pending
+        return self.pending.add(run_id, owner, log)
 
     def on_append(self, pending: PendingEvents) -> None:
-        """Register an event that was appended to a run's log. Called for each event: be quick."""
+        """Register an event that was appended to a run's log. Called for each event."""
         if pending.is_queued:
             return
-        pending.is_queued = True
-        self._unspooled.append(pending)
+        self.pending.queue(pending)
         if self._full_commit_at == math.inf:
             self._full_commit_at = asyncio.get_running_loop().time() + COMMIT_EVERY_S
             if not self.failing:
@@ -102,9 +97,7 @@ class Journal:
 
     def flush_to_spool(self) -> None:
         """Write all new events to the spool. Called before a client receives any of them."""
-        entries = [entry for pending in self._unspooled if (entry := pending.take_new())]
-        self._unspooled.clear()
-        if entries:
+        if entries := self.pending.take_new():
             self._spool.write(entries)
 
     def add_answer(self, answer: AgentAnswer) -> None:
@@ -113,21 +106,32 @@ class Journal:
         self._commit_within(_ANSWER_WINDOW_S + self._window.long_window_s)
 
     async def end(
-        self, pending: PendingEvents, final: Event, ending: RunEnd, workflow: Workflow
+        self,
+        pending: PendingEvents,
+        final: Event,
+        ending: RunEnd,
+        workflow: Workflow,
+        lease: Lease,
     ) -> None:
         """Commit a run's end, including its final event, which is not in the log yet.
 
-        Returns after the commit; when the database fails or is slow, after `final` is spooled.
+        Returns after the commit, and for a fenced run. While no other worker could end the run, it
+        returns also when the database fails or is slow, after `final` is spooled.
         """
+        if pending.is_fenced:
+            return
         self.flush_to_spool()
         self._spool.write([pending.add([final])])
         self._next.endings.append(ending)
         self._commit_within(self._window.long_window_s / 2)  # the client has the answer already
-        if not self.failing:
-            with self._writer.operation("end_run", workflow) as operation:
-                _, waiting = await asyncio.wait([pending.end_committed], timeout=_END_S)
-                if waiting:
+        if self.failing and lease.is_exclusive:
+            return
+        with self.writer.operation("end_run", workflow) as operation:
+            while not pending.closed.done():
+                _, waiting = await asyncio.wait([pending.closed], timeout=_END_S)
+                if waiting and lease.is_exclusive:
                     operation.finish("slow")
+                    break
 
     async def run(self) -> None:
         """Commit until cancelled."""
@@ -142,11 +146,11 @@ class Journal:
     async def settle(self, timeout_s: float) -> bool:
         """Wait until everything is committed; return whether it is, within `timeout_s`."""
         until = asyncio.get_running_loop().time() + timeout_s
-        while self._pending or not self._next.is_empty:
+        while not (is_settled := self.pending.is_empty and self._next.is_empty):
             if asyncio.get_running_loop().time() > until:
-                return False
+                break
             await asyncio.sleep(0.01)
-        return True
+        return is_settled
 
     def _withdraw(self, run_id: str, caller: Caller) -> None:
         """Remove the run of a caller that leaves, also when it was committed just before."""
@@ -166,11 +170,10 @@ class Journal:
         if with_all_events:
             self._spool.switch()
             self._full_commit_at = math.inf
-            pending = list(self._pending.values())
+            batch.segments += self.pending.take_segments()
         else:
             self._timer.set(self._full_commit_at)
-            pending = [self._pending[e.run_id] for e in batch.endings if e.run_id in self._pending]
-        batch.segments += filter(None, [each.take_segment() for each in pending])
+            batch.segments += self.pending.take_segments([each.run_id for each in batch.endings])
         return batch
 
     async def _commit(self) -> None:
@@ -180,18 +183,18 @@ class Journal:
         batch = self._take_batch(with_all_events=with_all_events)
         self._metrics.set_pending(batch.event_count, now() - since)
         try:
-            conflicts = await self._writer.write(batch)
+            written = await self.writer.write(batch)
         except StorageUnavailable as error:
             self._put_back(batch, error)
         except Exception as error:  # noqa: BLE001  (an unexpected error must not stop other runs)
             await self._commit_each_run(batch, error)
         else:
-            self._on_committed(batch, conflicts)
+            self._on_committed(batch, written)
         if self.failing:
             self._metrics.record_failure(self.failing.reason)
             self._full_commit_at = since + COMMIT_EVERY_S
             return
-        if with_all_events:
+        if with_all_events and not self.pending.has_fenced:
             self._spool.clear_committed()
         if batch.segments:
             self._metrics.record_commit(now() - since)
@@ -207,7 +210,7 @@ class Journal:
         for done, run_id in enumerate(run_ids):
             part = batch.of_run(run_id)
             try:
-                self._on_committed(part, await self._writer.write(part))
+                self._on_committed(part, await self.writer.write(part))
             except StorageUnavailable as unavailable:
                 for late in run_ids[done:]:
                     self._put_back(batch.of_run(late), unavailable)
@@ -215,13 +218,15 @@ class Journal:
             except Exception as fault:  # noqa: BLE001  (as above)
                 self._give_up(part, fault)
 
-    def _on_committed(self, batch: Batch, conflicts: dict[str, KeyConflict]) -> None:
+    def _on_committed(self, batch: Batch, written: Written) -> None:
         if self.failing:
             _log.warning("the database works again")
             self.failing = None
             self._commit_within(COMMIT_EVERY_S)  # the events that were added during this commit
-        self._next.dropped += self._callers.resolve(batch.openings, conflicts)
-        self._release_ended(batch)
+        self._next.dropped += self._callers.resolve(batch.openings, written.conflicts)
+        for run_id in written.fenced:
+            self.pending.fence(run_id)
+        self.pending.close(batch.endings)
         if not self._next.is_empty:
             self._commit_within(COMMIT_EVERY_S)
 
@@ -242,9 +247,4 @@ class Journal:
         _log.error("unexpected error while storing a run; it is not stored", exc_info=error)
         self._metrics.record_failure("other")
         self._callers.refuse(batch.openings, error)
-        self._release_ended(batch)
-
-    def _release_ended(self, batch: Batch) -> None:
-        for ending in batch.endings:
-            if pending := self._pending.pop(ending.run_id, None):
-                pending.end_committed.set_result(None)
+        self.pending.close(batch.endings)

@@ -5,22 +5,27 @@ costs a system call and no wait for a disk, and `kill -9` loses no event that a 
 Two files alternate: one is written while the events of the other are being committed.
 
 The lock on a third file shows whether the worker is alive: the kernel releases it when the process
-ends.
+ends. That file names the start of the machine, and is empty after an entry could not be written:
+others then know whether the entries are all that clients can have received.
 """
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from service.runs.journal.locks import FreeLock, WorkerLock, find_free_locks
 
 _log = logging.getLogger(__name__)
 
-_LOCK, _UNHELD, _SLOTS = ".lock", ".unheld", (".a", ".b")
+_SLOTS = (".a", ".b")
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # Linux: a new one at each start of the machine
 _LINE = re.compile(rb"^(?P<run>[A-Za-z0-9_]+) (?P<seq>\d+) (?P<events>\[.*\])\n", re.MULTILINE)
 
 
@@ -39,22 +44,28 @@ class Spool:
     def __init__(self, folder: Path, worker_id: str) -> None:
         self._folder = folder
         self._worker_id = worker_id
-        self._lock: int | None = None
+        self._lock = WorkerLock(folder, worker_id)
         self._slots: list[int] = []
         self._sizes = [0, 0]
         self._has_warned = False
+        self._is_complete = True  # False: an event since `switch` is not in the files
+        self._was_complete = True  # False: one before it, which is not committed yet
         self._current = 0
         self._other_is_free = True
 
     def open(self) -> None:
         """Create the files and take the lock."""
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._lock = self._make_lock()
+            self._lock.take(_describe_start())
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
             self._slots = [os.open(self._path(slot), flags, 0o600) for slot in _SLOTS]
         except OSError as error:
-            self._warn_once(error)
+            self._report_incomplete(error)
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether other workers of this machine can see that this one is alive."""
+        return self._lock.is_held
 
     def write(self, entries: Iterable[Spooled]) -> None:
         """Append `entries` to the current file."""
@@ -68,7 +79,7 @@ class Spool:
             if os.write(slot, block) < len(block):
                 raise OSError("the disk is full")
         except OSError as error:
-            self._warn_once(error)
+            self._report_incomplete(error)
             # Remove half a line: nothing may follow it.
             self._truncate(self._current, self._sizes[self._current])
         else:
@@ -76,6 +87,8 @@ class Spool:
 
     def switch(self) -> None:
         """Continue in the other file, unless its events are not committed yet."""
+        self._was_complete &= self._is_complete
+        self._is_complete = True
         if self._slots and self._other_is_free:
             self._current = 1 - self._current
             self._other_is_free = False
@@ -85,39 +98,29 @@ class Spool:
         self._other_is_free = True
         if self._slots:
             self._truncate(1 - self._current, 0)
+        if self._slots and self._is_complete and not self._was_complete:
+            with suppress(OSError):
+                self._lock.write_facts(_describe_start())
+        self._was_complete = True
 
     def close(self) -> None:
         """Remove the files, after everything was committed."""
         for slot in self._slots:
             os.close(slot)
         self._slots = []
-        if self._lock is not None:
-            _remove_files(self._folder, self._worker_id)
-            os.close(self._lock)
-            self._lock = None
+        if self._lock.is_held:
+            _remove_slots(self._folder, self._worker_id)
+            self._lock.remove()
 
     def abandon(self) -> None:
         """Close the files and leave them for the next worker that starts."""
-        for fd in (*self._slots, *([] if self._lock is None else [self._lock])):
-            os.close(fd)
-        self._slots, self._lock = [], None
+        for slot in self._slots:
+            os.close(slot)
+        self._slots = []
+        self._lock.release()
 
     def _path(self, suffix: str) -> Path:
         return self._folder / f"{self._worker_id}{suffix}"
-
-    def _make_lock(self) -> int:
-        # The file gets its name after it is locked: a free lock means that its worker has ended.
-        unheld = self._path(_UNHELD)
-        lock = os.open(unheld, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.link(unheld, self._path(_LOCK))
-        except OSError:
-            os.close(lock)
-            raise
-        finally:
-            unheld.unlink()
-        return lock
 
     def _truncate(self, slot: int, size: int) -> None:
         self._sizes[slot] = size
@@ -125,6 +128,12 @@ class Spool:
             os.ftruncate(self._slots[slot], size)
         except OSError as error:
             self._warn_once(error)
+
+    def _report_incomplete(self, error: OSError) -> None:
+        self._is_complete = False
+        with suppress(OSError):
+            self._lock.write_facts({})
+        self._warn_once(error)
 
     def _warn_once(self, error: OSError) -> None:
         if self._has_warned:
@@ -140,10 +149,15 @@ class Spool:
 class Orphan:
     """The files of a worker that has ended, locked by this one so that no other reads them."""
 
-    def __init__(self, folder: Path, worker_id: str, lock: int) -> None:
-        self.worker_id = worker_id
+    def __init__(self, folder: Path, lock: FreeLock) -> None:
+        self.worker_id = lock.worker_id
         self._folder = folder
         self._lock = lock
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether clients received no events but the stored ones and those of `read`."""
+        return self._lock.read_facts() == _describe_start()
 
     def read(self) -> list[Spooled]:
         """Return the entries of both files, in no particular order, without incomplete lines."""
@@ -157,38 +171,28 @@ class Orphan:
 
     def remove(self) -> None:
         """Remove the files, after their events were committed."""
-        _remove_files(self._folder, self.worker_id)
-        self.release()
+        _remove_slots(self._folder, self.worker_id)
+        self._lock.remove()  # the last one: without it the others would never be found
 
     def release(self) -> None:
         """Unlock the files and leave them for a later attempt."""
-        os.close(self._lock)
+        self._lock.release()
 
 
 def find_orphans(folder: Path) -> Iterator[Orphan]:
     """Yield the files of each worker that has ended and left them, locked by this one."""
-    for path in sorted(folder.glob(f"*{_LOCK}")):
-        lock = _try_to_lock(path)
-        if lock is not None:
-            yield Orphan(folder, path.stem, lock)
+    for lock in find_free_locks(folder):
+        yield Orphan(folder, lock)
 
 
-def _remove_files(folder: Path, worker_id: str) -> None:
-    # The lock last: without it the others would never be found.
-    for suffix in (*_SLOTS, _LOCK):
+def _describe_start() -> dict[str, Any]:
+    """Return what differs after a power failure, which loses the last entries."""
+    try:
+        return {"boot": _BOOT_ID.read_text().strip()}
+    except OSError:  # not on Linux
+        return {"boot": ""}
+
+
+def _remove_slots(folder: Path, worker_id: str) -> None:
+    for suffix in _SLOTS:
         (folder / f"{worker_id}{suffix}").unlink(missing_ok=True)
-
-
-def _try_to_lock(path: Path) -> int | None:
-    try:
-        lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(lock).st_nlink:  # otherwise it was removed after it was opened
-            return lock
-    except OSError:
-        pass
-    os.close(lock)
-    return None

@@ -1,4 +1,4 @@
-"""Background maintenance of one worker: signals, heartbeat, recovery of stale workers, expiry."""
+"""Background maintenance of one worker: signals, recovery of stale workers, expiry."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 from datetime import UTC, datetime
 
 from service.errors import StorageUnavailable
-from service.runs.recovery.heartbeat import HEARTBEAT_EVERY_S, Heartbeat
+from service.runs.recovery.lease import BEATS_PER_LEASE, Lease
 from service.runs.recovery.recovery import Recovery
 from service.runs.runs import Runs
 from service.store.workers import Workers
@@ -27,23 +27,22 @@ class Maintenance:
     def __init__(
         self,
         runs: Runs,
-        heartbeat: Heartbeat,
+        lease: Lease,
         recovery: Recovery,
         workers: Workers,
         retention_s: float,
     ) -> None:
         self._runs = runs
-        self._heartbeat = heartbeat
+        self._lease = lease
         self._recovery = recovery
         self._workers = workers
         self._expiry_every_s = min(_EXPIRY_EVERY_S, max(1.0, retention_s / 4))
-        self._heartbeat_at = self._expiry_at = 0.0  # loop times
+        self._recovery_at = self._expiry_at = 0.0  # loop times
 
     async def start(self) -> None:
-        """Recover earlier workers' runs and register this worker, if the database is available."""
+        """Recover earlier workers' runs, if the database is available."""
         try:
             await self._recovery.recover_stale_workers()
-            await self._heartbeat.send()
         except StorageUnavailable as error:
             _log.warning("started without the database: %s", error)
             self._runs.journal.probe()
@@ -62,14 +61,12 @@ class Maintenance:
 
     async def _run_once(self, now: float) -> None:
         if self._runs.open_count:
-            signals = await self._workers.take_signals(self._heartbeat.worker_id)
+            signals = await self._workers.take_signals(self._lease.worker_id)
             self._runs.apply_signals(signals)
-        if now >= self._heartbeat_at:
-            if await self._heartbeat.send():
-                _log.warning("another worker took this one for stale and ended its runs")
-                self._runs.interrupt_all()
-            self._heartbeat_at = now + HEARTBEAT_EVERY_S
+        if now >= self._recovery_at:
             await self._recovery.recover_stale_workers()
+            # Observations that are further apart say nothing about the time between them.
+            self._recovery_at = now + self._lease.duration_s / BEATS_PER_LEASE
         if now >= self._expiry_at:
             self._expiry_at = now + self._expiry_every_s
             await self._workers.delete_expired(datetime.now(UTC))

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Iterator, Sequence
 from contextvars import Context
-from datetime import UTC, datetime, timedelta
 
 from service.errors import RequestError, StorageUnavailable
 from service.events import Event
@@ -21,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 _POLL_EVERY_S = 0.25  # the interval of commits
 _MARK_EVERY_S = 5.0
-_WATCHED_S = 15.0  # how long a run continues after it was last marked as watched
+WATCHED_S = 15.0  # how long a run continues after it was last marked as watched
 
 
 class StoredRuns:
@@ -37,19 +36,26 @@ class StoredRuns:
             return stored
         if stored.id in self._remote_runs:
             return self._remote_runs[stored.id]
-        events = await self.load_events(stored)
+        segments = await self._store.list_segments(stored.owner, stored.id)
+        events = await _join_slowly(segments, 0)
+        is_ended = bool(events) and events[-1].final  # perhaps after `stored` was read
+        run = make_run(stored, RunLog(events, segments[-1].last_seq if is_ended else None))
         if stored.state == "running":
-            return RemoteRun(make_run(stored, events), self)
+            return RemoteRun(run, self)
         # The events can expire after `stored` was read, and readers of a log without an end wait.
-        return make_run(stored, events) if events and events[-1].final else stored
+        return run if is_ended else stored
+
+    async def get(self, run: Run) -> StoredRun | None:
+        """Return the stored state of a run."""
+        return await self._store.get(run.owner, run.id)
 
     async def load_events(self, stored: StoredRun, after: int = 0) -> list[Event]:
         """Return the committed events of a run that follow event `after`."""
         segments = await self._store.list_segments(stored.owner, stored.id, after)
         return await _join_slowly(segments, after)
 
-    async def load_new_events(self, run: Run) -> list[Event]:
-        """Return the committed events that the log of `run` does not have yet.
+    async def load_new_events(self, run: Run) -> tuple[list[Event], int]:
+        """Return the committed events that the log of `run` does not have, and the last number.
 
         Raises RequestError 404 when the run was deleted, 410 when its events have expired.
         """
@@ -60,12 +66,12 @@ class StoredRuns:
                 raise RequestError("run_not_found", "The run has been deleted.")
             if stored.events_expired:
                 raise RequestError("run_expired", "The rest of this run has expired.")
-        return await _join_slowly(segments, len(run.log))
+        events = await _join_slowly(segments, len(run.log))
+        return events, max((each.last_seq for each in segments), default=0)
 
     async def mark_watched(self, run: Run) -> None:
         """Signal to the worker of `run` that it has a reader here."""
-        until = datetime.now(UTC) + timedelta(seconds=_WATCHED_S)
-        await self._store.mark_watched(run.owner, run.id, until)
+        await self._store.mark_watched(run.owner, run.id)
 
     def register(self, run: RemoteRun) -> None:
         self._remote_runs[run.id] = run
@@ -112,8 +118,9 @@ class RemoteRun(Run):
                 if loop.time() >= mark_at:
                     await self._stored_runs.mark_watched(self)
                     mark_at = loop.time() + _MARK_EVERY_S
-                for event in await self._stored_runs.load_new_events(self):
-                    self.log.append(event)
+                events, last_seq = await self._stored_runs.load_new_events(self)
+                for event in events:
+                    self.log.append(event, last_seq if event.final else None)
             except StorageUnavailable as error:
                 _log.debug("cannot load new events of a run: %s", error)
             except RequestError as error:
@@ -123,8 +130,8 @@ class RemoteRun(Run):
         self._stored_runs.unregister(self)
 
 
-def make_run(stored: StoredRun, events: Sequence[Event]) -> Run:
-    """Return a stored run with its events as a Run."""
+def make_run(stored: StoredRun, log: RunLog) -> Run:
+    """Return a stored run with its log as a Run."""
     return Run(
         id=stored.id,
         owner=stored.owner,
@@ -136,12 +143,16 @@ def make_run(stored: StoredRun, events: Sequence[Event]) -> Run:
         created_at=stored.created_at,
         retry_of=stored.retry_of,
         options=stored.options,
-        log=RunLog(events),
+        log=log,
     )
 
 
 def join_segments(segments: Sequence[Segment], after: int) -> list[Event]:
-    """Return the events behind event number `after`, up to the first gap."""
+    """Return the events behind event number `after`, up to the first gap, and the final event.
+
+    A gap before the final event remains where a run was ended by a worker that could not know the
+    last events of another one.
+    """
     return [event for part in _decode_segments(segments, after) for event in part]
 
 
@@ -157,8 +168,11 @@ async def _join_slowly(segments: Sequence[Segment], after: int) -> list[Event]:
 def _decode_segments(segments: Sequence[Segment], after: int) -> Iterator[list[Event]]:
     expected = after + 1
     for segment in segments:
+        here = decode_events(segment.data)
         if segment.first_seq > expected:
+            if here[0].final:
+                yield here
             return
-        new = decode_events(segment.data)[expected - segment.first_seq :]
+        new = here[expected - segment.first_seq :]
         expected += len(new)
         yield new

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from service.store.records import AgentAnswer, NewRun, RunEnd, Segment
+from service.domain import ToolCall
+from service.store.records import AgentAnswer, KeyConflict, NewRun, RunEnd, Segment
+
+RunRow = AgentAnswer | Segment | RunEnd
 
 
 @dataclass(slots=True)
@@ -37,13 +41,22 @@ class Batch:
     @property
     def run_ids(self) -> list[str]:
         """The ids of all runs in the batch, each once, in order."""
-        rows: list[NewRun | AgentAnswer | Segment | RunEnd] = [
-            *self.openings,
-            *self.answers,
-            *self.segments,
-            *self.endings,
-        ]
+        rows: list[NewRun | RunRow] = [*self.openings, *self.rows]
         return list(dict.fromkeys([*(row.run_id for row in rows), *self.dropped]))
+
+    @property
+    def rows(self) -> list[RunRow]:
+        """The rows of runs that were opened before."""
+        return [*self.answers, *self.segments, *self.endings]
+
+    @staticmethod
+    def of_rows(rows: Sequence[RunRow]) -> Batch:
+        """Return a batch of `rows`."""
+        return Batch(
+            answers=[row for row in rows if isinstance(row, AgentAnswer)],
+            segments=[row for row in rows if isinstance(row, Segment)],
+            endings=[row for row in rows if isinstance(row, RunEnd)],
+        )
 
     @property
     def event_count(self) -> int:
@@ -58,3 +71,24 @@ class Batch:
             endings=[each for each in self.endings if each.run_id == run_id],
             dropped=[each for each in self.dropped if each == run_id],
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The result of a commit: conflicts of new runs, by run id, and the runs with a new worker.
+
+    Rows of a `fenced` run were refused: another worker has taken it over.
+    """
+
+    conflicts: Mapping[str, KeyConflict] = field(default_factory=dict)
+    fenced: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class LateEvents:
+    """Events that are added to the gap of an ended run, with the answer that they complete."""
+
+    segment: Segment
+    answer: str
+    tool_calls: Sequence[ToolCall] = ()
+    answers: Sequence[AgentAnswer] = ()

@@ -49,14 +49,31 @@ RETRIED = (
     .order_by(runs.c.id)
     .with_for_update()
 )
-# Locks the runs, so that others neither end nor delete them while this transaction writes their
-# rows. Rows for a run that has ended are dropped: they come from a worker that others took for
-# stale, or are written already.
-STILL_RUNNING = (
-    sa.select(runs.c.id, runs.c.owner, runs.c.conversation_id)
-    .where(runs.c.id.in_(bindparam("ids", expanding=True)), runs.c.state == "running")
+# Locks the runs, so that others neither end, take over nor delete them while this transaction
+# writes their rows. Rows for a run that has ended, or has a later attempt, are left out.
+ATTEMPTS = (
+    sa.select(runs.c.id, runs.c.owner, runs.c.conversation_id, runs.c.state, runs.c.attempt)
+    .where(runs.c.id.in_(bindparam("ids", expanding=True)))
     .order_by(runs.c.id)
     .with_for_update(key_share=True)
+)
+# The ended run whose gap begins with event `first_seq`, for a writer of an earlier attempt.
+GAP = (
+    sa.select(runs.c.id)
+    .where(
+        _OF_RUN,
+        runs.c.state != "running",
+        runs.c.events_expired.is_(False),
+        runs.c.interrupted_at == bindparam("first_seq") - 1,
+        runs.c.attempt > bindparam("of_attempt"),
+    )
+    .with_for_update(key_share=True)
+)
+_COMPLETED = ("interrupted_at", "answer", "answer_words", "tool_calls")
+ADD_LATE = (
+    sa.update(runs)
+    .where(_OF_RUN)
+    .values({name: bindparam(f"new_{name}") for name in _COMPLETED})
 )
 DROPPED = (
     sa.select(runs.c.id, runs.c.owner, runs.c.conversation_id, runs.c.created_at, runs.c.retry_of)
@@ -80,7 +97,7 @@ _ENDED = (
     "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "usage_estimated",
     "cost_usd", "elapsed_ms", "ended_at", "last_seq", "events_expire_at",
     "degraded", "degraded_by", "missing", "answered_by", "finish_reason", "code", "error",
-    "tool_calls",
+    "tool_calls", "interrupted_at",
 )  # fmt: skip
 END_RUN = (
     sa.update(runs)

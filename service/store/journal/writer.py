@@ -14,20 +14,26 @@ from typing import Any
 from sqlalchemy import Executable, Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.domain import RunRequest
 from service.store.database import Database
 from service.store.journal import statements as sql
-from service.store.journal.batch import Batch
+from service.store.journal.batch import Batch, LateEvents, RunRow, Written
 from service.store.journal.claims import Claims, admit
-from service.store.records import KeyConflict, KnownKey, NewKey, NewRun, Segment
+from service.store.journal.rows import (
+    Values,
+    encode_configs,
+    encode_conversation,
+    encode_key,
+    encode_late_events,
+    encode_messages,
+    encode_segment,
+    encode_supersession,
+)
+from service.store.records import KeyConflict, KnownKey, NewRun
 from service.store.rows import encode_agent_answer, encode_run, encode_run_end
 from telemetry import StoreOperation, Workflow
 from telemetry.spans.store import StoreOperationName
 
-_TITLE_CHARS = 80
-
-Values = Mapping[str, Any]
-Running = Mapping[str, Row[*tuple[Any, ...]]]  # by run id
+KnownRuns = Mapping[str, Row[*tuple[Any, ...]]]  # by run id
 
 
 class JournalWriter:
@@ -42,27 +48,35 @@ class JournalWriter:
         """Start to measure a caller's wait for the commit of its batch."""
         return self._database.operation(name, parent)
 
-    async def write(self, batch: Batch) -> dict[str, KeyConflict]:
-        """Commit the batch; return the conflicts of new runs, by run id.
+    async def write(self, batch: Batch) -> Written:
+        """Commit the batch; return the conflicts of new runs, and the runs taken over by others.
 
         A new run has a conflict, and is not written, when its key or the run that it retries has
-        another run already. Rows of a run that was deleted or has ended are left out.
+        another run already. Rows of a run that was deleted or has ended are left out, and those of
+        an attempt that is not the current one.
         Raises StorageUnavailable when the database cannot be written now. Any other database
         error is raised as it is: this batch can never be committed, and the caller may split it.
         """
         return await self._database.write(partial(self._write, batch), "commit")
 
-    async def _write(self, batch: Batch, connection: AsyncConnection) -> dict[str, KeyConflict]:
+    async def add_late(self, late: LateEvents) -> bool:
+        """Add events of an earlier attempt to the gap of an ended run; return whether they fit.
+
+        They fit when they follow the last event before the gap. Raises StorageUnavailable.
+        """
+        return await self._database.write(partial(self._add_late, late), "commit")
+
+    async def _write(self, batch: Batch, connection: AsyncConnection) -> Written:
         conflicts: dict[str, KeyConflict] = {}
         await self._lock(connection, batch.openings)
         if batch.openings:
             claims = await _load_claims(connection, batch.openings)
             admitted, conflicts = admit(batch.openings, claims)
             await self._open(connection, admitted)
-        await self._add(connection, batch)
+        fenced = await self._add(connection, batch)
         if batch.dropped:
             await _drop(connection, batch.dropped)
-        return conflicts
+        return Written(conflicts, fenced)
 
     async def _lock(self, connection: AsyncConnection, openings: Iterable[NewRun]) -> None:
         # On SQLite the transaction itself is the lock.
@@ -73,33 +87,43 @@ class JournalWriter:
 
     async def _open(self, connection: AsyncConnection, openings: Sequence[NewRun]) -> None:
         inserts = self._inserts
-        conversations = sorted(map(_conversation_row, openings), key=_owner_and_id)
+        conversations = sorted(map(encode_conversation, openings), key=_owner_and_id)
         await _execute_many(connection, inserts.conversation, conversations)
-        await _execute_many(connection, inserts.config, _config_rows(openings))
+        await _execute_many(connection, inserts.config, encode_configs(openings))
         await _execute_many(connection, inserts.run, [encode_run(opening) for opening in openings])
         await _execute_many(
-            connection, inserts.message, [row for one in openings for row in _message_rows(one)]
+            connection, inserts.message, [row for one in openings for row in encode_messages(one)]
         )
-        retries = [_supersede_row(opening) for opening in openings if opening.retry_of]
+        retries = [encode_supersession(opening) for opening in openings if opening.retry_of]
         await _execute_many(connection, sql.SUPERSEDE, retries)
         await _execute_many(
-            connection, inserts.key, [_key_row(one, one.key) for one in openings if one.key]
+            connection, inserts.key, [encode_key(one, one.key) for one in openings if one.key]
         )
 
-    async def _add(self, connection: AsyncConnection, batch: Batch) -> None:
-        run_ids = {
-            *(segment.run_id for segment in batch.segments),
-            *(answer.run_id for answer in batch.answers),
-            *(ending.run_id for ending in batch.endings),
-        }
+    async def _add(self, connection: AsyncConnection, batch: Batch) -> frozenset[str]:
+        """Write the rows of running runs; return the ids of runs that have a later attempt."""
+        run_ids = sorted({row.run_id for row in batch.rows})
         if not run_ids:
-            return
-        running = await _load_running(connection, run_ids)
-        segments = [_segment_row(each) for each in batch.segments if each.run_id in running]
+            return frozenset()
+        found = await connection.execute(sql.ATTEMPTS, {"ids": run_ids})
+        runs: KnownRuns = {row.id: row for row in found}
+        part = Batch.of_rows([row for row in batch.rows if _is_current(row, runs)])
+        segments = [encode_segment(each) for each in part.segments]
         await _execute_many(connection, self._inserts.segment, segments)
-        answers = [encode_agent_answer(each) for each in batch.answers if each.run_id in running]
+        answers = [encode_agent_answer(each) for each in part.answers]
         await _execute_many(connection, self._inserts.answer, answers)
-        await _end(connection, batch, running)
+        await _end(connection, part, runs)
+        return frozenset(row.run_id for row in batch.rows if _is_fenced(row, runs))
+
+    async def _add_late(self, late: LateEvents, connection: AsyncConnection) -> bool:
+        values = encode_late_events(late)
+        if await connection.scalar(sql.GAP, values) is None:
+            return False
+        await _execute_many(connection, self._inserts.segment, [encode_segment(late.segment)])
+        answers = [encode_agent_answer(each) for each in late.answers]
+        await _execute_many(connection, self._inserts.answer, answers)
+        await connection.execute(sql.ADD_LATE, values)
+        return True
 
 
 async def _execute_many(
@@ -137,93 +161,30 @@ def _owner_and_id(row: Values) -> tuple[str, str]:
     return row["owner"], row["id"]
 
 
-def _conversation_row(opening: NewRun) -> Values:
-    return {
-        "owner": opening.ask.owner,
-        "id": opening.ask.conversation_id,
-        "title": opening.ask.title or _make_title(opening.ask),
-        "created_at": opening.created_at,
-        "updated_at": opening.created_at,
-        "user_id": opening.ask.user_id,
-    }
-
-
-def _make_title(ask: RunRequest) -> str:
-    questions = [message.content for message in ask.messages if message.role == "user"]
-    lines = (line.strip() for line in (questions[-1] if questions else ask.question).splitlines())
-    return next(filter(None, lines), "")[:_TITLE_CHARS]
-
-
-def _config_rows(openings: Iterable[NewRun]) -> Sequence[Values]:
-    by_hash = {
-        opening.config_hash: {
-            "hash": opening.config_hash,
-            "ensemble": opening.ensemble,
-            "content": opening.config,
-            "created_at": opening.created_at,
-        }
-        for opening in openings
-    }
-    return [by_hash[key] for key in sorted(by_hash)]
-
-
-def _message_rows(opening: NewRun) -> Iterable[Values]:
-    for position, message in enumerate(opening.initial_messages):
-        yield {
-            "owner": opening.ask.owner,
-            "conversation_id": opening.ask.conversation_id,
-            "position": position,
-            "role": message.role,
-            "content": message.content,
-            "created_at": opening.created_at,
-            "whole": message.raw,
-        }
-
-
-def _supersede_row(opening: NewRun) -> Values:
-    return {"run": opening.retry_of, "of_owner": opening.ask.owner, "by": opening.run_id}
-
-
-def _key_row(opening: NewRun, key: NewKey) -> Values:
-    return {
-        "owner": opening.ask.owner,
-        "key": key.key,
-        "fingerprint": key.fingerprint,
-        "run_id": opening.run_id,
-        "expires_at": key.expires_at,
-    }
-
-
 # --- rows of running runs ---
 
 
-async def _load_running(connection: AsyncConnection, run_ids: Iterable[str]) -> Running:
-    rows = await connection.execute(sql.STILL_RUNNING, {"ids": sorted(run_ids)})
-    return {row.id: row for row in rows}
+def _is_current(row: RunRow, runs: KnownRuns) -> bool:
+    run = runs.get(row.run_id)
+    return run is not None and run.state == "running" and bool(run.attempt == row.attempt)
 
 
-def _segment_row(segment: Segment) -> Values:
-    return {
-        "run_id": segment.run_id,
-        "owner": segment.owner,
-        "first_seq": segment.first_seq,
-        "last_seq": segment.last_seq,
-        "data": segment.data,
-    }
+def _is_fenced(row: RunRow, runs: KnownRuns) -> bool:
+    run = runs.get(row.run_id)
+    return run is not None and bool(run.attempt > row.attempt)
 
 
-async def _end(connection: AsyncConnection, batch: Batch, running: Running) -> None:
-    endings = [each for each in batch.endings if each.run_id in running]
-    rows = [encode_run_end(each) for each in endings]
+async def _end(connection: AsyncConnection, batch: Batch, runs: KnownRuns) -> None:
+    rows = [encode_run_end(each) for each in batch.endings]
     await _execute_many(connection, sql.END_RUN, rows)
     await _execute_many(connection, sql.DELETE_SIGNALS, rows)
     touched = [
         {
-            "of_owner": running[each.run_id].owner,
-            "conversation": running[each.run_id].conversation_id,
+            "of_owner": runs[each.run_id].owner,
+            "conversation": runs[each.run_id].conversation_id,
             "at": each.ended_at,
         }
-        for each in endings
+        for each in batch.endings
     ]
     touched.sort(key=lambda row: (row["of_owner"], row["conversation"]))
     await _execute_many(connection, sql.TOUCH_CONVERSATION, touched)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
@@ -20,12 +20,12 @@ from service.domain import Message, Usage
 from service.errors import StorageUnavailable
 from service.settings import Settings
 from service.store.database import Database
-from service.store.journal.batch import Batch
+from service.store.journal.batch import Batch, LateEvents, Written
 from service.store.journal.claims import Claims, admit
 from service.store.journal.writer import JournalWriter
 from service.store.records import (
+    FIRST_ATTEMPT,
     AgentAnswer,
-    KeyConflict,
     KnownKey,
     NewRun,
     RunEnd,
@@ -36,7 +36,7 @@ from service.store.records import (
 from service.store.rows import encode_run
 from service.store.runs import RunStore
 from service.store.store import Store, open_store
-from service.store.workers import Workers
+from service.store.workers import WorkerBeat, Workers
 from telemetry import Telemetry, TelemetryConfig
 from tests._support.llm.scripted import now
 from tests._support.runs.store_records import Parts
@@ -103,7 +103,7 @@ class Tables:
     answers: dict[str, dict[str, AgentAnswer]] = field(default_factory=dict)
     keys: dict[Owned, KnownKey] = field(default_factory=dict)
     signals: dict[str, Signal] = field(default_factory=dict)
-    seen: dict[str, datetime] = field(default_factory=dict)
+    beats: dict[str, WorkerBeat] = field(default_factory=dict)
 
     def own(self, owner: str, run_id: str) -> StoredRun | None:
         run = self.runs.get(run_id)
@@ -120,12 +120,13 @@ class Tables:
 class Memory:
     """A store. `batches` are those that were committed, `committed_at` when, in loop time.
 
-    A batch that is `impossible` can never be written.
+    A batch that is `impossible` can never be written. With `tables`, those of another store, it is
+    the access of another machine to the same rows.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tables: Tables | None = None) -> None:
         self.reading, self.writing = Gate(), Gate()
-        self.tables = Tables()
+        self.tables = tables or Tables()
         self.batches: list[Batch] = []
         self.committed_at: list[float] = []
         self.impossible: Callable[[Batch], bool] = lambda batch: False
@@ -150,11 +151,6 @@ class Memory:
         """Make all rows older by `seconds`."""
         by, tables = timedelta(seconds=seconds), self.tables
         tables.expire_at = {run: at - by for run, at in tables.expire_at.items()}
-        tables.seen = {worker: at - by for worker, at in tables.seen.items()}
-        tables.signals = {
-            run: replace(signal, watched_until=signal.watched_until and signal.watched_until - by)
-            for run, signal in tables.signals.items()
-        }
         tables.keys = {
             key: replace(known, expires_at=known.expires_at - by)
             for key, known in tables.keys.items()
@@ -186,7 +182,7 @@ class MemoryJournal(JournalWriter):
         super().__init__(database)
         self._memory = memory
 
-    async def write(self, batch: Batch) -> dict[str, KeyConflict]:
+    async def write(self, batch: Batch) -> Written:
         await self._memory.writing.enter()
         if self._memory.impossible(batch):
             raise ValueError("this batch can never be written")
@@ -195,13 +191,33 @@ class MemoryJournal(JournalWriter):
         admitted, taken = admit(batch.openings, Claims(dict(tables.keys), successors))
         for opening in admitted:
             _open(tables, opening)
-        _add(tables, batch)
+        fenced = _add(tables, batch)
         for run_id in batch.dropped:
             _drop(tables, run_id)
         self._memory.batches.append(batch)
         self._memory.committed_at.append(now())
         self._memory.writing.leave()
-        return taken
+        return Written(taken, fenced)
+
+    async def add_late(self, late: LateEvents) -> bool:
+        await self._memory.writing.enter()
+        tables, new = self._memory.tables, late.segment
+        run = tables.own(new.owner, new.run_id)
+        if (
+            run is None
+            or run.state == "running"
+            or run.events_expired
+            or run.interrupted_at != new.first_seq - 1
+            or run.attempt <= new.attempt
+        ):
+            return False
+        tables.segments.setdefault(run.id, {}).setdefault(new.first_seq, new)
+        for answer in late.answers:
+            tables.answers.setdefault(run.id, {}).setdefault(answer.agent, answer)
+        tables.runs[run.id] = replace(
+            run, interrupted_at=new.last_seq, answer=late.answer, tool_calls=late.tool_calls
+        )
+        return True
 
 
 class MemoryRuns(RunStore):
@@ -258,15 +274,15 @@ class MemoryRuns(RunStore):
     async def request_stop(self, owner: str, run_id: str) -> None:
         await self._signal(owner, run_id, lambda known: replace(known, stop=True))
 
-    async def mark_watched(self, owner: str, run_id: str, until: datetime) -> None:
-        await self._signal(owner, run_id, lambda known: replace(known, watched_until=until))
+    async def mark_watched(self, owner: str, run_id: str) -> None:
+        await self._signal(owner, run_id, lambda known: replace(known, watched=known.watched + 1))
 
     async def _signal(self, owner: str, run_id: str, change: Callable[[Signal], Signal]) -> None:
         await self._memory.writing.enter()
         tables = self._memory.tables
         run = tables.own(owner, run_id)
         if run is not None and run.state == "running":
-            known = tables.signals.get(run_id, Signal(run_id, stop=False, watched_until=None))
+            known = tables.signals.get(run_id, Signal(run_id, stop=False, watched=0))
             tables.signals[run_id] = change(known)
 
     async def _read(self) -> Tables:
@@ -279,11 +295,11 @@ class MemoryWorkers(Workers):
         super().__init__(database)
         self._memory = memory
 
-    async def register(self, worker_id: str, now: datetime) -> bool:
-        seen = (await self._write()).seen
-        was_known = worker_id in seen
-        seen[worker_id] = now
-        return was_known
+    async def register(self, worker_id: str, lease_s: float) -> bool:
+        beats = (await self._write()).beats
+        known = beats.get(worker_id)
+        beats[worker_id] = WorkerBeat(worker_id, ((known and known.beat) or 0) + 1, lease_s)
+        return known is not None
 
     async def take_signals(self, worker_id: str) -> list[Signal]:
         tables = await self._write()
@@ -301,14 +317,34 @@ class MemoryWorkers(Workers):
         running = _running(await self._read())
         return sorted((r for r in running if r.worker_id == worker_id), key=lambda run: run.id)
 
-    async def list_stale(self, before: datetime, except_for: str) -> list[str]:
+    async def list_beats(self, except_for: str) -> list[WorkerBeat]:
         tables = await self._read()
-        silent = {worker for worker, at in tables.seen.items() if at < before}
-        unknown = {run.worker_id for run in _running(tables)} - set(tables.seen)
-        return sorted((silent | unknown) - {except_for})
+        unknown = {run.worker_id for run in _running(tables)} - set(tables.beats)
+        beats = [*tables.beats.values(), *(WorkerBeat(each, None) for each in unknown)]
+        found = (each for each in beats if each.worker_id != except_for)
+        return sorted(found, key=lambda each: each.worker_id)
+
+    async def take_over(self, stale: WorkerBeat, by: str) -> bool:
+        tables = await self._write()
+        known = tables.beats.get(stale.worker_id)
+        if (known and known.beat) != stale.beat:
+            return False
+        tables.beats.pop(stale.worker_id, None)
+        for run in list(_running(tables)):
+            if run.worker_id == stale.worker_id:
+                tables.runs[run.id] = replace(run, worker_id=by, attempt=run.attempt + 1)
+        return True
+
+    async def list_running_ids(self, worker_id: str) -> list[str]:
+        return [run.id for run in _running(await self._read()) if run.worker_id == worker_id]
+
+    async def list_taken_over(self, run_ids: Sequence[str]) -> list[StoredRun]:
+        tables = await self._read()
+        found = (tables.runs[run_id] for run_id in run_ids if run_id in tables.runs)
+        return [run for run in found if run.attempt > FIRST_ATTEMPT]
 
     async def deregister(self, worker_id: str) -> None:
-        (await self._write()).seen.pop(worker_id, None)
+        (await self._write()).beats.pop(worker_id, None)
 
     async def delete_expired(self, now: datetime) -> int:
         tables = await self._write()
@@ -338,8 +374,9 @@ def _running(tables: Tables) -> Iterable[StoredRun]:
 
 # --- changes of a batch ---
 
-_OF_A_RUN = {each.name for each in fields(StoredRun)}
-_OF_AN_ENDING = {each.name for each in fields(RunEnd)} & _OF_A_RUN - {"run_id", "owner"}
+_OF_A_RUN = {each.name for each in fields(StoredRun)} - {"interrupted_at"}
+_OF_AN_ENDING = {each.name for each in fields(RunEnd)} & {f.name for f in fields(StoredRun)}
+_OF_AN_ENDING -= {"run_id", "owner", "attempt"}
 
 
 def _open(tables: Tables, opening: NewRun) -> None:
@@ -369,8 +406,11 @@ def _open(tables: Tables, opening: NewRun) -> None:
         )
 
 
-def _add(tables: Tables, batch: Batch) -> None:
-    running = {run_id for run_id, run in tables.runs.items() if run.state == "running"}
+def _add(tables: Tables, batch: Batch) -> frozenset[str]:
+    """Add the rows of current attempts; return the runs that have a later one."""
+    attempts = {run_id: run.attempt for run_id, run in tables.runs.items()}
+    fenced = {row.run_id for row in batch.rows if attempts.get(row.run_id, 0) > row.attempt}
+    running = {run_id for run_id, run in tables.runs.items() if run.state == "running"} - fenced
     for segment in batch.segments:
         if segment.run_id in running:
             tables.segments.setdefault(segment.run_id, {}).setdefault(segment.first_seq, segment)
@@ -379,11 +419,12 @@ def _add(tables: Tables, batch: Batch) -> None:
             tables.answers.setdefault(answer.run_id, {}).setdefault(answer.agent, answer)
     for ending in batch.endings:
         run = tables.own(ending.owner, ending.run_id)
-        if run is not None and run.state == "running":
+        if run is not None and run.id in running:
             values = {name: getattr(ending, name) for name in _OF_AN_ENDING}
             tables.runs[run.id] = replace(run, **values)
             tables.expire_at[run.id] = ending.events_expire_at
             tables.signals.pop(run.id, None)
+    return frozenset(fenced)
 
 
 def _drop(tables: Tables, run_id: str) -> None:

@@ -30,8 +30,9 @@ from service.runs.journal.spool import Spool
 from service.runs.launcher import RunDependencies
 from service.runs.log import Reader, RunLog, Silence
 from service.runs.recovery.heartbeat import Heartbeat
+from service.runs.recovery.lease import Lease
 from service.runs.recovery.maintenance import Maintenance
-from service.runs.recovery.recovery import Recovery
+from service.runs.recovery.recovery import Folders, Recovery
 from service.runs.run import LiveRun, Run
 from service.runs.runs import Runs
 from service.runs.settings import IdempotencyKey, Limits
@@ -55,6 +56,7 @@ FOREVER: dict[str, Any] = {
 }
 LONG: dict[str, Any] = {"timeout_s": 80_000}
 ME = "anonymous"
+LEASE_S = 15.0
 
 
 @dataclass
@@ -70,7 +72,7 @@ class Service:
     journal: Journal
     spool: Spool
     folder: Path
-    worker_id: str
+    lease: Lease
     recovery: Recovery
     heartbeat: Heartbeat
     maintenance: Maintenance
@@ -187,11 +189,13 @@ async def service(
     telemetry: Telemetry | None = None,
     limits: Mapping[str, Any] | None = None,
     beside: Service | None = None,
+    far_from: Service | None = None,
     **ensemble: Any,
 ) -> AsyncIterator[Service]:
     """Yield runs of one ensemble; limits are wide unless given.
 
-    `beside` is another process, with which it shares the store and the spool's folder.
+    `beside` is another process, with which it shares the store and the spool's folder; `far_from`
+    is one on another machine, with which it shares only the rows.
     """
     if agents is None:
         agents = {"a": {"model": model("a")}, "b": {"model": model("b")}}
@@ -209,7 +213,9 @@ async def service(
             tokens=TokenCounter(),
         )
         with TemporaryDirectory() as folder:
-            made = _process(tools, recording, _limits(limits), beside, Path(folder))
+            memory = Memory(far_from.memory.tables) if far_from else Memory()
+            place = (beside.memory, beside.folder) if beside else (memory, Path(folder))
+            made = _process(tools, recording, _limits(limits), *place)
             async with kept(made):
                 try:
                     yield made
@@ -234,17 +240,18 @@ async def kept(made: Service) -> AsyncIterator[None]:
 
 
 def _process(
-    tools: RunDependencies, server: Recording, limits: Limits, beside: Service | None, folder: Path
+    tools: RunDependencies, server: Recording, limits: Limits, memory: Memory, folder: Path
 ) -> Service:
-    memory = beside.memory if beside else Memory()
-    folder = beside.folder if beside else folder
     worker_id = new_id("worker")
     spool = Spool(folder, worker_id)
     journal = Journal(memory.journal, spool, tools.pace, TIMEOUT_S, tools.telemetry.journal)
-    runs = Runs(tools, limits, memory.runs, journal, worker_id)
+    lease = Lease(worker_id, LEASE_S, asyncio.get_running_loop().time)
+    lease.hold_without_end()
+    runs = Runs(tools, limits, memory.runs, journal, lease)
     kept_s = limits.retention_s
-    heartbeat = Heartbeat(memory.workers, worker_id)
-    recovery = Recovery(memory.store(), folder, heartbeat, kept_s, tools.telemetry)
+    heartbeat = Heartbeat(runs, memory.workers, lease)
+    folders = Folders(folder, locks=folder)
+    recovery = Recovery(memory.store(), folders, lease, kept_s, tools.telemetry)
     return Service(
         runs=runs,
         tools=tools,
@@ -255,10 +262,10 @@ def _process(
         journal=journal,
         spool=spool,
         folder=folder,
-        worker_id=worker_id,
+        lease=lease,
         recovery=recovery,
         heartbeat=heartbeat,
-        maintenance=Maintenance(runs, heartbeat, recovery, memory.workers, kept_s),
+        maintenance=Maintenance(runs, lease, recovery, memory.workers, kept_s),
     )
 
 

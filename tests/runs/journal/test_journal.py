@@ -10,7 +10,7 @@ import pytest
 from service.events import AgentFinished, AnswerDelta, RunFinished
 from service.runs.journal.codec import decode_events
 from service.runs.journal.spool import Spooled
-from service.runs.recovery.recovery import append_spooled
+from service.runs.recovery.ending import append_spooled
 from service.runs.run import LiveRun
 from tests._support.llm.scripted import model, now
 from tests._support.runs.service import FOREVER, LONG, Service, ended, saying, service
@@ -224,7 +224,7 @@ async def test_the_spool_is_empty_once_everything_is_committed() -> None:
     async with service() as it:
         await it.finish()
         await asyncio.sleep(1)
-        assert sum(path.stat().st_size for path in it.folder.iterdir()) == 0
+        assert sum(path.stat().st_size for path in it.folder.glob("*.[ab]")) == 0
 
 
 async def test_events_stay_in_the_spool_until_the_database_accepts_them() -> None:

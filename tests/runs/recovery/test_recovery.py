@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -26,12 +27,15 @@ from service.events import (
 )
 from service.runs.journal.codec import encode_events
 from service.runs.journal.spool import Spool, Spooled
+from service.runs.log import Silence
+from service.runs.recovery.late import GAP
 from service.runs.run import Run
 from service.store.journal.batch import Batch
 from service.store.records import NewRun, Segment, StoredRun
+from service.store.workers import WorkerBeat
 from telemetry import Telemetry, TelemetryConfig
 from tests._support.runs.event_samples import REPORT
-from tests._support.runs.service import FOREVER, LONG, ME, Service, service
+from tests._support.runs.service import FOREVER, LEASE_S, LONG, ME, Service, service
 from tests._support.runs.store_records import make_run
 
 KILLED = "worker_killed"
@@ -221,7 +225,7 @@ async def test_the_files_of_a_recovered_worker_are_removed() -> None:
     async with service() as it:
         _crashed(it.folder, _spooled(await _store_run(it, committed=2), 3, 7))
         await it.recovery.recover_stale_workers()
-        assert {path.stem for path in it.folder.iterdir()} == {it.worker_id}
+        assert {path.stem for path in it.folder.iterdir()} == {it.lease.worker_id}
 
 
 async def test_an_interrupted_run_can_be_retried() -> None:
@@ -298,13 +302,63 @@ async def test_a_recovery_that_failed_halfway_is_completed_later(confirms: bool)
             assert (await _load(it, run))[1] == EVENTS
 
 
+# --- a spool that may lack events ---
+
+
+async def _crash_with_incomplete_spool(it: Service, run: NewRun) -> None:
+    """Leave a spool that lacks an event which a client may have received: its disk was full."""
+    spool = _spool(it.folder, _spooled(run, 3, 5))
+    (it.folder / f"{KILLED}.lock").write_bytes(b"")
+    spool.abandon()
+
+
+async def test_numbers_that_clients_may_know_are_not_given_to_the_end() -> None:
+    async with service() as it:
+        run = await _store_run(it, committed=2)
+        await _crash_with_incomplete_spool(it, run)
+        await it.recovery.recover_stale_workers()
+        stored, events = await _load(it, run)
+    assert events[:-1] == EVENTS[:5]
+    assert (stored.interrupted_at, stored.last_seq) == (5, 6 + GAP)
+    final = events[-1]
+    assert isinstance(final, RunFailed)
+    assert (final.code, final.interrupted_at, final.partial) == ("interrupted", 5, True)
+
+
+async def test_the_start_of_another_machine_makes_a_spool_incomplete() -> None:
+    async with service() as it:
+        run = await _store_run(it, committed=5)
+        spool = _spool(it.folder)
+        (it.folder / f"{KILLED}.lock").write_text(json.dumps({"boot": "an earlier one"}))
+        spool.abandon()
+        await it.recovery.recover_stale_workers()
+        assert (await _load(it, run))[0].last_seq == 6 + GAP
+
+
+@pytest.mark.parametrize("after", [0, 4, 5, 6, 7, 1_000, 5 + GAP, 6 + GAP, 7 + GAP])
+async def test_a_reader_behind_any_number_receives_the_missing_events_and_one_end(
+    after: int,
+) -> None:
+    async with service() as it:
+        run = await _store_run(it, committed=2)
+        await _crash_with_incomplete_spool(it, run)
+        await it.recovery.recover_stale_workers()
+        found = await it.runs.find(run.run_id, ME)
+        with it.runs.reading(found, after) as reader:
+            numbers: list[int] = []
+            while (taken := await reader.take()) is not Silence.END:
+                assert not isinstance(taken, Silence)
+                numbers += range(reader.seq - len(taken) + 1, reader.seq + 1)
+    assert numbers == [seq for seq in (1, 2, 3, 4, 5, 6 + GAP) if seq > after]
+
+
 # --- workers of other machines ---
 
 
 async def _maintain(it: Service, rounds: int) -> None:
-    """Send heartbeats and recover stale workers every five seconds, as maintenance does."""
+    """Send heartbeats and recover stale workers every five seconds, as the tasks do."""
     for _ in range(rounds):
-        await asyncio.sleep(5)
+        await asyncio.sleep(LEASE_S / 3)
         await it.heartbeat.send()
         await it.recovery.recover_stale_workers()
 
@@ -312,41 +366,61 @@ async def _maintain(it: Service, rounds: int) -> None:
 async def test_a_worker_without_a_heartbeat_for_long_is_stale() -> None:
     async with service() as it:
         run = await _store_run(it, committed=5, worker="worker_far")
-        await it.memory.workers.register("worker_far", run.created_at)
+        await it.memory.workers.register("worker_far", LEASE_S)
         await _maintain(it, 6)
         stored, events = await _load(it, run)
     assert events[:-1] == EVENTS[:5]
-    assert stored.state == "interrupted"
+    assert (stored.state, stored.attempt) == ("interrupted", 2)
+    assert (stored.interrupted_at, stored.last_seq) == (5, 6 + GAP)
+
+
+async def test_an_unregistered_worker_is_stale_after_the_same_time() -> None:
+    async with service() as it:
+        await _store_run(it, committed=5, worker="worker_far")
+        await _maintain(it, 4)
+        assert it.memory.the_run.state == "running"
+        await _maintain(it, 2)
+        assert it.memory.the_run.state == "interrupted"
 
 
 async def test_a_worker_with_heartbeats_is_not_stale() -> None:
     async with service() as it:
         await _store_run(it, committed=5, worker="worker_far")
         for _ in range(20):
-            await it.memory.workers.register("worker_far", datetime.now(UTC))
+            await it.memory.workers.register("worker_far", LEASE_S)
             await _maintain(it, 1)
         assert it.memory.the_run.state == "running"
 
 
-async def test_no_worker_is_stale_before_all_could_send_a_heartbeat() -> None:
+async def test_a_worker_without_a_heartbeat_is_alive_while_it_holds_its_lock() -> None:
     async with service() as it:
-        run = await _store_run(it, committed=5, worker="worker_far")
-        await it.memory.workers.register("worker_far", run.created_at)
-        await _maintain(it, 4)
+        await _store_run(it, committed=5)
+        await it.memory.workers.register(KILLED, LEASE_S)
+        living = _spool(it.folder)
+        await _maintain(it, 20)
         assert it.memory.the_run.state == "running"
+        living.close()
 
 
 async def test_no_worker_is_stale_just_after_a_database_outage() -> None:
     async with service() as it:
-        run = await _store_run(it, committed=5, worker="worker_far")
-        await _maintain(it, 1)
-        await it.memory.workers.register("worker_far", run.created_at)
-        it.memory.writing.shut()
-        for _ in range(10):  # other workers could not send heartbeats
-            await asyncio.sleep(5)
-            with pytest.raises(StorageUnavailable):
-                await it.heartbeat.send()
-        it.memory.writing.reopen()
+        await _store_run(it, committed=5, worker="worker_far")
+        await it.memory.workers.register("worker_far", LEASE_S)
+        await _maintain(it, 3)
+        it.memory.reading.shut()  # other workers could not send heartbeats
+        with pytest.raises(StorageUnavailable):
+            await it.recovery.recover_stale_workers()
+        it.memory.reading.reopen()
+        await _maintain(it, 4)
+        assert it.memory.the_run.state == "running"
+
+
+async def test_a_process_that_was_stopped_observes_others_anew() -> None:
+    async with service() as it:
+        await _store_run(it, committed=5, worker="worker_far")
+        await it.memory.workers.register("worker_far", LEASE_S)
+        await _maintain(it, 2)
+        await asyncio.sleep(60)  # without an observation
         await _maintain(it, 4)
         assert it.memory.the_run.state == "running"
 
@@ -354,12 +428,93 @@ async def test_no_worker_is_stale_just_after_a_database_outage() -> None:
 async def test_two_workers_that_recover_a_stale_one_store_nothing_twice() -> None:
     async with service() as one, service(beside=one) as other:
         run = await _store_run(one, committed=5, worker="worker_far")
-        await one.memory.workers.register("worker_far", run.created_at)
+        await one.memory.workers.register("worker_far", LEASE_S)
         one.memory.reading.delay_s = one.memory.writing.delay_s = 0.1
         await asyncio.gather(_maintain(one, 6), _maintain(other, 6))
         events = (await _load(one, run))[1]
     assert events[:-1] == EVENTS[:5]
     assert [event.type for event in events].count("run.failed") == 1
+
+
+@pytest.mark.parametrize("confirms", [True, False])
+async def test_a_takeover_that_failed_halfway_is_completed_later(confirms: bool) -> None:
+    async with service() as it:
+        run = await _store_run(it, committed=5, worker="worker_far")
+        await _maintain(it, 4)
+        await asyncio.sleep(LEASE_S / 3)
+        if confirms:
+            it.memory.impossible = lambda batch: bool(batch.endings)
+        it.memory.writing.confirms = confirms
+        with pytest.raises((StorageUnavailable, ValueError)):
+            await _maintain_without_heartbeat(it)
+        it.memory.writing.confirms, it.memory.impossible = True, lambda batch: False
+        await it.recovery.recover_stale_workers()
+        assert (await _load(it, run))[0].state == "interrupted"
+
+
+async def _maintain_without_heartbeat(it: Service) -> None:
+    for _ in range(3):
+        await it.recovery.recover_stale_workers()
+        await asyncio.sleep(LEASE_S / 3)
+
+
+async def test_a_worker_without_a_lock_here_contests_the_lease() -> None:
+    async with service() as it:
+        await it.recovery.recover_stale_workers()
+        assert not it.lease.is_contested
+        await it.memory.workers.register("worker_far", LEASE_S)
+        await it.recovery.recover_stale_workers()
+        assert it.lease.is_contested
+
+
+async def test_a_worker_whose_lock_is_here_does_not_contest_the_lease() -> None:
+    async with service() as it, service(beside=it) as other:
+        await other.heartbeat.send()
+        await it.recovery.recover_stale_workers()
+        assert not it.lease.is_contested
+
+
+# --- late events ---
+
+
+async def test_a_spool_that_returns_fills_the_gap() -> None:
+    async with service() as it:
+        run = await _store_run(it, committed=2)
+        assert await it.memory.workers.take_over(WorkerBeat(KILLED, None), by="worker_b")
+        async with service(beside=it) as other:
+            await _end_as_taken_over(other, "worker_b")
+            assert (await _load(it, run))[0].interrupted_at == 2
+            _crashed(it.folder, _spooled(run, 3, 7))
+            await it.recovery.recover_stale_workers()
+        stored, events = await _load(it, run)
+        answers = await it.memory.runs.list_agent_answers(ME, run.run_id)
+        assert list(it.folder.glob(f"{KILLED}*")) == []
+    assert events[:-1] == EVENTS[:6]
+    assert isinstance(events[-1], RunFailed)
+    assert (stored.state, stored.answer, stored.interrupted_at) == ("interrupted", "Hello", 6)
+    assert stored.last_seq == 3 + GAP
+    assert [answer.agent for answer in answers] == ["a"]
+
+
+async def _end_as_taken_over(other: Service, worker_id: str) -> None:
+    for _ in range(6):
+        await _maintain(other, 1)
+    assert other.memory.the_run.state == "interrupted", worker_id
+
+
+async def test_a_spool_waits_for_the_end_of_a_run_that_was_taken_over() -> None:
+    async with service() as it:
+        run = await _store_run(it, committed=2)
+        assert await it.memory.workers.take_over(WorkerBeat(KILLED, None), by="worker_b")
+        _crashed(it.folder, _spooled(run, 3, 6))
+        await it.recovery.recover_stale_workers()
+        assert list(it.folder.glob(f"{KILLED}*"))
+        await _maintain(it, 6)
+        await it.recovery.recover_stale_workers()
+        assert list(it.folder.glob(f"{KILLED}*")) == []
+        stored, events = await _load(it, run)
+    assert events[:-1] == EVENTS[:6]
+    assert stored.interrupted_at == 6
 
 
 # --- logs and metrics; the start of a worker ---

@@ -32,7 +32,7 @@ async def test_initial_messages_come_before_the_runs(parts: Parts) -> None:
 
 
 async def test_an_empty_batch_writes_nothing(parts: Parts) -> None:
-    assert await parts.journal.write(Batch()) == {}
+    assert (await parts.journal.write(Batch())).conflicts == {}
 
 
 async def test_a_megabyte_can_be_stored(parts: Parts) -> None:
@@ -44,14 +44,14 @@ async def test_a_megabyte_can_be_stored(parts: Parts) -> None:
 
 async def test_the_first_of_a_batch_has_the_key(parts: Parts) -> None:
     first, second = make_run(key=make_key()), make_run(key=make_key())
-    taken = await parts.journal.write(Batch(openings=[first, second]))
+    taken = (await parts.journal.write(Batch(openings=[first, second]))).conflicts
     assert taken == {second.run_id: KeyConflict(first.run_id, b"body")}
 
 
 async def test_a_key_belongs_to_its_owner_alone(parts: Parts) -> None:
     await parts.create_run(key=make_key())
     other = make_run(owner=OTHER_OWNER, key=make_key())
-    assert await parts.journal.write(Batch(openings=[other])) == {}
+    assert (await parts.journal.write(Batch(openings=[other]))).conflicts == {}
     mine = await parts.runs.find_key(ME, "key", NOW)
     theirs = await parts.runs.find_key(OTHER_OWNER, "key", NOW)
     assert mine is not None
@@ -63,7 +63,7 @@ async def test_an_expired_key_can_be_bound_again(parts: Parts) -> None:
     await parts.create_run(key=make_key(expires_at=NOW))
     assert await parts.runs.find_key(ME, "key", NOW) is None
     second = make_run(key=make_key())
-    assert await parts.journal.write(Batch(openings=[second])) == {}
+    assert (await parts.journal.write(Batch(openings=[second]))).conflicts == {}
     known = await parts.runs.find_key(ME, "key", NOW)
     assert known is not None
     assert known.run_id == second.run_id
@@ -72,9 +72,9 @@ async def test_an_expired_key_can_be_bound_again(parts: Parts) -> None:
 async def test_a_key_is_taken_over_from_the_named_run_only(parts: Parts) -> None:
     first = await parts.finish_run(key=make_key())
     second = make_run(key=make_key(replaces=first.run_id))
-    assert await parts.journal.write(Batch(openings=[second])) == {}
+    assert (await parts.journal.write(Batch(openings=[second]))).conflicts == {}
     third = make_run(key=make_key(replaces=first.run_id))
-    taken = await parts.journal.write(Batch(openings=[third]))
+    taken = (await parts.journal.write(Batch(openings=[third]))).conflicts
     assert taken == {third.run_id: KeyConflict(second.run_id, b"body")}
 
 
@@ -93,10 +93,10 @@ async def test_a_retry_takes_the_place_of_its_run(parts: Parts) -> None:
 async def test_only_one_retry_is_made(parts: Parts) -> None:
     first = await parts.finish_run()
     retries = [make_run(retry_of=first.run_id), make_run(retry_of=first.run_id)]
-    taken = await parts.journal.write(Batch(openings=retries))
+    taken = (await parts.journal.write(Batch(openings=retries))).conflicts
     assert taken == {retries[1].run_id: KeyConflict(retries[0].run_id, None)}
     third = make_run(retry_of=first.run_id)
-    taken = await parts.journal.write(Batch(openings=[third]))
+    taken = (await parts.journal.write(Batch(openings=[third]))).conflicts
     assert taken == {third.run_id: KeyConflict(retries[0].run_id, None)}
 
 

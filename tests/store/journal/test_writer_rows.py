@@ -60,9 +60,9 @@ async def test_a_batch_written_twice_is_there_once(parts: Parts) -> None:
         answers=[make_agent_answer(run)],
         endings=[make_run_end(run)],
     )
-    assert await parts.journal.write(batch) == {}
+    assert (await parts.journal.write(batch)).conflicts == {}
     once = {table: await count_rows(parts.database, table) for table in metadata.sorted_tables}
-    assert await parts.journal.write(batch) == {}
+    assert (await parts.journal.write(batch)).conflicts == {}
     assert once == {
         table: await count_rows(parts.database, table) for table in metadata.sorted_tables
     }
@@ -87,7 +87,7 @@ async def test_an_agents_text_with_a_lone_surrogate_is_kept(parts: Parts) -> Non
 async def test_a_key_that_has_a_run_keeps_it_and_nothing_else_is_written(parts: Parts) -> None:
     first = await parts.create_run(key=make_key())
     second = make_run(key=make_key(fingerprint=b"other"))
-    taken = await parts.journal.write(Batch(openings=[second]))
+    taken = (await parts.journal.write(Batch(openings=[second]))).conflicts
     assert taken == {second.run_id: KeyConflict(first.run_id, b"body")}
     assert await parts.runs.get(ME, second.run_id) is None
     assert await count_rows(parts.database, conversations) == 1

@@ -45,7 +45,9 @@ class ResponseEvents:
         self._after = after
         self._output = Output(_get_digits(run))
 
-    def __call__(self, _seq: int, event: Event) -> str:
+    def __call__(self, seq: int, event: Event) -> str:
+        if event.final and self._run.log.interrupted_at is not None:
+            self.count = seq  # behind a gap, as on `/api/process`; all numbers before are lower
         return "".join(self._encode(kind, fields) for kind, fields in self._fold(event))
 
     def _fold(self, event: Event) -> list[StreamEvent]:
@@ -94,8 +96,8 @@ def _add_event(output: Output, event: Event) -> list[StreamEvent]:
 def count_events(run: Run) -> int:
     """Return the number of events of a run's response so far."""
     events = ResponseEvents(run, after=sys.maxsize)
-    for event in run.log.after(0):
-        events(0, event)
+    for seq, event in run.log.numbered():
+        events(seq, event)
     return events.count
 
 

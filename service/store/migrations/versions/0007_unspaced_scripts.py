@@ -16,7 +16,7 @@ from alembic import op
 from service.store.search.words import encode_text
 
 revision = "0007"
-down_revision = "0005"
+down_revision = "0006"
 
 _CHARS = 50_000
 _COLUMNS = ("question_words", "answer_words")

@@ -143,6 +143,16 @@ def installation(
 
 
 @pytest.fixture
+def on_sqlite(
+    start: Start, recorder: Recorder, tmp_path: Path, sqlite_url: str
+) -> Iterator[Installation]:
+    """The same, on SQLite only."""
+    made = Installation(start, recorder, tmp_path / "installation", sqlite_url)
+    yield made
+    made.end()
+
+
+@pytest.fixture
 def on_postgres(
     start: Start, recorder: Recorder, tmp_path: Path, postgres_url: str
 ) -> Iterator[Installation]:

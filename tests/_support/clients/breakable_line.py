@@ -20,6 +20,20 @@ class Line:
         self._port = port
         self._cut_after: bytes | None = None
         self._carrying: set[asyncio.Task[None]] = set()
+        self._passes = asyncio.Event()
+        self._passes.set()
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def freeze(self) -> None:
+        """Forward nothing more; connections stay open, as when a cable is pulled."""
+        self._passes.clear()
+
+    def thaw(self) -> None:
+        """Forward again, also what was sent meanwhile."""
+        self._passes.set()
 
     def cut(self, after: bytes) -> None:
         """Close the connection of the next response that contains `after`, directly after it."""
@@ -53,6 +67,7 @@ class Line:
         with suppress(OSError):
             while block := await client.read(65536):
                 self.requests += block
+                await self._passes.wait()
                 question.write(block)
 
     async def _answer(self, service: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
@@ -64,6 +79,7 @@ class Line:
                 self._cut_after, self.was_cut = None, True
                 await self._drop(block, answer)
                 return
+            await self._passes.wait()
             answer.write(block)
             await answer.drain()
 

@@ -108,9 +108,9 @@ def fork(folder: Path, *arguments: str, **settings: str) -> Process:
     """Start the same process as `run` does, quicker: a fork of one that has imported the service.
 
     Workers of `--workers` are fresh interpreters all the same, and on a system without
-    `pidfd_open` (macOS) so is this process.
+    `pidfd_open` (macOS) or with a library to preload so is this process.
     """
-    if not hasattr(os, "pidfd_open"):
+    if not hasattr(os, "pidfd_open") or "LD_PRELOAD" in settings:
         return run(folder, *arguments, **settings)
     popen = fork_server().start(folder, arguments, environment(settings))
     return Process(popen, folder)

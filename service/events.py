@@ -184,9 +184,8 @@ class RunFailed(_End, frozen=True, tag="run.failed"):
 
     `unfinished` are the reports of agents without an event of their end. `elapsed_ms` is None when
     the time of the end is unknown. `should_retry` and `retry_after_s` advise a client that repeats
-    the question; None: nothing is known, as in events of an older version.
-    `interrupted_at` is the number of the last event that was known
-    when the run was ended, if there is a gap between the two.
+    the question; None: nothing is known, as in events of an older version. `interrupted_at` is the
+    number of the last event that was known when the run was ended, if there is a gap between them.
     """
 
     type: ClassVar[str] = "run.failed"

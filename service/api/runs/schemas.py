@@ -35,7 +35,8 @@ class RunEvent(DegradedFields):
 
     The first event is `run.started`; the last one, with `final`, is `run.finished` or
     `run.failed`. The answer is the concatenation of the `message` of all `answer.delta` events
-    after the last `answer.reset`.
+    after the last `answer.reset`. `seq` has no gaps, except before a final event with
+    `interrupted_at`: the `seq` of the last event that was known when another process ended the run.
     """
 
     message_id: str
@@ -80,4 +81,5 @@ class RunEvent(DegradedFields):
     left_out: NotRequired[list[str]]
     finish_reason: NotRequired[str]
     partial: NotRequired[bool]
+    interrupted_at: NotRequired[int]
     answered_by: NotRequired[str]

@@ -71,9 +71,7 @@ GAP = (
 )
 _COMPLETED = ("interrupted_at", "answer", "answer_words", "tool_calls")
 ADD_LATE = (
-    sa.update(runs)
-    .where(_OF_RUN)
-    .values({name: bindparam(f"new_{name}") for name in _COMPLETED})
+    sa.update(runs).where(_OF_RUN).values({name: bindparam(f"new_{name}") for name in _COMPLETED})
 )
 DROPPED = (
     sa.select(runs.c.id, runs.c.owner, runs.c.conversation_id, runs.c.created_at, runs.c.retry_of)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from service.runs.recovery.late import GAP
-from tests._support.clients.api import Api, Event, answer_of
+from tests._support.clients.api import Api, Event, answer_of, until
 
 
 @dataclass
@@ -52,6 +52,16 @@ class Witness:
         """Record what a client behind event `after` receives, to the end of the run."""
         for event in await api.replayed(self.run_id, f"?starting_after={after}"):
             self.note(event)
+
+    async def check_soon(self, api: Api) -> None:
+        """Check when the late events of a process that was silent are stored."""
+
+        async def has_all() -> bool:
+            known = {event.seq for event in await api.replayed(self.run_id)}
+            return known >= set(self.events)
+
+        await until(has_all)
+        await self.check(api)
 
     async def check(self, api: Api) -> None:
         """Require that the service has every event that a client received, and one end."""

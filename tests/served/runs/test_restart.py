@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -133,27 +132,3 @@ async def test_the_run_of_a_killed_worker_is_interrupted_and_other_runs_continue
     assert ended["state"] == "interrupted"
     assert raw(whole[: len(seen)]) == raw(seen)
     assert of_type(whole, "run.failed")[-1]["code"] == "interrupted"
-
-
-async def test_a_worker_that_continues_after_its_run_was_recovered_changes_nothing(
-    on_postgres: Installation, tmp_path: Path
-) -> None:
-    frozen = on_postgres.serve()
-    healthy = on_postgres.serve(SPOOL_DIR=str(tmp_path / "spool-of-another-machine"))
-    async with client_of(frozen.url) as api, client_of(healthy.url) as other:
-        async with api.asked(ensemble="endless") as response:
-            events = follow(response)
-            run_id = (await anext(events)).run_id
-            frozen.signal(signal.SIGSTOP)
-            try:
-                ended = await other.ended(run_id, patience_s=60)
-                whole = await other.replayed(run_id)
-            finally:
-                frozen.signal(signal.SIGCONT)
-            # The process learns that the run has ended, and stops paying for an unread answer.
-            last = [event async for event in events][-1]
-        assert last.data["code"] == "interrupted"
-        assert (await api.http.get("/health")).status_code == 200
-        assert_whole(whole)
-        assert raw(await other.replayed(run_id)) == raw(whole)
-        assert await other.shown(run_id) == ended

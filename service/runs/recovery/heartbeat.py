@@ -8,6 +8,7 @@ import logging
 from service.errors import StorageUnavailable
 from service.runs.recovery.lease import BEATS_PER_LEASE, Lease
 from service.runs.runs import Runs
+from service.store.waiting import wait_within
 from service.store.workers import Workers
 
 _log = logging.getLogger(__name__)
@@ -44,26 +45,30 @@ class Heartbeat:
         are no longer this worker's in the database are given up before the lease is held again.
         """
         started, was_held = self._lease.clock(), self._lease.is_held
-        was_continuous, self._is_continuous = self._is_continuous, False
+        is_certain = was_held and self._is_continuous
+        self._is_continuous = False
+        sending = asyncio.create_task(self._register(is_certain=is_certain))
         try:
-            async with asyncio.timeout(self._lease.duration_s / BEATS_PER_LEASE):
-                was_registered = await self._workers.register(
-                    self._lease.worker_id, self._lease.duration_s
-                )
-                if not (was_registered and was_held and was_continuous):
-                    await self._give_up_lost_runs()
-        except TimeoutError:
-            raise StorageUnavailable("The heartbeat takes too long.", reason="slow") from None
+            if not await wait_within(sending, self._lease.duration_s / BEATS_PER_LEASE):
+                raise StorageUnavailable("The heartbeat takes too long.")
+        finally:
+            sending.cancel()  # does nothing to one that is done
+        sending.result()
         self._is_continuous = True
         self._lease.extend(started)
         if not was_held:
             self._runs.wake_readers()
 
-    async def _give_up_lost_runs(self) -> None:
-        # In this order: a run that is opened meanwhile is in neither list.
+    async def _register(self, *, is_certain: bool) -> None:
+        """Send a heartbeat; unless it `is_certain` that no other came between, look for lost runs.
+
+        A run that is opened meanwhile is in neither list of runs.
+        """
+        lease = self._lease
+        was_registered = await self._workers.register(lease.worker_id, lease.duration_s)
         open_ids = self._runs.list_open_ids()
-        if open_ids:
-            owned = set(await self._workers.list_running_ids(self._lease.worker_id))
+        if open_ids and not (was_registered and is_certain):
+            owned = set(await self._workers.list_running_ids(lease.worker_id))
             for run_id in open_ids:
                 if run_id not in owned:
                     self._runs.journal.pending.fence(run_id)

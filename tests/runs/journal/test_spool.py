@@ -236,3 +236,50 @@ def test_a_spool_that_another_has_locked_is_not_used(
     spool.write([FIRST])
     spool.abandon()
     assert _read_orphans(tmp_path) == [FIRST]
+
+
+# --- completeness ---
+
+
+def test_a_spool_whose_entries_were_all_written_is_complete(spool: Spool, tmp_path: Path) -> None:
+    spool.write([FIRST])
+    spool.abandon()
+    (orphan,) = find_orphans(tmp_path)
+    assert orphan.is_complete
+    orphan.release()
+
+
+def test_a_spool_that_lacks_an_entry_is_not_complete(full: Spool, tmp_path: Path) -> None:
+    full.write([FIRST])
+    full.abandon()
+    (orphan,) = find_orphans(tmp_path)
+    assert not orphan.is_complete
+    orphan.release()
+
+
+def test_a_spool_is_complete_again_after_a_commit_of_the_missing_entry(
+    full: Spool, tmp_path: Path
+) -> None:
+    full.write([FIRST])
+    full.switch()
+    full.write([SECOND])
+    full.switch()  # the first commit failed
+    full.clear_committed()
+    full.abandon()
+    (orphan,) = find_orphans(tmp_path)
+    assert orphan.is_complete
+    orphan.release()
+
+
+def test_a_commit_does_not_complete_a_spool_that_failed_during_it(
+    full: Spool, tmp_path: Path
+) -> None:
+    full.switch()  # to the file that can be written
+    full.clear_committed()
+    full.switch()  # a commit starts, and entries go to the full disk
+    full.write([FIRST])
+    full.clear_committed()
+    full.abandon()
+    (orphan,) = find_orphans(tmp_path)
+    assert not orphan.is_complete
+    orphan.release()

@@ -7,7 +7,7 @@ import logging
 from datetime import UTC, datetime
 
 from service.errors import StorageUnavailable
-from service.runs.recovery.lease import BEATS_PER_LEASE, Lease
+from service.runs.recovery.lease import Lease
 from service.runs.recovery.recovery import Recovery
 from service.runs.runs import Runs
 from service.store.workers import Workers
@@ -16,6 +16,7 @@ _log = logging.getLogger(__name__)
 
 _SIGNALS_EVERY_S = 0.5
 _EXPIRY_EVERY_S = 60.0
+_OBSERVATIONS_PER_LEASE = 6  # a stale worker is noticed late by a sixth of a lease at most
 
 
 class Maintenance:
@@ -65,8 +66,7 @@ class Maintenance:
             self._runs.apply_signals(signals)
         if now >= self._recovery_at:
             await self._recovery.recover_stale_workers()
-            # Observations that are further apart say nothing about the time between them.
-            self._recovery_at = now + self._lease.duration_s / BEATS_PER_LEASE
+            self._recovery_at = now + self._lease.duration_s / _OBSERVATIONS_PER_LEASE
         if now >= self._expiry_at:
             self._expiry_at = now + self._expiry_every_s
             await self._workers.delete_expired(datetime.now(UTC))

@@ -21,6 +21,7 @@ from service.events import (
     RunFinished,
     RunStarted,
 )
+from service.runs.log import RunLog
 from service.runs.run import Run
 from tests._support.runs.event_samples import REPORT
 from tests._support.runs.service import a_run
@@ -67,7 +68,7 @@ def make_run(*events: Event) -> Run:
 def encode_blocks(run: Run, after: int = -1) -> list[str]:
     """Return the stream of a run, an event each."""
     encode = ResponseEvents(run, after)
-    text = "".join(encode(seq, event) for seq, event in enumerate(run.log.after(0), 1))
+    text = "".join(encode(seq, event) for seq, event in run.log.numbered())
     *blocks, rest = text.split("\n\n")
     assert rest == ""
     return blocks
@@ -250,3 +251,33 @@ def test_usage_is_as_openai_has_it() -> None:
         "output_tokens_details": {"reasoning_tokens": 4},
         "total_tokens": 30,
     }
+
+
+# --- a gap in the numbers of the run ---
+
+
+def make_interrupted(*texts: str) -> Run:
+    """Return a run that another worker ended as event 1,000, knowing only these texts."""
+    run = make_run()
+    events = [*run.log.after(0), *make_deltas(*texts), make_failure("interrupted")]
+    run.log = RunLog(events, last_seq=1_000)
+    return run
+
+
+def read_number(block: str) -> int:
+    number: int = json.loads(block.partition("data: ")[2])["sequence_number"]
+    return number
+
+
+def test_late_events_do_not_change_the_number_of_the_end() -> None:
+    early, late = (encode_blocks(make_interrupted(*texts)) for texts in (("a",), ("a", "b", "c")))
+    assert read_number(early[-1]) == read_number(late[-1]) == 1_000
+    assert late[: len(early) - 1] == early[:-1]
+
+
+def test_a_stream_continues_behind_any_number_before_and_in_the_gap() -> None:
+    run = make_interrupted("a", "b")
+    blocks = encode_blocks(run)
+    for after in (0, 3, read_number(blocks[-2]), 500, 999, 1_000):
+        assert encode_blocks(run, after) == [each for each in blocks if read_number(each) > after]
+    assert count_events(run) == 1_001

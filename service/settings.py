@@ -102,7 +102,6 @@ class Settings(BaseSettings):
         default=None, pattern=r"^(\[[0-9a-fA-F:]+\]|[^\s/:@]+)(:\d{1,5})?$"
     )
     redis_password: SecretStr | None = None
-
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
     log_json: bool | None = None
     production: bool = False

@@ -14,8 +14,8 @@ from service.domain import RunRequest
 from service.errors import RequestError
 from service.runs.prepare import RunStart
 from service.runs.retry import RETRYABLE, make_retry, read_latest
-from service.runs.run import CANCELLED
 from service.runs.settings import IdempotencyKey
+from service.runs.stop_reasons import CANCELLED
 from service.store.records import KeyConflict
 from service.store.runs import RunStore
 

@@ -21,7 +21,8 @@ from service.runs.log import RunLog
 from service.runs.projections.rows import make_agent_answer, make_final_answers, make_run_end
 from service.runs.projections.summary import get_end_state, make_run_failed
 from service.runs.recovery.lease import Lease
-from service.runs.run import INTERRUPTED, LiveRun, Run
+from service.runs.run import LiveRun, Run
+from service.runs.stop_reasons import INTERRUPTED
 from service.store.records import NewRun
 from service.strategies import STRATEGIES, Kit
 from telemetry import Telemetry, Workflow, bind_log, current_request

@@ -20,27 +20,12 @@ from service.events import (
     RunFinished,
 )
 from service.runs.log import RunLog
+from service.runs.stop_reasons import ABANDONED, INTERRUPTED, SHUTTING_DOWN, StopReason
 from service.strategies.base import Kit
 
 _log = logging.getLogger(__name__)
 
 _FIRST_READER_S = 5.0  # at least; a response needs a moment to start
-
-
-@dataclass(frozen=True, slots=True)
-class StopReason:
-    """The reason for which a run was stopped before its end."""
-
-    code: str
-    message: str
-
-
-CANCELLED = StopReason("cancelled", "The run was cancelled.")
-ABANDONED = StopReason("abandoned", "The run was stopped because no client was reading it.")
-SHUTTING_DOWN = StopReason("shutting_down", "The service is shutting down; please ask again.")
-INTERRUPTED = StopReason(
-    "interrupted", "The service stopped before the run ended; its events until then are stored."
-)
 
 
 @dataclass(eq=False, kw_only=True)

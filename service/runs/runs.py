@@ -19,11 +19,13 @@ from service.runs.prepare import Preparer, RunStart
 from service.runs.recovery.lease import Lease
 from service.runs.recovery.takeover import Takeovers
 from service.runs.retry import RETRYABLE, make_retry, read_latest, read_run
-from service.runs.run import CANCELLED, SHUTTING_DOWN, LiveRun, Run
+from service.runs.run import LiveRun, Run
 from service.runs.settings import IdempotencyKey, Limits
+from service.runs.stop_reasons import CANCELLED, SHUTTING_DOWN
 from service.runs.transport.database import WATCHED_S, StoredRuns
-from service.store.records import Signal, StoredRun
+from service.store.records import StoredRun
 from service.store.runs import RunStore
+from service.store.workers import Signal
 
 _log = logging.getLogger(__name__)
 

@@ -183,18 +183,6 @@ class KnownKey:
     expires_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Signal:
-    """A request of another process to a run: to stop, or to continue because it has a reader.
-
-    `watched` counts the marks of readers: a new number means that a reader is there.
-    """
-
-    run_id: str
-    stop: bool
-    watched: int
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
     """A conversation without its turns."""

@@ -152,12 +152,8 @@ def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def encode_tool_calls(calls: Sequence[ToolCall]) -> str | None:
-    """Return the column `tool_calls`."""
-    return _json_or_none(calls)
-
-
-def _json_or_none(values: Sequence[Any]) -> str | None:
+def encode_list(values: Sequence[Any]) -> str | None:
+    """Return a column with a JSON array, NULL for an empty one."""
     return _json(values) if values else None
 
 
@@ -207,13 +203,13 @@ def encode_run_end(ending: RunEnd) -> Mapping[str, Any]:
         "interrupted_at": ending.interrupted_at,
         "events_expire_at": ending.events_expire_at,
         "degraded": bool(ending.degraded_by),
-        "degraded_by": _json_or_none(ending.degraded_by),
-        "missing": _json_or_none(ending.missing),
+        "degraded_by": encode_list(ending.degraded_by),
+        "missing": encode_list(ending.missing),
         "answered_by": ending.answered_by,
         "finish_reason": ending.finish_reason,
         "code": ending.code,
         "error": ending.error,
-        "tool_calls": encode_tool_calls(ending.tool_calls),
+        "tool_calls": encode_list(ending.tool_calls),
         **_usage_row(ending.usage),
     }
 

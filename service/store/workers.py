@@ -17,11 +17,23 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.database import Database
-from service.store.records import FIRST_ATTEMPT, Signal, StoredRun
+from service.store.records import FIRST_ATTEMPT, StoredRun
 from service.store.rows import RUN_COLUMNS, decode_run
 from service.store.schema import idempotency_keys, runs, segments, signals, workers
 
 _RUNS_PER_TRANSACTION = 200  # the journal waits for this transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """A request of another process to a run: to stop, or to continue because it has a reader.
+
+    `watched` counts the marks of readers: a new number means that a reader is there.
+    """
+
+    run_id: str
+    stop: bool
+    watched: int
 
 
 @dataclass(frozen=True, slots=True)

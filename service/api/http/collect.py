@@ -6,8 +6,9 @@ from service.api.http.errors import run_failure
 from service.events import RunFailed
 from service.runs.log import Silence
 from service.runs.projections.summary import RunSummary, make_run_failed, summarize
-from service.runs.run import SHUTTING_DOWN, Run
+from service.runs.run import Run
 from service.runs.runs import Runs
+from service.runs.stop_reasons import SHUTTING_DOWN
 
 
 async def collect_answer(runs: Runs, run: Run) -> RunSummary:

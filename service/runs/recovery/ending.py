@@ -15,7 +15,7 @@ from service.runs.journal.spool import Spooled
 from service.runs.projections.rows import make_agent_answer, make_final_answers, make_run_end
 from service.runs.projections.summary import make_run_failed
 from service.runs.recovery.late import GAP
-from service.runs.run import INTERRUPTED
+from service.runs.stop_reasons import INTERRUPTED
 from service.store.journal.batch import Batch
 from service.store.records import Segment, StoredRun
 

@@ -8,7 +8,7 @@ from typing import Any
 from service.domain import RunRequest
 from service.store.journal.batch import LateEvents
 from service.store.records import NewKey, NewRun, Segment
-from service.store.rows import encode_tool_calls
+from service.store.rows import encode_list
 from service.store.search.words import encode_text
 
 _TITLE_CHARS = 80
@@ -94,5 +94,5 @@ def encode_late_events(late: LateEvents) -> Values:
         "new_interrupted_at": segment.last_seq,
         "new_answer": late.answer,
         "new_answer_words": encode_text(late.answer),
-        "new_tool_calls": encode_tool_calls(late.tool_calls),
+        "new_tool_calls": encode_list(late.tool_calls),
     }

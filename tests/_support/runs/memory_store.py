@@ -30,13 +30,12 @@ from service.store.records import (
     NewRun,
     RunEnd,
     Segment,
-    Signal,
     StoredRun,
 )
 from service.store.rows import encode_run
 from service.store.runs import RunStore
 from service.store.store import Store, open_store
-from service.store.workers import WorkerBeat, Workers
+from service.store.workers import Signal, WorkerBeat, Workers
 from telemetry import Telemetry, TelemetryConfig
 from tests._support.llm.scripted import now
 from tests._support.runs.store_records import Parts

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from service.api.http.errors import STATUSES
 from service.errors import ServiceError, UpstreamError
 from service.runs import run
-from service.runs.run import StopReason
+from service.runs.stop_reasons import StopReason
 from tests._support.paths import ROOT
 
 

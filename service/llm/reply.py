@@ -172,6 +172,8 @@ class Reply:
     def _take_chunk(self, chunk: ReplyChunk, model: str) -> None:
         if chunk.usage is not None:
             self._take_usage(chunk.usage)
+        if isinstance(chunk.x_groq, dict):
+            self._take_usage(chunk.x_groq.get("usage"))
         if chunk.choices:
             self._take_choice(chunk.choices[0], model)
             if not self.response_id:

@@ -85,6 +85,73 @@ def test_usage_without_details_has_no_cached_or_reasoning_tokens() -> None:
     assert reply.usage == Usage(3, 0)
 
 
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 9}},
+        {"choices": [{"delta": {}, "usage": {"prompt_tokens": 3, "completion_tokens": 9}}]},
+        {"choices": [], "x_groq": {"usage": {"prompt_tokens": 3, "completion_tokens": 9}}},
+    ],
+)
+def test_the_usage_is_found_where_servers_put_it(chunk: object) -> None:
+    assert _read(_delta(content="Hi"), chunk).usage == Usage(3, 9)
+
+
+@pytest.mark.parametrize(
+    "later",
+    [{}, {"prompt_tokens": 0, "completion_tokens": 0}, {"prompt_tokens": -1}, [], "none", 7],
+)
+def test_a_usage_that_cannot_be_true_never_replaces_a_good_one(later: object) -> None:
+    good = {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 9}}
+    chunks = [_delta(content="Hi"), good, {"choices": [], "usage": later}]
+    assert _read(*chunks).usage == Usage(3, 9)
+
+
+# --- ends ---
+
+
+def _end(reason: object, **delta: object) -> dict[str, Any]:
+    return {"choices": [{"delta": delta, "finish_reason": reason}]}
+
+
+def test_a_reason_that_every_chunk_repeats_ends_nothing_while_text_follows() -> None:
+    reply = _read(_end("stop", content="a"), _end("stop", content="b"), _end("length", content="c"))
+    assert (reply.text, reply.finish_reason) == ("abc", "length")
+
+
+def test_an_error_after_the_end_is_ignored_unless_text_has_followed_it() -> None:
+    error = {"error": {"message": "late"}}
+    assert _read(_delta(content="a"), _end("stop"), error).text == "a"
+    reply = Reply()
+    added = reply.take(_encode(_end("stop", content="a"), _delta(content="b"), error), "gpt-4o")
+    assert isinstance(added.error, UpstreamFailed)
+
+
+def test_the_sentence_of_an_error_replaces_the_reason_that_announced_it() -> None:
+    reply = Reply()
+    reply.take(_encode(_end("error", content="a"), {"error": {"message": "GPU lost"}}), "gpt-4o")
+    failure = reply.finish("gpt-4o").error
+    assert isinstance(failure, UpstreamFailed)
+    assert "GPU lost" in failure.message
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"object": "error", "message": "Nope.", "code": 400},
+        {"message": "Nope."},
+        {"detail": "Nope."},
+        {"choices": None, "base_resp": {"status_code": 1004, "status_msg": "Nope."}},
+        [{"error": {"message": "Nope."}}],
+    ],
+)
+def test_an_error_in_any_form_is_reported_in_its_own_sentence(document: object) -> None:
+    reply = Reply()
+    error = reply.take(_encode(document), "gpt-4o").error or reply.finish("gpt-4o").error
+    assert error is not None
+    assert "Nope." in error.message
+
+
 def test_the_last_of_several_usages_counts() -> None:
     chunks = [
         {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": n}} for n in (1, 9)

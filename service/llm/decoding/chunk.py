@@ -57,6 +57,7 @@ class ReplyChunk(msgspec.Struct, gc=False):
     choices: list[Choice] | None = None
     usage: Any = None
     error: Any = None
+    x_groq: Any = None  # Groq's usage without `stream_options` is in it
 
     def get_plain_text(self) -> str:
         """Return the text of a chunk that has nothing but text, as nearly every one; else ""."""

@@ -136,7 +136,8 @@ def find_chunks(value: Any) -> Sequence[ReplyChunk]:
     objects = choices if isinstance(choices, list) else ()
     found = [_build_choice(each) for each in objects if isinstance(each, dict)]
     error = value.get("error") or (None if found else _find_error(value))
-    return [ReplyChunk(value.get("id"), value.get("model"), found, value.get("usage"), error)]
+    fields = (value.get("id"), value.get("model"), found, value.get("usage"), error)
+    return [ReplyChunk(*fields, value.get("x_groq"))]
 
 
 def _build_choice(fields: dict[str, Any]) -> Choice:

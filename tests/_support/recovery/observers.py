@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 
 from service.store.database import Database
 from service.store.workers import Workers
 from tests._support.clients.api import until
+from tests._support.servers.processes import Process
 
 LEASE_S = 3.0  # others take a worker over after 4 s
 QUICK_LEASE = {"LEASE_S": str(LEASE_S)}
@@ -33,3 +37,22 @@ async def silence_is_noticed(database_url: str, lease_s: float = LEASE_S) -> Asy
         await until(is_deregistered)
     finally:
         await database.close()
+
+
+async def stop_outside_of_transactions(process: Process, database_url: str) -> None:
+    """Stop a process with SIGSTOP while others can write to its SQLite file."""
+    process.signal(signal.SIGSTOP)
+    while database_url.startswith("sqlite") and not await asyncio.to_thread(_is_free, database_url):
+        process.signal(signal.SIGCONT)
+        await asyncio.sleep(0.05)
+        process.signal(signal.SIGSTOP)
+
+
+def _is_free(database_url: str) -> bool:
+    path = database_url.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(path, timeout=2, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+    return True

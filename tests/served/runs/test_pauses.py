@@ -17,7 +17,11 @@ from tests._support.clients.api import Api, assert_whole, client_of, follow, unt
 from tests._support.clients.breakable_line import Line, line_to
 from tests._support.clients.recorded_streams import raw
 from tests._support.recovery.installation import Installation
-from tests._support.recovery.observers import QUICK_LEASE, silence_is_noticed
+from tests._support.recovery.observers import (
+    QUICK_LEASE,
+    silence_is_noticed,
+    stop_outside_of_transactions,
+)
 from tests._support.recovery.witness import Witness
 from tests._support.servers.faketime import SteppingClock, shift_clock
 from tests._support.servers.processes import Process
@@ -48,8 +52,9 @@ async def test_a_process_that_was_stopped_continues_its_run_where_its_lock_is_se
         async with one.asked(ensemble="long") as response:
             events = follow(response)
             seen = [await anext(events) for _ in range(SOME)]
+            await stop_outside_of_transactions(first, installation.database_url)
             async with silence_is_noticed(installation.database_url):
-                first.signal(signal.SIGSTOP)
+                pass
             assert await _state(other, seen[0].run_id) == "running"
             first.signal(signal.SIGCONT)
             seen += [event async for event in events]
@@ -67,8 +72,9 @@ async def test_on_sqlite_a_lock_is_seen_from_another_spool_folder(
         async with one.asked(ensemble="long") as response:
             events = follow(response)
             seen = [await anext(events) for _ in range(SOME)]
+            await stop_outside_of_transactions(first, on_sqlite.database_url)
             async with silence_is_noticed(on_sqlite.database_url):
-                first.signal(signal.SIGSTOP)
+                pass
             assert await _state(other, seen[0].run_id) == "running"
             first.signal(signal.SIGCONT)
             seen += [await anext(events) for _ in range(SOME)]

@@ -77,6 +77,7 @@ class AgentSaid(TypedDict):
     elapsed_ms: float
     first_token_ms: float | None
     reused: NotRequired[bool]
+    finish_reason: NotRequired[str]
     answer: str
     partial: bool
 

@@ -26,7 +26,7 @@ from service.store.runs import RunStore
 
 _PARAM = "previous_response_id"
 _ALL_RUNS = 100_000  # of one conversation
-_ITEM = re.compile(r"(?:msg|fc)_([0-9a-f]{32})(?:_\d+)?")
+_ITEM = re.compile(r"(?:msg|fc|rs)_([0-9a-f]{32})(?:_\d+)?")
 
 
 def get_run_id(response_id: str) -> str | None:
@@ -72,10 +72,10 @@ async def resolve_references(
 
 
 async def _find_item(item_id: str, at: int, owner: str, tables: RunStore) -> Any:
-    if item_id.startswith("rs_"):  # not stored with the answer, and not sent to models
-        return ReasoningItem(type="reasoning")
     digits = _ITEM.fullmatch(item_id)
     run = await tables.get(owner, f"run_{digits[1]}") if digits else None
+    if run and item_id.startswith("rs_"):  # not stored with the answer, and not sent to models
+        return ReasoningItem(type="reasoning")
     for item in build_stored_response(run, ())["output"] if run else ():
         if item["id"] == item_id:
             return parse_output_item(item)

@@ -1,4 +1,4 @@
-FROM python:3.12-slim-bookworm AS build
+FROM python:3.12-slim-bookworm@sha256:54c85f3c47607a77f32adec749d3c81d1348bf25833671f512b26a9b6d778cb3 AS build
 
 WORKDIR /app
 RUN python -m venv /venv
@@ -14,7 +14,7 @@ COPY service service
 RUN python -m compileall -q service telemetry
 
 
-FROM python:3.12-slim-bookworm
+FROM python:3.12-slim-bookworm@sha256:54c85f3c47607a77f32adec749d3c81d1348bf25833671f512b26a9b6d778cb3
 
 LABEL org.opencontainers.image.title="LLM SSE Service" \
       org.opencontainers.image.licenses="MIT"

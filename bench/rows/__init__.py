@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from bench.lab import Lab
+from bench.rows.abandoned import measure_abandoned
 from bench.rows.agents import measure_agents
 from bench.rows.latency import measure_latency
 from bench.rows.memory import measure_memory
@@ -28,6 +29,7 @@ ROWS: dict[str, Row] = {
     "throughput": measure_throughput,
     "back-to-back": measure_back_to_back,
     "memory": measure_memory,
+    "abandoned": measure_abandoned,
     "stall": measure_stall,
     "agents": measure_agents,
     "saturation": measure_saturation,

@@ -150,7 +150,7 @@ def test_compose_accepts_its_file(binaries: Path) -> None:
 
 def test_compose_runs_the_versions_that_are_built_here() -> None:
     images = dict(
-        service["image"].rsplit(":", 1)
+        service["image"].partition("@")[0].rsplit(":", 1)
         for service in read(COMPOSE)["services"].values()
         if ":" in service.get("image", "")
     )

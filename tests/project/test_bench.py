@@ -21,6 +21,7 @@ def test_the_benchmark_prints_every_row() -> None:
         "first answer token",
         "answer tokens per CPU-second",
         "memory",
+        "abandoned runs",
         "events of a stream beside a flood",
         "saturation",
         "search, SQLite",

@@ -47,10 +47,31 @@ def _bytes(size: str) -> int:
 # --- in bounds ---
 
 
+DIGEST = r"@sha256:[0-9a-f]{64}"
+# Its digest could not be verified from two public sources.
+BY_TAG_ALONE = {"prometheus"}
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_an_image_is_pinned_to_a_version(name: str) -> None:
+def test_an_image_is_pinned_to_a_version_and_a_digest(name: str) -> None:
     if "build" not in SERVICES[name]:
-        assert re.fullmatch(r"[a-z/-]+:v?\d+\.\d+[\w.-]*", SERVICES[name]["image"])
+        digest = "" if name in BY_TAG_ALONE else DIGEST
+        assert re.fullmatch(rf"[a-z/-]+:v?\d+\.\d+[\w.-]*{digest}", SERVICES[name]["image"])
+
+
+def test_the_images_of_the_dockerfile_are_pinned_to_a_digest() -> None:
+    images = re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text("utf-8"), re.MULTILINE)
+    assert images
+    for image in images:
+        assert re.fullmatch(rf"python:3\.\d+-slim-\w+{DIGEST}", image)
+
+
+def test_actions_are_pinned_to_a_commit_with_their_version() -> None:
+    files = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+    uses = [line for file in files for line in re.findall(r"uses: (.+)", file.read_text("utf-8"))]
+    assert uses
+    for each in uses:
+        assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+", each)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -130,6 +151,19 @@ def test_grafana_finds_the_dashboard() -> None:
     home = SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
     assert home.startswith(f"{folder}/")
     assert (ROOT / inside[folder] / Path(home).name).is_file()
+
+
+def test_grafana_is_read_only() -> None:
+    environment = SERVICES["grafana"]["environment"]
+    assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+    assert environment["GF_USERS_ALLOW_SIGN_UP"] == "false"
+    assert environment["GF_AUTH_DISABLE_LOGIN_FORM"] == "true"
+    assert environment["GF_AUTH_BASIC_ENABLED"] == "false"
+    assert environment["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
+    provider = yaml.safe_load(_text("deploy/grafana/provisioning/dashboards/stack.yml"))
+    assert provider["providers"][0]["allowUiUpdates"] is False
+    sources = yaml.safe_load(_text("deploy/grafana/provisioning/datasources/stack.yml"))
+    assert not any(each["editable"] for each in sources["datasources"])
 
 
 def test_the_service_waits_for_its_database_and_for_nobody_who_watches_it() -> None:

@@ -9,23 +9,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from service.mock_llm.dialects.dialect import Dialect
+from service.mock_llm.dialects.document import write_document
+from service.mock_llm.dialects.servers import find_dialect
+from service.mock_llm.dialects.stream import write_error_event, write_stream
 from service.mock_llm.reply import MockCall, make_reply
 from service.mock_llm.script import Fault, Script
 from service.mock_llm.wire import (
     JSON_TYPE,
     STREAM_HEADERS,
+    AnswerStream,
     End,
     MockReply,
     Plan,
     Step,
-    chunk_steps,
     completion_document,
     encode,
     error_document,
-    error_plan,
     json_plan,
+    write_openai_stream,
 )
 
 _SPLIT_GAP_S = 0.002  # makes a socket send the parts as separate blocks
@@ -33,12 +37,16 @@ _FAILURE_MESSAGE = "The mock failed, as scripted."
 
 
 class _SoundAnswer(NamedTuple):
-    """The steps of a complete answer; the first `cut` of them are sent before a fault."""
+    """The steps of a complete answer; the first `cut` of them are sent before a fault.
+
+    `error` is the event of an error. With `has_usage` the step before the last has the usage.
+    """
 
     steps: list[Step]
     cut: int
     script: Script
-    has_usage: bool
+    error: bytes = b""
+    has_usage: bool = False
 
 
 def plan_call(call: MockCall) -> Plan:
@@ -49,12 +57,32 @@ def plan_call(call: MockCall) -> Plan:
     reply = make_reply(call)
     if not call.request.stream:
         return _plan_unstreamed(call.script, reply)
-    steps = chunk_steps(reply, call.request.wants_usage)
+    dialect = find_dialect(call.script.dialect)
+    stream = _write_stream(call, reply, dialect)
     if fault not in _FAULTS:
-        return Plan(200, STREAM_HEADERS, steps)
-    cut = 1 + min(call.script.after, reply.pieces)
-    draft = _SoundAnswer(steps, cut, call.script, call.request.wants_usage)
+        return Plan(200, STREAM_HEADERS, stream.steps)
+    draft = _SoundAnswer(
+        stream.steps,
+        cut=stream.lead + min(call.script.after, stream.pieces),
+        script=call.script,
+        error=_write_error_event(reply, dialect),
+        has_usage=dialect is None and call.request.wants_usage,
+    )
     return Plan(200, STREAM_HEADERS, *_FAULTS[fault](draft))
+
+
+def _write_stream(call: MockCall, reply: MockReply, dialect: Dialect | None) -> AnswerStream:
+    wants_usage = call.request.wants_usage
+    if dialect is None:
+        return write_openai_stream(reply, wants_usage)
+    has_usage = call.script.fault != "no_usage"
+    return write_stream(dialect, reply, wants_usage=wants_usage, has_usage=has_usage)
+
+
+def _write_error_event(reply: MockReply, dialect: Dialect | None) -> bytes:
+    if dialect is None:
+        return b"data: " + encode(error_document(500, _FAILURE_MESSAGE)) + b"\n\n"
+    return write_error_event(dialect, reply, 500, _FAILURE_MESSAGE)
 
 
 def _plan_unstreamed(script: Script, reply: MockReply) -> Plan:
@@ -63,23 +91,31 @@ def _plan_unstreamed(script: Script, reply: MockReply) -> Plan:
     A fault after some tokens happens after half of the body.
     """
     wait_s = sum(reply.delays)
-    document = completion_document(reply)
+    dialect = find_dialect(script.dialect)
+    document = write_document(dialect, reply) if dialect else completion_document(reply)
     if script.fault == "no_usage":
         del document["usage"]
     if script.fault == "error_object":
-        document = error_document(500, _FAILURE_MESSAGE)
+        document = _write_error(script, 500, _FAILURE_MESSAGE)
     if script.fault not in _UNSTREAMED_FAULTS:
         return json_plan(200, document, wait_s=wait_s)
     body = encode(document)
     middle = len(body) // 2
     halves = [Step(0.0, body[:middle]), Step(0.0, body[middle:])]
-    steps, end = _FAULTS[script.fault](_SoundAnswer(halves, 1, script, has_usage=False))
+    steps, end = _FAULTS[script.fault](_SoundAnswer(halves, 1, script))
     return Plan(200, (JSON_TYPE,), steps, end, wait_s)
+
+
+def _write_error(script: Script, status: int, message: str) -> Any:
+    """Return the error object of the script's dialect, else OpenAI's."""
+    dialect = find_dialect(script.dialect)
+    return dialect.error(status, message) if dialect else error_document(status, message)
 
 
 def _plan_status(script: Script) -> Plan:
     headers = [] if script.retry_after is None else [("retry-after", f"{script.retry_after:g}")]
-    return error_plan(script.status, f"The mock answered {script.status}, as scripted.", *headers)
+    message = f"The mock answered {script.status}, as scripted."
+    return json_plan(script.status, _write_error(script, script.status, message), *headers)
 
 
 def _add_garbage(draft: _SoundAnswer) -> tuple[list[Step], End]:
@@ -88,8 +124,7 @@ def _add_garbage(draft: _SoundAnswer) -> tuple[list[Step], End]:
 
 
 def _add_error_object(draft: _SoundAnswer) -> tuple[list[Step], End]:
-    event = b"data: " + encode(error_document(500, _FAILURE_MESSAGE)) + b"\n\n"
-    return [*draft.steps[: draft.cut], Step(0.0, event)], End.CLEAN
+    return [*draft.steps[: draft.cut], Step(0.0, draft.error)], End.CLEAN
 
 
 def _send_byte_by_byte(draft: _SoundAnswer) -> tuple[list[Step], End]:

@@ -12,9 +12,10 @@ from itertools import cycle, islice
 from random import Random
 from uuid import uuid4
 
+from service.mock_llm.dialects.servers import find_dialect
 from service.mock_llm.request import MockRequest
 from service.mock_llm.script import Script
-from service.mock_llm.text import Prompt, answer_tokens, split_tokens
+from service.mock_llm.text import Prompt, answer_tokens, reasoning_tokens, split_tokens
 from service.mock_llm.tools import MockTool, NamedTool, ObjectFormat, SchemaFormat, make_sample
 from service.mock_llm.wire import MockReply, MockToolCall, encode
 
@@ -51,10 +52,13 @@ def make_reply(call: MockCall) -> MockReply:
     """Return the reply to a request."""
     script, tools = call.script, _choose_tools(call)
     calls = [_make_tool_call(tool, call.prompt) for tool in tools]
+    reasoning = _make_reasoning(call)
     tokens, finish_reason = (
-        ((), "tool_calls") if calls else _apply_limits(_make_tokens(call), call.request)
+        ((), "tool_calls")
+        if calls
+        else _apply_limits(_make_tokens(call), call.request, used=len(reasoning))
     )
-    pieces = len(tokens) + sum(len(each.pieces) for each in calls)
+    pieces = len(reasoning) + len(tokens) + sum(len(each.pieces) for each in calls)
     return MockReply(
         id=call.id,
         created=call.created,
@@ -64,7 +68,23 @@ def make_reply(call: MockCall) -> MockReply:
         delays=_draw_delays(pieces, call.prompt, call.pace, script.first_ms, script.gap_ms),
         finish_reason=finish_reason,
         prompt_tokens=call.request.prompt_tokens,
+        reasoning=reasoning,
     )
+
+
+def _make_reasoning(call: MockCall) -> Sequence[str]:
+    """Return the tokens of reasoning that is not part of the text."""
+    dialect = find_dialect(call.script.dialect)
+    if dialect is None or dialect.reasoning is None or call.script.reasoning in ("0", "tags"):
+        return ()
+    return reasoning_tokens(call.prompt)[: call.request.token_limit]
+
+
+def _has_tags(script: Script) -> bool:
+    """Return whether the text starts with reasoning in tags."""
+    dialect = find_dialect(script.dialect)
+    has_form = dialect is not None and dialect.reasoning is not None
+    return script.reasoning == "tags" or (script.reasoning == "1" and not has_form)
 
 
 def _choose_tools(call: MockCall) -> Sequence[MockTool]:
@@ -90,6 +110,16 @@ def _make_tool_call(tool: MockTool, prompt: Prompt) -> MockToolCall:
 
 
 def _make_tokens(call: MockCall) -> Sequence[str]:
+    tokens = _make_answer(call)
+    if not _has_tags(call.script):
+        return tokens
+    dialect = find_dialect(call.script.dialect)
+    tag = dialect.reasoning_tag if dialect else "think"
+    thoughts = "".join(reasoning_tokens(call.prompt))
+    return split_tokens(f"<{tag}>\n{thoughts}\n</{tag}>\n\n{''.join(tokens)}")
+
+
+def _make_answer(call: MockCall) -> Sequence[str]:
     if call.script.fault == "empty":
         return ()
     if call.script.fault == "split_utf8":
@@ -113,15 +143,20 @@ def _describe_inputs(request: MockRequest) -> Sequence[str]:
     return split_tokens("".join(mentions))
 
 
-def _apply_limits(tokens: Sequence[str], request: MockRequest) -> tuple[Sequence[str], str]:
-    """Return the tokens before a stop text and within the limit, and the finish reason."""
+def _apply_limits(
+    tokens: Sequence[str], request: MockRequest, used: int
+) -> tuple[Sequence[str], str]:
+    """Return the tokens before a stop text and within the limit, and the finish reason.
+
+    The reasoning has `used` tokens of the limit.
+    """
     text = "".join(tokens) if request.stops else ""
     positions = [at for at in map(text.find, filter(None, request.stops)) if at >= 0]
     if positions:
         tokens = split_tokens(text[: min(positions)])
     limit = request.token_limit
-    if limit is not None and limit < len(tokens):
-        return tokens[:limit], "length"
+    if limit is not None and limit - used < len(tokens):
+        return tokens[: limit - used], "length"
     return tokens, "stop"
 
 

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from msgspec import Meta, Struct
 
+from service.mock_llm.dialects.servers import find_dialect
 from service.mock_llm.request import BadRequestError
 
 Fault = Literal[
@@ -34,6 +35,11 @@ Fault = Literal[
     "empty",  # a complete answer without text
 ]
 
+Reasoning = Literal[
+    "0",  # none
+    "1",  # before the answer: as the dialect sends it, in `<think>` tags where it has no form
+    "tags",  # in `<think>` tags at the start of the text, as from a server without a parser
+]
 _PositiveInt = Annotated[int, Meta(ge=1)]
 _Milliseconds = Annotated[float, Meta(ge=0, le=86_400_000)]
 
@@ -54,6 +60,10 @@ class Script(Struct, frozen=True, forbid_unknown_fields=True):
     drip_ms: _Milliseconds = 1000.0
     times: _PositiveInt | None = None
     rate: Annotated[float, Meta(ge=0, le=1)] = 1.0
+    # The server whose format the response has; `dialects/servers.py` lists them. Default: OpenAI's.
+    dialect: str | None = None
+    # Default: 1 in a dialect that has a form of reasoning, else 0.
+    reasoning: Reasoning | None = None
 
 
 @lru_cache(maxsize=1024)
@@ -62,8 +72,10 @@ def parse_script(model: str) -> Script:
     _, _, query = model.partition("?")
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
-        return msgspec.convert(dict(pairs), Script, strict=False)
-    except (ValueError, msgspec.ValidationError) as error:
+        script = msgspec.convert(dict(pairs), Script, strict=False)
+        find_dialect(script.dialect)
+    except (ValueError, LookupError, msgspec.ValidationError) as error:
         raise BadRequestError(
             f"The options in the model's name are invalid: {error}.", "model"
         ) from error
+    return script

@@ -140,6 +140,12 @@ def answer_tokens(prompt: Prompt, length: int | None = None) -> tuple[str, ...]:
     return tuple(tokens[:length])
 
 
+def reasoning_tokens(prompt: Prompt) -> tuple[str, ...]:
+    """Return a short reasoning about `prompt`."""
+    topic = _extract_topic(prompt.question)
+    return split_tokens(f"The question is about {topic}. A few sentences are enough.")
+
+
 @lru_cache(maxsize=1024)
 def split_tokens(text: str) -> tuple[str, ...]:
     """Split `text` into words with their leading white space; they join to `text` again."""

@@ -19,6 +19,7 @@ STREAM_HEADERS = (
     ("cache-control", "no-cache"),
 )
 JSON_TYPE = ("content-type", "application/json")
+DONE = b"data: [DONE]\n\n"
 _FINGERPRINT = "fp_mock"
 _ERROR_KINDS = {
     401: ("invalid_request_error", "invalid_api_key"),
@@ -68,7 +69,7 @@ class MockToolCall(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MockReply:
-    """A model's answer before encoding: tokens, or tool calls.
+    """A model's answer before encoding: reasoning in tokens, then tokens or tool calls.
 
     `delays` are the seconds before each token or piece, at least one.
     """
@@ -81,11 +82,25 @@ class MockReply:
     delays: Sequence[float]
     finish_reason: str
     prompt_tokens: int
+    reasoning: Sequence[str] = ()
 
     @property
     def pieces(self) -> int:
-        """The number of tokens."""
+        """The number of tokens after the reasoning."""
         return len(self.tokens) + sum(len(call.pieces) for call in self.calls)
+
+    @property
+    def completion_tokens(self) -> int:
+        """The number of all tokens."""
+        return len(self.reasoning) + self.pieces
+
+
+class AnswerStream(NamedTuple):
+    """The steps of a streamed answer: `lead` steps, then `pieces` of content, then its end."""
+
+    steps: list[Step]
+    lead: int
+    pieces: int
 
 
 def json_plan(status: int, document: Any, *headers: tuple[str, str], wait_s: float = 0.0) -> Plan:
@@ -130,8 +145,8 @@ def completion_document(reply: MockReply) -> dict[str, Any]:
     }
 
 
-def chunk_steps(reply: MockReply, wants_usage: bool) -> list[Step]:
-    """Return the steps of a streamed answer: role, tokens, finish, usage if requested, [DONE].
+def write_openai_stream(reply: MockReply, wants_usage: bool) -> AnswerStream:
+    """Return a streamed answer: role, tokens, finish, usage if requested, [DONE].
 
     The role is sent together with the first token.
     """
@@ -152,8 +167,8 @@ def chunk_steps(reply: MockReply, wants_usage: bool) -> list[Step]:
     if wants_usage:
         usage = b',"choices":[],"usage":' + encode(_usage_document(reply)) + b"}\n\n"
         steps.append(Step(0.0, fields + usage))
-    steps.append(Step(0.0, b"data: [DONE]\n\n"))
-    return steps
+    steps.append(Step(0.0, DONE))
+    return AnswerStream(steps, 1, reply.pieces)
 
 
 def _encode_deltas(reply: MockReply) -> Sequence[bytes]:

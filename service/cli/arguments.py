@@ -18,7 +18,8 @@ _UNKNOWN_COMMAND = re.compile(r"argument command: invalid choice: '([^']*)'")
 _MODEL_OPTIONS = """\
 A model's name may have options after a question mark, such as
 mock?tokens=200&gap_ms=5&fault=reset, which set the length, the pace and the
-faults of its answers. service/mock_llm/script.py lists all of them.
+faults of its answers; mock?dialect=mistral answers in the format of that
+server. service/mock_llm/script.py lists all of them.
 """
 
 

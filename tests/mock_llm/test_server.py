@@ -180,7 +180,7 @@ BAD_HEADS = {
     "a length that is no number": (b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
     "two lengths": (b"POST / HTTP/1.1\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n", 400),
     "a chunked body": (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 411),
-    "a body over 4 MB": (b"POST / HTTP/1.1\r\nContent-Length: 4194305\r\n\r\n", 413),
+    "a body over 16 MB": (b"POST / HTTP/1.1\r\nContent-Length: 16777217\r\n\r\n", 413),
     "an endless length": (b"POST / HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n", 413),
     "endless headers": (b"GET / HTTP/1.1\r\nX: " + b"x" * 70_000, 431),
 }

@@ -6,6 +6,7 @@ Source: https://platform.openai.com/docs/api-reference/responses-streaming
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -18,8 +19,8 @@ StreamEvent = tuple[str, dict[str, Any]]
 
 
 @dataclass(slots=True)
-class StreamedMessage:
-    """A message of the answer's text. `index` is its place in the output."""
+class _StreamedText(ABC):
+    """An item of the output with one part of text. `index` is its place in the output."""
 
     id: str
     index: int
@@ -30,75 +31,77 @@ class StreamedMessage:
         """Return the events that add the item to the output."""
         return [
             ("response.output_item.added", {"output_index": self.index, "item": self.build()}),
-            ("response.content_part.added", {**self._place, "part": _text_part("")}),
+            ("response.content_part.added", {**self._place, "part": self._make_part("")}),
         ]
 
     def add(self, text: str) -> list[StreamEvent]:
         """Add a piece, and return its events."""
         self._pieces.append(text)
-        return [("response.output_text.delta", {**self._place, "delta": text, "logprobs": []})]
+        return [self._make_event("delta", text)]
 
     def close(self, status: Status) -> list[StreamEvent]:
         """Complete the item, and return the events for it."""
         self.status = status
         text = "".join(self._pieces)
         return [
-            ("response.output_text.done", {**self._place, "text": text, "logprobs": []}),
-            ("response.content_part.done", {**self._place, "part": _text_part(text)}),
+            self._make_event("done", text),
+            ("response.content_part.done", {**self._place, "part": self._make_part(text)}),
             ("response.output_item.done", {"output_index": self.index, "item": self.build()}),
         ]
 
     def build(self) -> dict[str, Any]:
         """Return the item with its content so far."""
-        parts = [_text_part("".join(self._pieces))] if self._pieces else []
-        shown = {"id": self.id, "type": "message", "status": self.status}
-        return {**shown, "role": "assistant", "content": parts}
+        parts = [self._make_part("".join(self._pieces))] if self._pieces else []
+        return {"id": self.id, "status": self.status, **self._fields, "content": parts}
 
     @property
     def _place(self) -> dict[str, Any]:
         return {"item_id": self.id, "output_index": self.index, "content_index": 0}
 
+    @property
+    @abstractmethod
+    def _fields(self) -> dict[str, Any]:
+        """The fields that every item of the type has."""
 
-@dataclass(slots=True)
-class StreamedReasoning:
-    """The reasoning of the model, as text of its own. `index` is its place in the output."""
+    @abstractmethod
+    def _make_part(self, text: str) -> dict[str, Any]: ...
 
-    id: str
-    index: int
-    status: Status = "in_progress"
-    _pieces: list[str] = field(default_factory=list)
+    @abstractmethod
+    def _make_event(self, moment: Literal["delta", "done"], text: str) -> StreamEvent: ...
 
-    def open(self) -> list[StreamEvent]:
-        """Return the events that add the item to the output."""
-        return [
-            ("response.output_item.added", {"output_index": self.index, "item": self.build()}),
-            ("response.content_part.added", {**self._place, "part": _reasoning_part("")}),
-        ]
 
-    def add(self, text: str) -> list[StreamEvent]:
-        """Add a piece, and return its events."""
-        self._pieces.append(text)
-        return [("response.reasoning_text.delta", {**self._place, "delta": text})]
+class StreamedMessage(_StreamedText):
+    """A message of the answer's text."""
 
-    def close(self, status: Status) -> list[StreamEvent]:
-        """Complete the item, and return the events for it."""
-        self.status = status
-        text = "".join(self._pieces)
-        return [
-            ("response.reasoning_text.done", {**self._place, "text": text}),
-            ("response.content_part.done", {**self._place, "part": _reasoning_part(text)}),
-            ("response.output_item.done", {"output_index": self.index, "item": self.build()}),
-        ]
-
-    def build(self) -> dict[str, Any]:
-        """Return the item with its content so far."""
-        parts = [_reasoning_part("".join(self._pieces))] if self._pieces else []
-        shown = {"id": self.id, "type": "reasoning", "status": self.status}
-        return {**shown, "summary": [], "content": parts}
+    __slots__ = ()
 
     @property
-    def _place(self) -> dict[str, Any]:
-        return {"item_id": self.id, "output_index": self.index, "content_index": 0}
+    def _fields(self) -> dict[str, Any]:
+        return {"type": "message", "role": "assistant"}
+
+    def _make_part(self, text: str) -> dict[str, Any]:
+        return _text_part(text)
+
+    def _make_event(self, moment: Literal["delta", "done"], text: str) -> StreamEvent:
+        name = "delta" if moment == "delta" else "text"
+        return f"response.output_text.{moment}", {**self._place, name: text, "logprobs": []}
+
+
+class StreamedReasoning(_StreamedText):
+    """The reasoning of the model, as text of its own."""
+
+    __slots__ = ()
+
+    @property
+    def _fields(self) -> dict[str, Any]:
+        return {"type": "reasoning", "summary": []}
+
+    def _make_part(self, text: str) -> dict[str, Any]:
+        return _reasoning_part(text)
+
+    def _make_event(self, moment: Literal["delta", "done"], text: str) -> StreamEvent:
+        name = "delta" if moment == "delta" else "text"
+        return f"response.reasoning_text.{moment}", {**self._place, name: text}
 
 
 @dataclass(slots=True)

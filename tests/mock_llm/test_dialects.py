@@ -40,6 +40,18 @@ STREAMS = [each for each in CORPUS if each.name == "stream"]
 ERRORS = [
     each for each in CORPUS if each.status >= 400 and each.body.lstrip().startswith((b"{", b"["))
 ]
+FAULTS = [
+    "reset",
+    "cut",
+    "binary",
+    "split_utf8",
+    "crlf",
+    "no_done",
+    "double_done",
+    "no_usage",
+    "empty",
+    "refuse",
+]
 each_dialect = pytest.mark.parametrize("name", NAMES)
 streamed_or_not = pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
 
@@ -231,16 +243,35 @@ async def test_an_error_within_an_answer_reaches_the_caller(name: str, stream: b
     assert len(split_tokens(received.text)) == (2 if stream else 0)
 
 
-@each_dialect
-async def test_an_answer_that_is_cut_after_some_tokens_has_these_tokens(name: str) -> None:
+async def outcome(options: str, stream: bool) -> tuple[str, str]:
+    """Return the text and the error's code that the service's client reads."""
     received = Received()
-    with pytest.raises(UpstreamError):
+    try:
         await call_model(
             MockTransport(MockLLM(pace=AT_ONCE)),
-            a_call(f"small?dialect={name}&fault=cut&after=4"),
+            a_call(f"small?seed=1&{options}", stream=stream),
             received=received,
         )
-    assert len(split_tokens(received.text)) == 4
+    except UpstreamError as error:
+        return received.text, error.code
+    return received.text, ""
+
+
+@each_dialect
+@streamed_or_not
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_fault_has_the_same_effect_in_each_dialect(
+    name: str, stream: bool, fault: str
+) -> None:
+    options = f"fault={fault}&after=4"
+    expected = await outcome(options, stream)
+    assert await outcome(f"{options}&dialect={name}", stream) == expected
+
+
+@each_dialect
+async def test_garbage_in_a_stream_has_the_same_effect_in_each_dialect(name: str) -> None:
+    expected = await outcome("fault=garbage&after=4", stream=True)
+    assert await outcome(f"fault=garbage&after=4&dialect={name}", stream=True) == expected
 
 
 @each_dialect

@@ -74,6 +74,17 @@ async def read_stream(client: httpx.AsyncClient, model: str) -> list[bytes]:
     return [event.data for event in [*events, *decoder.finish()]]
 
 
+async def test_a_dialect_is_served_on_a_port(client: httpx.AsyncClient) -> None:
+    first, *_, last, done = await read_stream(client, "small?dialect=mistral")
+    assert json.loads(first)["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    assert json.loads(last)["usage"]["completion_tokens"] > 0
+    assert done == b"[DONE]"
+    failure = await client.post(
+        "/chat/completions", json=make_body("small?dialect=gemini&fault=status&status=503")
+    )
+    assert failure.json()[0]["error"]["status"] == "UNAVAILABLE"
+
+
 def text_of(data: list[bytes]) -> str:
     some = [json.loads(each) for each in data if each != b"[DONE]"]
     return "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in some)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from service.api.http.errors import STATUSES
 from service.errors import ServiceError, UpstreamError
-from service.runs import run
+from service.runs import stop_reasons
 from service.runs.stop_reasons import StopReason
 from tests._support.paths import ROOT
 
@@ -35,7 +35,7 @@ def test_every_code_of_a_refused_request_has_a_status() -> None:
 
 
 def test_every_code_of_a_failed_run_has_a_status() -> None:
-    stops = {each.code for each in vars(run).values() if isinstance(each, StopReason)}
+    stops = {each.code for each in vars(stop_reasons).values() if isinstance(each, StopReason)}
     assert {"cancelled", "interrupted"} <= stops
     upstream = {each.code for each in _subclasses(UpstreamError)}
     assert stops | upstream | set(_raised_codes("RunError")) <= set(STATUSES)

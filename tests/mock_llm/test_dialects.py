@@ -40,6 +40,11 @@ STREAMS = [each for each in CORPUS if each.name == "stream"]
 ERRORS = [
     each for each in CORPUS if each.status >= 400 and each.body.lstrip().startswith((b"{", b"["))
 ]
+THOUGHTS_AND_CALLS = [
+    each
+    for each in CORPUS
+    if each.status == 200 and b"data: {" in each.body and (each.calls or each.reasoning)
+]
 FAULTS = [
     "reset",
     "cut",
@@ -109,9 +114,8 @@ def list_layouts(body: bytes) -> Sequence[frozenset[str]]:
     return layouts
 
 
-def test_each_server_in_the_corpus_is_a_dialect() -> None:
-    servers = {each.server for each in read_exchanges()} - {"others"}
-    assert servers == DIALECTS.keys()
+def test_each_dialect_has_responses_of_its_server() -> None:
+    assert DIALECTS.keys() == {each.server for each in STREAMS}
 
 
 @pytest.mark.parametrize("exchange", STREAMS, ids=[each.server for each in STREAMS])
@@ -125,6 +129,36 @@ def test_a_stream_has_the_chunks_of_its_server_in_their_order(exchange: Exchange
     assert all(layout in rest for layout in expected), (found, expected)
     assert len(found) - len(expected) <= (1 if exchange.reasoning else 0)
     assert frozenset().union(*found) == frozenset().union(*expected)
+
+
+@pytest.mark.parametrize(
+    "exchange", THOUGHTS_AND_CALLS, ids=[each.id for each in THOUGHTS_AND_CALLS]
+)
+def test_reasoning_and_calls_have_the_deltas_of_their_server(exchange: Exchange) -> None:
+    options, fields = f"dialect={exchange.server}", {}
+    if exchange.calls:
+        options, fields = f"{options}&reasoning=0&tool_calls=2", {"tools": TOOLS}
+    if b"<th" in exchange.body:
+        options += "&reasoning=tags"
+    expected = list_deltas(exchange.body)
+    found = list_deltas(body_of(options, stream=True, **fields))
+    assert list_fields(found) == list_fields(expected)
+    assert list_indexes(found) == list_indexes(expected)
+
+
+def list_deltas(body: bytes) -> Sequence[dict[str, Any]]:
+    lines = [line for line in body.decode().split("\n") if line.startswith("data: {")]
+    chunks = [json.loads(line.removeprefix("data: ")) for line in lines]
+    return [choice["delta"] for chunk in chunks for choice in chunk["choices"]]
+
+
+def list_fields(deltas: Sequence[dict[str, Any]]) -> set[str]:
+    return {path for delta in deltas for path in list_paths(delta)}
+
+
+def list_indexes(deltas: Sequence[dict[str, Any]]) -> set[int | None]:
+    """Return the indexes of the tool calls; None for a call without one."""
+    return {call.get("index") for delta in deltas for call in delta.get("tool_calls") or ()}
 
 
 @pytest.mark.parametrize("exchange", ERRORS, ids=[each.id for each in ERRORS])

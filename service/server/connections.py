@@ -70,7 +70,7 @@ class _ServerConnection(TCPServer):
         try:
             await super().run()
         finally:
-            del self.protocol  # it refers to this
+            vars(self).pop("protocol", None)  # it refers to this; none if the client left at once
             if error := self.reader.exception():
                 drop_tracebacks(error)  # their frames refer to the reader
 

@@ -95,10 +95,13 @@ def _make_printable(value: str) -> str:
 
 
 def _is_cross_site(headers: Headers, origins: Origins) -> bool:
-    origin = headers.get("Origin")
-    if origin is not None:
-        return not origins.allow(origin, headers.get("Host"))
-    return headers.get("Sec-Fetch-Site") == "cross-site" and not origins.allows_all
+    """Return whether a page of another site sent this that ALLOWED_ORIGINS does not list."""
+    named = headers.getlist("Origin")
+    if not all(origins.allow(each, headers.get("Host")) for each in named):
+        return True
+    is_listed = bool(named) and all(origins.allow(each, None) for each in named)
+    is_cross = headers.get("Sec-Fetch-Site", "").lower() == "cross-site"
+    return is_cross and not is_listed and not origins.allows_all
 
 
 def _cannot_be_public(name: str) -> bool:
@@ -117,7 +120,8 @@ def _cannot_be_public(name: str) -> bool:
 def _without_port(host: str) -> str:
     if host.startswith("["):  # an IPv6 address
         return host[1:].partition("]")[0]
-    return host.rpartition(":")[0] if host.count(":") == 1 else host
+    name, colon, port = host.rpartition(":")
+    return name if colon and ":" not in name and (port.isdigit() or not port) else host
 
 
 def _normalize(name: str) -> str:

@@ -54,6 +54,7 @@ def test_a_host_that_cannot_be_public_or_is_listed_is_served(host: str | None) -
         "example.org",
         "fakeexample.org",
         "evil.example@localhost.evil",
+        "localhost:80@evil.example",
         "0x7f.1.evil.example",
         "2130706433.evil.example",
         "xn--e1afmkfd.xn--p1ai",

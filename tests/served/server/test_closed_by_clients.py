@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 
 import pytest
 
-from tests._support.clients.api import connected, head, until
+from tests._support.clients.api import client_of, connected, head, until
 from tests._support.clients.floods import PREFACE, UPGRADE, http2_frame, web_socket_frame
 from tests._support.servers.processes import Process
+from tests._support.servers.services import Start
 
 # A fraction of the idle time of 75 s, for which such connections were retained.
 SOON_S = 30.0
 CONNECTIONS = 5
+RESET = b"\1\0\0\0\0\0\0\0"  # SO_LINGER with a time of 0
 
 HEALTH = head(method="GET", path="/health/live")
 _BODY = b'{"message": "Hi", "message_id": "1", "ensemble": "endless"}'
@@ -79,6 +82,20 @@ async def test_no_connection_remains_in_close_wait(service: Process, name: str, 
     finally:
         for writer in opened:
             writer.transport.abort()
+
+
+async def test_connections_that_clients_reset_are_not_logged_as_errors(start: Start) -> None:
+    service = start()
+    for sent, received in CLOSES.values():
+        for _ in range(CONNECTIONS):
+            writer = await open_connection(service.port, sent, received)
+            sock = writer.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            writer.transport.abort()
+    async with client_of(service.url) as api:
+        assert (await api.http.get("/health/live")).status_code == 200
+    wrong = [line for line in service.err.splitlines() if "Traceback" in line or "ERROR" in line]
+    assert not wrong
 
 
 async def test_a_websocket_that_ignores_its_close_frame_is_closed(service: Process) -> None:

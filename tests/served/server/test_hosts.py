@@ -85,12 +85,15 @@ async def test_a_rebound_name_opens_no_websocket(service: Process) -> None:
         {"Origin": "http://localhost:1"},  # another port is another origin
         {"Sec_Fetch_Site": "cross-site"},
         {"Origin": f"https://{EVIL}", "Sec_Fetch_Site": "cross-site"},
+        {"Origin": "http://localhost:{port}", "Sec_Fetch_Site": "cross-site"},
+        {"Origin": "http://localhost:{port}", "origin": f"http://{EVIL}"},
     ],
 )
 async def test_a_page_of_another_site_causes_nothing(
     service: Process, api: Api, headers: dict[str, str]
 ) -> None:
     before = await _count_runs(api)
+    headers = {name: value.format(port=service.port) for name, value in headers.items()}
     kinds = ("application/json", "text/plain", "application/x-www-form-urlencoded")
     for kind in kinds:
         response = await _send(

@@ -33,6 +33,11 @@ from typing import ClassVar
 from telemetry import UnavailableReason
 
 
+def end_sentence(text: str) -> str:
+    """Return `text` with a full stop unless it has an end: many servers send none."""
+    return text if text.rstrip()[-1:] in (*".!?:;。！？", "") else f"{text.rstrip()}."
+
+
 class ServiceError(Exception):
     """A failure that clients may see: `code` is a slug, `str()` a sentence."""
 
@@ -44,7 +49,7 @@ class ServiceError(Exception):
 
     def append(self, sentence: str) -> None:
         """Add a sentence to the message."""
-        self.message = f"{self.message} {sentence}"
+        self.message = f"{end_sentence(self.message)} {sentence}"
         self.args = (self.message,)
 
 

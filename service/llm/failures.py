@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import email.utils
+import re
 import time
 from collections.abc import Mapping
 from datetime import UTC
@@ -64,6 +65,10 @@ _ERROR_BY_CODE: dict[str, type[UpstreamError]] = {
 }
 
 
+# Also with a unit, and repeated by a proxy: "30s", "30, 30".
+_SECONDS = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(?:s|sec|seconds)?\s*(?:,.*)?", re.ASCII)
+
+
 def make_stream_error(error: Any, model: str) -> UpstreamError:
     """Return the error for an error object within a stream, or in an answer with status 200.
 
@@ -75,9 +80,13 @@ def make_stream_error(error: Any, model: str) -> UpstreamError:
     return _make_error(facts, status, f"{model} reported an error: {sentence}", None)
 
 
-def make_document_error(document: Any, model: str) -> UpstreamError | None:
-    """Return the error that a JSON document without an answer reports; None if it reports none."""
-    return make_stream_error(document, model) if is_error_document(document) else None
+def make_document_error(document: Any, model: str, *, is_all: bool = False) -> UpstreamError | None:
+    """Return the error that a JSON document without an answer reports; None if it reports none.
+
+    `is_all`: the response has nothing else, so any sentence in it is that of an error.
+    """
+    is_error = is_error_document(document) or (is_all and bool(read_error(document).sentence))
+    return make_stream_error(document, model) if is_error else None
 
 
 def make_status_error(
@@ -129,7 +138,7 @@ def _choose_kind(facts: ErrorFacts, status: int | None) -> type[UpstreamError]:
     codes = (code.lower() for code in facts.codes)
     default = UpstreamFailed if status is None else UpstreamInvalidRequest
     kind = next((_ERROR_BY_CODE[code] for code in codes if code in _ERROR_BY_CODE), default)
-    is_callers_fault = status in _CALLERS_FAULT and not is_about_key(facts)
+    is_callers_fault = status in _CALLERS_FAULT and not (facts.sentence and is_about_key(facts))
     # OpenAI's type for a wrong key and an unknown model is invalid_request_error too.
     if kind is UpstreamInvalidRequest and not (is_callers_fault or status is None):
         return UpstreamRefused
@@ -153,8 +162,8 @@ def parse_retry_after_s(headers: Mapping[str, str]) -> float | None:
         value = headers.get("retry-after")
         if not value:
             return None
-        if value.strip().replace(".", "", 1).isdigit():
-            return float(value)
+        if seconds := _SECONDS.fullmatch(value):
+            return float(seconds[1])
         at = email.utils.parsedate_to_datetime(value)
         if at.tzinfo is None:  # asctime's form, which is always in GMT
             at = at.replace(tzinfo=UTC)

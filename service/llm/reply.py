@@ -51,7 +51,7 @@ class Reply:
     done: bool = False
     has_message: bool = False  # a complete one, which needs no reason for its end
     _usage: Usage | None = None
-    _other_document: Any = None  # the last JSON without choices: perhaps an error
+    _document: tuple[int, Any] = (0, None)  # the last one without choices, and the tokens before
     _is_continued: bool = False  # output followed the reason for the end
 
     @classmethod
@@ -148,7 +148,8 @@ class Reply:
             self.content.add_text(text, model)
             return
         self._take_chunk(chunk, model)
-        if self.token_chunks == tokens and not self.finish_reason and len(data) <= LARGE_BYTES:
+        is_unusual = self.token_chunks == tokens and not self.finish_reason
+        if (is_unusual or chunk.is_document) and len(data) <= LARGE_BYTES:
             self._take_unusual(data, model)
 
     def _decode_other(self, data: bytes, model: str) -> Sequence[ReplyChunk]:
@@ -162,12 +163,14 @@ class Reply:
         value = decode_any(data)
         for chunk in find_chunks(value):
             if not chunk.choices:
-                self._other_document = value
+                self._document = (self.token_chunks, value)
             if chunk.error:
                 raise make_stream_error(chunk.error, model)
             for choice in (chunk.choices or ())[:1]:
                 if choice.delta and choice.delta.reasoning_text:
                     self._take_message(choice.delta, model)
+                elif choice.message and not self.content.thoughts:
+                    self.content.add_reasoning(read_reasoning(choice.message.find_reasoning()))
 
     def _take_chunk(self, chunk: ReplyChunk, model: str) -> None:
         if chunk.usage is not None:
@@ -214,19 +217,16 @@ class Reply:
 
     def _take_message(self, delta: Delta, model: str) -> None:
         """Add the message or the piece of one."""
-        content = delta.content or delta.refusal  # a refusal is an answer too
+        content = delta.content or delta.find_refusal()
         thoughts = delta.find_reasoning()
         calls = delta.tool_calls or delta.function_call
-        if not (content or thoughts or calls):
-            return
         if type(content) is not str and content:
             content, inner = read_content(content)
             thoughts = [thoughts, inner] if inner else thoughts
         if not (content or thoughts or calls):
             return
         self.token_chunks += 1
-        if self.has_ended:
-            self._is_continued = True
+        self._is_continued = self._is_continued or self.has_ended
         if thoughts:
             self.content.add_reasoning(read_reasoning(thoughts))
         if content:
@@ -240,7 +240,9 @@ class Reply:
             failure, self.failure = self.failure, None  # its frames refer to this
             raise failure
         if not (self.has_ended or self.has_message):
-            error = None if self.token_chunks else make_document_error(self._other_document, model)
+            tokens, document = self._document
+            document = document if tokens == self.token_chunks else None
+            error = make_document_error(document, model, is_all=not tokens)
             raise error or UpstreamBroken(f"{model} ended its answer before it was complete.")
         if self.finish_reason not in CUT_OFF:
             self.finish_reason = "tool_calls" if self.calls else "stop"

@@ -61,7 +61,7 @@ class ResponseReader:
         body = get_body(response)
         blocks = aiter(body)
         coding = ContentDecoder(response.headers.get("content-encoding", ""))
-        if response.status_code != 200:
+        if not response.is_success:
             error_body = await _read_error_body(blocks, coding)
             raise make_status_error(
                 response.status_code, response.headers, error_body, self.call.model

@@ -200,6 +200,26 @@ def test_a_document_without_an_error_is_none(document: object) -> None:
     assert make_document_error(document, "gpt-4o") is None
 
 
+@pytest.mark.parametrize(
+    "document",
+    [{"data": {"reply": "No such luck."}}, {"result": "No such luck.", "ok": False},
+     {"status": {"code": 3, "text": "No such luck."}}],
+)  # fmt: skip
+def test_any_sentence_is_an_error_when_the_response_has_nothing_else(document: object) -> None:
+    error = make_document_error(document, "gpt-4o", is_all=True)
+    assert error is not None
+    assert error.message == "gpt-4o reported an error: No such luck."
+    assert make_document_error({"id": "1", "object": "x"}, "gpt-4o", is_all=True) is None
+
+
+@pytest.mark.parametrize("status", [400, 422])
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"code": 7}'])
+def test_a_refusal_without_a_reason_is_that_of_the_request(status: int, body: bytes) -> None:
+    error = make_status_error(status, {}, body, "gpt-4o")
+    assert type(error) is UpstreamInvalidRequest
+    assert error.message == f"gpt-4o answered {status}."
+
+
 # --- Retry-After ---
 
 
@@ -208,6 +228,10 @@ def test_a_document_without_an_error_is_none(document: object) -> None:
     [
         ({"retry-after": "3"}, 3),
         ({"retry-after": "0.5"}, 0.5),
+        ({"retry-after": "30, 30"}, 30),
+        ({"retry-after": " 7s "}, 7),
+        ({"retry-after": "12 seconds"}, 12),
+        ({"retry-after": "1e1"}, None),
         ({"retry-after-ms": "250"}, 0.25),
         ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
         ({"retry-after": "Thu, 01 Jan 1970 00:00:00 GMT"}, 0),

@@ -126,7 +126,7 @@ def _is_cancelled() -> bool:
 
 def parse_body(model: type[BodyT], data: str | bytes, limit_bytes: int | None = None) -> BodyT:
     """Return JSON text as `model`. Raises RequestError 400, and 413 as `check_structure` does."""
-    encoded = data.encode() if isinstance(data, str) else data
+    encoded = data.encode() if isinstance(data, str) else data.removeprefix(b"\xef\xbb\xbf")
     check_structure(encoded, limit_bytes)
     try:
         return model.model_validate_json(replace_lone_surrogates(encoded))

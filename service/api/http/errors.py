@@ -17,7 +17,7 @@ from werkzeug.exceptions import HTTPException
 
 from service.api.http.sse import run_headers
 from service.api.http.unknown_addresses import describe_unknown
-from service.errors import RequestError, StorageUnavailable, drop_tracebacks
+from service.errors import RequestError, StorageUnavailable, drop_tracebacks, end_sentence
 from service.events import RunFailed
 from service.runs.run import Run
 from telemetry import Telemetry, current_request
@@ -164,8 +164,10 @@ def openai_error(
 def run_failure(run: Run, failure: RunFailed) -> RequestError:
     """Return the error for a run that failed before any response was sent."""
     headers = {**run_headers(run), **_retry_headers(failure)}
-    stored = " The text received until then is stored." if failure.partial else ""
-    return RequestError(failure.code, failure.message + stored, headers=headers)
+    message = failure.message
+    if failure.partial:
+        message = f"{end_sentence(message)} The text received until then is stored."
+    return RequestError(failure.code, message, headers=headers)
 
 
 def _retry_headers(failure: RunFailed) -> dict[str, str]:

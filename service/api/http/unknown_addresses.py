@@ -60,6 +60,7 @@ def describe_unknown(path: str) -> str:
         return _OPENAI.get("".join(segments[1:2]), f"There is no such address. {_QUESTIONS}")
     if advice := _OTHERS.get("/".join(segments[:2])):
         return advice
-    if segments and (segments[0] in _OPENAI or segments[0] == "models"):
+    is_openai = segments and (segments[0] in _OPENAI or segments[0] == "models")
+    if is_openai or segments[-2:] == ["chat", "completions"]:
         return "OpenAI's API is below /v1: let the base URL of the client end in /v1."
     return "There is nothing at this address; GET / lists the addresses."

@@ -7,6 +7,7 @@ the answer is refused by name.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -37,6 +38,14 @@ IGNORED_OF_REQUESTS = frozenset(
     {"chat_id", "include_reasoning", "litellm_metadata", "session_id", "usage"}
 )
 
+# Further fields of an answer that is sent back. In a question they could mean something.
+_IGNORED_OF_ANSWERS = frozenset(
+    {
+        "chat_id", "childrenIds", "citations", "context", "done", "executed_tools", "info",
+        "lastSentence", "models", "revisionId", "search_results", "sources", "token_ids",
+    }
+)  # fmt: skip
+_REASONING_NAME = re.compile(r"reason|think|thought|\bcot\b", re.IGNORECASE)
 _REASONING_PARTS = frozenset({"reasoning", "reasoning_text", "redacted_thinking", "thinking"})
 
 
@@ -63,13 +72,21 @@ def is_empty(value: object) -> bool:
     return any(value == each and type(value) is type(each) for each in _EMPTY)
 
 
-def drop_reasoning_parts(message: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return an assistant's message without the parts of its content that are reasoning."""
+def drop_additions(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return an assistant's message without reasoning and what servers add to an answer."""
+    if message.get("role") != "assistant":
+        return message
+    message = {name: each for name, each in message.items() if not _is_addition(name)}
     content = message.get("content")
-    if message.get("role") != "assistant" or not isinstance(content, list):
+    if not isinstance(content, list):
         return message
     kept = [part for part in content if not _is_reasoning(part)]
-    return message if len(kept) == len(content) else {**message, "content": kept or ""}
+    is_complete = kept and len(kept) == len(content)
+    return message if is_complete else {**message, "content": kept or ""}
+
+
+def _is_addition(name: str) -> bool:
+    return name in _IGNORED_OF_ANSWERS or bool(_REASONING_NAME.search(name))
 
 
 def _is_reasoning(part: object) -> bool:

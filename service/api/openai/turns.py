@@ -13,7 +13,7 @@ from service.api.http.body import AnyText
 from service.api.openai.tolerance import (
     IGNORED_OF_MESSAGES,
     TolerantBody,
-    drop_reasoning_parts,
+    drop_additions,
     is_empty,
 )
 from service.api.openai.tools import Open, ToolCalled
@@ -70,8 +70,8 @@ class CompletionTurn(TolerantBody):
 
     @model_validator(mode="before")
     @classmethod
-    def _drop_reasoning(cls, data: Any) -> Any:
-        return drop_reasoning_parts(data) if isinstance(data, dict) else data
+    def _drop_additions(cls, data: Any) -> Any:
+        return drop_additions(data) if isinstance(data, dict) else data
 
     @model_validator(mode="after")
     def _check_content(self) -> CompletionTurn:

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 import msgspec
 
 from service.errors import BadStream
+from service.llm.errors.bodies import read_error_body
 from service.llm.sse_decoder import ServerEvent, SSEDecoder
 
 _BOM: Final = b"\xef\xbb\xbf"
@@ -110,7 +111,9 @@ class FirstBytes:
             self._forget_blank()
             return []
         if start.startswith(b"<"):
-            raise BadStream("The model's server sent a web page: check the agent's base_url.")
+            title = read_error_body(start).sentence if b"</" in start else ""
+            page = f"a web page ({title})" if title else "a web page"
+            raise BadStream(f"The model's server sent {page}: check the agent's base_url.")
         if start.startswith((b"{", b"[")):
             self._decoder = JSONDecoder(self._max_total_bytes, self._max_document_bytes)
             return self._decoder.feed(start)

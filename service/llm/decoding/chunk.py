@@ -25,6 +25,10 @@ class Delta(msgspec.Struct, gc=False):
     thoughts: Any = None
     thought: Any = None
 
+    def find_refusal(self) -> Any:
+        """Return the text of a refusal, which is an answer too; other values mean nothing."""
+        return self.refusal if isinstance(self.refusal, str | list) else None
+
     def find_reasoning(self) -> Any:
         """Return the reasoning under its first name: servers repeat it under others."""
         return (
@@ -58,6 +62,11 @@ class ReplyChunk(msgspec.Struct, gc=False):
     usage: Any = None
     error: Any = None
     x_groq: Any = None  # Groq's usage without `stream_options` is in it
+
+    @property
+    def is_document(self) -> bool:
+        """Whether the chunk is a complete answer."""
+        return bool(self.choices and self.choices[0].message)
 
     def get_plain_text(self) -> str:
         """Return the text of a chunk that has nothing but text, as nearly every one; else ""."""

@@ -164,7 +164,7 @@ def _build_delta(value: Any) -> Delta | None:
 
 
 # Signs of an error in an object without choices, beside OpenAI's field `error`.
-_ERROR_FIELDS = ("errors", "detail", "error_message", "error_msg")
+_ERROR_FIELDS = ("errors", "error_message", "error_msg")
 
 
 def _find_error(fields: dict[str, Any]) -> Any:

@@ -63,6 +63,9 @@ class ContentDecoder:
             self._inflater = zlib.decompressobj(_AUTOMATIC)
             return True
         is_text = start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(_TEXT_STARTS)
+        if self._label == "deflate" and not is_text:  # many servers omit zlib's header
+            self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+            return True
         if start.startswith(_ZSTD) or not (self._label in ("", "identity") or is_text):
             label = self._label or "zstd"
             raise BadStream(f"The model's server sent the encoding {label}, which is not accepted.")

@@ -9,6 +9,7 @@ the servers of vLLM, SGLang, Text Generation Inference, llama.cpp, Ollama and LM
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -108,11 +109,34 @@ def read_finish_reason(value: Any) -> Finish | None:
             return None
         if known := _REASONS.get(key):
             return Finish(known[0], native, known[1])
-    _log_unknown(native)
-    return Finish("stop", native)
+    reason, failure = _guess(native)
+    _log_unknown(native, reason)
+    return Finish(reason, native, failure)
 
 
 _STOPPED = Finish("stop", "stop")
+_WORD_BREAKS = re.compile(r"([a-z])([A-Z])")
+_GUESSES: tuple[tuple[re.Pattern[str], str, type[UpstreamError] | None], ...] = (
+    (
+        re.compile(r"overload|rate.?limit|capacity|throttl|too.?many.?requests"),
+        FAILED,
+        UpstreamBusy,
+    ),
+    (
+        re.compile(
+            r"error|exception|fail|abort|cancel|crash|kill|timeout|timed.?out|disconnect|reset|"
+            r"unavailable|interrupt|invalid|malformed|out.?of.?memory"
+        ),
+        FAILED,
+        UpstreamFailed,
+    ),
+    (
+        re.compile(r"filter|safety|moderat|guardrail|polic|block|prohibit|harm"),
+        "content_filter",
+        None,
+    ),
+    (re.compile(r"length|limit|truncat|max|exceed|budget"), "length", None),
+)
 
 
 def _list_keys(native: str) -> list[str]:
@@ -123,7 +147,16 @@ def _list_keys(native: str) -> list[str]:
     return [*keys, *(keys[0].removeprefix(prefix) for prefix in prefixes)]
 
 
+def _guess(native: str) -> tuple[str, type[UpstreamError] | None]:
+    """Return the meaning of an unknown reason by its words: `upstream_error` is a failure."""
+    words = _WORD_BREAKS.sub(r"\1 \2", native).casefold()
+    for pattern, reason, failure in _GUESSES:
+        if pattern.search(words):
+            return reason, failure
+    return "stop", None
+
+
 @lru_cache(maxsize=256)
-def _log_unknown(native: str) -> None:
+def _log_unknown(native: str, reason: str) -> None:
     """Log an unknown reason, once."""
-    _log.warning("unknown finish_reason %r of a model server, read as stop", native)
+    _log.warning("unknown finish_reason %r of a model server, read as %s", native, reason)

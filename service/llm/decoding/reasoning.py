@@ -15,7 +15,10 @@ from typing import Any
 from service.errors import BadStream
 
 # Names of reasoning beside those of `Delta`. Signatures and encrypted reasoning have no text.
-_NAME = re.compile(r"reason|think|thought|cot\b|chain_of", re.IGNORECASE)
+_NAME = re.compile(
+    r"reason|think|thought|cot\b|chain_of|rationale|reflection|scratchpad|deliberation|analysis",
+    re.IGNORECASE,
+)
 _NO_TEXT = re.compile(
     r"(finish|stop)_?reason|signature|encrypted|redacted|tokens|effort|_id$", re.IGNORECASE
 )
@@ -54,11 +57,20 @@ def _read_part(part: Mapping[str, Any], texts: list[str], thoughts: list[str]) -
     if (isinstance(kind, str) and is_reasoning_name(kind)) or part.get("thought") is True:
         thoughts.append(read_reasoning(part))
         return
-    for key in ("text", "refusal", "content"):
-        if isinstance(part.get(key), str):
-            texts.append(part[key])
+    for key in ("text", "refusal", "content", "parts"):
+        if text := _read_text(part.get(key)):
+            texts.append(text)
             return
     thoughts.extend(read_reasoning(part[key]) for key in part if is_reasoning_name(key))
+
+
+def _read_text(value: Any) -> str:
+    """Return a text, also as `{"value": …}`, and in nested parts."""
+    if isinstance(value, dict):
+        value = value.get("value")
+    if isinstance(value, list):
+        return "".join(_read_text(each.get("text")) for each in value if isinstance(each, dict))
+    return value if isinstance(value, str) else ""
 
 
 def read_reasoning(value: Any) -> str:
@@ -73,7 +85,8 @@ def _list_texts(value: Any, depth: int) -> Iterator[str]:
         for each in value:
             yield from _list_texts(each, depth - 1)
     elif depth and isinstance(value, dict):
-        for key in _TEXT_KEYS:  # the first that has text: the others repeat it
+        names = (key for key in value if key not in _TEXT_KEYS and is_reasoning_name(key))
+        for key in (*_TEXT_KEYS, *names):  # the first that has text: the others repeat it
             if texts := list(_list_texts(value.get(key), depth - 1)):
                 yield from texts
                 return

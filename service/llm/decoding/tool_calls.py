@@ -7,7 +7,7 @@ all calls with the index 0, repeat names and ids, and send arguments as objects.
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -58,13 +58,16 @@ class ToolCallReader:
         """Yield the pieces in a message's `tool_calls`, each with the number of its call."""
         pieces = tool_calls if isinstance(tool_calls, list) else [tool_calls]
         objects = [each for each in pieces if isinstance(each, dict)]
-        for place, piece in enumerate(objects):
-            yield self._read_piece(piece, place, len(objects))
+        for place, piece in enumerate(map(_normalize, objects)):
+            if call := self._read_piece(piece, place, len(objects)):
+                yield call
 
     def read_legacy(self, function_call: Any) -> Iterator[ToolCall]:
         """Yield the piece in a message's `function_call`, which has a name and arguments."""
         if isinstance(function_call, dict):
-            yield self._read_piece({"index": "function_call", "function": function_call}, 0, 1)
+            piece = {"index": "function_call", "function": function_call}
+            if call := self._read_piece(piece, 0, 1):
+                yield call
 
     def end(self) -> Iterator[ToolCall]:
         """Yield the missing ends: half of a surrogate pair, and arguments that were never sent."""
@@ -76,12 +79,15 @@ class ToolCallReader:
                 call.arguments.append(rest)
                 yield ToolCall(call.index, arguments=rest)
 
-    def _read_piece(self, piece: Mapping[str, Any], place: int, count: int) -> ToolCall:
-        function = piece.get("function")
-        function = function if isinstance(function, dict) else {}
+    def _read_piece(self, piece: Mapping[str, Any], place: int, count: int) -> ToolCall | None:
+        """Return the piece with the number of its call; None if it would start an empty one."""
+        function = piece["function"]
         server_id, name = _read_text(piece.get("id")), _read_text(function.get("name"))
         found = self._find(piece.get("index"), server_id, name, place if count > 1 else None)
         is_new = found is None
+        if is_new and not (server_id or name or function.get("arguments")):
+            return None
+        own_id = self._choose_id(server_id) if is_new else ""
         call = found or self._add(piece.get("index"), server_id)
         if not is_new and name == call.name:
             name = ""
@@ -89,8 +95,12 @@ class ToolCallReader:
         call.name += name
         arguments = call.joiner.join(_encode_arguments(function.get("arguments")))
         call.arguments.append(arguments)
-        own_id = (server_id or new_id("call")) if is_new else ""
         return ToolCall(call.index, own_id, name, arguments, _list_extra_fields(piece, function))
+
+    def _choose_id(self, server_id: str) -> str:
+        """Return the id of a new call: its server's, unless another call has it."""
+        is_used = any(call.server_id == server_id for call in self._calls)
+        return new_id("call") if is_used or not server_id else server_id
 
     def _add(self, server_index: Any, server_id: str) -> _OpenCall:
         if len(self._calls) == MAX_CALLS:
@@ -104,10 +114,8 @@ class ToolCallReader:
 
         `place` is the place of the piece in a list of several.
         """
-        if server_id:
-            for call in self._calls:
-                if call.server_id == server_id:
-                    return call
+        if same := [each for each in self._calls if server_id and each.server_id == server_id]:
+            return _choose_by_index(same, index, name)
         found = self._find_by_index(index, place, bool(name))
         if found is None or not name:  # only a piece with a name can start a call
             return found
@@ -127,6 +135,28 @@ class ToolCallReader:
                 return None
             return self._calls[place] if place < len(self._calls) else None
         return self._calls[-1] if self._calls else None
+
+
+def _choose_by_index(same: Sequence[_OpenCall], index: Any, name: str) -> _OpenCall | None:
+    """Return the call of a piece among those with its id; None when it starts another call.
+
+    Some servers give all calls of an answer one id, others give each piece a new index.
+    """
+    last = next((call for call in same if call.server_index == index), same[-1])
+    is_another = name and name != last.name and None not in (index, last.server_index)
+    return None if is_another and index != last.server_index else last
+
+
+def _normalize(piece: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a piece with its name and arguments in `function`, where some servers omit it."""
+    function = piece.get("function")
+    if isinstance(function, dict):
+        return dict(piece)
+    flat = {name: piece[name] for name in _OWN_FUNCTION_FIELDS if name in piece}
+    if isinstance(function, str):
+        flat.setdefault("name", function)
+    rest = {name: each for name, each in piece.items() if name not in _OWN_FUNCTION_FIELDS}
+    return {**rest, "function": flat}
 
 
 def _read_text(value: Any) -> str:

@@ -29,6 +29,7 @@ _MAX_ITEMS = 3
 _REASONS = (
     "message", "detail", "error_description", "error_message", "errormessage", "msg", "faultstring",
     "description", "error", "errors", "fault", "reason", "exception", "title", "failure_reason",
+    "error_msg", "status_msg", "errmsg", "cause",
 )  # fmt: skip
 _CODES = ("code", "type", "status", "error_type", "__type", "errorcode", "error_code", "name")
 _FIELDS = ("param", "field", "parameter", "property", "propertyname")
@@ -72,7 +73,7 @@ def read_error_body(body: bytes) -> ErrorFacts:
 
 def read_error(document: Any) -> ErrorFacts:
     """Return the facts of an error that is decoded JSON: an error object, or what contains one."""
-    facts = ErrorFacts(_find_sentence(document))
+    facts = ErrorFacts(_find_sentence(document) or _find_any_sentence(document))
     for each in _list_objects(document):
         _collect(facts, each)
     return facts
@@ -113,6 +114,16 @@ def _find_sentence(value: Any, depth: int = 0) -> str:
     fields = {str(key).lower(): each for key, each in value.items()}
     sentence = _read_validation_fault(fields) or _read_reasons(fields, depth)
     return _add_provider_reason(sentence, fields, depth)
+
+
+def _find_any_sentence(value: Any, depth: int = 0) -> str:
+    """Return the first text of several words in a document whose reason has an unknown name."""
+    if isinstance(value, str):
+        return _read_text(value, depth) if len(value.split()) > 1 else ""
+    if depth > _MAX_DEPTH or not isinstance(value, dict | list):
+        return ""
+    inner = list(value.values() if isinstance(value, dict) else value)[:32]
+    return next(filter(None, (_find_any_sentence(each, depth + 1) for each in inner)), "")
 
 
 def _read_text(text: str, depth: int) -> str:

@@ -54,7 +54,8 @@ _REFUSAL = re.compile(
     r"cannot find field|no such (field|parameter|argument)|extra (inputs|fields|input|field)|"
     r"additional propert|invalid (request )?(argument|parameter|field|option)|deprecated|"
     r"not a valid (parameter|field)|cannot (both )?be (used|set|specified)|only the default|"
-    r"must be (omitted|removed|unset)|instead|is forbidden|does not exist"
+    r"must be (omitted|removed|unset)|\bremove\b|instead|is forbidden|does not exist|"
+    r"不支持|不允许|未知|无效"
 )
 # Further wordings for parameters that can be left out: also their values may be refused.
 _REFUSED_VALUE = re.compile(
@@ -179,8 +180,9 @@ def _find_refused(error: UpstreamError, sent: Collection[str]) -> Iterator[str]:
 
 
 def _is_named(name: str, sentence: str) -> bool:
-    """Return whether a sentence in lower case has the name, also as `topP` for `top_p`."""
-    names = rf"(?:{re.escape(name)}|{re.escape(name.replace('_', ''))})"
+    """Return whether a sentence in lower case has the name, also as `topP` or `top p`."""
+    words = name.replace("_", "[_ -]?")
+    names = rf"(?:{words}|include_usage)" if name == "stream_options" else words
     return bool(re.search(rf"(?<![\w-]){names}(?![\w-])", sentence))
 
 

@@ -60,8 +60,10 @@ def test_a_document_is_returned_before_the_end_of_the_body() -> None:
 
 
 def test_a_web_page_is_refused_with_the_advice_to_check_the_address() -> None:
-    with pytest.raises(BadStream, match="base_url"):
+    with pytest.raises(BadStream, match=r"a web page \(Sign in\): check the agent's base_url"):
         _read(b"<!doctype html><title>Sign in</title>", 100)
+    with pytest.raises(BadStream, match="a web page: check the agent's base_url"):
+        _read(b"<!doctype html><title>Sign in</title>", 3)
 
 
 def test_a_document_above_its_limit_is_refused_while_it_arrives() -> None:
@@ -124,8 +126,21 @@ def _decode(body: bytes, label: str, size: int = 7) -> bytes:
         (gzip.compress(STREAM), " GZip"),
         (gzip.compress(STREAM), ""),
         (zlib.compress(STREAM), "deflate"),
+        (zlib.compress(STREAM, wbits=-15), "Deflate"),
+        (STREAM, "deflate"),
     ],
-    ids=["none", "identity", "wrong", "wrong br", "gzip", "capitals", "unlabelled", "deflate"],
+    ids=[
+        "none",
+        "identity",
+        "wrong",
+        "wrong br",
+        "gzip",
+        "capitals",
+        "unlabelled",
+        "deflate",
+        "deflate without header",
+        "wrong deflate",
+    ],
 )
 def test_the_first_bytes_decide_the_coding(body: bytes, label: str, size: int) -> None:
     assert _decode(body, label, size) == STREAM

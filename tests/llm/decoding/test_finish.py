@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.errors import UpstreamBusy, UpstreamFailed
+from service.errors import UpstreamBusy, UpstreamError, UpstreamFailed
 from service.llm.decoding.finish import read_finish_reason
 
 
@@ -100,3 +100,21 @@ def test_an_unknown_reason_is_read_as_stop_and_logged_once(
     assert [record.getMessage() for record in caplog.records] == [
         "unknown finish_reason 'went_for_a_walk' of a model server, read as stop"
     ]
+
+
+@pytest.mark.parametrize(
+    ("native", "reason", "failure"),
+    [
+        ("upstream_error", "error", UpstreamFailed),
+        ("GatewayTimeout", "error", UpstreamFailed),
+        ("aborted by server", "error", UpstreamFailed),
+        ("engine-overloaded", "error", UpstreamBusy),
+        ("token_limit_reached", "length", None),
+        ("MaxLengthExceeded", "length", None),
+        ("output_moderation", "content_filter", None),
+    ],
+)
+def test_the_words_of_an_unknown_reason_state_its_meaning(
+    native: str, reason: str, failure: type[UpstreamError] | None
+) -> None:
+    assert read_finish_reason(native) == (reason, native, failure)

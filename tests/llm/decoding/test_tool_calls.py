@@ -138,3 +138,31 @@ def test_very_many_calls_are_refused() -> None:
     assert len(_read(*([each] for each in calls[:-1]))) == MAX_CALLS
     with pytest.raises(BadStream, match="tool calls"):
         _read(calls)
+
+
+def test_calls_with_one_id_and_other_indexes_are_several_calls() -> None:
+    pieces = [_piece("f", PARIS, id="x", index=0), _piece("g", ROME, id="x", index=1)]
+    for calls in (_read(pieces), _read(pieces[:1], pieces[1:])):
+        assert [(call.name, call.arguments) for call in calls] == [("f", PARIS), ("g", ROME)]
+        assert len({call.id for call in calls}) == 2
+
+
+def test_pieces_with_one_id_continue_their_call_whatever_their_index() -> None:
+    calls = _read(
+        [_piece("f", '{"city":', id="x", index=0)], [_piece(arguments='"Paris"}', id="x", index=1)]
+    )
+    assert _show(calls) == [("x", "f", PARIS)]
+
+
+@pytest.mark.parametrize("function", [{}, {"function": None}, {"function": "f"}])
+def test_name_and_arguments_may_be_outside_of_the_function(function: dict[str, Any]) -> None:
+    named = {} if function.get("function") else {"name": "f"}
+    calls = _read([{"id": "x", **function, **named, "arguments": PARIS}])
+    assert _show(calls) == [("x", "f", PARIS)]
+    assert calls[0].extra == {}
+
+
+@pytest.mark.parametrize("junk", [{"a": 1}, [{"a": 1}], [{"function": {}}], [{"index": 3}]])
+def test_an_object_without_name_id_and_arguments_is_no_call(junk: Any) -> None:
+    assert not _read(junk)
+    assert _show(_read([_piece("f", PARIS, id="x", index=0)], junk)) == [("x", "f", PARIS)]

@@ -33,6 +33,10 @@ SHAPES: dict[str, object] = {
     "text in a list": {"error": ["No such model."]},
     "detail with an object": {"detail": {"error": {"message": "No such model."}}},
     "text": "No such model.",
+    "MiniMax": {"base_resp": {"status_code": 1004, "status_msg": "No such model."}},
+    "Baidu": {"error_code": 3, "error_msg": "No such model.", "id": "as-1"},
+    "another name": {"ok": False, "id": "req-1", "data": {"info": "No such model."}},
+    "another name in a list": {"id": "x", "results": [{"code": 4, "text": "No such model."}]},
 }
 
 

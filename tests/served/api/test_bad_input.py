@@ -57,13 +57,17 @@ async def posted(service: Process, body: bytes, *lines: str) -> Answered:
         b'{"message": "x",}',
         b"\x00",
         b'{"message": "a\nb"}',
-        b"\xef\xbb\xbf{}",
+        b"\xef\xbb\xbf\xef\xbb\xbf{}",
         b'{"message": "x", "message_id": "1"} {}',
         b"{\"message\": 'x'}",
     ],
 )
 async def test_bad_json_is_400(service: Process, body: bytes) -> None:
     assert_refused(await posted(service, body), 400, "bad_json")
+
+
+async def test_json_may_start_with_a_byte_order_mark(service: Process) -> None:
+    assert_refused(await posted(service, b"\xef\xbb\xbf{}"), 400, "bad_request")
 
 
 @pytest.mark.parametrize("opening", [b"[", b'{"message":', b'{"a":[{"a":['])

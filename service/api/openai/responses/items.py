@@ -21,7 +21,7 @@ from service.api.openai.responses.parts import (
     Sound,
     get_type,
 )
-from service.api.openai.tolerance import drop_reasoning_parts
+from service.api.openai.tolerance import drop_additions
 from service.api.openai.tools import Name, Open
 from service.api.openai.turns import CompletionTurn
 from service.domain import Message, ToolCall
@@ -43,8 +43,8 @@ class MessageItem(SentBack):
 
     @model_validator(mode="before")
     @classmethod
-    def _drop_reasoning(cls, data: Any) -> Any:
-        return drop_reasoning_parts(data) if isinstance(data, dict) else data
+    def _drop_additions(cls, data: Any) -> Any:
+        return drop_additions(data) if isinstance(data, dict) else data
 
     @property
     def media_bytes(self) -> int:

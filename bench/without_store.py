@@ -78,7 +78,7 @@ class NoJournal(Journal):
         await asyncio.Event().wait()
 
 
-async def _nothing(*_: object) -> Sequence[Any]:
+async def _nothing(*_: object, **__: object) -> Sequence[Any]:
     return ()
 
 

@@ -20,7 +20,7 @@ Damage = Callable[[Path], None]
 
 def _delete(database: Path) -> None:
     for each in database.parent.glob(f"{database.name}*"):
-        each.unlink()
+        shutil.rmtree(each) if each.is_dir() else each.unlink()
 
 
 def _move(database: Path) -> None:

@@ -235,7 +235,7 @@ class Reply:
             self.content.add_calls(delta.tool_calls, delta.function_call, model)
 
     def _finish(self, _chunks: Iterable[bytes], model: str) -> None:
-        self.content.finish(model)
+        self.content.finish(model, is_cut_off=self.finish_reason in CUT_OFF)
         if self.failure:
             failure, self.failure = self.failure, None  # its frames refer to this
             raise failure

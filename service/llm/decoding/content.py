@@ -76,12 +76,12 @@ class Content:
         if function_call:
             self._append_calls(self._call_reader.read_legacy(function_call), model)
 
-    def finish(self, model: str) -> None:
+    def finish(self, model: str, *, is_cut_off: bool = False) -> None:
         """Add what is pending: halves of characters, possible tags, arguments never sent."""
         self._append_reasoning(self._thought_joiner.end())
         if rest := self._joiner.end():
             self._add_split(self._tags.split(rest, self.parts), model)
-        self._add_split(self._tags.end(), model)
+        self._add_split(self._tags.end(is_cut_off=is_cut_off), model)
         self._append_calls(self._call_reader.end(), model)
 
     def accept_open_reasoning(self) -> None:

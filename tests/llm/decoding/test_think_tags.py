@@ -8,6 +8,7 @@ from service.llm.decoding.content import Content
 from service.llm.decoding.think_tags import ThinkTags, ThinkTagSplitter
 
 MODEL = "some-model"
+HARMONY = "<|channel|>analysis<|message|>secret<|end|><|start|>assistant<|channel|>final<|message|>"
 
 
 def _divide(text: str, size: int, mode: ThinkTags = "auto", model: str = MODEL) -> tuple[str, str]:
@@ -33,7 +34,7 @@ def _divide(text: str, size: int, mode: ThinkTags = "auto", model: str = MODEL) 
         ("◁think▷secret◁/think▷Four.", "Four.", "secret"),
         ("<|begin_of_thought|>secret<|end_of_thought|>Four.", "Four.", "secret"),
         (
-            "<|channel|>analysis<|message|>secret<|end|><|start|>assistant<|channel|>final<|message|>4",
+            f"{HARMONY}4",
             "4",
             "secret",
         ),
@@ -44,6 +45,21 @@ def _divide(text: str, size: int, mode: ThinkTags = "auto", model: str = MODEL) 
         ("secret\n</think>\n\nFour.", "Four.", "secret\n"),
         ("secret</think>Four.", "Four.", "secret"),
         ("\n</think>\n\nFour.", "Four.", "\n"),
+        ('<think type="long">secret</think>Four.', "Four.", "secret"),
+        ("<Think >secret</think>Four.", "Four.", "secret"),
+        ("<think/>Four.", "Four.", ""),
+        ("<thinking effort='1' />\nFour.", "Four.", ""),
+        ("\ufeff<think>secret</think>Four.", "Four.", "secret"),
+        ("<reflection>secret</reflection>Four.", "Four.", "secret"),
+        ("<|START_THINKING|>secret<|END_THINKING|>Four.", "Four.", "secret"),
+        (
+            f"<|start|>assistant{HARMONY}4",
+            "4",
+            "secret",
+        ),
+        ("Sure.\n<think>secret</think>\n\nFour.", "Sure.\nFour.", "secret"),
+        ("Sure.\n  [THINK]secret[/THINK]Four.", "Sure.\n  Four.", "secret"),
+        ("<think>a</think>Two.\n\n<think>b</think>\nFour.", "Two.\n\nFour.", "ab"),
     ],
 )
 def test_tagged_text_is_reasoning_in_pieces_of_any_size(
@@ -65,6 +81,9 @@ def test_tagged_text_is_reasoning_in_pieces_of_any_size(
         "Close it with `</think>`.",
         'Write "</think>" at the end.',
         "```\n</think>\n```",
+        "```xml\n<think>\nthis\n</think>\n```\nis a block.",
+        "Write:\n`<think>` and `</think>`.",
+        "<think twice",
         "a </thi",
     ],
 )
@@ -119,3 +138,21 @@ def test_reasoning_in_a_field_ends_the_search_for_tags() -> None:
     content.add_reasoning("secret")
     content.add_text("Four.", MODEL)
     assert (content.parts, content.thoughts) == (["Four."], ["secret"])
+
+
+def test_a_tag_on_a_later_line_that_is_never_closed_is_text() -> None:
+    text = "It starts with\n<think>\nand more."
+    assert {_divide(text, size)[0] for size in range(1, len(text) + 1)} == {text}
+
+
+def test_reasoning_on_a_later_line_that_was_cut_off_is_not_text() -> None:
+    content = Content(ThinkTagSplitter("auto", MODEL))
+    content.add_text("Sure.\n<think>secret", MODEL)
+    content.finish(MODEL, is_cut_off=True)
+    assert ("".join(content.parts), "".join(content.thoughts)) == ("Sure.\n", "secret")
+
+
+def test_many_mentions_of_a_tag_take_no_quadratic_time() -> None:
+    splitter = ThinkTagSplitter("auto", MODEL)
+    text = "a <think> b " * 100_000
+    assert splitter.split(text, []).text + splitter.end().text == text

@@ -15,6 +15,7 @@ from quart.asgi import ASGIWebsocketConnection
 from service.api.chat.chat import ChatRequest
 from service.api.dependencies import ApiDependencies
 from service.api.http.body import Body, parse_body
+from service.api.http.body_limits import turn_of
 from service.api.http.degraded import answer_marks
 from service.api.http.principal import Principal, current_principal
 from service.api.middleware.send_timeout import StalledClientError
@@ -106,7 +107,8 @@ class _Dialogue:
     async def _handle(self, data: str | bytes) -> None:
         """Queue a request or cancel the answer. Raises RequestError, StorageUnavailable."""
         try:
-            request = parse_body(ChatRequest, data or "")
+            async with turn_of(len(data or "")):
+                request = parse_body(ChatRequest, data or "")
         except RequestError:
             if not _is_cancel(data):
                 raise

@@ -19,6 +19,7 @@ from pydantic import (
 )
 from quart import current_app, request
 
+from service.api.http.body_limits import turn_of
 from service.api.http.body_size import check_structure, check_text_size
 from service.api.http.surrogates import replace_lone_surrogates
 from service.errors import FieldError, RequestError
@@ -113,7 +114,8 @@ async def read_body(model: type[BodyT]) -> BodyT:
         # together with the body: the handler of a disconnected client would never end.
         raise asyncio.CancelledError
     limit_bytes: int = current_app.config["MAX_CONTENT_LENGTH"]
-    body = parse_body(model, data, limit_bytes)
+    async with turn_of(len(data)):
+        body = parse_body(model, data, limit_bytes)
     check_text_size(len(data) - body.media_bytes, limit_bytes)
     return body
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import aiohttp
+import httpx
 import pytest
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
@@ -33,6 +34,8 @@ FLOODS = {**WEB_SOCKET_FLOODS, **HTTP2_FLOODS, **UNLIMITED_FLOODS}
 WINDOW_S = 1.0
 WINDOWS = 4  # of which one must be undisturbed: other programs also use the machine
 POLICY_VIOLATION = 1008
+_TURNS = [{"role": "user", "content": "a"}] * 5000
+LARGE_BODIES = 30  # that arrive together, again and again
 
 
 class Watch:
@@ -97,6 +100,37 @@ async def test_a_stream_keeps_half_of_its_events_during_a_flood(
             task.cancel()
     assert undisturbed > 0
     assert max(counted) >= undisturbed / 2, f"{undisturbed} events alone, then {counted}"
+
+
+async def ask_again_and_again(api: Api, path: str, body: object) -> None:
+    while True:
+        with suppress(httpx.HTTPError):
+            await api.http.post(path, json=body)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/responses", {"model": "solo", "input": _TURNS}),
+        ("/chat", {"messages": [{"role": "x", "content": ""}] * 5000}),
+    ],
+)
+async def test_a_stream_continues_beside_large_bodies_that_arrive_together(
+    service: Process, path: str, body: object
+) -> None:
+    async with watched(service) as watch, client_of(service.url) as api:
+        undisturbed = await watch.wait()
+        asking = [
+            asyncio.create_task(ask_again_and_again(api, path, body)) for _ in range(LARGE_BODIES)
+        ]
+        await asyncio.sleep(WINDOW_S)  # until all of them have arrived
+        counted = [0]
+        while max(counted) < undisturbed / 3 and len(counted) <= WINDOWS:
+            counted.append(await watch.wait())
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+    assert max(counted) >= undisturbed / 3, f"{undisturbed} events alone, then {counted}"
 
 
 @pytest.mark.parametrize("name", WEB_SOCKET_FLOODS)

@@ -70,7 +70,7 @@ async def follow(response: httpx.Response) -> AsyncIterator[Event]:
             whole, _, buffer = buffer.partition(b"\n\n")
             if whole + b"\n\n" != KEEP_ALIVE:
                 yield event_of(whole + b"\n\n")
-    assert buffer == b"", "the stream broke off inside an event"
+    assert buffer == b"", f"the stream broke off inside an event: {buffer[-200:]!r}"
 
 
 def asking(message: str = "Why is the sky blue?", **fields: Any) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from tests._support.paths import ROOT
 
 PIP_LOCK = "requirements-pip.lock"
 LOCKS = ["requirements.lock", "requirements-dev.lock"]
+REAL_LOCK = "tests/real/requirements.lock"
+NODE_LOCKS = ["tests/clients/node/package-lock.json", "tests/real/node/package-lock.json"]
 
 
 def supported_pythons() -> list[str]:

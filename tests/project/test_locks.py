@@ -13,20 +13,33 @@ from packaging.markers import Environment, default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests._support.locks import LOCKS, PIP_LOCK, PYTHONS, lock_entries, locked_requirements
+from tests._support.locks import (
+    LOCKS,
+    NODE_LOCKS,
+    PIP_LOCK,
+    PYTHONS,
+    REAL_LOCK,
+    lock_entries,
+    locked_requirements,
+)
 from tests._support.paths import ROOT
 
 
-@pytest.mark.parametrize("lock", [PIP_LOCK, *LOCKS])
+@pytest.mark.parametrize("lock", [PIP_LOCK, *LOCKS, REAL_LOCK])
 def test_every_locked_package_has_one_version_and_hashes(lock: str) -> None:
     for name, entry in lock_entries(lock).items():
         assert re.match(r"[A-Za-z0-9._\[\]-]+==[^\s;]+[ ;]", entry), name
         assert re.search(r"--hash=sha256:[0-9a-f]{64}", entry), name
 
 
-@pytest.mark.parametrize("lock", [PIP_LOCK, *LOCKS])
+@pytest.mark.parametrize("lock", [PIP_LOCK, *LOCKS, REAL_LOCK])
 def test_no_lock_names_an_address(lock: str) -> None:
     assert "://" not in (ROOT / lock).read_text("utf-8")
+
+
+@pytest.mark.parametrize("lock", NODE_LOCKS)
+def test_no_lock_of_npm_names_an_address(lock: str) -> None:
+    assert '"resolved"' not in (ROOT / lock).read_text("utf-8")
 
 
 def test_the_tests_run_with_what_the_service_is_locked_to() -> None:

@@ -21,7 +21,7 @@ from service.store.connections.failures import (
 )
 from service.store.connections.urls import Dialect, parse_url
 from service.store.revisions import describe_mismatch, read_applied_revision
-from service.store.waiting import wait_within
+from service.store.waiting import WaitingCaller, wait_within
 from telemetry import StoreOperation, Telemetry, TelemetryConfig, Workflow
 from telemetry.spans.store import StoreOperationName
 
@@ -37,9 +37,9 @@ _log = logging.getLogger(__name__)
 class Database:
     """The connections of this process to one database.
 
-    `timeout_s` limits how long a caller waits; the transaction itself continues. Time in which the
-    event loop is late is not counted (see `waiting`). A transaction is repeated once after a
-    deadlock or a lost connection.
+    `timeout_s` limits how long a caller waits; the transaction of a refused caller is undone. Time
+    in which the event loop is late is not counted (see `waiting`). A transaction is repeated once
+    after a deadlock or a lost connection.
     """
 
     def __init__(
@@ -79,19 +79,21 @@ class Database:
 
         async def wait_and_run() -> T:
             async with self._heavy:
-                return await self._run_with_retry(self._engines.reading, work)
+                return await self._run_with_retry(self._engines.reading, work, caller)
 
+        caller = WaitingCaller()
         with self.operation(operation):
             task = self._start(wait_and_run())
             try:
-                return await self._wait(task, self._engines.reading)
+                return await self._wait(task, self._engines.reading, caller)
             finally:
                 task.cancel()
 
     async def write(self, work: Work[T], operation: StoreOperationName = "maintain") -> T:
         """Return the result of `work` after its changes were committed, all of them or none.
 
-        Raises StorageUnavailable; when its reason is "slow", the changes may still be committed.
+        Raises StorageUnavailable; when its reason is "slow", the changes are only committed if the
+        time limit passed during the commit itself.
         """
         with self.operation(operation):
             return await self._run(self._engines.writing, work)
@@ -133,7 +135,9 @@ class Database:
         await self._engines.close(self._timeout_s)
 
     async def _run(self, engine: AsyncEngine, work: Work[T]) -> T:
-        return await self._wait(self._start(self._run_with_retry(engine, work)), engine)
+        caller = WaitingCaller()
+        task = self._start(self._run_with_retry(engine, work, caller))
+        return await self._wait(task, engine, caller)
 
     def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         # In a task: a cancelled caller would leave asyncpg's connection in the middle of a command.
@@ -142,8 +146,9 @@ class Database:
         task.add_done_callback(self._on_done)
         return task
 
-    async def _wait(self, task: asyncio.Task[T], engine: AsyncEngine) -> T:
+    async def _wait(self, task: asyncio.Task[T], engine: AsyncEngine, caller: WaitingCaller) -> T:
         if not await wait_within(task, self._timeout_s):
+            caller.is_refused = True
             refusal = make_unavailable("slow")
             self._log_change(engine, refusal)
             raise refusal
@@ -156,14 +161,14 @@ class Database:
         if error is not None:
             _log.debug("a transaction failed", exc_info=error)
 
-    async def _run_with_retry(self, engine: AsyncEngine, work: Work[T]) -> T:
+    async def _run_with_retry(self, engine: AsyncEngine, work: Work[T], caller: WaitingCaller) -> T:
         try:
             try:
-                result = await self._transaction(engine, work)
+                result = await self._transaction(engine, work, caller)
             except DRIVER_ERRORS as error:
                 if not is_retryable(error):
                     raise
-                result = await self._transaction(engine, work)
+                result = await self._transaction(engine, work, caller)
         except DRIVER_ERRORS as error:
             refusal = translate_error(error)
             if refusal is None:
@@ -190,14 +195,15 @@ class Database:
             cause = getattr(error, "orig", None) or error or "no answer"
             _log.warning("%s does not work: %s (%s)", what, refusal, cause)
 
-    async def _transaction(self, engine: AsyncEngine, work: Work[T]) -> T:
-        self._check_file()
+    async def _transaction(self, engine: AsyncEngine, work: Work[T], caller: WaitingCaller) -> T:
+        self._check(caller)
         connection = await engine.connect()
         try:
+            self._check(caller)
             await connection.begin()
             await self._check_schema(connection)
             result = await work(connection)
-            self._check_file()
+            self._check(caller)
             await connection.commit()
             if engine is self._engines.writing and self._engines.file:
                 self._engines.file.note_written()
@@ -213,7 +219,10 @@ class Database:
         """Return the error for a SQLite file that is not the opened one any more."""
         return self._engines.file.find_fault() if self._engines.file else None
 
-    def _check_file(self) -> None:
+    def _check(self, caller: WaitingCaller) -> None:
+        """Raise StorageUnavailable if the caller was refused or the file is another one."""
+        if caller.is_refused:
+            raise make_unavailable("slow")
         if fault := self.find_file_fault():
             raise fault
 

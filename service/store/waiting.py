@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import math
+from dataclasses import dataclass
 from typing import Any
 
 _STEP_S = 0.05
 _LONGEST_FACTOR = 5
+
+
+@dataclass(slots=True)
+class WaitingCaller:
+    """A caller of a transaction; it `is_refused` once its time limit has passed."""
+
+    is_refused: bool = False
 
 
 async def wait_within(waiter: asyncio.Future[Any], limit_s: float) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from service.access.principal import ANONYMOUS, Principal
 from service.conversation import History
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -89,10 +90,15 @@ class RunRequest:
     stream_agents: bool = False
     max_tokens: int | None = None
     timeout_s: float | None = None
-    owner: str = "anonymous"
+    principal: Principal = ANONYMOUS
     title: str | None = None
     user_id: str | None = None
     options: RequestOptions = RequestOptions()
+
+    @property
+    def owner(self) -> str:
+        """The owner of the run and its conversation."""
+        return self.principal.owner
 
     @property
     def conversation_id(self) -> str:

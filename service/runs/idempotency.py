@@ -39,7 +39,7 @@ async def resolve_key(
         return known.run_id
     latest = await read_latest(store, request.owner, known.run_id)
     if latest.state in RETRYABLE and latest.code != CANCELLED.code:
-        return make_retry(latest, replace(key, bound_to=known.run_id))
+        return make_retry(latest, request.principal, replace(key, bound_to=known.run_id))
     return latest.id
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from service.access.principal import Principal
 from service.conversation import Branch
 from service.domain import RunRequest
 from service.errors import RequestError
@@ -15,8 +16,8 @@ from service.store.runs import RunStore
 RETRYABLE = frozenset({"failed", "interrupted", "cancelled"})
 
 
-def make_retry(run: StoredRun, key: IdempotencyKey | None = None) -> RunStart:
-    """Return the start of a run that asks the question of `run` again."""
+def make_retry(run: StoredRun, principal: Principal, key: IdempotencyKey | None = None) -> RunStart:
+    """Return the start of a run in which `principal` asks the question of `run` again."""
     request = RunRequest(
         messages=(*run.preceding, restore_question(run.question, run.raw)),
         message_id=run.message_id,
@@ -25,7 +26,7 @@ def make_retry(run: StoredRun, key: IdempotencyKey | None = None) -> RunStart:
         stream_agents=run.stream_agents,
         max_tokens=run.max_tokens,
         timeout_s=run.timeout_s,
-        owner=run.owner,
+        principal=principal,
         options=run.options,
     )
     return RunStart(request, key, run)

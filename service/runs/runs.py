@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
+from service.access.principal import Principal
 from service.domain import RunRequest
 from service.errors import RequestError
 from service.events import RunStarted
@@ -69,19 +70,19 @@ class Runs:
             return await self._start(start)
         return await self.find(start, request.owner)
 
-    async def retry(self, run_id: str, owner: str) -> Run:
+    async def retry(self, run_id: str, principal: Principal) -> Run:
         """Start a run that takes the place of one that failed, was interrupted or cancelled.
 
         Agents that answered are not called again. Returns the existing run if one has the place
         already. Raises RequestError 404, 409.
         """
-        stored = await read_latest(self._store, owner, run_id)
+        stored = await read_latest(self._store, principal.owner, run_id)
         if stored.state in RETRYABLE:
-            return await self._start(make_retry(stored))
+            return await self._start(make_retry(stored, principal))
         if stored.id == run_id:
             what = "still running" if stored.state == "running" else "complete"
             raise RequestError("run_not_retryable", f"There is nothing to retry: it is {what}.")
-        return await self.find(stored.id, owner)
+        return await self.find(stored.id, principal.owner)
 
     async def find(self, run_id: str, owner: str) -> Run:
         """Return a run of `owner` with its log.

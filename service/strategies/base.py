@@ -123,14 +123,28 @@ class Kit:
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedCalls:
+    """Calls of models that a strategy makes at the same time, for the estimate of its cost.
+
+    `agents` has one item for each call. `reads_answers`: the prompts contain the answers of the
+    step before, at most `max_tokens` of each.
+    """
+
+    agents: tuple[Agent, ...]
+    reads_answers: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Strategy:
     """A way to make one answer.
 
     `run` emits every event of the answer and returns its summary; it raises RunError when there
     is no answer. `check` returns why an ensemble cannot use this strategy, None when it can.
+    `steps` returns the most calls that a run without failures makes, in their order.
     `honours` are the names of the request options that the strategy supports; None: all.
     """
 
     run: Callable[[RunRequest, Kit, Emit], Coroutine[None, None, Answer]]
     check: Callable[[Ensemble], str | None]
+    steps: Callable[[Ensemble], tuple[PlannedCalls, ...]]
     honours: frozenset[str] | None = None

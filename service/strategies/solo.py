@@ -7,7 +7,7 @@ from service.ensembles.catalog import Ensemble
 from service.errors import RunError, UpstreamError
 from service.events import AgentFailed, AgentFinished, AgentStarted
 from service.strategies.agent_call import AgentCall
-from service.strategies.base import Emit, Kit, ReusedAnswer, Strategy, advise_retry
+from service.strategies.base import Emit, Kit, PlannedCalls, ReusedAnswer, Strategy, advise_retry
 from service.strategies.output import make_answer_output
 
 
@@ -52,4 +52,9 @@ def check(ensemble: Ensemble) -> str | None:
     return None
 
 
-SOLO = Strategy(solo, check)
+def steps(ensemble: Ensemble) -> tuple[PlannedCalls, ...]:
+    """Return the only call."""
+    return (PlannedCalls(ensemble.agents),)
+
+
+SOLO = Strategy(solo, check, steps)

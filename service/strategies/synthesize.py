@@ -10,7 +10,7 @@ from service.errors import RunError, UpstreamError
 from service.events import AgentFailed, CombineStarted
 from service.llm.response import Piece
 from service.strategies.agent_call import AgentCall
-from service.strategies.base import AgentResult, Emit, Kit, Strategy, advise_retry
+from service.strategies.base import AgentResult, Emit, Kit, PlannedCalls, Strategy, advise_retry
 from service.strategies.fanout import ask_all, choose_best
 from service.strategies.output import make_answer_output
 
@@ -92,6 +92,12 @@ def check(ensemble: Ensemble) -> str | None:
     return None if ensemble.combiner else "synthesize needs a combiner"
 
 
+def steps(ensemble: Ensemble) -> tuple[PlannedCalls, ...]:
+    """Return the calls of the agents and the call of the combiner."""
+    combiner = (ensemble.combiner,) if ensemble.combiner else ()
+    return (PlannedCalls(ensemble.agents), PlannedCalls(combiner, reads_answers=True))
+
+
 # Sampling options apply to every call, `stop` only to the combiner's. Options that determine the
 # answer's format or its tool calls are not supported: a single answer could not replace it.
 HONOURS = frozenset(
@@ -101,4 +107,4 @@ HONOURS = frozenset(
     }
 )  # fmt: skip
 
-SYNTHESIZE = Strategy(synthesize, check, HONOURS)
+SYNTHESIZE = Strategy(synthesize, check, steps, HONOURS)

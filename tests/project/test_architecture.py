@@ -30,12 +30,15 @@ MODULES = sorted(
 # The layer of each package; the longest matching name applies. A layer imports lower layers only.
 LAYERS = {
     "telemetry": 0,
+    "service.access": 0,
     "service": 1,
     "service.ensembles": 2,
     "service.llm": 3,
     "service.mock_llm": 4,
     "service.store": 3,
     "service.strategies": 4,
+    "service.accounts": 4,
+    "service.limits": 4,
     "service.runs": 5,
     "service.api": 6,
     "service.app": 7,

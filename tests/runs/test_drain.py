@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from service.access.principal import Principal
 from service.errors import RequestError
 from service.events import RunFinished
 from tests._support.llm.scripted import model, now
@@ -82,7 +83,7 @@ async def test_a_run_that_a_drain_stopped_can_be_retried() -> None:
         run = await one.start()
         await one.runs.drain(0)
         await one.journal.settle(30)
-        again = await other.runs.retry(run.id, run.owner)
+        again = await other.runs.retry(run.id, Principal(owner=run.owner))
         assert isinstance((await other.read(again))[-1], RunFinished)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from service.access.principal import Principal
 from service.domain import RunRequest
 from service.errors import RequestError
 from service.runs.run import Run
@@ -56,8 +57,8 @@ async def test_the_same_key_with_another_body_is_refused() -> None:
 
 async def test_owners_can_use_the_same_key() -> None:
     async with service() as it:
-        mine = await it.start(an_ask(owner="me"), KEY)
-        yours = await it.start(an_ask(owner="you"), OTHER_BODY)
+        mine = await it.start(an_ask(principal=Principal(owner="me")), KEY)
+        yours = await it.start(an_ask(principal=Principal(owner="you")), OTHER_BODY)
     assert mine is not yours
 
 
@@ -147,7 +148,7 @@ async def test_another_body_is_refused_for_a_failed_run_too() -> None:
 async def test_a_key_resolves_to_the_retry_of_its_run() -> None:
     async with service(FAILING) as one, service(beside=one) as other:
         first = await one.finish(key=KEY)
-        retried = await other.runs.retry(first.id, first.owner)
+        retried = await other.runs.retry(first.id, Principal(owner=first.owner))
         await other.read(retried)
         await other.journal.settle(30)
         assert (await _start(one)).id == retried.id
@@ -156,7 +157,7 @@ async def test_a_key_resolves_to_the_retry_of_its_run() -> None:
 async def test_a_failed_manual_retry_is_retried_under_the_key() -> None:
     async with service(FAILING) as it:
         first = await it.finish(key=KEY)
-        second = await it.runs.retry(first.id, first.owner)
+        second = await it.runs.retry(first.id, Principal(owner=first.owner))
         await it.read(second)
         await it.journal.settle(30)
         third = await it.start(key=KEY)

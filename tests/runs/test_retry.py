@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from service.access.principal import Principal
 from service.conversation import Continue
 from service.domain import Message
 from service.errors import RequestError
@@ -30,7 +31,7 @@ PRICED: dict[str, Any] = {"prices": [model("a"), model("b"), COMBINER["model"]]}
 
 async def _retried(by: Service, run: Run) -> LiveRun:
     """Retry `run` and read the new one to its end."""
-    again = await by.runs.retry(run.id, run.owner)
+    again = await by.runs.retry(run.id, Principal(owner=run.owner))
     assert isinstance(again, LiveRun)
     await by.read(again)
     await by.journal.settle(30)
@@ -39,7 +40,7 @@ async def _retried(by: Service, run: Run) -> LiveRun:
 
 async def _refusal(by: Service, run_id: str, owner: str = "anonymous") -> RequestError:
     with pytest.raises(RequestError) as caught:
-        await by.runs.retry(run_id, owner)
+        await by.runs.retry(run_id, Principal(owner=owner))
     return caught.value
 
 
@@ -164,14 +165,14 @@ async def test_an_existing_retry_is_returned() -> None:
     async with service(HALF, timeout_s=40) as one, service(WHOLE, beside=one) as other:
         first = await one.finish()
         again = await _retried(other, first)
-        assert (await other.runs.retry(first.id, "anonymous")).id == again.id
+        assert (await other.runs.retry(first.id, Principal(owner="anonymous"))).id == again.id
 
 
 async def test_a_running_retry_is_returned() -> None:
     async with service(HALF, timeout_s=40) as it:
         first = await it.finish()
-        again = await it.runs.retry(first.id, "anonymous")
-        assert await it.runs.retry(first.id, "anonymous") is again
+        again = await it.runs.retry(first.id, Principal(owner="anonymous"))
+        assert await it.runs.retry(first.id, Principal(owner="anonymous")) is again
 
 
 async def test_a_cancelled_run_can_be_retried() -> None:
@@ -201,7 +202,7 @@ async def test_a_running_run_cannot_be_retried() -> None:
 
 async def test_another_owners_run_cannot_be_retried() -> None:
     async with service(HALF, timeout_s=40) as it:
-        run = await it.finish(an_ask(owner="me"))
+        run = await it.finish(an_ask(principal=Principal(owner="me")))
         assert (await _refusal(it, run.id, "you")).code == "run_not_found"
 
 

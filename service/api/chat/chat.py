@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 from quart import Quart, Response, request
 
+from service.access.principal import Principal
 from service.api.dependencies import ApiDependencies
 from service.api.http import sse
 from service.api.http.body import Body, Identifier, Text, Tokens, idempotency_key, read_body
@@ -17,7 +18,7 @@ from service.api.http.collect import collect_answer
 from service.api.http.degraded import AnswerMarks, answer_marks
 from service.api.http.first_output import wait_for_first_output
 from service.api.http.frames import DONE, encode_lines
-from service.api.http.principal import Principal, current_principal
+from service.api.http.principal import current_principal
 from service.api.http.query import ChoiceParam
 from service.api.http.sse import Encode
 from service.api.openapi.operation import EVENTS, IDEMPOTENCY_KEY, Operation, ResponseSpec, Tag
@@ -65,7 +66,7 @@ class ChatRequest(Body):
             history=continue_or_start(self.conversation_id),
             ensemble=self.ensemble or "",
             max_tokens=self.max_tokens,
-            owner=principal.owner,
+            principal=principal,
         )
 
 

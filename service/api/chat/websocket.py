@@ -12,12 +12,13 @@ from pydantic import ConfigDict
 from quart import Quart, websocket
 from quart.asgi import ASGIWebsocketConnection
 
+from service.access.principal import Principal
 from service.api.chat.chat import ChatRequest
 from service.api.dependencies import ApiDependencies
 from service.api.http.body import Body, parse_body
 from service.api.http.body_limits import turn_of
 from service.api.http.degraded import answer_marks
-from service.api.http.principal import Principal, current_principal
+from service.api.http.principal import current_principal
 from service.api.middleware.send_timeout import StalledClientError
 from service.errors import RequestError, ServiceError, drop_tracebacks
 from service.events import AnswerDelta, Event, RunFailed, RunFinished

@@ -7,10 +7,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, NotRequired
 
+from service.access.principal import Principal
 from service.api.history.items import format_time, read_partial_answer
 from service.api.http.degraded import AnswerMarks, answer_marks
 from service.api.http.pieces import LoadItems
-from service.api.http.principal import Principal
 from service.api.http.query import is_valid_id
 from service.api.openai.schemas import ToolCallShown
 from service.errors import RequestError

@@ -6,19 +6,9 @@ request. There are no accounts yet, so every caller is the anonymous owner.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from quart import Quart, g
 
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """The caller of a request. `owner` owns the runs and conversations that it may see."""
-
-    owner: str
-
-
-ANONYMOUS = Principal("anonymous")
+from service.access.principal import ANONYMOUS, Principal
 
 
 def install(app: Quart) -> None:

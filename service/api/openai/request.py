@@ -19,8 +19,8 @@ from pydantic import (
     model_validator,
 )
 
+from service.access.principal import Principal
 from service.api.http.body import AnyText, Identifier, Tokens
-from service.api.http.principal import Principal
 from service.api.openai.tolerance import IGNORED_OF_REQUESTS, TolerantBody
 from service.api.openai.tools import ResponseFormat, Tool, ToolChoice
 from service.api.openai.turns import ONE_OR_SEVERAL, CompletionTurn
@@ -132,7 +132,7 @@ class CompletionRequest(TolerantBody):
             history=self._choose_history(),
             ensemble=self.model,
             max_tokens=self.max_completion_tokens or self.max_tokens,
-            owner=principal.owner,
+            principal=principal,
             options=RequestOptions(
                 parameters=self._select_parameters(),
                 reasoning="none" if self.include_reasoning is False else "answer",

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 from quart import Quart, Response, request
 
+from service.access.principal import Principal
 from service.api.dependencies import ApiDependencies
 from service.api.http import sse
 from service.api.http.body import (
@@ -18,7 +19,7 @@ from service.api.http.body import (
     idempotency_key,
     read_body,
 )
-from service.api.http.principal import Principal, current_principal
+from service.api.http.principal import current_principal
 from service.api.openapi.operation import (
     EVENTS,
     IDEMPOTENCY_KEY,
@@ -56,7 +57,7 @@ class ProcessRequest(Body):
             stream_agents=self.stream_agents,
             max_tokens=self.max_tokens,
             timeout_s=self.timeout_s,
-            owner=principal.owner,
+            principal=principal,
             options=RequestOptions(reasoning="all" if self.stream_reasoning else "none"),
         )
 

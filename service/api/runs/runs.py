@@ -131,7 +131,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
         errors=(400, 409),
     )
     async def retry_run(run_id: str) -> Response:
-        run = await runs.retry(run_id, current_principal().owner)
+        run = await runs.retry(run_id, current_principal())
         return sse.stream(runs, run, encoder(run))
 
 

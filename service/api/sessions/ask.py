@@ -9,6 +9,7 @@ from typing import Any, Literal
 from quart import Quart, Response
 from typing_extensions import TypedDict
 
+from service.access.principal import Principal
 from service.api.dependencies import ApiDependencies
 from service.api.history.owned import OwnConversations, conversation_not_found
 from service.api.http import sse
@@ -24,7 +25,7 @@ from service.api.http.body import (
 from service.api.http.collect import collect_answer
 from service.api.http.degraded import AnswerMarks, answer_marks
 from service.api.http.frames import encode_event
-from service.api.http.principal import Principal, current_principal
+from service.api.http.principal import current_principal
 from service.api.http.sse import Encode
 from service.api.openapi.operation import EVENTS, IDEMPOTENCY_KEY, Operation, ResponseSpec, Tag
 from service.api.sessions.sessions import Name, SessionIds, session_ids, user_of
@@ -55,7 +56,7 @@ class ConversationRequest(Body):
             history=continue_or_start(self.session_id),
             ensemble=self.ensemble or "",
             max_tokens=self.max_tokens,
-            owner=principal.owner,
+            principal=principal,
             title=self.session_name,
             user_id=self.user_id,
         )

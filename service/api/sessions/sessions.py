@@ -12,13 +12,14 @@ from pydantic import ConfigDict, StringConstraints
 from quart import Quart, Response, jsonify, request
 from typing_extensions import TypedDict
 
+from service.access.principal import Principal
 from service.api.dependencies import ApiDependencies
 from service.api.history.items import format_time
 from service.api.history.owned import OwnConversations, StoredMessage
 from service.api.http.body import Body, Label, Text, read_body
 from service.api.http.pieces import list_parts, respond_in_pieces
 from service.api.http.positions import BEFORE, split_page
-from service.api.http.principal import Principal, current_principal
+from service.api.http.principal import current_principal
 from service.api.http.query import OFFSET, IntParam, TextParam, invalid, read_all
 from service.api.openapi.operation import Operation, ResponseSpec, Tag
 from service.errors import RequestError

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 
 from quart import Quart, Response
 
+from service.access.principal import Principal
 from service.api.dependencies import ApiDependencies
 from service.api.http import sse
 from service.api.http.body import Body, Identifier, Text, Tokens, idempotency_key, read_body
 from service.api.http.first_output import wait_for_first_output
 from service.api.http.frames import DONE, encode_event
-from service.api.http.principal import Principal, current_principal
+from service.api.http.principal import current_principal
 from service.api.http.query import ChoiceParam
 from service.api.http.sse import Encode, StreamFormat
 from service.api.openai.chunks import Chunks, make_encoder
@@ -48,7 +49,7 @@ class StreamRequest(Body):
             history=continue_or_start(self.conversation_id),
             ensemble=self.ensemble or "",
             max_tokens=self.max_tokens,
-            owner=principal.owner,
+            principal=principal,
         )
 
 

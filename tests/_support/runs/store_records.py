@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from service.access.principal import Principal
 from service.conversation import NewConversation
 from service.domain import AgentReport, Message, RunRequest, Usage
 from service.ids import new_id
@@ -58,7 +59,7 @@ def make_run(
         message_id="message",
         history=NewConversation(conversation or new_id("conv")),
         ensemble="fanout",
-        owner=owner,
+        principal=Principal(owner=owner),
     )
     record = NewRun(
         run_id=run_id,

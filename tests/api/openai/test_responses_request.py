@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from service.access.principal import ANONYMOUS
 from service.api.http.body import parse_body
-from service.api.http.principal import ANONYMOUS
 from service.api.openai.responses.request import ResponseRequest
 from service.conversation import Given
 from service.domain import Message, RunRequest

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from service.access.principal import Principal
 from service.domain import Usage
 from service.errors import StorageUnavailable
 from service.events import (
@@ -233,7 +234,7 @@ async def test_an_interrupted_run_can_be_retried() -> None:
         run = await _store_run(it, committed=2)
         _crashed(it.folder)
         await it.recovery.recover_stale_workers()
-        again = await it.runs.retry(run.run_id, ME)
+        again = await it.runs.retry(run.run_id, Principal(owner=ME))
         assert isinstance((await it.read(again))[-1], RunFinished)
 
 

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from service.access.principal import Principal
 from service.conversation import NewConversation
 from service.runs.journal.codec import encode_events
 from service.runs.run import Run
@@ -94,7 +95,7 @@ async def test_an_unknown_run_is_not_found() -> None:
 
 async def test_another_owners_run_is_not_found_whether_open_or_ended() -> None:
     async with service() as it:
-        run = await it.start(an_ask(owner="me"))
+        run = await it.start(an_ask(principal=Principal(owner="me")))
         assert (await it.refusal(run.id, "you")).code == "run_not_found"
         await it.read(run)
         await it.journal.settle(30)
@@ -103,7 +104,7 @@ async def test_another_owners_run_is_not_found_whether_open_or_ended() -> None:
 
 async def test_another_owners_expired_run_is_not_found() -> None:
     async with service() as it:
-        run = await it.finish(an_ask(owner="me"))
+        run = await it.finish(an_ask(principal=Principal(owner="me")))
         await it.expire(after_s=10_000)
         assert (await it.refusal(run.id, "me")).code == "run_expired"
         assert (await it.refusal(run.id, "you")).code == "run_not_found"

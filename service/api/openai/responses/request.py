@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, Tag, model_validator
 
+from service.access.principal import Principal
 from service.api.http.body import AnyText, Identifier, Text, Tokens
-from service.api.http.principal import Principal
 from service.api.openai.request import Fraction, is_blank
 from service.api.openai.responses.items import Item, MessageItem, to_messages
 from service.api.openai.tolerance import IGNORED_OF_REQUESTS, TolerantBody
@@ -197,7 +197,7 @@ class ResponseRequest(TolerantBody):
             history=history,
             ensemble=self.model,
             max_tokens=self.max_output_tokens,
-            owner=principal.owner,
+            principal=principal,
             options=RequestOptions(
                 parameters=self._build_parameters(),
                 instructions=self.instructions or "",

@@ -1,0 +1,1 @@
+"""The callers of the service: who they are and what they may do. No I/O."""

@@ -1,0 +1,43 @@
+"""The caller of a request, as the guard in front of every handler resolves it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Role = Literal["admin", "user", "viewer"]
+AccessScope = Literal["run", "read", "write", "keys", "admin"]
+"""What a caller may do: ask models, read, rename and delete, manage keys, administer."""
+
+AuthMethod = Literal["anonymous", "static_key", "key", "jwt", "session"]
+
+ALL_SCOPES: frozenset[AccessScope] = frozenset({"run", "read", "write", "keys", "admin"})
+
+ANONYMOUS_OWNER = "anonymous"
+"""The owner of all data while AUTH=off, and of the data from before accounts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """The caller of a request.
+
+    `owner` owns the runs and conversations that the caller may see; it is the id of the user.
+    `key_id` is that of the key that the request carried. `address` is the client's IP address, ""
+    when it is unknown; `route` the rule of the requested address, such as `/api/process`.
+    """
+
+    owner: str = ANONYMOUS_OWNER
+    user: str | None = None
+    role: Role = "admin"
+    scopes: frozenset[AccessScope] = ALL_SCOPES
+    method: AuthMethod = "anonymous"
+    key_id: str | None = None
+    address: str = ""
+    route: str = ""
+
+    def may(self, scope: AccessScope) -> bool:
+        """Return whether the caller has `scope`."""
+        return scope in self.scopes
+
+
+ANONYMOUS = Principal()

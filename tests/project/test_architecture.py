@@ -138,6 +138,7 @@ UNSCOPED = {
     "service.store.schema": "the conditions of its indexes",
     "service.store.journal.statements": "each row names its owner; a commit has rows of many",
     "service.store.workers": "the service's own view of all runs",
+    "service.store.accounts.changes": "the counter of all changes to accounts",
     "service.store.revisions": "the version of the tables has no owner",
     "service.store.migrate": "a lock has no owner",
     "service.store.database": "a PRAGMA has no owner",

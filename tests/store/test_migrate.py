@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain import Message, MissingAgent
 from service.errors import StorageUnavailable
 from service.settings import SettingsError
+from service.store.accounts.tables import users
 from service.store.connections.engines import open_engines
 from service.store.connections.urls import parse_url
 from service.store.database import Database
@@ -29,7 +30,6 @@ from service.store.journal.writer import JournalWriter
 from service.store.migrate import check, migrate
 from service.store.revisions import FOLDER, list_revisions
 from service.store.runs import RunStore
-from service.store.schema import metadata
 from service.store.search.search import Search
 from tests._support.runs.store_records import (
     ME,
@@ -136,9 +136,8 @@ async def test_a_migration_that_fails_changes_nothing(database_url: str) -> None
 async def test_the_migrated_tables_match_the_schema(ready_url: str) -> None:
     def compare(connection: Connection) -> list[Any]:
         options = {"include_name": _is_described, "compare_type": True}
-        return list(
-            compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
-        )
+        context = MigrationContext.configure(connection, opts=options)
+        return list(compare_metadata(context, users.metadata))
 
     assert await _run_on(ready_url, compare) == []
 

@@ -25,8 +25,9 @@ class AgentResult(Protocol):
     answered: bool
     skipped: bool
     error: UpstreamError | None
-    was_retried: bool
 
+    @property
+    def was_retried(self) -> bool: ...
     @property
     def text(self) -> str: ...
     def report(self) -> AgentReport: ...

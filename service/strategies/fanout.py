@@ -10,8 +10,8 @@ from service.domain import MissingAgent, RunRequest
 from service.ensembles.catalog import Agent
 from service.errors import RunError, UpstreamError
 from service.events import AgentFailed, AgentFinished, AgentSkipped, AgentStarted
-from service.strategies.agent_call import AgentCall
 from service.strategies.base import AgentResult, Emit, Kit, ReusedAnswer, advise_retry
+from service.strategies.calls.agent_call import AgentCall
 from service.strategies.output import make_agent_output
 
 

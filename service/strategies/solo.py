@@ -6,8 +6,8 @@ from service.domain import Answer, RunRequest
 from service.ensembles.catalog import Ensemble
 from service.errors import RunError, UpstreamError
 from service.events import AgentFailed, AgentFinished, AgentStarted
-from service.strategies.agent_call import AgentCall
 from service.strategies.base import Emit, Kit, PlannedCalls, ReusedAnswer, Strategy, advise_retry
+from service.strategies.calls.agent_call import AgentCall
 from service.strategies.output import make_answer_output
 
 

@@ -9,8 +9,8 @@ from service.ensembles.catalog import Ensemble
 from service.errors import RunError, UpstreamError
 from service.events import AgentFailed, CombineStarted
 from service.llm.response import Piece
-from service.strategies.agent_call import AgentCall
 from service.strategies.base import AgentResult, Emit, Kit, PlannedCalls, Strategy, advise_retry
+from service.strategies.calls.agent_call import AgentCall
 from service.strategies.fanout import ask_all, choose_best
 from service.strategies.output import make_answer_output
 

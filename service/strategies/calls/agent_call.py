@@ -1,0 +1,128 @@
+"""One agent's answer in one run: its model, then its fallback models; the report of the result."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from copy import copy
+
+from service.domain import AgentReport, Message, RunRequest, Usage
+from service.ensembles.catalog import Agent
+from service.errors import UpstreamError
+from service.llm.response import OnPiece
+from service.strategies.base import Emit, Kit
+from service.strategies.calls.attempts import try_model
+from service.strategies.calls.context import CallContext
+
+
+class AgentCall:
+    """Gets the answer of one agent, with as many attempts and models as that takes.
+
+    `report()` is valid at any time, also after a failure or a cancellation.
+    """
+
+    def __init__(
+        self, kit: Kit, agent: Agent, request: RunRequest, messages: Sequence[Message], emit: Emit
+    ) -> None:
+        self.agent = agent
+        self.skipped = False  # set before a straggler is cancelled
+        self.answered = False
+        self.error: UpstreamError | None = None
+        self.stepped_down = False
+        self._has_reasoning_events = False
+        self._context = CallContext(kit, agent, request, messages, emit)
+        self._bill = self._context.bill
+        kit.calls.append(self)
+
+    async def answer(self, on_piece: OnPiece | None, *, has_reasoning_events: bool = False) -> None:
+        """Get the answer, and pass each piece to `on_piece` (None: no reader) on arrival.
+
+        The report has the reasoning unless that has events. Raises UpstreamError when every attempt
+        failed or the answer broke off.
+        """
+        context = self._context
+        context.on_piece = on_piece
+        self._has_reasoning_events = has_reasoning_events
+        outcome = "failed"  # also for an unexpected error, which no clause below catches
+        try:
+            await context.plan.fit_context(context.operation)
+            await self._try_models()
+            self.answered = True
+            outcome = "answered"
+        except UpstreamError as error:
+            self.error = copy(error)  # without its traceback, whose frames refer to this
+            outcome = "failed"
+            raise
+        except asyncio.CancelledError:
+            outcome = "skipped" if self.skipped else "cancelled"
+            raise
+        finally:
+            context.end()
+            if self.error is None:
+                self._bill.close()
+            context.operation.finish(
+                outcome,
+                error_type=self.error.code if self.error else None,
+                message=self.error.message if self.error else "",
+                cost_usd=self.cost,
+                first_token_s=context.first_token_s,
+            )
+
+    @property
+    def was_retried(self) -> bool:
+        """Whether a model was, or should have been, called again."""
+        return self._context.was_retried
+
+    @property
+    def has_output(self) -> bool:
+        """Whether a piece of the answer has been forwarded."""
+        return self._context.has_output
+
+    @property
+    def text(self) -> str:
+        """The text of the current attempt so far."""
+        return self._bill.reply.text
+
+    @property
+    def usage(self) -> Usage:
+        """The tokens of all attempts so far."""
+        return self._bill.usage
+
+    @property
+    def cost(self) -> float | None:
+        """The cost of all attempts so far in US dollars; None when no price is known."""
+        return self._bill.cost
+
+    def report(self) -> AgentReport:
+        """Return the text, usage, cost and times so far."""
+        reply, first_s = self._bill.reply, self._context.first_token_s
+        return AgentReport(
+            agent=self.agent.name,
+            model=self._bill.model,
+            text=reply.text,
+            usage=self.usage,
+            cost=self.cost,
+            elapsed_ms=round(self._context.elapsed_s * 1000, 1),
+            first_token_ms=None if first_s is None else round(first_s * 1000, 1),
+            finish_reason=reply.finish_reason,
+            partial=not self.answered,
+            config_hash=self.agent.config_hash,
+            left_out=self._context.left_out,
+            reasoning="" if self._has_reasoning_events else reply.reasoning,
+        )
+
+    async def _try_models(self) -> None:
+        context, models = self._context, (self.agent.model, *self.agent.fallbacks)
+        for model, fallback in zip(models, [*models[1:], None], strict=True):
+            context.plan.start_model()
+            self._bill.start_call(model)
+            try:
+                await try_model(context, model)
+                return
+            except UpstreamError as error:
+                if fallback is None or self.has_output or not context.has_time_left:
+                    raise
+                self.stepped_down = context.was_retried = True
+                context.kit.workflow.record_step_down(self.agent.name, error.code)
+                await context.emit_retrying(error, fallback, 1, 0)
+        raise AssertionError("an agent has at least one model")

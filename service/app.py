@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,12 +11,14 @@ import httpx
 from quart import Quart, has_request_context, request
 from quart import websocket as handshake
 
+from service.accounts.audit import Audit
 from service.api import health
 from service.api.chat import chat, websocket
 from service.api.chat.open_sockets import OpenSockets
 from service.api.dependencies import ApiDependencies
 from service.api.history import conversations, history
 from service.api.http import body_limits, errors, principal
+from service.api.lifespan import add_lifespan
 from service.api.middleware import cors, hosts, response_headers
 from service.api.middleware.lingering_close import LingeringClose
 from service.api.middleware.origins import Origins
@@ -112,6 +113,7 @@ def create_app(
     pace, limit = CoalescingWindow(), settings.max_response_bytes
     tokens = open_counter(settings.redis, telemetry)
     store = store or open_store(settings, telemetry)
+    audit = Audit(store.audit)
     worker = Worker(
         settings,
         store,
@@ -132,13 +134,15 @@ def create_app(
         catalog=lambda: ensembles.catalog,
         sockets=OpenSockets(),
         origins=Origins(settings.allowed_origins),
+        audit=audit,
     )
     quart = _quart(settings, api)
     relabel = partial(_set_labels, telemetry)
-    _add_lifespan(
+    add_lifespan(
         quart,
         worker,
-        watches=(pace.adapt, telemetry.health.watch, partial(ensembles.watch, relabel)),
+        watches=(pace.adapt, telemetry.health.watch, partial(ensembles.watch, relabel), audit.run),
+        settles=(audit.close,),
         closes=(http.aclose, tokens.close, partial(asyncio.to_thread, telemetry.shutdown)),
     )
     return Services(
@@ -198,31 +202,6 @@ async def _report_route() -> None:
     rule = request.url_rule if has_request_context() else handshake.url_rule
     if info and rule:
         info.route = rule.rule
-
-
-def _add_lifespan(
-    app: Quart,
-    worker: Worker,
-    watches: Iterable[Callable[[], Coroutine[None, None, None]]],
-    closes: Iterable[Callable[[], Awaitable[None]]],
-) -> None:
-    """Start `worker`, then the background tasks `watches`, when the server starts.
-
-    The end of the server stops them in reverse order and then calls `closes` in their order. Each
-    step runs also when an earlier one fails.
-    """
-    steps = AsyncExitStack()
-
-    async def start() -> None:
-        for close in reversed(tuple(closes)):
-            steps.push_async_callback(close)
-        await worker.start()
-        steps.push_async_callback(worker.stop)
-        for watch in watches:
-            steps.callback(asyncio.create_task(watch()).cancel)
-
-    app.before_serving(start)
-    app.after_serving(steps.aclose)
 
 
 def _telemetry_config(settings: Settings, variables: Mapping[str, str]) -> TelemetryConfig:

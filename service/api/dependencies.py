@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from service.accounts.audit import Audit
 from service.api.chat.open_sockets import OpenSockets
 from service.api.middleware.origins import Origins
 from service.ensembles.catalog import Catalog
@@ -26,3 +27,4 @@ class ApiDependencies:
     catalog: Callable[[], Catalog]
     sockets: OpenSockets
     origins: Origins
+    audit: Audit

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from service.settings import Settings
+from service.store.audit.log import AuditLog
 from service.store.conversations import Conversations
 from service.store.database import Database
 from service.store.history import History
@@ -26,6 +27,7 @@ class Store:
     conversations: Conversations
     history: History
     search: Search
+    audit: AuditLog
 
     async def close(self) -> None:
         """Finish pending work and close the connections."""
@@ -46,4 +48,5 @@ def open_store(settings: Settings, telemetry: Telemetry) -> Store:
         conversations=Conversations(database),
         history=History(database),
         search=Search(database),
+        audit=AuditLog(database),
     )

@@ -137,6 +137,7 @@ UNSCOPED = {
     "service.store.scope": "it restricts the others",
     "service.store.schema": "the conditions of its indexes",
     "service.store.journal.statements": "each row names its owner; a commit has rows of many",
+    "service.store.audit.log": "the audit log has an actor, and is read by admins",
     "service.store.workers": "the service's own view of all runs",
     "service.store.accounts.changes": "the counter of all changes to accounts",
     "service.store.revisions": "the version of the tables has no owner",

@@ -22,6 +22,7 @@ from service.domain import Message, MissingAgent
 from service.errors import StorageUnavailable
 from service.settings import SettingsError
 from service.store.accounts.tables import users
+from service.store.audit.tables import audit
 from service.store.connections.engines import open_engines
 from service.store.connections.urls import parse_url
 from service.store.database import Database
@@ -134,6 +135,8 @@ async def test_a_migration_that_fails_changes_nothing(database_url: str) -> None
 
 
 async def test_the_migrated_tables_match_the_schema(ready_url: str) -> None:
+    assert audit.metadata is users.metadata
+
     def compare(connection: Connection) -> list[Any]:
         options = {"include_name": _is_described, "compare_type": True}
         context = MigrationContext.configure(connection, opts=options)

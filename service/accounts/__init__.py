@@ -1,0 +1,1 @@
+"""Accounts: the audit log of what was done with them."""

@@ -8,28 +8,15 @@ from dataclasses import dataclass
 from functools import partial
 
 import httpx
-from quart import Quart, has_request_context, request
-from quart import websocket as handshake
 
 from service.accounts.audit import Audit
-from service.api import health
-from service.api.chat import chat, websocket
+from service.api.application import create_quart
 from service.api.chat.open_sockets import OpenSockets
 from service.api.dependencies import ApiDependencies
-from service.api.history import conversations, history
-from service.api.http import body_limits, errors, principal
 from service.api.lifespan import add_lifespan
-from service.api.middleware import cors, hosts, response_headers
 from service.api.middleware.lingering_close import LingeringClose
 from service.api.middleware.origins import Origins
 from service.api.middleware.send_timeout import App, SendTimeout
-from service.api.openai import chat_completions
-from service.api.openai.responses import routes as responses
-from service.api.openapi import docs_page, document
-from service.api.runs import process
-from service.api.runs import runs as runs_api
-from service.api.sessions import ask, sessions
-from service.api.text import stream
 from service.coalescing import CoalescingWindow
 from service.ensembles.catalog import Agent, AgentDefaults, Catalog
 from service.ensembles.keys import find_key
@@ -49,7 +36,6 @@ from service.version import VERSION
 from telemetry import (
     Telemetry,
     TelemetryConfig,
-    current_request,
     register_secret,
     should_capture_content,
     should_export_logs,
@@ -70,22 +56,6 @@ class Services:
     runs: Runs
     sockets: OpenSockets
     asgi: App
-
-
-APIS = (
-    process,
-    stream,
-    chat,
-    websocket,
-    ask,
-    sessions,
-    chat_completions,
-    responses,
-    runs_api,
-    history,
-    conversations,
-    health,
-)
 
 
 def create_app(
@@ -136,7 +106,7 @@ def create_app(
         origins=Origins(settings.allowed_origins),
         audit=audit,
     )
-    quart = _quart(settings, api)
+    quart = create_quart(settings, api)
     relabel = partial(_set_labels, telemetry)
     add_lifespan(
         quart,
@@ -173,35 +143,6 @@ def agent_key(agent: Agent, settings: Settings, variables: Mapping[str, str]) ->
     if key:
         register_secret(key)
     return key
-
-
-def _quart(settings: Settings, api: ApiDependencies) -> Quart:
-    app = Quart("service", static_folder=None)
-    app.config["RESPONSE_TIMEOUT"] = None
-    body_limits.install(app, settings)
-    # The order of the documentation, in UTF-8.
-    app.json.sort_keys = app.json.ensure_ascii = False  # type: ignore[attr-defined]
-    app.before_request(_report_route)
-    app.before_websocket(_report_route)
-    hosts.install(app, settings.allowed_hosts, api.origins)
-    principal.install(app)
-    errors.install(app, api.telemetry)
-    response_headers.install(app)
-    if settings.allowed_origins:
-        cors.install(app, api.origins)
-    for each in APIS:
-        each.install(app, api)
-    document.install(app)
-    docs_page.install(app)
-    return app
-
-
-async def _report_route() -> None:
-    """Name the route of the current request or WebSocket for its span and metrics."""
-    info = current_request()
-    rule = request.url_rule if has_request_context() else handshake.url_rule
-    if info and rule:
-        info.route = rule.rule
 
 
 def _telemetry_config(settings: Settings, variables: Mapping[str, str]) -> TelemetryConfig:

@@ -109,9 +109,9 @@ def test_the_lowest_layer_of_the_service_imports_no_io_library() -> None:
     assert not {name for name in pure if io & {each.split(".")[0] for each in _imports(name)}}
 
 
-def test_only_the_apis_and_the_composition_root_import_quart() -> None:
+def test_only_the_apis_import_quart() -> None:
     users = {name for name in MODULES if "quart" in {each.split(".")[0] for each in _imports(name)}}
-    assert {_area(name) for name in users} == {"service.api", "service.app"}
+    assert {_area(name) for name in users} == {"service.api"}
 
 
 def test_only_the_model_clients_and_the_composition_root_import_an_http_client() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Role = Literal["admin", "user", "viewer"]
 AccessScope = Literal["run", "read", "write", "keys", "admin"]
@@ -24,6 +25,7 @@ class Principal:
     `owner` owns the runs and conversations that the caller may see; it is the id of the user.
     `key_id` is that of the key that the request carried. `address` is the client's IP address, ""
     when it is unknown; `route` the rule of the requested address, such as `/api/process`.
+    `user_limits` and `key_limits` are the limits that are stored with them, in the keys of a rule.
     """
 
     owner: str = ANONYMOUS_OWNER
@@ -34,6 +36,8 @@ class Principal:
     key_id: str | None = None
     address: str = ""
     route: str = ""
+    user_limits: Mapping[str, Any] | None = None
+    key_limits: Mapping[str, Any] | None = None
 
     def may(self, scope: AccessScope) -> bool:
         """Return whether the caller has `scope`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -70,8 +71,12 @@ def syntax_fault(error: tomllib.TOMLDecodeError, text: str) -> tuple[int, str]:
 
 
 def _find_definitions(text: str) -> Iterator[tuple[int, tuple[str, ...], bool]]:
-    """Yield the 1-based line of each key and table, its path, and whether it is a table."""
+    """Yield the 1-based line of each key and table, its path, and whether it is a table.
+
+    The path of an array's table contains its index: `rules`, `0` is that of the first `[[rules]]`.
+    """
     table: tuple[str, ...] = ()
+    lengths: Counter[tuple[str, ...]] = Counter()  # of the arrays of tables
     value = ""  # the lines so far of a value of several lines
     # Not splitlines, which also splits at U+2028 and similar characters.
     for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
@@ -80,11 +85,24 @@ def _find_definitions(text: str) -> Iterator[tuple[int, tuple[str, ...], bool]]:
             if _CLOSING.search(line) and _is_complete(value):
                 value = ""
         elif header := _HEADER.match(line):
-            table = _split_key(header[1])
+            table = _add_indexes(_split_key(header[1]), lengths)
+            if line.lstrip().startswith("[["):
+                lengths[table] += 1
+                table = (*table, str(lengths[table] - 1))
             yield number, table, True
         elif key := _KEY.match(line):
             yield number, (*table, *_split_key(key[1])), False
             value = "" if _is_complete(line) else line
+
+
+def _add_indexes(keys: tuple[str, ...], lengths: Mapping[tuple[str, ...], int]) -> tuple[str, ...]:
+    """Return the path of a table with the index of the last table of each array before its end."""
+    path: tuple[str, ...] = keys[:1]
+    for key in keys[1:]:
+        if length := lengths.get(path, 0):
+            path = (*path, str(length - 1))
+        path = (*path, key)
+    return path
 
 
 def _is_complete(statement: str) -> bool:

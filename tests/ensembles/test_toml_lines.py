@@ -137,3 +137,18 @@ def test_an_error_keeps_its_line(text: str) -> None:
 def test_the_line_of_an_error_in_a_later_part_is_that_of_the_text() -> None:
     with pytest.raises(tomllib.TOMLDecodeError, match="line 4"):
         load_tables("[a]\nb = 1\n[a]\nb = ?\n")
+
+
+def test_the_tables_of_an_array_have_their_own_lines() -> None:
+    text = """\
+[[rules]]
+name = "a"
+[rules.match]
+role = "user"
+[[rules]]
+[rules.match]
+role = "admin"
+"""
+    assert [line_of(text, ("rules", index, "match", "role")) for index in (0, 1)] == [4, 7]
+    assert [line_of(text, ("rules", index, "name")) for index in (0, 1)] == [2, 5]
+    assert load_tables(text) == tomllib.loads(text)

@@ -1,0 +1,24 @@
+"""Subjects: the users, keys and addresses whose use is counted."""
+
+from __future__ import annotations
+
+from service.access.principal import Principal
+
+
+def subject_of(principal: Principal) -> str:
+    """Return the subject of a caller: the user, or the address of a caller without an account."""
+    if principal.method == "anonymous":
+        return subject_of_address(principal)
+    if principal.method == "static_key":
+        return "static_key"
+    return f"user:{principal.owner}"
+
+
+def subject_of_key(key_id: str) -> str:
+    """Return the subject of a key."""
+    return f"key:{key_id}"
+
+
+def subject_of_address(principal: Principal) -> str:
+    """Return the subject of the address of a caller."""
+    return f"address:{principal.address}"

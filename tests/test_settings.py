@@ -349,3 +349,54 @@ def test_redis_is_a_url_or_an_address_with_a_password(env_file: Path) -> None:
     both = _settings(env_file, redis_addr="r:6380", redis_password="p@ss")
     assert both.redis == "redis://:p%40ss@r:6380/0"
     assert _settings(env_file, redis_url="redis://u/3", redis_addr="r").redis == "redis://u/3"
+
+
+# --- authentication ---
+
+TOKENS = {"jwt_secret": "s" * 32, "jwt_issuer": "https://idp.test", "jwt_audience": "llm-sse"}
+
+
+@pytest.mark.parametrize(
+    ("values", "required"),
+    [
+        ({}, False),
+        ({"auth": "off"}, False),
+        ({"auth": "Required"}, True),
+        ({"api_key": "a-static-key"}, True),
+        (TOKENS, True),
+        ({**TOKENS, "jwt_secret": "", "jwt_jwks": "/etc/jwks.json"}, True),
+    ],
+)
+def test_a_key_or_tokens_set_auth_to_required(
+    env_file: Path, values: dict[str, str], required: bool
+) -> None:
+    assert _settings(env_file, **values).requires_auth is required
+
+
+@pytest.mark.parametrize(
+    ("values", "name", "words"),
+    [
+        ({"auth": "on"}, "AUTH", "'off' or 'required'"),
+        ({"auth": "off", "api_key": "a-static-key"}, "AUTH", "API_KEY is set"),
+        ({**TOKENS, "auth": "off"}, "AUTH", "JWT_SECRET is set"),
+        ({"api_key": ""}, "API_KEY", "is empty"),
+        ({"api_key": "'  '"}, "API_KEY", "printable ASCII"),
+        ({"api_key": "'two words'"}, "API_KEY", "printable ASCII"),
+        ({"api_key": "clé-secrète"}, "API_KEY", "printable ASCII"),
+        ({**TOKENS, "jwt_secret": "s" * 31}, "JWT_SECRET", "less than 32 bytes"),
+        ({**TOKENS, "jwt_jwks": "jwks.json"}, "JWT_SECRET", "JWT_JWKS is set too"),
+        ({**TOKENS, "jwt_issuer": ""}, "JWT_ISSUER", "is needed"),
+        ({**TOKENS, "jwt_audience": ""}, "JWT_AUDIENCE", "is needed"),
+        ({"jwt_issuer": "https://idp.test"}, "JWT_ISSUER", "has no effect"),
+        ({**TOKENS, "jwt_secret": "", "jwt_jwks": "ftp://idp.test/keys"}, "JWT_JWKS", "a URL"),
+        ({**TOKENS, "jwt_secret": "", "jwt_jwks": "https://u:p@idp.test"}, "JWT_JWKS", "a URL"),
+    ],
+)
+def test_contradictory_and_dangerous_settings_of_authentication_are_refused(
+    env_file: Path, values: dict[str, str], name: str, words: str
+) -> None:
+    complaint = _complaint(env_file, **values)
+    assert complaint.startswith(f"{name}: ")
+    assert words in complaint
+    for secret in ("a-static-key", "s" * 31):
+        assert secret not in complaint

@@ -23,9 +23,10 @@ class Principal:
     """The caller of a request.
 
     `owner` owns the runs and conversations that the caller may see; it is the id of the user.
-    `key_id` is that of the key that the request carried. `address` is the client's IP address, ""
-    when it is unknown; `route` the rule of the requested address, such as `/api/process`.
-    `user_limits` and `key_limits` are the limits that are stored with them, in the keys of a rule.
+    `user` is the user's name, for a token `jwt:` and its subject. `key_id` is that of the key that
+    the request carried. `address` is the client's IP address, "" when it is unknown; `route` the
+    rule of the requested address, such as `/api/process`. `user_limits` and `key_limits` have the
+    keys of a rule in `limits.toml`.
     """
 
     owner: str = ANONYMOUS_OWNER
@@ -45,3 +46,6 @@ class Principal:
 
 
 ANONYMOUS = Principal()
+
+UNAUTHENTICATED = Principal(owner="", role="viewer", scopes=frozenset())
+"""The caller of a public address while AUTH=required: it may do nothing and owns nothing."""

@@ -55,7 +55,7 @@ class Line:
         service, question = await asyncio.open_connection("127.0.0.1", self._port)
         asking = asyncio.create_task(self._ask(client, question))
         try:
-            with suppress(OSError):
+            with suppress(OSError, asyncio.CancelledError):  # `end`; asyncio would log the latter
                 await self._answer(service, answer)
         finally:
             asking.cancel()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests._support.clients.api import Api, assert_whole, client_of, follow, until
+from tests._support.clients.api import Api, asking, assert_whole, client_of, follow, until
 from tests._support.clients.breakable_line import Line, line_to
 from tests._support.clients.recorded_streams import raw
 from tests._support.recovery.installation import Installation
@@ -150,6 +150,18 @@ async def _behind_a_line(installation: Installation) -> AsyncIterator[tuple[Line
         yield line, service
 
 
+async def _accepts_runs(service: Api) -> None:
+    """Wait until a service has its lease again: the next heartbeat, up to a second later."""
+
+    async def has_run() -> bool:
+        response = await service.http.post("/api/process", json=asking("Are you back?"))
+        if response.status_code == 503:
+            assert "Retry-After" in response.headers
+        return response.status_code == 200
+
+    await until(has_run)
+
+
 @pytest.mark.parametrize("ensemble", ["endless", "long"])  # the second ends during the partition
 async def test_a_machine_cut_off_from_the_database_reports_no_end_of_its_own(
     on_postgres: Installation, ensemble: str
@@ -175,6 +187,7 @@ async def test_a_machine_cut_off_from_the_database_reports_no_end_of_its_own(
         await until(is_settled)
         await witness.check(one)
         await witness.check(other)
+        await _accepts_runs(one)
         assert (await one.ask())[-1].data["status"] == "Completed"
 
 

@@ -1,1 +1,1 @@
-"""Accounts: the audit log of what was done with them."""
+"""Accounts: users, passwords, web sessions, API keys, and the audit log of their changes."""

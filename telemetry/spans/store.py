@@ -27,6 +27,8 @@ StoreOperationName = Literal[
     "list",
     "search",
     "count_tokens",
+    "read_accounts",
+    "change_accounts",
     "maintain",
 ]
 UnavailableReason = Literal["locked", "down", "slow", "full", "schema", "other"]

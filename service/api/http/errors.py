@@ -56,6 +56,7 @@ STATUSES: Mapping[str, int] = {
     "unsupported_media_type": 415,
     "idempotency_key_reused": 422,
     "upgrade_required": 426,
+    "too_many_attempts": 429,
     "too_many_waiting": 429,
     # the state of the service
     "internal_error": 500,

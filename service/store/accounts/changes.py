@@ -6,11 +6,15 @@ reads the number once per second and forgets its cached keys when it is another 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.accounts.tables import revisions
-from service.store.database import Database
+from service.store.audit.entries import AuditEntry
+from service.store.audit.log import append
+from service.store.database import Database, T, Work
 
 _IS_ACCOUNTS = revisions.c.name == "accounts"
 
@@ -35,3 +39,18 @@ async def count_change(connection: AsyncConnection) -> None:
     """
     raised = sa.update(revisions).where(_IS_ACCOUNTS).values(number=revisions.c.number + 1)
     await connection.execute(raised)
+
+
+async def write_audited(database: Database, work: Work[T], audit: Sequence[AuditEntry]) -> T:
+    """Return the result of `work`, committed together with these entries of the audit log.
+
+    Without a result (None or False) nothing was changed, and no entry is appended.
+    """
+
+    async def work_and_append(connection: AsyncConnection) -> T:
+        result = await work(connection)
+        if result:
+            await append(audit, connection)
+        return result
+
+    return await database.write(work_and_append, "change_accounts")

@@ -1,4 +1,4 @@
-"""The tables of accounts: users, their web sessions, their API keys, invitations.
+"""The tables of accounts: users, their web sessions, their API keys, invitations, attempts.
 
 A user's runs and conversations have `users.id` as their `owner`. Secrets are stored as hashes only.
 Limits and scopes are JSON; NULL in `api_keys.scopes` stands for all scopes of the user's role.
@@ -71,6 +71,15 @@ invites = Table(
     Column("created_at", UTCTime, nullable=False),
     Column("expires_at", UTCTime, nullable=False, index=True),
     Column("used_at", UTCTime),
+)
+
+# Attempts to log in or to register. `subject` is a hash: people type passwords as names.
+login_attempts = Table(
+    "login_attempts",
+    metadata,
+    Column("subject", CleanText, primary_key=True),
+    Column("attempts", Integer, nullable=False),
+    Column("last_at", UTCTime, nullable=False, index=True),
 )
 
 # Counters of changes. Each change of users, sessions or keys raises `accounts` in its transaction,

@@ -1,0 +1,56 @@
+"""Names and e-mail addresses of users: accepted forms, and the keys that compare them.
+
+Names are unique without regard to case and to compatible forms of the same letter (`Ａlice` is
+`alice`). A name cannot contain `:` and `@`, and cannot look like an id: it can be confused neither
+with an owner such as `jwt:…`, nor with an address, nor with the id of another user.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from service.access.principal import ANONYMOUS_OWNER
+
+MAX_NAME_CHARS = 64
+_MAX_EMAIL_CHARS = 254  # RFC 5321, 4.5.3.1.3
+_PUNCTUATION = frozenset("._-+")
+_ID = re.compile(r"[a-z]+_[0-9a-f]{32}")
+_EMAIL = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@.]+")
+_RESERVED = frozenset({ANONYMOUS_OWNER, "api_key", "static_key", "system", "none", "null"})
+
+
+def parse_name(text: str) -> str:
+    """Return the name in its normal form. Raises ValueError with a sentence for the user."""
+    name = unicodedata.normalize("NFKC", text.strip())
+    if not 1 <= len(name) <= MAX_NAME_CHARS:
+        raise ValueError(f"must have 1 to {MAX_NAME_CHARS} characters")
+    if not all(_is_allowed(each) for each in name) or not name[0].isalnum():
+        raise ValueError(
+            "must consist of letters, digits and . _ - + and start with one of the first two"
+        )
+    if make_name_key(name) in _RESERVED or _ID.fullmatch(make_name_key(name)):
+        raise ValueError("is reserved")
+    return name
+
+
+def parse_email(text: str) -> str:
+    """Return the e-mail address in its normal form. Raises ValueError with a sentence."""
+    email = unicodedata.normalize("NFKC", text.strip())
+    is_printable = all(unicodedata.category(each)[0] not in "CZ" for each in email)
+    if len(email) > _MAX_EMAIL_CHARS or not is_printable or not _EMAIL.fullmatch(email):
+        raise ValueError("must be an e-mail address")
+    return email
+
+
+def make_name_key(name: str) -> str:
+    """Return the key that two equal names or addresses share.
+
+    Source: Unicode 16, 3.13, toNFKC_Casefold
+    """
+    folded = unicodedata.normalize("NFKC", name.strip()).casefold()
+    return unicodedata.normalize("NFKC", folded)
+
+
+def _is_allowed(character: str) -> bool:
+    return character in _PUNCTUATION or unicodedata.category(character)[0] in "LMN"

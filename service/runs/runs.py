@@ -24,7 +24,7 @@ from service.runs.run import LiveRun, Run
 from service.runs.settings import IdempotencyKey, Limits
 from service.runs.stop_reasons import CANCELLED, SHUTTING_DOWN
 from service.runs.transport.database import WATCHED_S, StoredRuns
-from service.store.records import StoredRun
+from service.store.records import KeyConflict, StoredRun
 from service.store.runs import RunStore
 from service.store.workers import Signal
 
@@ -219,12 +219,12 @@ class Runs:
         self._opening += 1
         try:
             prepared = await self._preparer.prepare(start, self._dependencies.catalog())
-            conflict = await self.journal.open(prepared.opening)
+            opened = await self.journal.open(prepared.opening)
         finally:
             self._opening -= 1
-        if conflict:
-            check_conflict(start.key, conflict)
-            return await self.find(conflict.run_id, start.request.owner)
+        if isinstance(opened, KeyConflict):
+            check_conflict(start.key, opened)
+            return await self.find(opened.run_id, start.request.owner)
         run, pending = self._launcher.launch(prepared)
         self._open[run.id] = run
         pending.closed.add_done_callback(lambda _: self._on_closed(run, pending))

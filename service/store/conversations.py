@@ -12,9 +12,10 @@ from sqlalchemy import Row, Select, literal, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.database import Database
+from service.store.lists.pages import Page, Position
 from service.store.lists.paging import Slice, count_rows, fetch_newest_first
 from service.store.lists.turns import read_first_turns, read_turns
-from service.store.records import Conversation, ConversationTurn, FirstTurns, Page, Position
+from service.store.records import Conversation, ConversationTurn, FirstTurns
 from service.store.schema import conversations, runs
 from service.store.scope import Scope
 from service.store.search.fts5 import enable_secure_delete, purge_deleted_text

@@ -9,8 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.database import Database
 from service.store.lists.long_texts import Texts, read_listed_runs, read_texts
+from service.store.lists.pages import Page
 from service.store.lists.paging import Slice, count_rows, fetch_newest_first
-from service.store.records import Page, StoredRun
+from service.store.records import StoredRun
 from service.store.schema import runs
 from service.store.scope import Scope
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Generic, TypeVar
 
 from service.domain import (
     AgentReport,
@@ -17,6 +16,7 @@ from service.domain import (
     ToolCall,
     Usage,
 )
+from service.store.budgets.records import BudgetDemand, Interruption
 
 FIRST_ATTEMPT = 1  # at a run; each takeover by another worker adds one
 
@@ -38,7 +38,8 @@ class NewRun:
     """A run to create.
 
     `initial_messages` are earlier turns that the request contains; the store saves them when it
-    creates the conversation. `retry_of` is the run that this one supersedes.
+    creates the conversation. `retry_of` is the run that this one supersedes. `demands` are
+    reserved with it.
     """
 
     run_id: str
@@ -53,6 +54,7 @@ class NewRun:
     preceding: Sequence[Message] = ()
     key: NewKey | None = None
     retry_of: str | None = None
+    demands: Sequence[BudgetDemand] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +92,8 @@ class AgentAnswer:
 class RunEnd:
     """The end of a run. `state` is completed, failed, cancelled or interrupted.
 
-    `interrupted_at` is the number of the last event before a gap, None without a gap.
+    `interrupted_at` is the number of the last event before a gap, None without a gap. With
+    `is_reserved` it settles the run's reservation, after an `interruption` also unknown amounts.
     """
 
     run_id: str
@@ -112,6 +115,8 @@ class RunEnd:
     tool_calls: Sequence[ToolCall] = ()
     interrupted_at: int | None = None
     attempt: int = FIRST_ATTEMPT
+    is_reserved: bool = False
+    interruption: Interruption | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,22 +233,3 @@ class SearchHit:
     run: StoredRun
     rank: float
     snippet: str
-
-
-Position = tuple[datetime, str]  # of a conversation in a list: its last update and its id
-
-Item = TypeVar("Item")
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[Item]):
-    """A page of `total` items; `is_capped` if there are more than `total`.
-
-    `unread` has the ids of runs whose question and answer are "" in `items`, because all texts of
-    the page together are too long; they are the last ones, in parts to be read one by one.
-    """
-
-    items: Sequence[Item]
-    total: int
-    is_capped: bool = False
-    unread: Sequence[Sequence[str]] = ()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from service.settings import Settings
 from service.store.audit.log import AuditLog
+from service.store.budgets.budgets import Budgets
 from service.store.conversations import Conversations
 from service.store.database import Database
 from service.store.history import History
@@ -27,6 +28,7 @@ class Store:
     conversations: Conversations
     history: History
     search: Search
+    budgets: Budgets
     audit: AuditLog
 
     async def close(self) -> None:
@@ -48,5 +50,6 @@ def open_store(settings: Settings, telemetry: Telemetry) -> Store:
         conversations=Conversations(database),
         history=History(database),
         search=Search(database),
+        budgets=Budgets(database),
         audit=AuditLog(database),
     )

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.store.budgets.budgets import Budgets
 from service.store.database import Database
 from service.store.records import FIRST_ATTEMPT, StoredRun
 from service.store.rows import RUN_COLUMNS, decode_run
@@ -56,6 +57,7 @@ class Workers:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._budgets = Budgets(database)
 
     async def register(self, worker_id: str, lease_s: float) -> bool:
         """Store that the worker is alive; return whether it was registered before."""
@@ -122,7 +124,8 @@ class Workers:
         await self._database.execute(sa.delete(workers).where(workers.c.id == worker_id))
 
     async def delete_expired(self, now: datetime) -> int:
-        """Delete expired events and keys; return how many runs lost their events."""
+        """Delete expired events, keys and budgets; return how many runs lost their events."""
+        await self._budgets.tidy(now)
         await self._database.execute(
             sa.delete(idempotency_keys).where(idempotency_keys.c.expires_at <= now)
         )

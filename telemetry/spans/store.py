@@ -27,6 +27,7 @@ StoreOperationName = Literal[
     "list",
     "search",
     "count_tokens",
+    "reserve",
     "read_accounts",
     "change_accounts",
     "maintain",

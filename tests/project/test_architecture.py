@@ -138,6 +138,7 @@ UNSCOPED = {
     "service.store.schema": "the conditions of its indexes",
     "service.store.journal.statements": "each row names its owner; a commit has rows of many",
     "service.store.audit.log": "the audit log has an actor, and is read by admins",
+    "service.store.budgets.statements": "budgets belong to the subjects of rules",
     "service.store.workers": "the service's own view of all runs",
     "service.store.accounts.changes": "the counter of all changes to accounts",
     "service.store.accounts.users": "users are the owners",

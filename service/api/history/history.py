@@ -32,7 +32,8 @@ from service.api.openapi.operation import Operation, ResponseSpec, Tag
 from service.api.runs.event_json import report_json
 from service.api.runs.schemas import TokenUsage
 from service.errors import RequestError
-from service.store.records import AgentAnswer, Page, SearchHit
+from service.store.lists.pages import Page
+from service.store.records import AgentAnswer, SearchHit
 from service.store.search.excerpt import MARK, UNMARK
 from service.store.search.search import LANGUAGES
 

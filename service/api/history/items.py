@@ -16,7 +16,8 @@ from service.runs.projections.long_logs import summarize_log
 from service.runs.run import Run
 from service.runs.runs import Runs
 from service.store.lists.long_texts import with_texts
-from service.store.records import Page, StoredRun
+from service.store.lists.pages import Page
+from service.store.records import StoredRun
 
 
 def list_item_loads(

@@ -15,7 +15,8 @@ from typing import Any
 from quart import request
 
 from service.api.http.query import invalid
-from service.store.records import Conversation, Position
+from service.store.lists.pages import Position
+from service.store.records import Conversation
 
 _PATTERN = "^[0-9]{1,17}~[A-Za-z0-9._:-]{1,128}$"
 _POSITION = re.compile(_PATTERN)

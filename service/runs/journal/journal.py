@@ -14,15 +14,15 @@ import math
 from service.coalescing import CoalescingWindow
 from service.errors import StorageUnavailable
 from service.events import Event
-from service.runs.journal.callers import Caller, WaitingCallers
+from service.runs.journal.callers import Caller, WaitingCallers, is_refusal
 from service.runs.journal.pending import PendingEvents, PendingRuns
 from service.runs.journal.spool import Spool
 from service.runs.journal.timer import CommitTimer
 from service.runs.log import RunLog
 from service.runs.recovery.lease import Lease
-from service.store.journal.batch import Batch, Written
+from service.store.journal.batch import Batch, Opened, Written
 from service.store.journal.writer import JournalWriter
-from service.store.records import AgentAnswer, KeyConflict, NewRun, RunEnd
+from service.store.records import AgentAnswer, NewRun, RunEnd
 from service.store.waiting import wait_within
 from telemetry import JournalMetrics, Workflow
 
@@ -60,8 +60,8 @@ class Journal:
         self._timer = CommitTimer()
         self._full_commit_at = math.inf  # loop time of the next commit of all events
 
-    async def open(self, opening: NewRun) -> KeyConflict | None:
-        """Commit a new run; return the run that already has its place, if there is one.
+    async def open(self, opening: NewRun) -> Opened:
+        """Commit a new run with its reservation; return the reason when it is refused.
 
         Raises StorageUnavailable within the time limit; a later commit of the run is undone.
         """
@@ -154,7 +154,7 @@ class Journal:
 
     def _withdraw(self, run_id: str, caller: Caller) -> None:
         """Remove the run of a caller that leaves, also when it was committed just before."""
-        if not caller.cancel() and caller.exception() is None and caller.result() is None:
+        if not caller.cancel() and not caller.exception() and not is_refusal(caller.result()):
             self._next.dropped.append(run_id)
             self._commit_within(COMMIT_EVERY_S)
 
@@ -223,7 +223,7 @@ class Journal:
             _log.warning("the database works again")
             self.failing = None
             self._commit_within(COMMIT_EVERY_S)  # the events that were added during this commit
-        self._next.dropped += self._callers.resolve(batch.openings, written.conflicts)
+        self._next.dropped += self._callers.resolve(batch.openings, written)
         for run_id in written.fenced:
             self.pending.fence(run_id)
         self.pending.close(batch.endings)

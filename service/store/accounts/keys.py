@@ -17,7 +17,7 @@ from service.store.accounts.records import StoredKey
 from service.store.accounts.tables import api_keys
 from service.store.audit.entries import AuditEntry
 from service.store.database import Database
-from service.store.records import Page
+from service.store.lists.pages import Page
 
 
 class KeyStore:

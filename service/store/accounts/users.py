@@ -22,7 +22,7 @@ from service.store.accounts.sessions import delete_sessions
 from service.store.accounts.tables import users
 from service.store.audit.entries import AuditEntry
 from service.store.database import Database
-from service.store.records import Page
+from service.store.lists.pages import Page
 
 _INSERTS: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 

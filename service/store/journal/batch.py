@@ -6,9 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from service.domain import ToolCall
+from service.store.budgets.records import BudgetGrant, BudgetShortage
 from service.store.records import AgentAnswer, KeyConflict, NewRun, RunEnd, Segment
 
 RunRow = AgentAnswer | Segment | RunEnd
+
+Opened = KeyConflict | BudgetShortage | BudgetGrant | None
+"""The result for a new run. A conflict and a shortage are refusals; None: nothing was reserved."""
 
 
 @dataclass(slots=True)
@@ -59,6 +63,13 @@ class Batch:
         )
 
     @property
+    def reserving_run_ids(self) -> list[str]:
+        """The ids of the runs that reserve from budgets, or that may have a reservation."""
+        opened = [each.run_id for each in self.openings if each.demands]
+        ended = [each.run_id for each in self.endings if each.is_reserved or each.interruption]
+        return [*opened, *ended, *self.dropped]
+
+    @property
     def event_count(self) -> int:
         return sum(each.last_seq - each.first_seq + 1 for each in self.segments)
 
@@ -75,13 +86,19 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The result of a commit: conflicts of new runs, by run id, and the runs with a new worker.
+    """The result of a commit: refusals of new runs, by run id, and the runs with a new worker.
 
-    Rows of a `fenced` run were refused: another worker has taken it over.
+    `budgets` are the reservations of new runs. Rows of a `fenced` run were refused: another worker
+    has taken it over.
     """
 
     conflicts: Mapping[str, KeyConflict] = field(default_factory=dict)
     fenced: frozenset[str] = frozenset()
+    budgets: Mapping[str, BudgetGrant | BudgetShortage] = field(default_factory=dict)
+
+    def get_result(self, run_id: str) -> Opened:
+        """Return the result for a new run."""
+        return self.conflicts.get(run_id) or self.budgets.get(run_id)
 
 
 @dataclass(frozen=True, slots=True)

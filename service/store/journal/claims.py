@@ -1,10 +1,15 @@
-"""Decides which new runs may be written: no other run may have their key or retried run. No I/O."""
+"""Decides which new runs may be written. No I/O.
+
+No other run may have their key or retried run, and their budgets must suffice.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from service.store.budgets.ledger import Ledger
+from service.store.budgets.records import BudgetGrant, BudgetShortage
 from service.store.records import KeyConflict, KnownKey, NewKey, NewRun
 
 
@@ -16,25 +21,36 @@ class Claims:
     successors: dict[str, str | None] = field(default_factory=dict)
 
 
-def admit(
-    openings: Iterable[NewRun], claims: Claims
-) -> tuple[list[NewRun], dict[str, KeyConflict]]:
-    """Return the new runs to write, and the conflicts of the others by run id.
+@dataclass(slots=True)
+class Admission:
+    """The new runs to write, the conflicts of others, and the reservations of new runs."""
 
-    Of several runs in a batch that claim the same, the first gets it; `claims` is updated.
+    admitted: list[NewRun] = field(default_factory=list)
+    conflicts: dict[str, KeyConflict] = field(default_factory=dict)
+    budgets: dict[str, BudgetGrant | BudgetShortage] = field(default_factory=dict)
+
+
+def admit(openings: Iterable[NewRun], claims: Claims, ledger: Ledger) -> Admission:
+    """Return the new runs to write, and the reasons why the others are refused.
+
+    Of several runs in a batch that claim the same, or the last of a budget, the first gets it;
+    `claims` and `ledger` are updated.
     """
-    admitted: list[NewRun] = []
-    conflicts: dict[str, KeyConflict] = {}
+    result = Admission()
     for opening in openings:
         conflict = _find_retry_conflict(opening, claims.successors) or _find_key_conflict(
             opening, claims.keys
         )
         if conflict is not None:
-            conflicts[opening.run_id] = conflict
+            result.conflicts[opening.run_id] = conflict
             continue
-        admitted.append(opening)
-        _claim(opening, claims)
-    return admitted, conflicts
+        reserved = ledger.reserve(opening.run_id, opening.demands)
+        if reserved is not None:
+            result.budgets[opening.run_id] = reserved
+        if not isinstance(reserved, BudgetShortage):
+            result.admitted.append(opening)
+            _claim(opening, claims)
+    return result
 
 
 def _find_retry_conflict(

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from sqlalchemy import Executable, Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.store.budgets.access import LedgerAccess
+from service.store.budgets.ledger import Ledger
+from service.store.budgets.units import measure_spent
 from service.store.database import Database
 from service.store.journal import statements as sql
 from service.store.journal.batch import Batch, LateEvents, RunRow, Written
-from service.store.journal.claims import Claims, admit
+from service.store.journal.claims import Admission, Claims, admit
 from service.store.journal.rows import (
     Values,
     encode_configs,
@@ -28,7 +31,7 @@ from service.store.journal.rows import (
     encode_segment,
     encode_supersession,
 )
-from service.store.records import KeyConflict, KnownKey, NewRun
+from service.store.records import KnownKey, NewRun, RunEnd
 from service.store.rows import encode_agent_answer, encode_run, encode_run_end
 from telemetry import StoreOperation, Workflow
 from telemetry.spans.store import StoreOperationName
@@ -42,6 +45,7 @@ class JournalWriter:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._inserts = sql.Inserts(database.dialect)
+        self._ledgers = LedgerAccess(database.dialect)
         self._lock_number = secrets.randbits(63)
 
     def operation(self, name: StoreOperationName, parent: Workflow | None = None) -> StoreOperation:
@@ -52,8 +56,8 @@ class JournalWriter:
         """Commit the batch; return the conflicts of new runs, and the runs taken over by others.
 
         A new run has a conflict, and is not written, when its key or the run that it retries has
-        another run already. Rows of a run that was deleted or has ended are left out, and those of
-        an attempt that is not the current one.
+        another run already; it has a shortage when a budget does not suffice. Rows of a run that
+        was deleted or has ended are left out, and those of an attempt that is not the current one.
         Raises StorageUnavailable when the database cannot be written now. Any other database
         error is raised as it is: this batch can never be committed, and the caller may split it.
         """
@@ -67,16 +71,19 @@ class JournalWriter:
         return await self._database.write(partial(self._add_late, late), "commit")
 
     async def _write(self, batch: Batch, connection: AsyncConnection) -> Written:
-        conflicts: dict[str, KeyConflict] = {}
+        new = Admission()
         await self._lock(connection, batch.openings)
+        demands = [each for opening in batch.openings for each in opening.demands]
+        ledger = await self._ledgers.load(connection, batch.reserving_run_ids, demands)
         if batch.openings:
             claims = await _load_claims(connection, batch.openings)
-            admitted, conflicts = admit(batch.openings, claims)
-            await self._open(connection, admitted)
-        fenced = await self._add(connection, batch)
+            new = admit(batch.openings, claims, ledger)
+            await self._open(connection, new.admitted)
+        fenced = await self._add(connection, batch, ledger)
         if batch.dropped:
-            await _drop(connection, batch.dropped)
-        return Written(conflicts, fenced)
+            await _drop(connection, batch.dropped, ledger)
+        await self._ledgers.store(connection, ledger)
+        return Written(new.conflicts, fenced, new.budgets)
 
     async def _lock(self, connection: AsyncConnection, openings: Iterable[NewRun]) -> None:
         # On SQLite the transaction itself is the lock.
@@ -100,7 +107,9 @@ class JournalWriter:
             connection, inserts.key, [encode_key(one, one.key) for one in openings if one.key]
         )
 
-    async def _add(self, connection: AsyncConnection, batch: Batch) -> frozenset[str]:
+    async def _add(
+        self, connection: AsyncConnection, batch: Batch, ledger: Ledger
+    ) -> frozenset[str]:
         """Write the rows of running runs; return the ids of runs that have a later attempt."""
         run_ids = sorted({row.run_id for row in batch.rows})
         if not run_ids:
@@ -113,7 +122,9 @@ class JournalWriter:
         answers = [encode_agent_answer(each) for each in part.answers]
         await _execute_many(connection, self._inserts.answer, answers)
         await _end(connection, part, runs)
-        return frozenset(row.run_id for row in batch.rows if _is_fenced(row, runs))
+        fenced = frozenset(row.run_id for row in batch.rows if _is_fenced(row, runs))
+        settle_all(batch.endings, fenced, ledger)
+        return fenced
 
     async def _add_late(self, late: LateEvents, connection: AsyncConnection) -> bool:
         values = encode_late_events(late)
@@ -174,6 +185,13 @@ def _is_fenced(row: RunRow, runs: KnownRuns) -> bool:
     return run is not None and bool(run.attempt > row.attempt)
 
 
+def settle_all(endings: Iterable[RunEnd], fenced: Container[str], ledger: Ledger) -> None:
+    """Book what ended runs have spent, also of a run that was deleted meanwhile."""
+    for each in endings:
+        if each.run_id not in fenced:
+            ledger.settle(each.run_id, measure_spent(each.usage, each.cost_usd), each.interruption)
+
+
 async def _end(connection: AsyncConnection, batch: Batch, runs: KnownRuns) -> None:
     rows = [encode_run_end(each) for each in batch.endings]
     await _execute_many(connection, sql.END_RUN, rows)
@@ -190,8 +208,11 @@ async def _end(connection: AsyncConnection, batch: Batch, runs: KnownRuns) -> No
     await _execute_many(connection, sql.TOUCH_CONVERSATION, touched)
 
 
-async def _drop(connection: AsyncConnection, run_ids: Sequence[str]) -> None:
-    """Delete runs and the conversations they created; reinstate the runs that they retried."""
+async def _drop(connection: AsyncConnection, run_ids: Sequence[str], ledger: Ledger) -> None:
+    """Delete runs and the conversations they created; reinstate the runs that they retried.
+
+    No model was called for them: what they have reserved is released.
+    """
     found = (await connection.execute(sql.DROPPED, {"ids": sorted(run_ids)})).all()
     rows = [
         {
@@ -208,3 +229,5 @@ async def _drop(connection: AsyncConnection, run_ids: Sequence[str]) -> None:
     await _execute_many(connection, sql.REINSTATE, retries)
     await _execute_many(connection, sql.DROP_RUN, rows)
     await _execute_many(connection, sql.DROP_CONVERSATION, rows)
+    for run_id in run_ids:
+        ledger.settle(run_id, {})

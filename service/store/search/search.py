@@ -9,7 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.errors import FieldError, RequestError
 from service.store.database import Database
 from service.store.lists.long_texts import read_listed_runs
-from service.store.records import Page, SearchHit
+from service.store.lists.pages import Page
+from service.store.records import SearchHit
 from service.store.schema import runs
 from service.store.scope import Scope
 from service.store.search.fts5 import Fts5

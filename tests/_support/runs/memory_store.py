@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
@@ -19,10 +19,13 @@ from service.conversation import Branch
 from service.domain import Message, Usage
 from service.errors import StorageUnavailable
 from service.settings import Settings
+from service.store.budgets.budgets import Budgets
+from service.store.budgets.ledger import Ledger
+from service.store.budgets.records import BudgetDemand, BudgetShortage, BudgetUnit
 from service.store.database import Database
 from service.store.journal.batch import Batch, LateEvents, Written
 from service.store.journal.claims import Claims, admit
-from service.store.journal.writer import JournalWriter
+from service.store.journal.writer import JournalWriter, settle_all
 from service.store.records import (
     FIRST_ATTEMPT,
     AgentAnswer,
@@ -103,6 +106,7 @@ class Tables:
     keys: dict[Owned, KnownKey] = field(default_factory=dict)
     signals: dict[str, Signal] = field(default_factory=dict)
     beats: dict[str, WorkerBeat] = field(default_factory=dict)
+    ledger: Ledger = field(default_factory=lambda: Ledger({}))
 
     def own(self, owner: str, run_id: str) -> StoredRun | None:
         run = self.runs.get(run_id)
@@ -133,12 +137,19 @@ class Memory:
         self.journal = MemoryJournal(database, self)
         self.runs = MemoryRuns(database, self)
         self.workers = MemoryWorkers(database, self)
+        self.budgets = MemoryBudgets(database, self)
 
     def store(self) -> Store:
         """Return a store of these parts; the others have no database behind them."""
         settings = Settings(database_url="sqlite:////dev/null")  # type: ignore[arg-type]
         opened = open_store(settings, Telemetry(TelemetryConfig()))
-        return replace(opened, journal=self.journal, runs=self.runs, workers=self.workers)
+        return replace(
+            opened,
+            journal=self.journal,
+            runs=self.runs,
+            workers=self.workers,
+            budgets=self.budgets,
+        )
 
     @property
     def the_run(self) -> StoredRun:
@@ -187,16 +198,19 @@ class MemoryJournal(JournalWriter):
             raise ValueError("this batch can never be written")
         tables = self._memory.tables
         successors = {run.id: run.superseded_by for run in tables.runs.values()}
-        admitted, taken = admit(batch.openings, Claims(dict(tables.keys), successors))
-        for opening in admitted:
+        ledger = tables.ledger
+        new = admit(batch.openings, Claims(dict(tables.keys), successors), ledger)
+        for opening in new.admitted:
             _open(tables, opening)
         fenced = _add(tables, batch)
+        settle_all(batch.endings, fenced, ledger)
         for run_id in batch.dropped:
             _drop(tables, run_id)
+            ledger.settle(run_id, {})
         self._memory.batches.append(batch)
         self._memory.committed_at.append(now())
         self._memory.writing.leave()
-        return Written(taken, fenced)
+        return Written(new.conflicts, fenced, new.budgets)
 
     async def add_late(self, late: LateEvents) -> bool:
         await self._memory.writing.enter()
@@ -365,6 +379,18 @@ class MemoryWorkers(Workers):
     async def _write(self) -> Tables:
         await self._memory.writing.enter()
         return self._memory.tables
+
+
+class MemoryBudgets(Budgets):
+    def __init__(self, database: Database, memory: Memory) -> None:
+        super().__init__(database)
+        self._memory = memory
+
+    async def extend(
+        self, run_id: str, demands: Sequence[BudgetDemand], more: Mapping[BudgetUnit, int]
+    ) -> BudgetShortage | None:
+        await self._memory.writing.enter()
+        return self._memory.tables.ledger.extend(run_id, demands, more)
 
 
 def _running(tables: Tables) -> Iterable[StoredRun]:

@@ -1,0 +1,1 @@
+"""Budgets: amounts that runs reserve before they spend them, exact across processes."""

@@ -9,11 +9,13 @@ from functools import partial
 
 import httpx
 
+from service.access.addresses import TrustedProxies
 from service.accounts.audit import Audit
 from service.api.application import create_quart
 from service.api.chat.open_sockets import OpenSockets
 from service.api.dependencies import ApiDependencies
 from service.api.lifespan import add_lifespan
+from service.api.middleware.forwarded import ForwardedClient
 from service.api.middleware.lingering_close import LingeringClose
 from service.api.middleware.origins import Origins
 from service.api.middleware.send_timeout import App, SendTimeout
@@ -21,6 +23,7 @@ from service.coalescing import CoalescingWindow
 from service.ensembles.catalog import Agent, AgentDefaults, Catalog
 from service.ensembles.keys import find_key
 from service.ensembles.watcher import EnsemblesFile
+from service.limits.file import LimitsFile
 from service.llm.client import LLMClient
 from service.llm.proxies import ProxyingTransport, read_proxies
 from service.llm.resilience import RetryBudget
@@ -55,7 +58,13 @@ class Services:
     store: Store
     runs: Runs
     sockets: OpenSockets
+    limits: LimitsFile
     asgi: App
+
+    def request_reload(self) -> None:
+        """Read the files of ensembles and limits again, also when they have not changed."""
+        self.ensembles.request_reload()
+        self.limits.request_reload()
 
 
 def create_app(
@@ -70,9 +79,10 @@ def create_app(
 
     Agents' keys are read from `variables` (`key_env`). Tests pass a `transport` that plays the
     model servers and a `telemetry` that records its spans; benchmarks a `store` that writes
-    nothing. Raises EnsemblesError, and SettingsError for a malformed DATABASE_URL.
+    nothing. Raises EnsemblesError, LimitsError, and SettingsError for a malformed DATABASE_URL.
     """
     ensembles = open_ensembles(settings)
+    limits = LimitsFile(settings.limits_file)
     telemetry = telemetry or Telemetry(_telemetry_config(settings, variables))
     _set_labels(telemetry, ensembles.catalog)
     if transport is None and settings.use_llm_mock:
@@ -111,7 +121,13 @@ def create_app(
     add_lifespan(
         quart,
         worker,
-        watches=(pace.adapt, telemetry.health.watch, partial(ensembles.watch, relabel), audit.run),
+        watches=(
+            pace.adapt,
+            telemetry.health.watch,
+            partial(ensembles.watch, relabel),
+            partial(limits.watch, lambda _: None),
+            audit.run,
+        ),
         settles=(audit.close,),
         closes=(http.aclose, tokens.close, partial(asyncio.to_thread, telemetry.shutdown)),
     )
@@ -122,8 +138,15 @@ def create_app(
         store=store,
         runs=worker.runs,
         sockets=api.sockets,
-        asgi=LingeringClose(telemetry.middleware(SendTimeout(quart, settings.send_timeout_s))),
+        limits=limits,
+        asgi=_wrap(quart, settings, telemetry),
     )
+
+
+def _wrap(app: App, settings: Settings, telemetry: Telemetry) -> App:
+    """Return `app` behind the middleware that every request passes, the last one first."""
+    app = telemetry.middleware(SendTimeout(app, settings.send_timeout_s))
+    return LingeringClose(ForwardedClient(app, TrustedProxies(settings.trusted_proxies)))
 
 
 def open_ensembles(settings: Settings) -> EnsemblesFile:

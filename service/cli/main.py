@@ -19,6 +19,8 @@ from service.cli.arguments import WORKER, parse_arguments
 from service.cli.warnings import collect_warnings, netloc_of
 from service.ensembles.catalog import Catalog, EnsemblesError
 from service.errors import StorageUnavailable
+from service.limits.file import LimitsFile
+from service.limits.parsing import LimitsError
 from service.llm.proxies import read_proxies
 from service.mock_llm.server import serve_mock
 from service.mock_llm.transport import MockLLM
@@ -40,6 +42,7 @@ from telemetry import TelemetryError, check_otel_variables, configure_logging
 _log = logging.getLogger(__name__)
 
 ENV_FILE = Path(".env")
+_FAULTS = (SettingsError, EnsemblesError, LimitsError, TelemetryError, StorageUnavailable)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,7 +50,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_arguments(sys.argv[1:] if arguments is None else arguments)
     try:
         return _COMMANDS[options.command](options)
-    except (SettingsError, EnsemblesError, TelemetryError, StorageUnavailable) as error:
+    except (
+        SettingsError,
+        EnsemblesError,
+        LimitsError,
+        TelemetryError,
+        StorageUnavailable,
+    ) as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 2
 
@@ -66,6 +75,7 @@ def _load_configuration(
             os.environ.setdefault(name, value)  # OpenTelemetry reads only the environment
     check_otel_variables()
     catalog = open_ensembles(settings).catalog
+    LimitsFile(settings.limits_file)
     if not settings.use_llm_mock:
         read_proxies(variables)  # an unusable one is an error at the start, not of every call
     keys = (agent.key_env for agent in catalog.agents.values())
@@ -151,6 +161,9 @@ def _check(_options: argparse.Namespace) -> int:
     proxies = read_proxies({} if settings.use_llm_mock else variables)
     database = parse_url(settings.database).display_name
     print(f"{settings.ensembles_file} is valid.\nThe database: {database}")  # noqa: T201
+    if settings.limits_file.exists():
+        count = len(LimitsFile(settings.limits_file).rules.rules)
+        print(f"{settings.limits_file} is valid: {count} rules")  # noqa: T201
     for ensemble in catalog.ensembles.values():
         mark = " (default)" if ensemble.name == catalog.default else ""
         print(f"\n{ensemble.name}{mark}: {ensemble.strategy}")  # noqa: T201

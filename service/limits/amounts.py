@@ -18,8 +18,9 @@ _MAX_COUNT: Final = 10**15
 _FORM = re.compile(r"([0-9]{1,15})/([a-z]+)")
 _MONEY_FORM = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)/([a-z]+)")
 
-_LENGTHS_S: Final[dict[str, int]] = {
+PERIOD_S: Final[dict[Period, int]] = {
     "second": 1, "minute": 60, "hour": 3_600, "day": 86_400, "week": 604_800,
+    "month": 2_592_000,
 }  # fmt: skip
 
 
@@ -61,7 +62,7 @@ def start_of_period(period: Period, at: datetime) -> datetime:
         return day.replace(day=1)
     if period == "week":
         return day - timedelta(days=day.weekday())
-    length_s = _LENGTHS_S[period]
+    length_s = PERIOD_S[period]
     return day + timedelta(seconds=(at - day).seconds // length_s * length_s)
 
 
@@ -70,7 +71,7 @@ def end_of_period(period: Period, at: datetime) -> datetime:
     start = start_of_period(period, at)
     if period == "month":
         return (start + timedelta(days=31)).replace(day=1)
-    return start + timedelta(seconds=_LENGTHS_S[period])
+    return start + timedelta(seconds=PERIOD_S[period])
 
 
 def _amount(count: int, period: str) -> Amount:

@@ -25,7 +25,8 @@ KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 # The names of limits that no rule of the file has.
 OF_USER, OF_KEY, DEFAULT = "user", "key", "default"
-RESERVED = frozenset({OF_USER, OF_KEY, DEFAULT})
+OWN = frozenset({OF_USER, OF_KEY})
+RESERVED = OWN | {DEFAULT}
 
 _KEY_PREFIX = "sk-lsse-"  # of a key's public part, where it was copied from a complete key
 
@@ -35,7 +36,8 @@ class AppliedRule:
     """One limit of a rule that applies to a request.
 
     `subject` identifies the counter: `user:<id>`, `key:<id>` or `address:<ip>`. `count` is in
-    requests, open streams, tokens, or billionths of a US dollar; open streams have no period.
+    requests, open streams, tokens, or billionths of a US dollar; open streams have no period. With
+    `window_s` it applies to any window of that length instead of a period.
     `name` is that of the rule, `user` or `key` for the limits stored with those.
     """
 
@@ -45,6 +47,7 @@ class AppliedRule:
     count: int
     period: Period | None = None
     burst: int | None = None
+    window_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from service.access.addresses import counted_address
 from service.access.principal import Principal
 
 
@@ -20,5 +21,5 @@ def subject_of_key(key_id: str) -> str:
 
 
 def subject_of_address(principal: Principal) -> str:
-    """Return the subject of the address of a caller."""
-    return f"address:{principal.address}"
+    """Return the subject of the address of a caller, for IPv6 that of its network."""
+    return f"address:{counted_address(principal.address)}"

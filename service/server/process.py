@@ -43,7 +43,7 @@ def serve(
 ) -> None:
     """Serve on `sock` until SIGTERM or SIGINT, then drain; a second signal ends the process.
 
-    SIGHUP reads `ensembles.toml` again.
+    SIGHUP reads `ensembles.toml` and `limits.toml` again.
 
     `parent` is the read end of a pipe whose other end the parent holds: its end of file, when the
     parent dies, starts the drain too. Raises EnsemblesError.
@@ -69,7 +69,7 @@ async def _serve(
     signals = STOP_SIGNALS if parent is None else (signal.SIGTERM,)
     for number in signals:
         loop.add_signal_handler(number, _on_signal, loop, stopping, signals)
-    loop.add_signal_handler(RELOAD_SIGNAL, services.ensembles.request_reload)
+    loop.add_signal_handler(RELOAD_SIGNAL, services.request_reload)
     if parent is not None:
         # Ctrl-C reaches the whole process group; the supervisor forwards it once.
         loop.add_signal_handler(signal.SIGINT, lambda: None)

@@ -103,7 +103,7 @@ def test_it_is_known_whether_the_rule_depends_on_the_ensemble() -> None:
         ("{}", ADA, "user:user_1"),
         ("{}", GUEST, "address:203.0.113.7"),
         ('{ key = "abcdefghijkl" }', ADA, "key:abcdefghijkl"),
-        ('{ address = "::/0" }', ADA, "address:2001:db8::1"),
+        ('{ address = "::/0" }', ADA, "address:2001:db8::/64"),
         ("{}", replace(ADA, method="static_key", owner="anonymous"), "static_key"),
     ],
 )

@@ -23,6 +23,7 @@ from ipaddress import ip_address
 from quart import Quart, has_request_context, request, websocket
 from werkzeug.datastructures import Headers
 
+from service.api.middleware.forwarded import find_original_host
 from service.api.middleware.origins import Origins
 from service.errors import RequestError
 
@@ -62,8 +63,11 @@ def install(app: Quart, allowed_hosts: str, origins: Origins) -> None:
 
     async def check() -> None:
         is_http = has_request_context()
-        headers = request.headers if is_http else websocket.headers
-        if not hosts.serve(headers.get("Host")):
+        received = request if is_http else websocket
+        headers = received.headers
+        # A page can choose the host that a proxy passes on, but not the one of its own address.
+        is_served = hosts.serve(find_original_host(received.scope))
+        if not (is_served and hosts.serve(headers.get("Host"))):
             raise RequestError(
                 "host_not_served", "This host is not served; list it in ALLOWED_HOSTS."
             )

@@ -108,6 +108,16 @@ class AgentRetrying(_Fact, frozen=True, tag="agent.retrying"):
     delay_ms: float
 
 
+class AgentHedged(_Fact, frozen=True, tag="agent.hedged"):
+    """A call had sent no token for `waited_ms`, and `model` is called a second time beside it."""
+
+    type: ClassVar[str] = "agent.hedged"
+
+    agent: str
+    model: str
+    waited_ms: float
+
+
 class CombineStarted(_Fact, frozen=True, tag="combine.started"):
     """The combiner, `agent`, is called with the answers of the agents in `used`."""
 
@@ -212,6 +222,7 @@ Event = (
     | AgentFailed
     | AgentSkipped
     | AgentRetrying
+    | AgentHedged
     | CombineStarted
     | AnswerDelta
     | AnswerReasoning

@@ -81,6 +81,7 @@ COST_USD: Final = "app.cost_usd"
 CONFIG_HASH: Final = "app.config_hash"
 AGENTS: Final = "app.agents"
 ATTEMPT: Final = "app.attempt"  # 1 for the first
+HEDGE: Final = "app.hedge"  # true for a request that repeats one whose first token was late
 CHUNKS: Final = "app.chunks"
 REQUEST_ID: Final = "app.request_id"
 DROPPED_MESSAGES: Final = "app.dropped_messages"
@@ -91,11 +92,15 @@ MISSING_AGENTS: Final = "app.missing_agents"  # those that failed or were skippe
 EVENT_RETRY: Final = "app.retry"
 EVENT_STEP_DOWN: Final = "app.step_down"
 EVENT_STRAGGLER_CUT: Final = "app.straggler_cut"
+EVENT_HEDGE: Final = "app.hedge"
+EVENT_HEDGE_REFUSED: Final = "app.hedge_refused"
+EVENT_HEDGE_ENDED: Final = "app.hedge_ended"
 EVENT_FIRST_OUTPUT: Final = "app.first_output"
 EVENT_CONTEXT_TRIMMED: Final = "app.context_trimmed"
 REASON: Final = "app.reason"  # an error code, or the reason an agent was cut off
 AGENT: Final = "app.agent"  # the agent that was cut off or replaced
-DELAY: Final = "app.delay_s"  # seconds until the next attempt
+PHASE: Final = "app.phase"  # the limit that a straggler exceeded
+DELAY: Final = "app.delay_s"  # seconds until the next attempt, or without a token before a hedge
 
 
 # --- metrics ---
@@ -178,6 +183,20 @@ REASONS_OF_DEGRADATION: Final = ("agents", "combiner")
 OUTCOMES_OF_RUNS: Final = ("completed", "failed", "cancelled")
 OUTCOMES_OF_AGENTS: Final = ("answered", "failed", "skipped", "cancelled")
 RETRIES: Final = counter("fanout_retries_total", "Calls that were retried.", "agent", "reason")
+HEDGES: Final = counter(
+    "fanout_hedges_total", "Calls that were sent a second time, by result.", "agent", "reason"
+)
+REFUSED_HEDGES: Final = counter(
+    "fanout_refused_hedges_total", "Late calls that exceeded the limit on hedges.", "agent"
+)
+REASONS_OF_HEDGES: Final = ("won", "lost", "failed", "cancelled")
+STRAGGLER_CUTS: Final = counter(
+    "fanout_straggler_cuts_total",
+    "Agents that were cut off, by the limit that they exceeded.",
+    "agent",
+    "reason",
+)
+REASONS_OF_CUTS: Final = ("first_token", "silence", "length", "limit", "grace", "cost")
 STEP_DOWNS: Final = counter(
     "fanout_step_downs_total", "Times a weaker model or answer was used.", "agent", "reason"
 )

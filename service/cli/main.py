@@ -78,7 +78,7 @@ def _load_configuration(
     LimitsFile(settings.limits_file)
     if not settings.use_llm_mock:
         read_proxies(variables)  # an unusable one is an error at the start, not of every call
-    keys = (agent.key_env for agent in catalog.agents.values())
+    keys = (agent.key_env for agent in catalog.targets)
     check_env_file(ENV_FILE, frozenset(key for key in keys if key))
     return settings, variables, catalog
 

@@ -22,7 +22,7 @@ def collect_warnings(
     if settings.use_llm_mock and settings.default_key:
         warnings.append("An API key is set, but USE_LLM_MOCK is true: answers come from the mock.")
     if not settings.use_llm_mock:
-        agents = catalog.agents.values()
+        agents = catalog.targets
         keyless = [each for each in agents if not agent_key(each, settings, variables)]
         home = urlsplit(settings.default_base_url).netloc
         elsewhere = [each for each in keyless if not each.key_env and netloc_of(each) != home]

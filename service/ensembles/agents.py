@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from service.base_url import host_of, is_local, parse_base_url
 from service.ensembles.model_families import smallest_context
 from service.ensembles.providers import key_header_of, provider_of
-from service.ensembles.tables import AgentTable
+from service.ensembles.tables import DEFAULT_HEDGE, AgentTable
 
 # Default time limits in seconds. A server on this machine or in its network loads a model into
 # memory on the first question, which takes a minute and more for a large one.
 _LIMITS_S = {"first_token_timeout_s": 30.0, "idle_timeout_s": 20.0, "timeout_s": 120.0}
 _LOCAL_LIMITS_S = {"first_token_timeout_s": 300.0, "idle_timeout_s": 60.0, "timeout_s": 600.0}
+_HEDGE_KEYS = {"hedge_base_url", "hedge_key_env", "hedge_model"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +36,9 @@ class Agent:
     `key_header` is the header of the API key, with a scheme before the key if it has one.
     `stream_options`: whether a stream is requested with its usage. `content_parts` are the types of
     message parts other than text that the model accepts; None: all. `think_tags`: whether the text
-    may have tags of reasoning. `config_hash` is a hash of all other fields.
+    may have tags of reasoning. `hedge` is the part of its calls that may be sent a second time when
+    their first token is late; `hedge_target` is the agent with the model, address and key of those,
+    None for its own. `config_hash` is a hash of all other fields.
     """
 
     name: str
@@ -60,6 +63,8 @@ class Agent:
     content_parts: Sequence[str] | None = None
     think_tags: Literal["auto", "open", "off"] = "auto"
     config_hash: str = ""
+    hedge: float = field(default=DEFAULT_HEDGE, repr=False)
+    hedge_target: Agent | None = field(default=None, repr=False)
 
 
 def build_agent(name: str, table: AgentTable, defaults: AgentDefaults) -> Agent:
@@ -69,7 +74,7 @@ def build_agent(name: str, table: AgentTable, defaults: AgentDefaults) -> Agent:
         base_url = parse_base_url(base_url)
     limits = _LOCAL_LIMITS_S if is_local(host_of(base_url)) else _LIMITS_S
     model = table.model or defaults.model
-    given = table.model_dump(exclude_none=True)
+    given = table.model_dump(exclude_none=True, exclude=_HEDGE_KEYS)
     filled_in: dict[str, Any] = {
         "key_env": None,
         "key_header": key_header_of(base_url),
@@ -83,7 +88,44 @@ def build_agent(name: str, table: AgentTable, defaults: AgentDefaults) -> Agent:
         "fallbacks": tuple(table.fallbacks),
     }
     agent = Agent(name=name, **{**filled_in, "model": model, "base_url": base_url})
-    return replace(agent, config_hash=hash_configuration(agent))
+    agent = replace(agent, config_hash=hash_configuration(agent))
+    return replace(agent, hedge_target=_build_hedge_target(agent, table))
+
+
+def _build_hedge_target(agent: Agent, table: AgentTable) -> Agent | None:
+    """Return the agent with its second model, address and key; None if it has none of them."""
+    if not (table.hedge_base_url or table.hedge_key_env):
+        return None
+    model, key_env = table.hedge_model or agent.model, table.hedge_key_env
+    if not table.hedge_base_url:
+        return replace(agent, model=model, key_env=key_env)
+    base_url = table.hedge_base_url
+    with contextlib.suppress(ValueError):
+        base_url = parse_base_url(base_url)
+    return replace(
+        agent,
+        model=model,
+        base_url=base_url,
+        key_env=key_env,
+        key_header=key_header_of(base_url),
+        provider=provider_of(base_url),
+    )
+
+
+def find_hedge_faults(table: AgentTable) -> list[tuple[str, str]]:
+    """Return the keys of hedges that are invalid or without effect, each with the reason."""
+    faults = []
+    keys = [key for key in sorted(_HEDGE_KEYS) if getattr(table, key) is not None]
+    if keys and not table.stream:
+        faults.append((keys[0], "calls with stream = false are never hedged"))
+    if table.hedge_model and not table.hedge_base_url:
+        why = "another name of the model needs hedge_base_url, the address where it is valid"
+        faults.append(("hedge_model", why))
+    try:
+        parse_base_url("https://host" if table.hedge_base_url is None else table.hedge_base_url)
+    except ValueError as error:
+        faults.append(("hedge_base_url", str(error)))
+    return faults
 
 
 def hash_configuration(configuration: object) -> str:

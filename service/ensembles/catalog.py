@@ -10,12 +10,20 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal
 
 from pydantic import ValidationError
 
 from service.base_url import host_of, is_local, parse_base_url
 from service.domain import Price
-from service.ensembles.agents import Agent, AgentDefaults, build_agent, hash_configuration
+from service.ensembles.agents import (
+    Agent,
+    AgentDefaults,
+    build_agent,
+    find_hedge_faults,
+    hash_configuration,
+)
+from service.ensembles.endpoints import apply_endpoints, find_endpoint_faults
 from service.ensembles.tables import EnsemblesTable, EnsembleTable
 from service.ensembles.toml_lines import line_of, load_tables, syntax_fault
 
@@ -34,6 +42,7 @@ AGENT_PREFIX = "agent/"
 # Default time limits of a run, in seconds: the second where an agent's model may have to be loaded.
 _TIMEOUT_S = 180.0
 _LOCAL_TIMEOUT_S = 900.0
+_STRAGGLER_MAX_S = 10.0
 
 
 class EnsemblesError(Exception):
@@ -44,8 +53,10 @@ class EnsemblesError(Exception):
 class Ensemble:
     """A strategy and its agents.
 
-    Without `straggler_grace_s` a run waits for every agent. `config_hash` is a hash of the prompts
-    and limits; each run stores that of the configuration it used.
+    After `min_answers` answers a run waits for the others for `straggler_grace_s`; with "auto" as
+    long as each of them usually takes, and at most `straggler_max_s`; with "none" until each has
+    ended. `config_hash` is a hash of the prompts and limits; each run stores that of the
+    configuration it used.
     """
 
     name: str
@@ -53,7 +64,8 @@ class Ensemble:
     agents: tuple[Agent, ...]
     combiner: Agent | None
     min_answers: int
-    straggler_grace_s: float | None
+    straggler_grace_s: float | Literal["auto", "none"]
+    straggler_max_s: float
     timeout_s: float
     max_cost_usd: float | None
     config_hash: str
@@ -85,8 +97,14 @@ class Catalog:
     def models(self) -> frozenset[str]:
         """The models of all agents, including their fallbacks."""
         return frozenset(
-            model for agent in self.agents.values() for model in (agent.model, *agent.fallbacks)
+            model for agent in self.targets for model in (agent.model, *agent.fallbacks)
         )
+
+    @property
+    def targets(self) -> tuple[Agent, ...]:
+        """All agents, and those with the addresses and keys of their hedges."""
+        agents = self.agents.values()
+        return (*agents, *(each.hedge_target for each in agents if each.hedge_target))
 
 
 # Returns why an ensemble cannot use a strategy, None when it can.
@@ -112,6 +130,7 @@ def parse_ensembles(
     faults = _find_faults(file, agents)
     if faults:
         raise EnsemblesError(_format_faults(faults, text, source))
+    agents = {name: apply_endpoints(each, file.endpoints) for name, each in agents.items()}
     ensembles = {
         name: _build_ensemble(name, table, agents) for name, table in file.ensembles.items()
     }
@@ -148,6 +167,9 @@ def _find_faults(file: EnsemblesTable, agents: Mapping[str, Agent]) -> list[_Fau
             parse_base_url(agent.base_url)
         except ValueError as error:
             faults.append((("agents", name, "base_url"), str(error)))
+        for key, why in find_hedge_faults(file.agents[name]):
+            faults.append((("agents", name, key), why))
+    faults += [(("endpoints", *each), why) for *each, why in find_endpoint_faults(file.endpoints)]
     for name, table in file.ensembles.items():
         at = ("ensembles", name)
         combiner = [("combiner", table.combiner)] if table.combiner else []
@@ -156,6 +178,9 @@ def _find_faults(file: EnsemblesTable, agents: Mapping[str, Agent]) -> list[_Fau
                 faults.append(((*at, key), f"there is no agent named {wanted!r}"))
         if len(set(table.agents)) < len(table.agents) or table.combiner in table.agents:
             faults.append(((*at, "agents"), "each agent can be named only once"))
+        if table.straggler_max_s and table.straggler_grace_s != "auto":
+            why = 'it limits only straggler_grace_s = "auto"'
+            faults.append(((*at, "straggler_max_s"), why))
         if table.min_answers > len(table.agents):
             why = f"{table.min_answers} answers can never come from {len(table.agents)} agents"
             faults.append(((*at, "min_answers"), why))
@@ -188,8 +213,9 @@ def _build_ensemble(name: str, table: EnsembleTable, agents: Mapping[str, Agent]
         agents=tuple(used),
         combiner=combiner,
         timeout_s=table.timeout_s or (_LOCAL_TIMEOUT_S if has_local else _TIMEOUT_S),
+        straggler_max_s=table.straggler_max_s or _STRAGGLER_MAX_S,
         config_hash=hash_configuration((table.model_dump(), used, combiner)),
-        **table.model_dump(exclude={"agents", "combiner", "timeout_s"}),
+        **table.model_dump(exclude={"agents", "combiner", "timeout_s", "straggler_max_s"}),
     )
 
 

@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, StringConstraints
+from pydantic_core import PydanticCustomError
+
+DEFAULT_HEDGE = 0.05  # a part of the calls
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+def _read_grace(value: object) -> object:
+    if value in ("auto", "none"):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 86_400:
+        return float(value)
+    raise PydanticCustomError("grace", 'must be "auto", "none" or seconds from 0 to 86400')
+
+
+Grace = Annotated[float | Literal["auto", "none"], PlainValidator(_read_grace)]
 
 
 class _Table(BaseModel):
@@ -25,6 +39,9 @@ class AgentTable(_Table):
     base_url: str | None = None
     key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     key_header: str | None = Field(default=None, pattern=r"^[A-Za-z0-9-]+(: [A-Za-z]+)?$")
+    hedge_base_url: str | None = None
+    hedge_key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    hedge_model: str | None = Field(default=None, min_length=1)
     provider: Name | None = None
     prompt: str = Field(default="", max_length=100_000)
     temperature: float | None = Field(default=None, ge=0, le=2)
@@ -43,12 +60,17 @@ class AgentTable(_Table):
     think_tags: Literal["auto", "open", "off"] = "auto"
 
 
+class EndpointTable(_Table):
+    hedge: float = Field(default=DEFAULT_HEDGE, ge=0, le=1)
+
+
 class EnsembleTable(_Table):
     strategy: str = "synthesize"
     agents: list[Name] = Field(min_length=1, max_length=64)
     combiner: Name | None = None
     min_answers: int = Field(default=1, ge=1)
-    straggler_grace_s: float | None = Field(default=None, ge=0, le=86_400)
+    straggler_grace_s: Grace = "auto"
+    straggler_max_s: Seconds | None = None
     timeout_s: Seconds | None = None
     max_cost_usd: float | None = Field(default=None, gt=0)
 
@@ -58,3 +80,4 @@ class EnsemblesTable(_Table):
     agents: dict[Name, AgentTable]
     ensembles: dict[Name, EnsembleTable] = Field(min_length=1)
     prices: dict[str, PriceTable] = {}
+    endpoints: dict[str, EndpointTable] = {}

@@ -81,6 +81,7 @@ class LLMClient:
             server_port=server.port or (443 if server.scheme == "https" else 80),
             stream=call.stream,
             attempt=attempt,
+            is_hedge=call.is_hedge,
         )
         error_type, message, cancelled = ServiceError.code, "", False
         try:

@@ -20,7 +20,8 @@ class Call:
 
     `key` is a secret, `key_name` its setting and `key_header` its header. `watched` is true if a
     client receives the text while it arrives. `extra_body` has further fields of the request,
-    `options` fields from the caller, which override all others.
+    `options` fields from the caller, which override all others. A hedge repeats a request whose
+    first token is late.
     """
 
     model: str
@@ -41,6 +42,7 @@ class Call:
     idle_timeout_s: float
     timeout_s: float
     rules: RequestRules = field(default_factory=RequestRules)
+    is_hedge: bool = False
 
     def body(self) -> bytes:
         """Return the request's JSON.

@@ -13,6 +13,8 @@ from service.domain import AgentReport
 from service.ensembles.catalog import Agent, Catalog, Ensemble
 from service.events import Event, RunFailed, RunFinished, RunStarted
 from service.llm.client import LLMClient
+from service.llm.endpoints.hedges import HedgeBudgets
+from service.llm.endpoints.pace import AgentPaces
 from service.llm.resilience import RetryBudget
 from service.llm.tokens.counter import TokenCounter
 from service.runs.journal.journal import Journal
@@ -44,6 +46,8 @@ class RunDependencies:
     telemetry: Telemetry
     pace: CoalescingWindow
     tokens: TokenCounter
+    paces: AgentPaces = field(default_factory=AgentPaces)
+    hedges: HedgeBudgets = field(default_factory=HedgeBudgets)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +130,8 @@ class Launcher:
             deadline=asyncio.get_running_loop().time() + timeout_s,
             reused=prepared.reused,
             tokens=dependencies.tokens,
+            paces=dependencies.paces,
+            hedges=dependencies.hedges,
         )
 
     async def _commit_end(

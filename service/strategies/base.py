@@ -11,6 +11,8 @@ from service.ensembles.catalog import Agent, Ensemble
 from service.errors import RetryAdvice, RunError, UpstreamError
 from service.events import Event
 from service.llm.client import LLMClient
+from service.llm.endpoints.hedges import HedgeBudgets
+from service.llm.endpoints.pace import AgentPaces
 from service.llm.resilience import RetryBudget
 from service.llm.tokens.counter import TokenCounter
 from telemetry import Workflow
@@ -98,6 +100,8 @@ class Kit:
     deadline: float
     tokens: TokenCounter
     reused: Mapping[str, AgentReport] = field(default_factory=dict)
+    paces: AgentPaces = field(default_factory=AgentPaces)
+    hedges: HedgeBudgets = field(default_factory=HedgeBudgets)
     calls: list[Billed] = field(default_factory=list)
 
     @property

@@ -9,10 +9,11 @@ from typing import NamedTuple
 from service.domain import MissingAgent, RunRequest
 from service.ensembles.catalog import Agent
 from service.errors import RunError, UpstreamError
-from service.events import AgentFailed, AgentFinished, AgentSkipped, AgentStarted
+from service.events import AgentFailed, AgentFinished, AgentStarted
 from service.strategies.base import AgentResult, Emit, Kit, ReusedAnswer, advise_retry
 from service.strategies.calls.agent_call import AgentCall
 from service.strategies.output import make_agent_output
+from service.strategies.stragglers import find_skip_code, wait_for_agents
 
 
 class FanoutResult(NamedTuple):
@@ -43,13 +44,7 @@ async def ask_all(request: RunRequest, kit: Kit, emit: Emit) -> FanoutResult:
                 tasks[group.create_task(_call_agent(each, request, emit))] = each
             else:
                 await emit(AgentFinished(each.agent.name, each.report()))
-        stragglers = await _wait_until_enough(tasks, kit)
-        for task in stragglers:
-            tasks[task].skipped = True
-            task.cancel()
-    for each in results:
-        if each.skipped and not each.answered:
-            await _report_skipped(each, kit, emit)
+        await wait_for_agents(tasks, kit, emit)
     kit.check_cost()
     if sum(each.answered for each in results) < kit.ensemble.min_answers:
         raise _too_few_answers(kit, results)
@@ -78,51 +73,9 @@ async def _call_agent(call: AgentCall, request: RunRequest, emit: Emit) -> None:
         await emit(AgentFinished(agent.name, call.report()))
 
 
-async def _wait_until_enough(
-    tasks: dict[asyncio.Task[None], AgentCall], kit: Kit
-) -> set[asyncio.Task[None]]:
-    """Wait until all agents have ended, or enough have and the grace for the others is over.
-
-    Returns the tasks of the stragglers.
-    """
-    grace_s, loop = kit.ensemble.straggler_grace_s, asyncio.get_running_loop()
-    reused = len(kit.ensemble.agents) - len(tasks)
-    pending = set(tasks)
-    grace_ends_at: float | None = None
-    while pending:
-        left_s = None if grace_ends_at is None else max(0.0, grace_ends_at - loop.time())
-        done, pending = await asyncio.wait(
-            pending, timeout=left_s, return_when=asyncio.FIRST_COMPLETED
-        )
-        if not done or kit.over_cost:
-            break
-        answers = reused + sum(tasks[task].answered for task in tasks)
-        if grace_ends_at is None and grace_s is not None and answers >= kit.ensemble.min_answers:
-            grace_ends_at = loop.time() + grace_s
-    return pending
-
-
 def _missing_agent(result: AgentResult, kit: Kit) -> MissingAgent:
     error = None if result.skipped else result.error
-    return MissingAgent(result.agent.name, error.code if error else _skip_code(kit))
-
-
-def _skip_code(kit: Kit) -> str:
-    code = "straggler"
-    if kit.over_cost:
-        code = "cost_cap"
-    return code
-
-
-async def _report_skipped(result: AgentResult, kit: Kit, emit: Emit) -> None:
-    name, report, code = result.agent.name, result.report(), _skip_code(kit)
-    if kit.over_cost:
-        message = f"{name} was cut off: the run reached its cost limit."
-    else:
-        used = "its text so far is used" if report.text.strip() else "it had sent no text yet"
-        message = f"{name} took too long and was cut off; {used}."
-    kit.workflow.record_straggler_cut(name, code)
-    await emit(AgentSkipped(name, code, message, report))
+    return MissingAgent(result.agent.name, error.code if error else find_skip_code(kit))
 
 
 def _too_few_answers(kit: Kit, results: Sequence[AgentResult]) -> RunError:

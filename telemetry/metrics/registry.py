@@ -107,6 +107,9 @@ class Metrics:
         self.runs = self._counter(semconv.RUNS)
         self.degraded_runs = self._counter(semconv.DEGRADED_RUNS)
         self.retries = self._counter(semconv.RETRIES)
+        self.hedges = self._counter(semconv.HEDGES)
+        self.refused_hedges = self._counter(semconv.REFUSED_HEDGES)
+        self.straggler_cuts = self._counter(semconv.STRAGGLER_CUTS)
         self.step_downs = self._counter(semconv.STEP_DOWNS)
         self.cost = self._counter(semconv.COST)
         self.inflight_runs = self._gauge(semconv.INFLIGHT_RUNS).child()
@@ -141,6 +144,11 @@ class Metrics:
         for name in agents:
             for outcome in semconv.OUTCOMES_OF_AGENTS:
                 self.agent_outcomes.child(name, outcome)
+            for reason in semconv.REASONS_OF_HEDGES:
+                self.hedges.child(name, reason)
+            for reason in semconv.REASONS_OF_CUTS:
+                self.straggler_cuts.child(name, reason)
+            self.refused_hedges.child(name)
 
     def exemplar(self, span: SpanContext) -> dict[str, str] | None:
         """Return the exemplar for an observation within `span`, or None if it is not sampled.

@@ -59,9 +59,16 @@ class Workflow(TimedSpan):
         self._recorder.metrics.step_downs.child(agent, reason).inc()
         self._add_event(semconv.EVENT_STEP_DOWN, {semconv.AGENT: agent, semconv.REASON: reason})
 
-    def record_straggler_cut(self, agent: str, reason: str) -> None:
-        """Record that the slow `agent` was cut off so that the run could continue."""
-        self._add_event(semconv.EVENT_STRAGGLER_CUT, {semconv.AGENT: agent, semconv.REASON: reason})
+    def record_straggler_cut(self, agent: str, reason: str, phase: str) -> None:
+        """Record that the slow `agent` was cut off so that the run could continue.
+
+        `phase` names the limit that it exceeded.
+        """
+        self._recorder.metrics.straggler_cuts.child(agent, phase).inc()
+        self._add_event(
+            semconv.EVENT_STRAGGLER_CUT,
+            {semconv.AGENT: agent, semconv.REASON: reason, semconv.PHASE: phase},
+        )
 
     def finish(
         self,
@@ -126,8 +133,9 @@ class AgentOperation(TimedSpan):
         server_port: int,
         stream: bool,
         attempt: int,
+        is_hedge: bool = False,
     ) -> ChatOperation:
-        """Start one call to a model; `attempt` counts from 1."""
+        """Start one call to a model; `attempt` counts from 1, and a hedge has that of its call."""
         attributes: Attributes = {
             semconv.OPERATION_NAME: semconv.OPERATION_CHAT,
             semconv.PROVIDER_NAME: provider,
@@ -136,6 +144,7 @@ class AgentOperation(TimedSpan):
             semconv.SERVER_PORT: server_port,
             semconv.REQUEST_STREAM: stream,
             semconv.ATTEMPT: attempt,
+            semconv.HEDGE: is_hedge or None,
         }
         self._span.set_attribute(semconv.PROVIDER_NAME, provider)
         return ChatOperation(self._recorder, self._context, model, provider, attributes)
@@ -144,6 +153,22 @@ class AgentOperation(TimedSpan):
         """Record that the call is retried after `delay_s` seconds."""
         self._recorder.metrics.retries.child(self._name, reason).inc()
         self._add_event(semconv.EVENT_RETRY, {semconv.REASON: reason, semconv.DELAY: delay_s})
+
+    def record_hedge(self, waited_s: float) -> None:
+        """Record that the request was sent a second time, `waited_s` seconds after the first."""
+        late: Attributes = {semconv.REASON: "first_token", semconv.DELAY: waited_s}
+        self._add_event(semconv.EVENT_HEDGE, late)
+
+    def record_hedge_refused(self, waited_s: float) -> None:
+        """Record that a request without a token for `waited_s` seconds could not be hedged."""
+        self._recorder.metrics.refused_hedges.child(self._name).inc()
+        refused: Attributes = {semconv.REASON: "limit", semconv.DELAY: waited_s}
+        self._add_event(semconv.EVENT_HEDGE_REFUSED, refused)
+
+    def record_hedge_outcome(self, outcome: str) -> None:
+        """Record how a hedge ended: won, lost, failed or cancelled."""
+        self._recorder.metrics.hedges.child(self._name, outcome).inc()
+        self._add_event(semconv.EVENT_HEDGE_ENDED, {semconv.REASON: outcome})
 
     def record_context_trim(self, dropped: int) -> None:
         """Record that the oldest `dropped` messages did not fit the context window."""

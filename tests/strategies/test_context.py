@@ -69,7 +69,7 @@ async def test_the_oldest_exchanges_are_left_out_for_a_small_window() -> None:
 
 async def test_each_agent_receives_what_fits_its_own_window() -> None:
     agents = {"wide": _agent("gpt-4o", 10_000), "narrow": _agent("gpt-4o-mini", 250)}
-    outcome = await play(agents, _agent("combine"), ask=_ask(2))
+    outcome = await play(agents, _agent("combine"), ask=_ask(2), straggler_grace_s="none")
     assert _heard(outcome, "gpt-4o") == ["u0", "a0", "u1", "a1", "Why"]
     assert _heard(outcome, "gpt-4o-mini") == ["u1", "a1", "Why"]
 

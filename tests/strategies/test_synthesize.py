@@ -167,7 +167,7 @@ async def test_a_run_with_too_few_answers_fails_only_when_every_agent_has_ended(
 
 async def test_without_a_straggler_grace_a_run_waits_for_every_agent() -> None:
     agents = {"quick": _agent("quick"), "slow": _agent("slow", first_ms=20_000)}
-    outcome = await play(agents, COMBINER)
+    outcome = await play(agents, COMBINER, straggler_grace_s="none")
     assert outcome.one(CombineStarted).used == ("quick", "slow")
 
 

@@ -83,12 +83,15 @@ async def a_run(telemetry: Telemetry, parent: RequestInfo | None, outcome: str) 
             )
             agent.record_retry("upstream_busy", 0.5)
             agent.record_context_trim(4)
+            agent.record_hedge(0.5)
+            agent.record_hedge_refused(0.5)
+            agent.record_hedge_outcome("won")
             agent.finish(end, error_type="made-up" if end == "failed" else None, cost_usd=0.1)
     for error in (None, "locked"):
         telemetry.start_store_operation("end_run", system="sqlite", parent=workflow).finish(error)
     workflow.record_first_output()
     workflow.record_step_down("llm-2", "timeout")
-    workflow.record_straggler_cut("llm-1", "straggler")
+    workflow.record_straggler_cut("llm-1", "straggler", "silence")
     workflow.finish(
         outcome,
         error_type="too_few_answers" if outcome == "failed" else None,
@@ -355,7 +358,7 @@ UNITS = {"seconds", "bytes", "usd"}
 THINGS = {
     *("requests", "runs", "streams", "items", "fds", "outcomes", "retries"),
     *("downs", "disconnects", "resumes", "events", "failures", "rejections"),
-    *("recoveries", "trims"),
+    *("recoveries", "trims", "hedges", "cuts"),
 }
 NAMED_BY_CONVENTION = {"gen_ai_client_token_usage"}  # in tokens
 

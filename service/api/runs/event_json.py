@@ -14,6 +14,7 @@ from service.events import (
     AgentDelta,
     AgentFailed,
     AgentFinished,
+    AgentHedged,
     AgentReasoning,
     AgentRetrying,
     AgentSkipped,
@@ -127,6 +128,16 @@ def _retrying(event: AgentRetrying) -> dict[str, Any]:
     return _without_answer("Retrying", event) | more
 
 
+def _hedged(event: AgentHedged) -> dict[str, Any]:
+    return {
+        "status": f"Hedging {event.agent}",
+        "source": event.agent,
+        "message": f"{event.agent} is late, and is called a second time.",
+        "model": event.model,
+        "waited_ms": event.waited_ms,
+    }
+
+
 def _without_answer(what: str, event: AgentFailed | AgentSkipped | AgentRetrying) -> dict[str, Any]:
     return {
         "status": f"{what} {event.agent}",
@@ -196,6 +207,7 @@ _FIELDS: dict[type[Event], Callable[[Any], dict[str, Any]]] = {
     AgentFailed: _failed,
     AgentSkipped: _skipped,
     AgentRetrying: _retrying,
+    AgentHedged: _hedged,
     CombineStarted: _combining,
     AnswerToolCall: _called,
     AgentReasoning: _reasoned,

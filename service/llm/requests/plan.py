@@ -60,10 +60,13 @@ class RequestPlan:
         self._counts: dict[str, int] = {}
 
     def build_call(
-        self, model: str, *, key: str | None, is_watched: bool, timeout_s: float
+        self, model: str, *, target: Agent, key: str | None, is_watched: bool, timeout_s: float
     ) -> Call:
-        """Return the next request to `model`; `is_watched` if a client receives its text."""
-        agent = self._agent
+        """Return the next request to `model` at the address of `target`.
+
+        `is_watched` if a client receives its text.
+        """
+        agent = target
         default_key = f"LLM_KEY (or OPENAI_API_KEY, GROQ_API_KEY), or key_env of {agent.name}"
         return Call(
             model=model,
@@ -83,13 +86,14 @@ class RequestPlan:
             first_token_timeout_s=agent.first_token_timeout_s,
             idle_timeout_s=agent.idle_timeout_s,
             timeout_s=timeout_s,
-            rules=self._rules_of(model),
+            rules=self._rules_of(target, model),
         )
 
-    def _rules_of(self, model: str) -> RequestRules:
+    def _rules_of(self, target: Agent, model: str) -> RequestRules:
         if self._corrections:
             return self._corrections[-1].rules
-        rules, learned = choose_rules(self._agent, model), self._traits(model).rules
+        learned = self._learned.of(target.base_url, model).rules
+        rules = choose_rules(target, model)
         return rules.merge(learned) if learned else rules
 
     def start_model(self) -> None:
@@ -108,7 +112,7 @@ class RequestPlan:
 
     async def record_answer(self, call: Call, usage: Usage | None) -> None:
         """Learn from an accepted request: its rules, and the server's count of its tokens."""
-        traits = self._traits(call.model)
+        traits = self._learned.of(call.base_url, call.model)
         if self._corrections:
             traits.rules = call.rules
         if usage is None or not self._is_countable(call):

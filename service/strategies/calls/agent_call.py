@@ -11,8 +11,10 @@ from service.ensembles.catalog import Agent
 from service.errors import UpstreamError
 from service.llm.response import OnPiece
 from service.strategies.base import Emit, Kit
+from service.strategies.calls.attempt import Phase
 from service.strategies.calls.attempts import try_model
 from service.strategies.calls.context import CallContext
+from service.strategies.calls.patience import Cutoff, find_cutoff
 
 
 class AgentCall:
@@ -110,6 +112,19 @@ class AgentCall:
             left_out=self._context.left_out,
             reasoning="" if self._has_reasoning_events else reply.reasoning,
         )
+
+    def find_cutoff(self, latest: float) -> Cutoff:
+        """Return the moment at which this straggler is cut off unless it makes progress before.
+
+        It is at most `latest`, in loop time.
+        """
+        return find_cutoff(self._context, latest)
+
+    def cut_off(self, phase: Phase) -> None:
+        """Record that the agent is cut off in `phase`; the caller cancels its task."""
+        self.skipped = True
+        for attempt in self._context.attempts:
+            attempt.record_cut(phase)
 
     async def _try_models(self) -> None:
         context, models = self._context, (self.agent.model, *self.agent.fallbacks)

@@ -9,6 +9,7 @@ from service.errors import RequestCorrected, UpstreamError
 from service.llm.protocol import Call
 from service.llm.resilience import BUDGET_SPENT, retry_delay_s
 from service.strategies.calls.context import CallContext
+from service.strategies.calls.hedging import HedgedCall
 
 
 async def try_model(context: CallContext, model: str) -> None:
@@ -16,9 +17,9 @@ async def try_model(context: CallContext, model: str) -> None:
     context.kit.budget.record_call()
     failures = 0  # without those that a correction of the request has answered
     for attempt in count(1):
-        call = _build_call(context, model)
+        call = context.build_call(model)
         try:
-            await _call_model(context, call, attempt)
+            answered = await HedgedCall(context, call, attempt).send()
         except UpstreamError as error:
             if await _correct(context, error, call, attempt):
                 continue
@@ -29,28 +30,11 @@ async def try_model(context: CallContext, model: str) -> None:
             context.operation.record_retry(error.code, delay_s)
             await context.emit_retrying(error, model, attempt, delay_s)
         else:
-            await context.plan.record_answer(call, context.bill.reply.usage)
+            await context.plan.record_answer(answered, context.bill.reply.usage)
             return
         context.bill.start_call(model)
+        context.next_attempt_at = asyncio.get_running_loop().time() + delay_s
         await asyncio.sleep(delay_s)
-
-
-def _build_call(context: CallContext, model: str) -> Call:
-    call = context.plan.build_call(
-        model,
-        key=context.kit.keys(context.agent),
-        is_watched=context.on_piece is not None,
-        timeout_s=max(0.0, context.deadline - asyncio.get_running_loop().time()),
-    )
-    context.left_out = call.left_out
-    return call
-
-
-async def _call_model(context: CallContext, call: Call, attempt: int) -> None:
-    """Make one attempt. Every call of a model by the service passes through here."""
-    await context.kit.client.chat(
-        call, context.bill.reply, context.forward, context.operation, attempt
-    )
 
 
 async def _correct(context: CallContext, error: UpstreamError, call: Call, attempt: int) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from service.domain import Price, Usage, add_costs
 from service.llm.decoding.think_tags import ThinkTags
@@ -10,56 +11,99 @@ from service.llm.reply import Reply
 from service.llm.requests.plan import RequestPlan
 
 
+@dataclass(slots=True)
+class _BilledCall:
+    """A call of `model` that has not been added to the totals."""
+
+    model: str
+    reply: Reply
+    was_cut_off: bool = False
+
+
 class Bill:
     """Adds up usage and cost over all calls of an agent in one run.
 
-    `model` and `reply` belong to the current call.
+    `model` and `reply` belong to the current call. A second one may run beside it, a hedge.
     """
 
     def __init__(
         self, model: str, think_tags: ThinkTags, plan: RequestPlan, prices: Mapping[str, Price]
     ) -> None:
-        self.model = model
-        self.reply = Reply.for_model(think_tags, model)
         self._think_tags = think_tags
         self._plan = plan
         self._prices = prices
-        self._was_cut_off = False
+        self._current = self._make_call(model)
+        self._second: _BilledCall | None = None
         self._past_usage = Usage()
         self._past_cost: float | None = None
 
+    @property
+    def model(self) -> str:
+        """The model of the current call."""
+        return self._current.model
+
+    @property
+    def reply(self) -> Reply:
+        """The reply to the current call so far."""
+        return self._current.reply
+
     def start_call(self, model: str) -> None:
         """Add the current call to the totals, and start a call of `model`."""
-        usage = self._current_usage()
-        self._past_cost = add_costs(self._past_cost, self._price(usage))
-        self._past_usage += usage
-        self.model = model
-        self.reply = Reply.for_model(self._think_tags, model)
+        self._add_to_totals(self._current)
+        self._current = self._make_call(model)
+
+    def start_second_call(self, model: str) -> Reply:
+        """Start a call of `model` beside the current one; return its reply."""
+        self._second = self._make_call(model)
+        return self._second.reply
+
+    def swap_calls(self) -> None:
+        """Make the second call the current one, and the current one the second."""
+        assert self._second is not None  # noqa: S101  (a hedge that won has been started)
+        self._current, self._second = self._second, self._current
+
+    def close_second_call(self, *, was_cut_off: bool) -> None:
+        """Add the second call to the totals; `was_cut_off` if it was ended without an error."""
+        assert self._second is not None  # noqa: S101
+        self._second.was_cut_off = was_cut_off
+        self._add_to_totals(self._second)
+        self._second = None
 
     def close(self) -> None:
         """Record that the current call ended without an error, by its answer or by a cancellation.
 
         Its tokens are estimated if the server reported none.
         """
-        self._was_cut_off = True
+        self._current.was_cut_off = True
 
     @property
     def usage(self) -> Usage:
         """The tokens of all calls so far."""
-        return self._past_usage + self._current_usage()
+        return sum((self._usage_of(each) for each in self._open_calls), self._past_usage)
 
     @property
     def cost(self) -> float | None:
         """The cost of all calls so far in US dollars; None when no price is known."""
-        return add_costs(self._past_cost, self._price(self._current_usage()))
+        return add_costs(self._past_cost, *(self._cost_of(each) for each in self._open_calls))
 
-    def _current_usage(self) -> Usage:
-        if self.reply.usage:
-            return self.reply.usage
-        if self.reply.token_chunks or self._was_cut_off:  # the server worked, but reported no usage
-            return Usage.estimate(self._plan.messages, self.reply.text)
+    @property
+    def _open_calls(self) -> Sequence[_BilledCall]:
+        return (self._current, self._second) if self._second else (self._current,)
+
+    def _make_call(self, model: str) -> _BilledCall:
+        return _BilledCall(model, Reply.for_model(self._think_tags, model))
+
+    def _add_to_totals(self, call: _BilledCall) -> None:
+        self._past_usage += self._usage_of(call)
+        self._past_cost = add_costs(self._past_cost, self._cost_of(call))
+
+    def _usage_of(self, call: _BilledCall) -> Usage:
+        if call.reply.usage:
+            return call.reply.usage
+        if call.reply.token_chunks or call.was_cut_off:  # the server worked, but reported no usage
+            return Usage.estimate(self._plan.messages, call.reply.text)
         return Usage()
 
-    def _price(self, usage: Usage) -> float | None:
-        price = self._prices.get(self.model)
-        return price.cost_usd(usage) if price else None
+    def _cost_of(self, call: _BilledCall) -> float | None:
+        price = self._prices.get(call.model)
+        return price.cost_usd(self._usage_of(call)) if price else None

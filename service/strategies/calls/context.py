@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from service.domain import Message, ReasoningPiece, RunRequest
 from service.ensembles.catalog import Agent
 from service.errors import ServiceError
 from service.events import AgentRetrying
+from service.llm.endpoints.pace import AgentPace
+from service.llm.protocol import Call
 from service.llm.requests.plan import RequestPlan
 from service.llm.response import OnPiece, Piece
 from service.strategies.base import Emit, Kit
 from service.strategies.calls.bill import Bill
+
+if TYPE_CHECKING:
+    from service.strategies.calls.attempt import ModelAttempt
 
 _LEAST_S = 0.01  # with less time left no further model is called
 
@@ -31,9 +38,12 @@ class CallContext:
         self.on_piece: OnPiece | None = None
         self.was_retried = False  # also when the budget for retries did not permit it
         self.left_out: tuple[str, ...] = ()
-        self._emit = emit
+        self.attempts: list[ModelAttempt] = []  # under way: one, or with its hedge two
+        self.is_probe: bool | None = None  # whether no limit of its own ends the wait for it
+        self.emit = emit
         self._loop = asyncio.get_running_loop()
         self.started_at = self._loop.time()
+        self.next_attempt_at = self.started_at  # or that of the last one
         self.deadline = self.started_at + agent.timeout_s
         self.first_token_at: float | None = None
         self.ended_at: float | None = None
@@ -42,6 +52,17 @@ class CallContext:
     def has_output(self) -> bool:
         """Whether a piece of the answer has been forwarded."""
         return self.first_token_at is not None
+
+    @property
+    def pace(self) -> AgentPace:
+        """The recent pace of the agent with its current model."""
+        return self.kit.paces.of(self.agent.name, self.agent.base_url, self.bill.model)
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether the run has no answer, or not enough of them, without this one."""
+        ensemble = self.kit.ensemble
+        return self.agent not in ensemble.agents or len(ensemble.agents) <= ensemble.min_answers
 
     @property
     def first_token_s(self) -> float | None:
@@ -63,6 +84,29 @@ class CallContext:
         """Return the seconds until the agent's own deadline or the run's, whichever is first."""
         return min(self.deadline, self.kit.deadline) - self._loop.time()
 
+    def build_call(self, model: str) -> Call:
+        """Return the next request to `model`."""
+        call = self._build(self.agent, model)
+        self.left_out = call.left_out
+        return call
+
+    def build_hedge(self, call: Call) -> Call:
+        """Return the hedge of `call`: to the agent's second address if it has one."""
+        target = self.agent.hedge_target
+        if target is None:
+            return replace(self._build(self.agent, call.model), is_hedge=True)
+        model = target.model if call.model == self.agent.model else call.model
+        return replace(self._build(target, model), is_hedge=True)
+
+    def _build(self, target: Agent, model: str) -> Call:
+        return self.plan.build_call(
+            model,
+            target=target,
+            key=self.kit.keys(target),
+            is_watched=self.on_piece is not None,
+            timeout_s=max(0.0, self.deadline - self._loop.time()),
+        )
+
     def end(self) -> None:
         """Record the moment of the end."""
         self.ended_at = self._loop.time()
@@ -78,7 +122,7 @@ class CallContext:
         self, error: ServiceError, model: str, attempt: int, delay_s: float
     ) -> None:
         """Emit that `attempt` failed with `error`, and that `model` is called in `delay_s`."""
-        await self._emit(
+        await self.emit(
             AgentRetrying(
                 agent=self.agent.name,
                 code=error.code,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,8 +10,11 @@ import httpx
 
 from service.coalescing import CoalescingWindow
 from service.domain import Answer, RunRequest
+from service.ensembles.catalog import Agent
 from service.errors import RunError
 from service.llm.client import LLMClient
+from service.llm.endpoints.hedges import HedgeBudgets
+from service.llm.endpoints.pace import AgentPaces
 from service.llm.resilience import RetryBudget
 from service.llm.tokens.counter import TokenCounter
 from service.strategies import STRATEGIES, Kit
@@ -60,13 +63,21 @@ async def play(
     telemetry: Telemetry | None = None,
     outcome: Outcome | None = None,
     client: LLMClient | None = None,
+    paces: AgentPaces | None = None,
+    hedges: HedgeBudgets | None = None,
+    keys: Callable[[Agent], str | None] = no_key,
+    endpoints: Mapping[str, float] | None = None,
     **ensemble: Any,
 ) -> Outcome:
     """Run the strategy of an ensemble; a RunError is a part of the outcome.
 
-    A `client` of an earlier outcome passes on what it has learned about the models.
+    A `client` of an earlier outcome passes on what it has learned about the models; `paces` and
+    `hedges` do the same. `endpoints` has the `hedge` of addresses.
     """
-    catalog = a_catalog(an_ensemble_file(agents, combiner, prices, **ensemble))
+    text = an_ensemble_file(agents, combiner, prices, **ensemble)
+    for address, hedge in (endpoints or {}).items():
+        text += f'\n[endpoints."{address}"]\nhedge = {hedge}'
+    catalog = a_catalog(text)
     outcome = outcome or Outcome(server=Recording(server))
     telemetry = telemetry or Telemetry(TelemetryConfig())
     async with httpx.AsyncClient(transport=outcome.server, timeout=None) as http:
@@ -75,7 +86,7 @@ async def play(
         outcome.kit = Kit(
             client=new_client,
             ensemble=catalog.ensembles["fanout"],
-            keys=no_key,
+            keys=keys,
             prices=catalog.prices,
             budget=budget or RetryBudget(),
             workflow=telemetry.start_workflow(
@@ -88,6 +99,8 @@ async def play(
             ),
             deadline=now() + deadline_s,
             tokens=tokens or TokenCounter(),
+            paces=paces or AgentPaces(),
+            hedges=hedges or HedgeBudgets(),
         )
         strategy = STRATEGIES[outcome.kit.ensemble.strategy]
         try:

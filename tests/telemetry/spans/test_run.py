@@ -177,7 +177,7 @@ def test_a_late_agent_may_end_after_its_workflow(capture: Capture) -> None:
 
 def test_secrets_in_events_are_redacted(capture: Capture) -> None:
     workflow = start(capture.telemetry)
-    workflow.record_straggler_cut("llm-1", "Bearer abcdef123456")
+    workflow.record_straggler_cut("llm-1", "Bearer abcdef123456", "silence")
     workflow.record_step_down("llm-combine", "timeout")
     workflow.finish("completed")
     events = [
@@ -185,7 +185,10 @@ def test_secrets_in_events_are_redacted(capture: Capture) -> None:
         for event in capture.span("invoke_workflow fanout").events
     ]
     assert events == [
-        ("app.straggler_cut", {"app.agent": "llm-1", "app.reason": "Bearer [redacted]"}),
+        (
+            "app.straggler_cut",
+            {"app.agent": "llm-1", "app.reason": "Bearer [redacted]", "app.phase": "silence"},
+        ),
         ("app.step_down", {"app.agent": "llm-combine", "app.reason": "timeout"}),
     ]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import asyncpg  # type: ignore[import-untyped]  # it has no stubs
 
 from service.store.migrate import migrate
+from tests._support.servers.databases import Postgres
 
 OWNER = "anonymous"
 # Search words, and the percentage of runs that contain them.
@@ -61,10 +62,11 @@ async def fill_sqlite(path: Path, runs: int) -> str:
     return url
 
 
-async def fill_postgresql(url: str, runs: int) -> str:
-    """Fill an empty PostgreSQL database likewise; the indexes are created last, as in a restore."""
+async def fill_postgresql(server: Postgres, runs: int) -> str:
+    """Fill a new PostgreSQL database likewise; the indexes are created last, as in a restore."""
+    url = server.new_database()
     await migrate(url)
-    connection = await asyncpg.connect(url)
+    connection = await asyncpg.connect(server.url(url.rpartition("/")[2]))  # COPY needs a superuser
     try:
         await connection.execute(
             "INSERT INTO configs VALUES ('hash', 'fanout', '{}', $1)", _FIRST_RUN_AT

@@ -61,10 +61,7 @@ async def measure_search_postgresql(lab: Lab) -> list[Line]:
     """Measure queries in PostgreSQL."""
     try:
         with postgres_server(fsync="on", full_page_writes="on", shared_buffers="128MB") as server:
-            urls = {
-                runs: await fill_postgresql(server.new_database(), runs)
-                for runs in _choose_sizes(lab)
-            }
+            urls = {runs: await fill_postgresql(server, runs) for runs in _choose_sizes(lab)}
             return await _measure_lines(lab, "PostgreSQL", urls)
     except pytest.skip.Exception as missing:
         raise BenchError(str(missing)) from missing

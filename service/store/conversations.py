@@ -31,8 +31,9 @@ class Conversations:
 
     async def get(self, owner: str, conversation_id: str) -> Conversation | None:
         """Return the conversation, None if the owner has none with this id."""
-        statement = Scope(owner).select(conversations).where(conversations.c.id == conversation_id)
-        rows = await self._database.fetch_all(statement, "read_conversation")
+        scope = Scope(owner)
+        statement = scope.select(conversations).where(conversations.c.id == conversation_id)
+        rows = await self._database.fetch_all(statement, "read_conversation", scope)
         return _make_conversation(rows[0]) if rows else None
 
     async def list_page(
@@ -43,8 +44,9 @@ class Conversations:
         With `before`, the position of the last one of the page before, none is returned twice when
         conversations are updated in between.
         """
-        part = partial(_read_page, Scope(owner), limit, offset, before)
-        return await self._database.read(part, "list")
+        scope = Scope(owner)
+        part = partial(_read_page, scope, limit, offset, before)
+        return await self._database.read(part, "list", scope)
 
     async def list_for_users(
         self,
@@ -64,30 +66,30 @@ class Conversations:
             for each in user_ids
         ]
         return await self._database.read(
-            partial(_read_for_users, scope, queries, limit, offset), "list"
+            partial(_read_for_users, scope, queries, limit, offset), "list", scope
         )
 
     async def list_turns(self, owner: str, conversation_id: str) -> FirstTurns:
         """Return the turns in order: the initial messages, then each question and its answer."""
-        return await self._database.read(
-            partial(read_first_turns, Scope(owner), conversation_id), "read_conversation"
-        )
+        scope = Scope(owner)
+        work = partial(read_first_turns, scope, conversation_id)
+        return await self._database.read(work, "read_conversation", scope)
 
     async def list_turns_of(self, owner: str, run_ids: Sequence[str]) -> list[ConversationTurn]:
         """Return the turns of some runs of one conversation, in order."""
-        return await self._database.read(
-            partial(read_turns, Scope(owner), run_ids), "read_conversation"
-        )
+        scope = Scope(owner)
+        work = partial(read_turns, scope, run_ids)
+        return await self._database.read(work, "read_conversation", scope)
 
     async def list_running_run_ids(self, owner: str, conversation_id: str) -> list[str]:
         """Return the ids of the conversation's runs that have not ended, oldest first."""
+        scope = Scope(owner)
         statement = (
-            Scope(owner)
-            .select(runs, runs.c.id)
+            scope.select(runs, runs.c.id)
             .where(runs.c.conversation_id == conversation_id, runs.c.state == "running")
             .order_by(runs.c.id)
         )
-        rows = await self._database.fetch_all(statement, "read_conversation")
+        rows = await self._database.fetch_all(statement, "read_conversation", scope)
         return [row.id for row in rows]
 
     async def create(
@@ -100,18 +102,18 @@ class Conversations:
         created = Conversation(
             id=conversation_id, title=title, created_at=now, updated_at=now, user_id=user_id
         )
-        statement = Scope(owner).insert(conversations, **asdict(created))
-        await self._database.execute(statement, "change_conversation")
+        scope = Scope(owner)
+        statement = scope.insert(conversations, **asdict(created))
+        await self._database.execute(statement, "change_conversation", scope)
         return created
 
     async def rename(self, owner: str, conversation_id: str, title: str, now: datetime) -> bool:
         """Set the title; return False if the conversation does not exist."""
-        statement = (
-            Scope(owner)
-            .update(conversations, title=title, updated_at=now)
-            .where(conversations.c.id == conversation_id)
+        scope = Scope(owner)
+        statement = scope.update(conversations, title=title, updated_at=now).where(
+            conversations.c.id == conversation_id
         )
-        return await self._database.execute(statement, "change_conversation") > 0
+        return await self._database.execute(statement, "change_conversation", scope) > 0
 
     async def delete(self, owner: str, conversation_id: str) -> bool:
         """Delete the conversation with its runs; return False if it does not exist.
@@ -129,7 +131,7 @@ class Conversations:
             await connection.execute(run_ids.order_by(runs.c.id).with_for_update())
             return (await connection.execute(statement)).rowcount > 0
 
-        is_deleted = await self._database.write(work, "change_conversation")
+        is_deleted = await self._database.write(work, "change_conversation", scope)
         if is_deleted:
             await purge_deleted_text(self._database)
         return is_deleted

@@ -5,31 +5,45 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
-import sqlalchemy as sa
 from sqlalchemy import Executable, Row, UpdateBase
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import StorageUnavailable
-from service.store.connections.engines import open_engines
+from service.store.connections.engines import Purpose, open_engines
 from service.store.connections.failures import (
     DRIVER_ERRORS,
+    FailureLog,
     is_retryable,
     make_unavailable,
     translate_error,
 )
+from service.store.connections.row_security import set_access
+from service.store.connections.sqlite import truncate_log
 from service.store.connections.urls import Dialect, parse_url
 from service.store.revisions import describe_mismatch, read_applied_revision
+from service.store.scope import Access
 from service.store.waiting import WaitingCaller, wait_within
 from telemetry import StoreOperation, Telemetry, TelemetryConfig, Workflow
 from telemetry.spans.store import StoreOperationName
 
-_CHECKPOINT_WAIT_MS = 200
 _HEAVY_READERS = 2  # half of the connections for reading
 
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Transaction(Generic[T]):
+    """The work of one transaction, and the caller that waits for it."""
+
+    purpose: Purpose
+    work: Work[T]
+    access: Access
+    caller: WaitingCaller = field(default_factory=WaitingCaller)
+
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +53,7 @@ class Database:
 
     `timeout_s` limits how long a caller waits; the transaction of a refused caller is undone. Time
     in which the event loop is late is not counted (see `waiting`). A transaction is repeated once
-    after a deadlock or a lost connection.
+    after a deadlock or a lost connection. It sees rows of owners only with an `access`.
     """
 
     def __init__(
@@ -50,7 +64,7 @@ class Database:
         self._timeout_s = timeout_s
         self._tasks: set[asyncio.Task[Any]] = set()
         self._is_schema_current = False
-        self._failing: set[AsyncEngine] = set()
+        self._failures = FailureLog()
         self._heavy = asyncio.Semaphore(_HEAVY_READERS)
 
     @property
@@ -61,15 +75,19 @@ class Database:
         """Start to measure an operation, as a child span of `parent` or of the current request."""
         return self._telemetry.start_store_operation(name, system=self.dialect, parent=parent)
 
-    async def read(self, work: Work[T], operation: StoreOperationName = "read_run") -> T:
+    async def read(
+        self, work: Work[T], operation: StoreOperationName = "read_run", access: Access = None
+    ) -> T:
         """Return the result of `work`, which reads one snapshot of the database.
 
         Raises StorageUnavailable.
         """
         with self.operation(operation):
-            return await self._run(self._engines.reading, work)
+            return await self._run(_Transaction("reading", work, access))
 
-    async def read_heavy(self, work: Work[T], operation: StoreOperationName) -> T:
+    async def read_heavy(
+        self, work: Work[T], operation: StoreOperationName, access: Access = None
+    ) -> T:
         """Return the result of `work`, which takes long, as `read` does.
 
         At most two run at the same time, so that other readers find a connection. The work is
@@ -79,44 +97,52 @@ class Database:
 
         async def wait_and_run() -> T:
             async with self._heavy:
-                return await self._run_with_retry(self._engines.reading, work, caller)
+                return await self._run_with_retry(transaction)
 
-        caller = WaitingCaller()
+        transaction = _Transaction("reading", work, access)
         with self.operation(operation):
             task = self._start(wait_and_run())
             try:
-                return await self._wait(task, self._engines.reading, caller)
+                return await self._wait(task, transaction)
             finally:
                 task.cancel()
 
-    async def write(self, work: Work[T], operation: StoreOperationName = "maintain") -> T:
+    async def write(
+        self, work: Work[T], operation: StoreOperationName = "maintain", access: Access = None
+    ) -> T:
         """Return the result of `work` after its changes were committed, all of them or none.
 
         Raises StorageUnavailable; when its reason is "slow", the changes are only committed if the
         time limit passed during the commit itself.
         """
         with self.operation(operation):
-            return await self._run(self._engines.writing, work)
+            return await self._run(_Transaction("writing", work, access))
 
     async def fetch_all(
-        self, statement: Executable, operation: StoreOperationName = "read_run"
+        self,
+        statement: Executable,
+        operation: StoreOperationName = "read_run",
+        access: Access = None,
     ) -> Sequence[Row[Any]]:
         """Return the rows of one query. Raises StorageUnavailable."""
 
         async def work(connection: AsyncConnection) -> Sequence[Row[Any]]:
             return (await connection.execute(statement)).all()
 
-        return await self.read(work, operation)
+        return await self.read(work, operation, access)
 
     async def execute(
-        self, statement: UpdateBase, operation: StoreOperationName = "maintain"
+        self,
+        statement: UpdateBase,
+        operation: StoreOperationName = "maintain",
+        access: Access = None,
     ) -> int:
         """Commit one change and return its number of rows. Raises StorageUnavailable as `write`."""
 
         async def work(connection: AsyncConnection) -> int:
             return (await connection.execute(statement)).rowcount
 
-        return await self.write(work, operation)
+        return await self.write(work, operation, access)
 
     async def checkpoint(self) -> None:
         """Empty SQLite's write-ahead log, so that deleted rows are in neither of its files.
@@ -124,7 +150,7 @@ class Database:
         Best effort: the part of the log that a reader uses remains. Does nothing on PostgreSQL.
         """
         if self.dialect == "sqlite":
-            await self.write(_truncate_log)
+            await self.write(truncate_log)
 
     async def close(self) -> None:
         """Wait for running transactions, within the time limit, and disconnect."""
@@ -134,10 +160,9 @@ class Database:
                 task.cancel()
         await self._engines.close(self._timeout_s)
 
-    async def _run(self, engine: AsyncEngine, work: Work[T]) -> T:
-        caller = WaitingCaller()
-        task = self._start(self._run_with_retry(engine, work, caller))
-        return await self._wait(task, engine, caller)
+    async def _run(self, transaction: _Transaction[T]) -> T:
+        task = self._start(self._run_with_retry(transaction))
+        return await self._wait(task, transaction)
 
     def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         # In a task: a cancelled caller would leave asyncpg's connection in the middle of a command.
@@ -146,11 +171,11 @@ class Database:
         task.add_done_callback(self._on_done)
         return task
 
-    async def _wait(self, task: asyncio.Task[T], engine: AsyncEngine, caller: WaitingCaller) -> T:
+    async def _wait(self, task: asyncio.Task[T], transaction: _Transaction[T]) -> T:
         if not await wait_within(task, self._timeout_s):
-            caller.is_refused = True
+            transaction.caller.is_refused = True
             refusal = make_unavailable("slow")
-            self._log_change(engine, refusal)
+            self._failures.report(transaction.purpose, refusal)
             raise refusal
         return task.result()
 
@@ -161,51 +186,37 @@ class Database:
         if error is not None:
             _log.debug("a transaction failed", exc_info=error)
 
-    async def _run_with_retry(self, engine: AsyncEngine, work: Work[T], caller: WaitingCaller) -> T:
+    async def _run_with_retry(self, transaction: _Transaction[T]) -> T:
+        purpose = transaction.purpose
         try:
             try:
-                result = await self._transaction(engine, work, caller)
+                result = await self._execute(transaction)
             except DRIVER_ERRORS as error:
                 if not is_retryable(error):
                     raise
-                result = await self._transaction(engine, work, caller)
+                result = await self._execute(transaction)
         except DRIVER_ERRORS as error:
             refusal = translate_error(error)
             if refusal is None:
                 raise
-            self._log_change(engine, refusal, error)
+            self._failures.report(purpose, refusal, error)
             raise refusal from error
-        self._log_change(engine, None)
+        self._failures.report(purpose, None)
         return result
 
-    def _log_change(
-        self,
-        engine: AsyncEngine,
-        refusal: StorageUnavailable | None,
-        error: Exception | None = None,
-    ) -> None:
-        """Log the first failure with the driver's message, and the first success after it."""
-        what = "writing" if engine is self._engines.writing else "reading"
-        if refusal is None:
-            if engine in self._failing:
-                self._failing.discard(engine)
-                _log.warning("%s works again", what)
-        elif engine not in self._failing:
-            self._failing.add(engine)
-            cause = getattr(error, "orig", None) or error or "no answer"
-            _log.warning("%s does not work: %s (%s)", what, refusal, cause)
-
-    async def _transaction(self, engine: AsyncEngine, work: Work[T], caller: WaitingCaller) -> T:
+    async def _execute(self, transaction: _Transaction[T]) -> T:
+        engine, caller = self._engines.of(transaction.purpose), transaction.caller
         self._check(caller)
         connection = await engine.connect()
         try:
             self._check(caller)
+            await set_access(connection, transaction.access)
             await connection.begin()
             await self._check_schema(connection)
-            result = await work(connection)
+            result = await transaction.work(connection)
             self._check(caller)
             await connection.commit()
-            if engine is self._engines.writing and self._engines.file:
+            if transaction.purpose == "writing" and self._engines.file:
                 self._engines.file.note_written()
         except (OSError, asyncio.CancelledError):
             # Interrupted within a command: the connection's next reply would belong to this one.
@@ -234,13 +245,3 @@ class Database:
         if sentence is not None:
             raise StorageUnavailable(sentence, reason="schema")
         self._is_schema_current = True
-
-
-async def _truncate_log(connection: AsyncConnection) -> None:
-    before = await connection.scalar(sa.text("PRAGMA busy_timeout"))
-    await connection.commit()  # inside a transaction there is no checkpoint
-    driver: Any = (await connection.get_raw_connection()).driver_connection
-    # While it waits for readers, no other transaction can write.
-    for pragma in (f"busy_timeout = {_CHECKPOINT_WAIT_MS}", "wal_checkpoint(TRUNCATE)"):
-        await (await driver.execute(f"PRAGMA {pragma}")).close()
-    await (await driver.execute(f"PRAGMA busy_timeout = {before}")).close()

@@ -30,13 +30,14 @@ class History:
         `before`, the id of the last run of the page before, costs the same for every page; an
         offset costs more for later pages.
         """
-        return await self._database.read(
-            partial(_read_page, Scope(owner), limit, offset, before), "list"
-        )
+        scope = Scope(owner)
+        work = partial(_read_page, scope, limit, offset, before)
+        return await self._database.read(work, "list", scope)
 
     async def read_texts(self, owner: str, ids: Sequence[str]) -> Mapping[str, Texts]:
         """Return the question and the answer of runs by id, without those of deleted runs."""
-        return await self._database.read(partial(_read_texts, Scope(owner), ids), "list")
+        scope = Scope(owner)
+        return await self._database.read(partial(_read_texts, scope, ids), "list", scope)
 
 
 async def _read_texts(

@@ -17,8 +17,10 @@ from service.errors import ServiceError, StorageUnavailable
 from service.settings import SettingsError
 from service.store.connections.engines import open_engines
 from service.store.connections.failures import DRIVER_ERRORS, translate_error
+from service.store.connections.row_security import set_access
 from service.store.connections.urls import Address, Dialect, parse_url
 from service.store.revisions import FOLDER, describe_mismatch, list_revisions, read_applied_revision
+from service.store.scope import ALL_OWNERS
 
 _ADVISORY_LOCK = 7_203_114_557  # arbitrary; must be unique in the database
 _TIMEOUTS_S: Mapping[Dialect, float] = {
@@ -70,6 +72,7 @@ async def check(url: str, timeout_s: float = 4.0) -> str | None:
 
 async def _migrate_on(engine: AsyncEngine, down_to: str | None) -> list[str]:
     async with engine.begin() as connection:
+        await set_access(connection, ALL_OWNERS)
         await _lock_migrations(connection)
         before = await read_applied_revision(connection)
         if before is not None and before not in list_revisions():

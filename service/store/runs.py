@@ -25,8 +25,9 @@ class RunStore:
 
     async def get(self, owner: str, run_id: str) -> StoredRun | None:
         """Return the run, None if the owner has none with this id."""
-        statement = Scope(owner).select(runs, *RUN_COLUMNS).where(runs.c.id == run_id)
-        rows = await self._database.fetch_all(statement)
+        scope = Scope(owner)
+        statement = scope.select(runs, *RUN_COLUMNS).where(runs.c.id == run_id)
+        rows = await self._database.fetch_all(statement, access=scope)
         return decode_run(rows[0]) if rows else None
 
     async def list_segments(self, owner: str, run_id: str, after: int = 0) -> list[Segment]:
@@ -34,34 +35,37 @@ class RunStore:
 
         The first segment may also contain earlier events.
         """
+        scope = Scope(owner)
         statement = (
-            Scope(owner)
-            .select(segments)
+            scope.select(segments)
             .where(segments.c.run_id == run_id, segments.c.last_seq > after)
             .order_by(segments.c.first_seq)
         )
         return [
-            _make_segment(row) for row in await self._database.fetch_all(statement, "read_events")
+            _make_segment(row)
+            for row in await self._database.fetch_all(statement, "read_events", scope)
         ]
 
     async def list_agent_answers(self, owner: str, run_id: str) -> list[AgentAnswer]:
         """Return the results of the run's agents in order of completion."""
+        scope = Scope(owner)
         statement = (
-            Scope(owner)
-            .select(agent_answers, *ANSWER_COLUMNS)
+            scope.select(agent_answers, *ANSWER_COLUMNS)
             .where(agent_answers.c.run_id == run_id)
             .order_by(agent_answers.c.created_at, agent_answers.c.agent)
         )
-        return [decode_agent_answer(row) for row in await self._database.fetch_all(statement)]
+        return [
+            decode_agent_answer(row)
+            for row in await self._database.fetch_all(statement, access=scope)
+        ]
 
     async def find_key(self, owner: str, key: str, now: datetime) -> KnownKey | None:
         """Return an Idempotency-Key that has not expired, with its run."""
-        statement = (
-            Scope(owner)
-            .select(idempotency_keys)
-            .where(idempotency_keys.c.key == key, idempotency_keys.c.expires_at > now)
+        scope = Scope(owner)
+        statement = scope.select(idempotency_keys).where(
+            idempotency_keys.c.key == key, idempotency_keys.c.expires_at > now
         )
-        rows = await self._database.fetch_all(statement)
+        rows = await self._database.fetch_all(statement, access=scope)
         return KnownKey(rows[0].fingerprint, rows[0].run_id, rows[0].expires_at) if rows else None
 
     async def list_exchanges(
@@ -71,9 +75,9 @@ class RunStore:
 
         Running and superseded runs are excluded; with `before`, a run id, so are later runs.
         """
+        scope = Scope(owner)
         statement = (
-            Scope(owner)
-            .select(runs, *RUN_COLUMNS)
+            scope.select(runs, *RUN_COLUMNS)
             .where(
                 runs.c.conversation_id == conversation_id,
                 runs.c.state != "running",
@@ -85,30 +89,30 @@ class RunStore:
         )
         if before is not None:
             statement = statement.where(runs.c.id < before)
-        rows = await self._database.fetch_all(statement, "read_conversation")
+        rows = await self._database.fetch_all(statement, "read_conversation", scope)
         return [decode_run(row) for row in reversed(rows)]
 
     async def find_latest_run_id(self, owner: str, conversation_id: str) -> str | None:
         """Return the id of the conversation's newest run, in any state."""
+        scope = Scope(owner)
         statement = (
-            Scope(owner)
-            .select(runs, runs.c.id)
+            scope.select(runs, runs.c.id)
             .where(runs.c.conversation_id == conversation_id, runs.c.superseded_by.is_(None))
             .order_by(runs.c.id.desc())
             .limit(1)
         )
-        rows = await self._database.fetch_all(statement, "read_conversation")
+        rows = await self._database.fetch_all(statement, "read_conversation", scope)
         return rows[0].id if rows else None
 
     async def list_initial_messages(self, owner: str, conversation_id: str) -> list[Message]:
         """Return the earlier turns that the conversation's first request contained."""
+        scope = Scope(owner)
         statement = (
-            Scope(owner)
-            .select(messages, messages.c.role, messages.c.content, messages.c.whole)
+            scope.select(messages, messages.c.role, messages.c.content, messages.c.whole)
             .where(messages.c.conversation_id == conversation_id)
             .order_by(messages.c.position)
         )
-        rows = await self._database.fetch_all(statement, "read_conversation")
+        rows = await self._database.fetch_all(statement, "read_conversation", scope)
         return [Message(row.role, row.content, row.whole) for row in rows]
 
     async def request_stop(self, owner: str, run_id: str) -> None:
@@ -123,8 +127,9 @@ class RunStore:
         await self._write_signal(owner, run_id, {"watched": signals.c.watched + 1})
 
     async def _write_signal(self, owner: str, run_id: str, changes: dict[str, Any]) -> None:
-        work = partial(_upsert_signal, Scope(owner), run_id, changes)
-        await self._database.write(work, "signal_run")
+        scope = Scope(owner)
+        work = partial(_upsert_signal, scope, run_id, changes)
+        await self._database.write(work, "signal_run", scope)
 
 
 def _make_segment(row: Row[Any]) -> Segment:

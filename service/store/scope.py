@@ -1,9 +1,13 @@
-"""Statements that are limited to the rows of one owner."""
+"""Statements that are limited to the rows of one owner, and the access of transactions to rows.
+
+On PostgreSQL row-level security is a second barrier: a transaction sees the rows of the `Access`
+that it was started with, whatever its statements state. SQLite has no such barrier.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Delete, FromClause, Insert, Select, Table, Update
@@ -50,3 +54,13 @@ class Scope:
         """Return the condition that a row of `table` (or of an alias) belongs to the owner."""
         condition: ColumnElement[bool] = table.c.owner == self.owner
         return condition
+
+
+class AllOwners:
+    """Access to the rows of every owner, for the service's own work: the journal, maintenance."""
+
+
+ALL_OWNERS: Final = AllOwners()
+
+Access = Scope | AllOwners | None
+"""The rows that a transaction may see: of one owner, of all, or only those without an owner."""

@@ -21,6 +21,7 @@ from service.store.database import Database
 from service.store.records import FIRST_ATTEMPT, StoredRun
 from service.store.rows import RUN_COLUMNS, decode_run
 from service.store.schema import idempotency_keys, runs, segments, signals, workers
+from service.store.scope import ALL_OWNERS
 
 _RUNS_PER_TRANSACTION = 200  # the journal waits for this transaction
 
@@ -69,7 +70,7 @@ class Workers:
         found = await self._fetch_all(sa.select(signals).where(of_worker))
         stopped = [row.run_id for row in found if row.stop]
         if stopped:
-            await self._database.execute(sa.delete(signals).where(signals.c.run_id.in_(stopped)))
+            await self._execute(sa.delete(signals).where(signals.c.run_id.in_(stopped)))
         return [Signal(row.run_id, row.stop, row.watched) for row in found]
 
     async def list_unfinished_runs(self, worker_id: str) -> list[StoredRun]:
@@ -112,7 +113,7 @@ class Workers:
         Return False, without a change, when the worker has sent a heartbeat after `stale`. Its
         next heartbeat finds that it is deregistered, and its writes are refused.
         """
-        return await self._database.write(partial(_take_over, stale, by))
+        return await self._database.write(partial(_take_over, stale, by), access=ALL_OWNERS)
 
     async def list_running_ids(self, worker_id: str) -> list[str]:
         """Return the ids of the worker's runs without an end."""
@@ -121,23 +122,26 @@ class Workers:
 
     async def deregister(self, worker_id: str) -> None:
         """Remove the worker, which has no unfinished runs."""
-        await self._database.execute(sa.delete(workers).where(workers.c.id == worker_id))
+        await self._execute(sa.delete(workers).where(workers.c.id == worker_id))
 
     async def delete_expired(self, now: datetime) -> int:
         """Delete expired events, keys and budgets; return how many runs lost their events."""
         await self._budgets.tidy(now)
-        await self._database.execute(
-            sa.delete(idempotency_keys).where(idempotency_keys.c.expires_at <= now)
-        )
+        await self._execute(sa.delete(idempotency_keys).where(idempotency_keys.c.expires_at <= now))
         expired = 0
         while True:
-            count = await self._database.write(partial(_delete_expired_events, now))
+            count = await self._database.write(
+                partial(_delete_expired_events, now), access=ALL_OWNERS
+            )
             expired += count
             if count < _RUNS_PER_TRANSACTION:
                 return expired
 
     async def _fetch_all(self, statement: sa.Executable) -> Sequence[Row[Any]]:
-        return await self._database.fetch_all(statement, "maintain")
+        return await self._database.fetch_all(statement, "maintain", ALL_OWNERS)
+
+    async def _execute(self, statement: sa.UpdateBase) -> None:
+        await self._database.execute(statement, "maintain", ALL_OWNERS)
 
 
 async def _register(worker_id: str, lease_s: float, connection: AsyncConnection) -> bool:

@@ -138,6 +138,7 @@ UNSCOPED = {
     "service.store.schema": "the conditions of its indexes",
     "service.store.journal.statements": "each row names its owner; a commit has rows of many",
     "service.store.audit.log": "the audit log has an actor, and is read by admins",
+    "service.store.audit.verify": "the audit log has an actor, and is read by admins",
     "service.store.budgets.statements": "budgets belong to the subjects of rules",
     "service.store.workers": "the service's own view of all runs",
     "service.store.accounts.changes": "the counter of all changes to accounts",
@@ -149,8 +150,9 @@ UNSCOPED = {
     "service.store.accounts.attempts": "attempts to log in have no owner yet",
     "service.store.revisions": "the version of the tables has no owner",
     "service.store.migrate": "a lock has no owner",
-    "service.store.database": "a PRAGMA has no owner",
     "service.store.connections.engines": "BEGIN has no owner",
+    "service.store.connections.row_security": "roles have no owner",
+    "service.store.connections.sqlite": "a PRAGMA has no owner",
     "service.store.search.fts5": "the owner is a term of every search; maintenance of the index",
     "service.store.search.tsvector": "the owner is a condition of every search",
 }

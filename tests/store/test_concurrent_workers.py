@@ -13,6 +13,7 @@ from service.store.database import Database
 from service.store.journal.batch import Batch
 from service.store.journal.writer import JournalWriter
 from service.store.schema import conversations, runs
+from service.store.scope import ALL_OWNERS
 from service.store.workers import Workers
 from tests._support.runs.store_records import (
     ME,
@@ -110,7 +111,7 @@ async def test_a_question_whose_commit_is_in_doubt_can_be_withdrawn(
         await go_on.wait()
 
     with pytest.raises(StorageUnavailable):
-        await database.write(hang)
+        await database.write(hang, access=ALL_OWNERS)
     withdrawal = asyncio.create_task(journal.write(Batch(dropped=[run.run_id])))
     await asyncio.sleep(0.1)
     go_on.set()

@@ -39,7 +39,9 @@ async def test_a_suspended_postgresql_answers_after_it_is_resumed(postgres: Post
 
 async def test_a_restarted_postgresql_keeps_its_address_and_its_data(postgres: Postgres) -> None:
     url = postgres.new_database()
-    postgres.execute("CREATE TABLE things (id int)", url.rpartition("/")[2])
+    connection = await asyncpg.connect(url)
+    await connection.execute("CREATE TABLE things (id int)")
+    await connection.close()
     postgres.restart()
     connection = await asyncpg.connect(url)
     assert await connection.fetchval("SELECT count(*) FROM things") == 0

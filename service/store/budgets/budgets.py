@@ -19,6 +19,7 @@ from service.store.budgets.records import (
     Interruption,
 )
 from service.store.database import Database
+from service.store.scope import ALL_OWNERS
 
 # A clock that goes back by less finds the same rows again, and opens no past budget anew.
 RETENTION = timedelta(days=35)
@@ -40,7 +41,7 @@ class Budgets:
         Raises KeyError when the run has no reservation: another process has ended the run.
         """
         work = partial(self._extend, run_id, demands, more)
-        return await self._database.write(work, "reserve")
+        return await self._database.write(work, "reserve", ALL_OWNERS)
 
     async def read(self, states: Sequence[BudgetState]) -> list[BudgetState]:
         """Return `states` with what is spent and reserved now. Reserves nothing."""
@@ -58,7 +59,7 @@ class Budgets:
 
     async def tidy(self, now: datetime) -> None:
         """Delete the budgets of periods long past, and settle reservations of deleted runs."""
-        await self._database.write(partial(self._tidy, now))
+        await self._database.write(partial(self._tidy, now), access=ALL_OWNERS)
 
     async def _extend(
         self,

@@ -9,7 +9,7 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 from weakref import WeakSet
 
 import asyncpg  # type: ignore[import-untyped]  # has no type hints
@@ -17,6 +17,7 @@ from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from service.store.connections.opened_file import OpenedFile
+from service.store.connections.row_security import GuardedConnection
 from service.store.connections.sqlite import connect
 from service.store.connections.urls import Address, Dialect
 
@@ -26,6 +27,8 @@ _CONNECT_TIMEOUT_S = 10.0
 _LOOP_FACTOR = 2  # times the time limit, for timers that also count the delay of the event loop
 _IDLE_FACTOR = 3  # times the time limit; much less than the time until a worker counts as stale
 _BUSY_SHARE = 0.75  # of the time limit, so that "locked" is reported before "too slow"
+
+Purpose = Literal["reading", "writing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,10 @@ class Engines:
     reading: AsyncEngine
     connections: WeakSet[Any] = field(default_factory=WeakSet)
     file: OpenedFile | None = None  # of SQLite
+
+    def of(self, purpose: Purpose) -> AsyncEngine:
+        """Return the pool for a purpose."""
+        return self.writing if purpose == "writing" else self.reading
 
     async def close(self, timeout_s: float) -> None:
         """Close all connections; after `timeout_s` terminate those still open."""
@@ -129,6 +136,7 @@ def _open_postgresql(address: Address, timeout_s: float) -> Engines:
     async def connect(**options: Any) -> Any:
         connection = await asyncpg.connect(
             dsn=address.dsn,
+            connection_class=GuardedConnection,
             timeout=min(timeout_s, _CONNECT_TIMEOUT_S),
             command_timeout=timeout_s * _LOOP_FACTOR,
             server_settings={

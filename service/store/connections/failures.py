@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Mapping
 
@@ -55,6 +56,8 @@ _POSTGRESQL: Mapping[str, UnavailableReason] = {
     "57014": "slow",  # cancelled
     "58": "down",  # the server's own I/O
 }
+_log = logging.getLogger(__name__)
+
 _RETRYABLE_SQLSTATES = frozenset({"40001", "40P01"})
 
 
@@ -105,3 +108,23 @@ def _find_sqlite_reason(message: str) -> UnavailableReason | None:
 
 def _get_sqlstate(error: DBAPIError) -> str:
     return getattr(error.orig, "sqlstate", None) or ""
+
+
+class FailureLog:
+    """Logs the first failure with the driver's message, and the first success after it."""
+
+    def __init__(self) -> None:
+        self._failing: set[str] = set()
+
+    def report(
+        self, what: str, refusal: StorageUnavailable | None, error: Exception | None = None
+    ) -> None:
+        """Log that `what`, reading or writing, was refused, or that it succeeded (None)."""
+        if refusal is None:
+            if what in self._failing:
+                self._failing.discard(what)
+                _log.warning("%s works again", what)
+        elif what not in self._failing:
+            self._failing.add(what)
+            cause = getattr(error, "orig", None) or error or "no answer"
+            _log.warning("%s does not work: %s (%s)", what, refusal, cause)

@@ -16,6 +16,10 @@ from typing import Any, Self
 from urllib.parse import quote
 
 import aiosqlite
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+_CHECKPOINT_WAIT_MS = 200
 
 _ThreadJob = Callable[[sqlite3.Connection], None]
 
@@ -125,3 +129,14 @@ def _run_jobs(connection: sqlite3.Connection, jobs: Sequence[_ThreadJob]) -> Non
 
 def _close_cursor(cursor: sqlite3.Cursor) -> None:
     cursor.close()
+
+
+async def truncate_log(connection: AsyncConnection) -> None:
+    """Empty the write-ahead log as far as no reader uses it."""
+    before = await connection.scalar(sa.text("PRAGMA busy_timeout"))
+    await connection.commit()  # inside a transaction there is no checkpoint
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    # While it waits for readers, no other transaction can write.
+    for pragma in (f"busy_timeout = {_CHECKPOINT_WAIT_MS}", "wal_checkpoint(TRUNCATE)"):
+        await (await driver.execute(f"PRAGMA {pragma}")).close()
+    await (await driver.execute(f"PRAGMA busy_timeout = {before}")).close()

@@ -33,6 +33,7 @@ from service.store.journal.rows import (
 )
 from service.store.records import KnownKey, NewRun, RunEnd
 from service.store.rows import encode_agent_answer, encode_run, encode_run_end
+from service.store.scope import ALL_OWNERS
 from telemetry import StoreOperation, Workflow
 from telemetry.spans.store import StoreOperationName
 
@@ -61,14 +62,14 @@ class JournalWriter:
         Raises StorageUnavailable when the database cannot be written now. Any other database
         error is raised as it is: this batch can never be committed, and the caller may split it.
         """
-        return await self._database.write(partial(self._write, batch), "commit")
+        return await self._database.write(partial(self._write, batch), "commit", ALL_OWNERS)
 
     async def add_late(self, late: LateEvents) -> bool:
         """Add events of an earlier attempt to the gap of an ended run; return whether they fit.
 
         They fit when they follow the last event before the gap. Raises StorageUnavailable.
         """
-        return await self._database.write(partial(self._add_late, late), "commit")
+        return await self._database.write(partial(self._add_late, late), "commit", ALL_OWNERS)
 
     async def _write(self, batch: Batch, connection: AsyncConnection) -> Written:
         new = Admission()

@@ -50,7 +50,7 @@ class Search:
             return Page((), 0)
         request = SearchRequest(owner, parsed, is_stemmed=lang == "en")
         return await self._database.read_heavy(
-            partial(self._find, request, limit, offset), "search"
+            partial(self._find, request, limit, offset), "search", Scope(owner)
         )
 
     async def _find(

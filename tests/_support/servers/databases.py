@@ -115,20 +115,31 @@ class Server:
         raise NotImplementedError
 
 
+ORDINARY_ROLE = "service"  # no superuser, so that row-level security applies to it
+
+
 class Postgres(Server):
-    """A PostgreSQL server; `postgres` is its superuser and needs no password."""
+    """A PostgreSQL server; `postgres` is its superuser and needs no password.
+
+    The databases of tests belong to an ordinary role.
+    """
+
+    def start(self) -> None:
+        super().start()
+        with contextlib.suppress(asyncpg.DuplicateObjectError):  # after a restart
+            self.execute(f"CREATE ROLE {ORDINARY_ROLE} LOGIN")
 
     def new_database(self, template: str = "template1") -> str:
         """Create a copy of the database `template`, by default an empty one, and return its URL."""
         name = f"test_{uuid4().hex}"
-        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-        return self.url(name)
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {ORDINARY_ROLE}")
+        return self.url(name, ORDINARY_ROLE)
 
     def drop_database(self, url: str) -> None:
         self.execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
 
-    def url(self, database: str = "postgres") -> str:
-        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+    def url(self, database: str = "postgres", role: str = "postgres") -> str:
+        return f"postgresql://{role}@127.0.0.1:{self.port}/{database}"
 
     def execute(self, statement: str, database: str = "postgres") -> None:
         """Run one statement, from whatever thread or loop."""

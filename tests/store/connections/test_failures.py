@@ -24,6 +24,7 @@ from service.store.journal.writer import JournalWriter
 from service.store.migrate import migrate
 from service.store.runs import RunStore
 from service.store.schema import runs
+from service.store.scope import ALL_OWNERS
 from tests._support.runs.store_records import ME, make_run, make_segment
 from tests._support.servers.databases import Postgres
 
@@ -37,7 +38,9 @@ async def _count_runs(connection: AsyncConnection) -> int:
 
 async def _catch_unavailable(database: Database, *, reads: bool = False) -> StorageUnavailable:
     work = (
-        database.read(_count_runs) if reads else JournalWriter(database).write(Batch([make_run()]))
+        database.read(_count_runs, access=ALL_OWNERS)
+        if reads
+        else JournalWriter(database).write(Batch([make_run()]))
     )
     async with asyncio.timeout(TIMEOUT_S + HANGS_S):
         with pytest.raises(StorageUnavailable) as caught:
@@ -87,9 +90,9 @@ async def test_a_locked_file_can_be_read_and_is_written_to_once_it_is_free(
     with _lock(path):
         for _ in range(3):
             assert (await _catch_unavailable(database)).reason == "locked"
-        assert await database.read(_count_runs) == 0
+        assert await database.read(_count_runs, access=ALL_OWNERS) == 0
     await _wait_for_recovery(database)
-    assert await database.read(_count_runs) == 1
+    assert await database.read(_count_runs, access=ALL_OWNERS) == 1
     # Once each, regardless of the number of attempts.
     assert [record.getMessage() for record in caplog.records if "work" in record.getMessage()] == [
         "writing does not work: The database is locked by another program. (database is locked)",
@@ -214,7 +217,7 @@ async def test_a_restarted_server_is_used_again(postgres: Postgres, postgres_rea
     postgres.restart()
     # On the first attempt: connections that the server has closed are replaced.
     await JournalWriter(database).write(Batch([make_run()]))
-    assert await database.read(_count_runs) == 1
+    assert await database.read(_count_runs, access=ALL_OWNERS) == 1
     await database.close()
 
 
@@ -248,7 +251,7 @@ async def test_waiting_for_a_locked_row_times_out(
 
 
 async def test_a_wrong_password_is_reported_without_the_password(postgres_ready: str) -> None:
-    url = postgres_ready.replace("postgres@", "nobody_such:s3cret-word@")
+    url = postgres_ready.replace("service@", "nobody_such:s3cret-word@")
     database = Database(url)
     refusal = await _catch_unavailable(database, reads=True)
     assert refusal.reason == "down"

@@ -14,6 +14,7 @@ from service.errors import RequestError
 from service.store.conversations import Conversations
 from service.store.journal.batch import Batch
 from service.store.records import NewRun
+from service.store.scope import ALL_OWNERS
 from service.store.search.excerpt import MARK, UNMARK
 from service.store.search.search import LANGUAGES, Search
 from tests._support.runs.hostile_queries import HOSTILE
@@ -365,7 +366,7 @@ async def test_writers_do_not_wait_for_a_search(parts: Parts, search: Search) ->
         after = len((await connection.exec_driver_sql("SELECT id FROM runs")).all())
         return after - before
 
-    reader = asyncio.create_task(parts.database.read(read))
+    reader = asyncio.create_task(parts.database.read(read, access=ALL_OWNERS))
     await reading.wait()
     await parts.finish_run("Written meanwhile.", question="A new one")
     assert await search_questions(search, "meanwhile") == ["A new one"]

@@ -30,6 +30,7 @@ StoreOperationName = Literal[
     "reserve",
     "read_accounts",
     "change_accounts",
+    "read_audit",
     "maintain",
 ]
 UnavailableReason = Literal["locked", "down", "slow", "full", "schema", "other"]

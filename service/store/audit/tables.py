@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, Table
+from typing import Any
 
+from sqlalchemy import BigInteger, Column, Index, Integer, Row, Table
+
+from service.store.audit.entries import AuditRow
 from service.store.column_types import CleanText, UTCTime
 from service.store.schema import metadata
 
@@ -35,3 +38,8 @@ audit_head = Table(
     Column("number", BigInteger, nullable=False),
     Column("hash", CleanText, nullable=False),
 )
+
+
+def make_row(row: Row[Any]) -> AuditRow:
+    """Return the record of a row of `audit`."""
+    return AuditRow(**{column.name: getattr(row, column.name) for column in audit.columns})

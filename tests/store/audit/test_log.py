@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.audit.entries import GENESIS_HASH, AuditEntry, AuditRow
 from service.store.audit.log import AuditLog, append
-from service.store.audit.tables import audit, audit_head
+from service.store.audit.tables import audit, audit_head, make_row
 from service.store.database import Database
 
 
@@ -20,7 +20,7 @@ def _entry(target: str) -> AuditEntry:
 
 async def _read(database: Database) -> list[AuditRow]:
     rows = await database.fetch_all(sa.select(audit).order_by(audit.c.number))
-    return [AuditRow(**row._mapping) for row in rows]
+    return [make_row(row) for row in rows]
 
 
 async def test_concurrent_writers_of_several_processes_append_to_one_chain(

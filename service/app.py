@@ -10,6 +10,7 @@ from functools import partial
 import httpx
 
 from service.access.addresses import TrustedProxies
+from service.accounts.accounts import Accounts
 from service.accounts.audit import Audit
 from service.api.application import create_quart
 from service.api.chat.open_sockets import OpenSockets
@@ -94,6 +95,7 @@ def create_app(
     tokens = open_counter(settings.redis, telemetry)
     store = store or open_store(settings, telemetry)
     audit = Audit(store.audit)
+    accounts = Accounts(settings, store.database)
     worker = Worker(
         settings,
         store,
@@ -115,6 +117,7 @@ def create_app(
         sockets=OpenSockets(),
         origins=Origins(settings.allowed_origins),
         audit=audit,
+        accounts=accounts,
     )
     quart = create_quart(settings, api)
     relabel = partial(_set_labels, telemetry)
@@ -127,8 +130,9 @@ def create_app(
             partial(ensembles.watch, relabel),
             partial(limits.watch, lambda _: None),
             audit.run,
+            accounts.run,
         ),
-        settles=(audit.close,),
+        settles=(audit.close, accounts.close),
         closes=(http.aclose, tokens.close, partial(asyncio.to_thread, telemetry.shutdown)),
     )
     return Services(

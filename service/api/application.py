@@ -46,8 +46,10 @@ def create_quart(settings: Settings, api: ApiDependencies) -> Quart:
     app.json.sort_keys = app.json.ensure_ascii = False  # type: ignore[attr-defined]
     app.before_request(_report_route)
     app.before_websocket(_report_route)
-    hosts.install(app, settings.allowed_hosts, api.origins)
-    principal.install(app)
+    # Without a credential a page of another host can do nothing, and cookies belong to their host.
+    allowed_hosts = "*" if settings.requires_auth else settings.allowed_hosts
+    hosts.install(app, allowed_hosts, api.origins)
+    principal.install(app, api.accounts.resolver, api.audit)
     errors.install(app, api.telemetry)
     response_headers.install(app)
     if settings.allowed_origins:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from service.accounts.accounts import Accounts
 from service.accounts.audit import Audit
 from service.api.chat.open_sockets import OpenSockets
 from service.api.middleware.origins import Origins
@@ -28,3 +29,4 @@ class ApiDependencies:
     sockets: OpenSockets
     origins: Origins
     audit: Audit
+    accounts: Accounts

@@ -35,6 +35,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
     @Operation(
         "Get the health of the service",
         tag=Tag.OPERATIONS,
+        scope="public",
         answers=(ResponseSpec("The result of each check.", Health),),
     )
     async def health() -> Response:
@@ -50,6 +51,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
     @Operation(
         "Check that the process is alive",
         tag=Tag.OPERATIONS,
+        scope="public",
         answers=(ResponseSpec("The process is alive.", Liveness),),
     )
     async def live() -> Response:
@@ -59,6 +61,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
     @Operation(
         "Check that the process accepts new runs",
         tag=Tag.OPERATIONS,
+        scope="public",
         answers=(ResponseSpec("The process accepts new runs.", Liveness),),
         errors=(503,),
     )
@@ -70,6 +73,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
     @Operation(
         "Get the metrics for Prometheus",
         tag=Tag.OPERATIONS,
+        scope="metrics",
         answers=(
             ResponseSpec("The metrics in Prometheus' text format.", str, media="text/plain"),
             ResponseSpec("The metrics as OpenMetrics.", str, media="application/openmetrics-text"),
@@ -85,6 +89,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
     @Operation(
         "List the addresses of the service",
         tag=Tag.OPERATIONS,
+        scope="public",
         answers=(ResponseSpec("The addresses.", str, media="text/plain"),),
     )
     async def welcome() -> Response:

@@ -16,7 +16,7 @@ from service.settings.settings import ENCODING, Settings
 # Settings of related services that this version ignores; start-up warns about them.
 WITHOUT_EFFECT = frozenset(
     {
-        "API_KEY", "AUTH", "JWT_JWKS", "JWT_SECRET",
+        "JWT_JWKS", "JWT_SECRET",
     }
 )  # fmt: skip
 

@@ -139,9 +139,9 @@ def test_an_unusable_proxy_is_refused_unless_the_mock_answers(
 def test_check_warns_about_settings_without_effect(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    _settings(api_key="some-key")
+    _settings(jwt_secret="s" * 32, jwt_issuer="https://idp.test", jwt_audience="llm-sse")
     assert main(["check"]) == 0
-    assert "Warning: API_KEY has no effect in this version." in capsys.readouterr().out
+    assert "Warning: JWT_SECRET has no effect in this version." in capsys.readouterr().out
 
 
 def test_check_shows_the_database_without_its_password(

@@ -43,6 +43,7 @@ _NOT_RUN = {
     "json",
     "",
     "toml",
+    "yaml",
     "mermaid",
     "nginx",
 }  # no language: a drawing, or the lines of a stream
@@ -82,7 +83,10 @@ SHAPES = [fence for fence in FENCES if fence.mark.startswith("shape: ")]
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    """A service with default settings: the mock, `ensembles.toml`, a database in its folder."""
+    """A service with default settings: the mock, `ensembles.toml`, a database in its folder.
+
+    It reads no credential, so `$KEY` in the examples may have any value.
+    """
     folder = tmp_path_factory.mktemp("service")
     ensembles = str(ROOT / "ensembles.toml")
     with run_server(folder, "serve", "--port", "0", ENSEMBLES_FILE=ensembles) as process:
@@ -115,7 +119,7 @@ def _run_example(fence: Fence, url: str, folder: Path) -> subprocess.CompletedPr
     return subprocess.run(
         _build_command(fence.language, text, folder),
         cwd=folder,
-        env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"},
+        env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "KEY": "not-read"},
         capture_output=True,
         text=True,
         encoding="utf-8",

@@ -84,6 +84,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
     @Operation(
         "Ask with the messages of a chat",
         tag=Tag.CHAT,
+        scope="run",
         description="Streams when body or query have `stream: true`, or `Accept` names SSE.",
         body=ChatRequest,
         example={"messages": [{"role": "user", "content": "Explain tides"}]},
@@ -121,6 +122,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
     @Operation(
         "Open a WebSocket for a chat",
         tag=Tag.CHAT,
+        scope="run",
         description=_SOCKET,
         answers=(),
         errors=(403, 426, 503),

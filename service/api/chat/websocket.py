@@ -12,13 +12,17 @@ from pydantic import ConfigDict
 from quart import Quart, websocket
 from quart.asgi import ASGIWebsocketConnection
 
-from service.access.principal import Principal
 from service.api.chat.chat import ChatRequest
 from service.api.dependencies import ApiDependencies
 from service.api.http.body import Body, parse_body
 from service.api.http.body_limits import turn_of
 from service.api.http.degraded import answer_marks
-from service.api.http.principal import current_principal
+from service.api.http.principal import (
+    CLOSE_CODES,
+    check_again,
+    choose_subprotocol,
+    needs_scope,
+)
 from service.api.middleware.send_timeout import StalledClientError
 from service.errors import RequestError, ServiceError, drop_tracebacks
 from service.events import AnswerDelta, Event, RunFailed, RunFinished
@@ -56,13 +60,13 @@ def install(app: Quart, api: ApiDependencies) -> None:
     app.asgi_websocket_class = BoundedConnection
 
     @app.websocket("/chat")
+    @needs_scope("run")
     async def serve() -> None:
         runs.check_accepting()
-        await websocket.accept()
+        await websocket.accept(subprotocol=choose_subprotocol())
         try:
             with api.sockets.register() as closing:
-                await _Dialogue(runs, current_principal()).serve(closing)
-                await websocket.close(_SERVICE_RESTART, "The service is shutting down.")
+                await websocket.close(*await _Dialogue(runs).serve(closing))
         except StalledClientError as error:
             drop_tracebacks(error)  # their frames refer to the task that raised it
         except Exception as error:  # noqa: BLE001  # Quart would close as if nothing had failed
@@ -74,17 +78,20 @@ def install(app: Quart, api: ApiDependencies) -> None:
 class _Dialogue:
     """The exchange on one socket: one task receives requests, another one answers them."""
 
-    def __init__(self, runs: Runs, principal: Principal) -> None:
+    def __init__(self, runs: Runs) -> None:
         self._runs = runs
-        self._principal = principal
         self._requests: deque[ChatRequest] = deque()  # the first one is being answered
         self._has_requests = asyncio.Event()
         self._run: Run | None = None
         self._is_cancelled = False
+        self._end = _SERVICE_RESTART, "The service is shutting down."
         self._send_lock = asyncio.Lock()  # the send timeout permits one send at a time
 
-    async def serve(self, closing: asyncio.Future[None]) -> None:
-        """Receive and answer until `closing` is done. A disconnect cancels this."""
+    async def serve(self, closing: asyncio.Future[None]) -> tuple[int, str]:
+        """Receive and answer until `closing` is done or the caller may not ask any more.
+
+        Return the code and the reason of the close frame. A disconnect cancels this.
+        """
         tasks = [asyncio.create_task(self._receive_all()), asyncio.create_task(self._answer_all())]
         try:
             await asyncio.wait([closing, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -96,6 +103,7 @@ class _Dialogue:
         for result in results:
             if isinstance(result, Exception):
                 raise result
+        return self._end
 
     async def _receive_all(self) -> None:
         while True:
@@ -136,11 +144,15 @@ class _Dialogue:
                 await self._answer(self._requests[0])
             except ServiceError as error:
                 await self._send(error=error.message)
+                if error.code in CLOSE_CODES:
+                    self._end = CLOSE_CODES[error.code], error.message
+                    return
             self._requests.popleft()
             self._run, self._is_cancelled = None, False
 
     async def _answer(self, request: ChatRequest) -> None:
-        run = self._run = await self._runs.start(request.to_request(self._principal))
+        principal = await check_again()
+        run = self._run = await self._runs.start(request.to_request(principal))
         with self._runs.reading(run) as reader:
             if self._is_cancelled:
                 await self._runs.cancel(run)

@@ -67,6 +67,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
     @Operation(
         "List conversations, the most recently changed first",
         tag=Tag.CONVERSATIONS,
+        scope="read",
         parameters=(*PAGE, BEFORE),
         answers=(ResponseSpec("A page of conversations.", ConversationPage),),
     )
@@ -82,6 +83,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
     @Operation(
         "Get a conversation with its messages",
         tag=Tag.CONVERSATIONS,
+        scope="read",
         answers=(ResponseSpec("The conversation.", WholeConversation),),
     )
     async def show_conversation(conversation_id: str) -> Response:
@@ -94,6 +96,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
     @Operation(
         "Rename a conversation",
         tag=Tag.CONVERSATIONS,
+        scope="write",
         body=Renaming,
         example={"title": "About tides"},
         answers=(ResponseSpec("The conversation.", ConversationSummary),),
@@ -110,6 +113,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
     @Operation(
         "Delete a conversation and its messages",
         tag=Tag.CONVERSATIONS,
+        scope="write",
         answers=(ResponseSpec("The conversation is deleted.", status=204),),
     )
     async def delete_conversation(conversation_id: str) -> Response:
@@ -120,6 +124,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
     @Operation(
         "Export a conversation as a file",
         tag=Tag.CONVERSATIONS,
+        scope="read",
         parameters=(_FORMAT,),
         answers=(
             ResponseSpec("The conversation.", WholeConversation),

@@ -125,6 +125,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
     @Operation(
         "List questions and answers, the newest first",
         tag=Tag.HISTORY,
+        scope="read",
         parameters=(*PAGE, _BEFORE),
         answers=(ResponseSpec("A page of history entries.", HistoryPage),),
     )
@@ -140,6 +141,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
     @Operation(
         "Get a history entry",
         tag=Tag.HISTORY,
+        scope="read",
         answers=(ResponseSpec("The history entry.", WholeItem),),
     )
     async def history_item(run_id: str) -> Response:
@@ -155,6 +157,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
     @Operation(
         "Search questions and answers",
         tag=Tag.HISTORY,
+        scope="read",
         parameters=(_QUERY, _LANG, *PAGE),
         answers=(ResponseSpec("A page of search results, best first.", SearchPage),),
     )

@@ -40,6 +40,9 @@ STATUSES: Mapping[str, int] = {
     "previous_response_not_found": 400,
     "unknown_ensemble": 400,
     "unsupported_parameter": 400,
+    "unauthorized": 401,
+    "budget_exceeded": 402,
+    "forbidden": 403,
     "origin_not_allowed": 403,
     "host_not_served": 421,
     "conversation_not_found": 404,
@@ -56,6 +59,7 @@ STATUSES: Mapping[str, int] = {
     "unsupported_media_type": 415,
     "idempotency_key_reused": 422,
     "upgrade_required": 426,
+    "rate_limited": 429,
     "too_many_attempts": 429,
     "too_many_waiting": 429,
     # the state of the service
@@ -109,7 +113,9 @@ _HTTP: Mapping[int, tuple[str, str]] = {
 }
 
 # Source: https://platform.openai.com/docs/guides/error-codes
-_OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_OPENAI_TYPES = {403: "permission_error", 429: "rate_limit_error"}
+# OpenAI's codes where they differ; its SDKs and their users compare them.
+_OPENAI_CODES = {"unauthorized": "invalid_api_key", "rate_limited": "rate_limit_exceeded"}
 
 
 def install(app: Quart, telemetry: Telemetry) -> None:
@@ -159,7 +165,8 @@ def openai_error(
 ) -> dict[str, Any]:
     """Return an error object in OpenAI's format; its type follows from the HTTP status."""
     kind = "server_error" if status >= 500 else _OPENAI_TYPES.get(status, "invalid_request_error")
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+    shown = _OPENAI_CODES.get(code, code)
+    return {"error": {"message": message, "type": kind, "param": param, "code": shown}}
 
 
 def run_failure(run: Run, failure: RunFailed) -> RequestError:

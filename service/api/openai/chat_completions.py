@@ -48,6 +48,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
     @Operation(
         "Create a chat completion",
         tag=Tag.OPENAI,
+        scope="run",
         body=CompletionRequest,
         example={"model": "fanout", "messages": [{"role": "user", "content": "Explain tides"}]},
         parameters=(IDEMPOTENCY_KEY,),
@@ -80,6 +81,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
     @Operation(
         "List the models",
         tag=Tag.OPENAI,
+        scope="authenticated",
         answers=(
             ResponseSpec("The ensembles, and each agent alone as `agent/<name>`.", ModelsShown),
         ),
@@ -89,7 +91,12 @@ def install(app: Quart, api: ApiDependencies) -> None:
         return jsonify({"object": "list", "data": models})
 
     @app.get("/v1/models/<path:model>")
-    @Operation("Get a model", tag=Tag.OPENAI, answers=(ResponseSpec("The model.", ModelShown),))
+    @Operation(
+        "Get a model",
+        tag=Tag.OPENAI,
+        scope="authenticated",
+        answers=(ResponseSpec("The model.", ModelShown),),
+    )
     async def show_model(model: str) -> Response:
         check_model(model, catalog())
         return jsonify(_describe_model(model, created))

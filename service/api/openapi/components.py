@@ -63,8 +63,9 @@ TAGS: Mapping[Tag, str] = {
 
 STATUSES: Mapping[int, str] = {
     400: "The request is malformed: not JSON, or a field is missing, unknown or wrong.",
-    401: "No valid credentials.",
-    403: "The request is not allowed.",
+    401: "`AUTH=required`, and the request has no valid credential.",
+    402: "The budget does not cover the estimated cost.",
+    403: "The caller or the page may not do this.",
     404: "There is no such resource.",
     405: "The address does not accept that method; `Allow` lists the accepted ones.",
     408: "The body did not arrive in time.",

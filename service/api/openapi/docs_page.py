@@ -46,6 +46,7 @@ def install(app: Quart) -> None:
     @Operation(
         "Get this documentation as a page",
         tag=Tag.OPERATIONS,
+        scope="public",
         answers=(ResponseSpec("The page; requests can be tried on it.", str, media="text/html"),),
     )
     async def docs() -> Response:

@@ -37,6 +37,7 @@ from service.api.openapi.operation import (
     operation,
 )
 from service.api.openapi.schemas import Schemas
+from service.api.openapi.security import SECURITY_SCHEMES, security_of
 from service.version import VERSION
 
 _VARIABLE = re.compile(r"<(?:\w+(?:\([^)]*\))?:)?(\w+)>")
@@ -70,6 +71,7 @@ def install(app: Quart) -> None:
     @Operation(
         "Get the OpenAPI description of the service",
         tag=Tag.OPERATIONS,
+        scope="public",
         answers=(ResponseSpec("The description, in OpenAPI 3.1.", dict[str, Any]),),
     )
     async def openapi() -> Response:
@@ -95,6 +97,7 @@ def document(app: Quart) -> dict[str, Any]:
             "responses": _referred(paths, schemas),
             "parameters": {"RequestId": request_id_parameter()},
             "headers": headers(),
+            "securitySchemes": SECURITY_SCHEMES,
         },
     }
 
@@ -150,7 +153,8 @@ def _operation(route: Route, schemas: Schemas) -> dict[str, Any]:
             content["example"] = described.example
         required = not described.body_may_be_absent
         shown["requestBody"] = {"required": required, "content": {"application/json": content}}
-    return {**shown, "responses": _responses(route, schemas)}
+    responses = _responses(route, schemas)
+    return {**shown, **security_of(described.scope), "responses": responses}
 
 
 def _responses(route: Route, schemas: Schemas) -> dict[str, Any]:
@@ -205,6 +209,8 @@ def _statuses(route: Route) -> set[int]:
     """Return the error statuses of a route."""
     described = route.operation
     found = {421, 500, *described.errors}
+    if described.scope != "public":
+        found |= {401, 403}
     if route.method != "get":
         found.add(403)  # for a page of another site
     if described.body or described.parameters or route.variables:

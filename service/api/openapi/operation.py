@@ -6,6 +6,7 @@ An `Operation` below the route decorates the handler; it is stored there and cha
     @Operation(
         "Ask a question and stream the answer's text",
         tag=Tag.ASK,
+        scope="run",
         body=StreamRequest,
         example={"prompt": "Explain tides"},
         parameters=(STREAM_FORMAT, IDEMPOTENCY_KEY),
@@ -29,6 +30,8 @@ from enum import StrEnum
 from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel
+
+from service.access.scopes import RouteScope
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
@@ -105,10 +108,14 @@ class ResponseSpec:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """The request and the responses of a route. `example` is a valid body."""
+    """The request and the responses of a route. `example` is a valid body.
+
+    `scope` is what the caller needs (`service.api.http.principal` checks it).
+    """
 
     summary: str
     tag: Tag = field(kw_only=True)
+    scope: RouteScope = field(kw_only=True)
     answers: tuple[ResponseSpec, ...] = field(kw_only=True)
     description: str = field(default="", kw_only=True)
     body: type[BaseModel] | None = field(default=None, kw_only=True)

@@ -70,6 +70,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
     @Operation(
         "Ask several models at once and stream every step",
         tag=Tag.ASK,
+        scope="run",
         description="With `Last-Event-ID` the response resumes that run and the body is ignored.",
         body=ProcessRequest,
         example={"message": "Explain gravity like I am 5", "message_id": "message_123"},

@@ -95,7 +95,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
         )
 
     @app.get("/api/runs/<run_id>")
-    @Operation("Get a run", tag=Tag.RUNS, answers=(_SHOWN,))
+    @Operation("Get a run", tag=Tag.RUNS, scope="read", answers=(_SHOWN,))
     async def show_run(run_id: str) -> Response:
         return await respond(await runs.get(run_id, current_principal().owner))
 
@@ -103,6 +103,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
     @Operation(
         "Stream the events of a run, from the start or after a position",
         tag=Tag.RUNS,
+        scope="read",
         parameters=(LAST_EVENT_ID, _STARTING_AFTER),
         answers=(_STREAM, ResponseSpec(NOTHING_MORE, status=204, of_run=True)),
         errors=(410,),
@@ -115,7 +116,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
         )
 
     @app.post("/api/runs/<run_id>/cancel")
-    @Operation("Cancel a run", tag=Tag.RUNS, answers=(_SHOWN,))
+    @Operation("Cancel a run", tag=Tag.RUNS, scope="run", answers=(_SHOWN,))
     async def cancel_run(run_id: str) -> Response:
         found = await runs.get(run_id, current_principal().owner)
         if isinstance(found, Run):
@@ -126,6 +127,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
     @Operation(
         "Retry a run that failed",
         tag=Tag.RUNS,
+        scope="run",
         description="Starts a new run. Agents that had answered are not called again.",
         answers=(_STREAM,),
         errors=(400, 409),

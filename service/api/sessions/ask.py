@@ -104,6 +104,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
     @Operation(
         "Ask a question in a session",
         tag=Tag.SESSIONS,
+        scope="run",
         body=ConversationRequest,
         example={"message": "Explain tides", "user_id": "user_1", "stream": False},
         parameters=(IDEMPOTENCY_KEY,),

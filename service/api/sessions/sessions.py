@@ -100,6 +100,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
     @Operation(
         "Create a session",
         tag=Tag.SESSIONS,
+        scope="run",
         body=NewSession,
         body_may_be_absent=True,
         example={"user_id": "user_1", "session_name": "Tides"},
@@ -115,7 +116,10 @@ def install(app: Quart, api: ApiDependencies) -> None:
 
     @app.get("/conversation/session/<session_id>")
     @Operation(
-        "Get a session", tag=Tag.SESSIONS, answers=(ResponseSpec("The session.", SessionShown),)
+        "Get a session",
+        tag=Tag.SESSIONS,
+        scope="read",
+        answers=(ResponseSpec("The session.", SessionShown),),
     )
     async def show_session(session_id: str) -> Response:
         principal = current_principal()
@@ -125,6 +129,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
     @Operation(
         "Rename a session",
         tag=Tag.SESSIONS,
+        scope="write",
         body=Naming,
         body_may_be_absent=True,
         example={"name": "About tides"},
@@ -142,6 +147,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
     @Operation(
         "Delete a session and its messages",
         tag=Tag.SESSIONS,
+        scope="write",
         answers=(ResponseSpec("The session is deleted.", SessionDeleted),),
     )
     async def delete_session(session_id: str) -> Response:
@@ -152,6 +158,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
     @Operation(
         "List the messages of a session",
         tag=Tag.SESSIONS,
+        scope="read",
         answers=(ResponseSpec("The messages.", SessionHistory),),
     )
     async def session_history(session_id: str) -> Response:
@@ -165,6 +172,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
     @Operation(
         "List the sessions of a user, the most recently changed first",
         tag=Tag.SESSIONS,
+        scope="read",
         parameters=(_LIMIT, OFFSET, BEFORE),
         answers=(ResponseSpec("The sessions.", SessionList),),
     )

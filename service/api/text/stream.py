@@ -61,6 +61,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
     @Operation(
         "Ask a question and stream the answer's text",
         tag=Tag.ASK,
+        scope="run",
         body=StreamRequest,
         example={"prompt": "Explain gravity like I am 5"},
         parameters=(_FORMAT, IDEMPOTENCY_KEY),

@@ -10,6 +10,7 @@ import pytest
 from quart import Quart
 from quart.testing.connections import WebsocketDisconnectError
 
+from service.accounts.audit import Audit
 from service.api.chat import websocket
 from service.api.chat.open_sockets import OpenSockets
 from service.api.dependencies import ApiDependencies
@@ -29,7 +30,7 @@ async def test_an_unexpected_error_closes_the_socket_with_code_1011(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     app = Quart("test")
-    principal.install(app)
+    principal.install(app, None, cast(Audit, None))
     api = SimpleNamespace(runs=_BrokenRuns(), sockets=OpenSockets(), origins=Origins(""))
     websocket.install(app, cast(ApiDependencies, api))
     async with app.test_client().websocket("/chat") as socket:

@@ -80,6 +80,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
     @Operation(
         "Create a response",
         tag=Tag.OPENAI,
+        scope="run",
         description="With `background` the run continues when no client waits for it.",
         body=ResponseRequest,
         example={"model": "fanout", "input": "Explain tides"},
@@ -111,6 +112,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
     @Operation(
         "Get a response or stream its events again",
         tag=Tag.OPENAI,
+        scope="read",
         description="Every run can be read: the run `run_…` is the response `resp_…`.",
         parameters=(_STREAM, _AFTER),
         answers=(_WHOLE, _EVENTS),
@@ -127,7 +129,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
         return sse.stream(runs, run, ResponseEvents(run, after), form=FORM)
 
     @app.post("/v1/responses/<response_id>/cancel")
-    @Operation("Cancel a response", tag=Tag.OPENAI, answers=(_WHOLE,))
+    @Operation("Cancel a response", tag=Tag.OPENAI, scope="run", answers=(_WHOLE,))
     async def cancel_response(response_id: str) -> Response:
         found = await _find(runs, response_id)
         if isinstance(found, Run):

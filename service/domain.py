@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from itertools import compress
+from typing import Any, Literal, get_args
 
 from service.access.principal import ANONYMOUS, Principal
 from service.conversation import History
@@ -201,8 +202,8 @@ class AgentReport:
     reasoning: str = ""
 
 
-DegradedBy = Literal["agents", "combiner"]
-"""Why an answer is degraded: agents are missing in it, or a substitute wrote it."""
+DegradedBy = Literal["agents", "combiner", "judge"]
+"""Why an answer is degraded: agents are missing, a substitute wrote it, a judge was unusable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,13 +214,12 @@ class MissingAgent:
     code: str
 
 
-def degraded_by(missing: Sequence[MissingAgent], is_substitute: bool) -> tuple[DegradedBy, ...]:
-    """Return why an answer is degraded: in it agents are missing, a substitute wrote it, or both.
-
-    Returns an empty tuple for a complete answer.
-    """
-    reasons: dict[DegradedBy, bool] = {"agents": bool(missing), "combiner": is_substitute}
-    return tuple(reason for reason, holds in reasons.items() if holds)
+def degraded_by(
+    missing: Sequence[MissingAgent], is_substitute: bool, is_unjudged: bool = False
+) -> tuple[DegradedBy, ...]:
+    """Return all reasons why an answer is degraded; an empty tuple for a complete answer."""
+    holds = (bool(missing), is_substitute, is_unjudged)
+    return tuple(compress(get_args(DegradedBy), holds))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,7 +229,8 @@ class Answer:
     `source` is the name under which the text was sent, `answered_by` the agent that wrote it.
     `missing` are the agents without a complete answer, also where their partial text was used.
     `finish_reason` is OpenAI's. `is_substitute`: a fallback model or another agent than the
-    intended one wrote the answer.
+    intended one wrote the answer. `is_unjudged`: a judge gave no usable verdict, and a fixed rule
+    decided in its place.
     """
 
     source: str
@@ -239,9 +240,10 @@ class Answer:
     finish_reason: str = ""
     missing: tuple[MissingAgent, ...] = ()
     is_substitute: bool = False
+    is_unjudged: bool = False
     combiner: AgentReport | None = None
 
     @property
     def degraded_by(self) -> tuple[DegradedBy, ...]:
         """The reasons why the answer is degraded; empty for a complete answer."""
-        return degraded_by(self.missing, self.is_substitute)
+        return degraded_by(self.missing, self.is_substitute, self.is_unjudged)

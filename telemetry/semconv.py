@@ -83,6 +83,7 @@ AGENTS: Final = "app.agents"
 ATTEMPT: Final = "app.attempt"  # 1 for the first
 HEDGE: Final = "app.hedge"  # true for a request that repeats one whose first token was late
 CHUNKS: Final = "app.chunks"
+STEP: Final = "app.step"  # of a strategy, such as judge
 REQUEST_ID: Final = "app.request_id"
 DROPPED_MESSAGES: Final = "app.dropped_messages"
 DEGRADED_BY: Final = "app.degraded_by"  # of a degraded answer: agents, combiner, or both
@@ -96,8 +97,10 @@ EVENT_HEDGE: Final = "app.hedge"
 EVENT_HEDGE_REFUSED: Final = "app.hedge_refused"
 EVENT_HEDGE_ENDED: Final = "app.hedge_ended"
 EVENT_FIRST_OUTPUT: Final = "app.first_output"
+EVENT_GATE: Final = "app.gate"
+AGREEMENT: Final = "app.agreement"  # of the agents, 0 to 1
 EVENT_CONTEXT_TRIMMED: Final = "app.context_trimmed"
-REASON: Final = "app.reason"  # an error code, or the reason an agent was cut off
+REASON: Final = "app.reason"  # an error code, a decision, or the reason an agent was cut off
 AGENT: Final = "app.agent"  # the agent that was cut off or replaced
 PHASE: Final = "app.phase"  # the limit that a straggler exceeded
 DELAY: Final = "app.delay_s"  # seconds until the next attempt, or without a token before a hedge
@@ -179,7 +182,7 @@ DEGRADED_RUNS: Final = counter(
     "workflow",
     "reason",
 )
-REASONS_OF_DEGRADATION: Final = ("agents", "combiner")
+REASONS_OF_DEGRADATION: Final = ("agents", "combiner", "judge")
 OUTCOMES_OF_RUNS: Final = ("completed", "failed", "cancelled")
 OUTCOMES_OF_AGENTS: Final = ("answered", "failed", "skipped", "cancelled")
 RETRIES: Final = counter("fanout_retries_total", "Calls that were retried.", "agent", "reason")
@@ -199,6 +202,12 @@ STRAGGLER_CUTS: Final = counter(
 REASONS_OF_CUTS: Final = ("first_token", "silence", "length", "limit", "grace", "cost")
 STEP_DOWNS: Final = counter(
     "fanout_step_downs_total", "Times a weaker model or answer was used.", "agent", "reason"
+)
+GATE_OUTCOMES: Final = counter(
+    "fanout_gate_outcomes_total",
+    "Decisions of the strategy auto: single, vote or combine.",
+    "workflow",
+    "outcome",
 )
 COST: Final = counter(
     "fanout_cost_usd_total", "Money spent on models, in US dollars.", "agent", "model", unit="usd"

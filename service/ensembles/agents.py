@@ -36,9 +36,10 @@ class Agent:
     `key_header` is the header of the API key, with a scheme before the key if it has one.
     `stream_options`: whether a stream is requested with its usage. `content_parts` are the types of
     message parts other than text that the model accepts; None: all. `think_tags`: whether the text
-    may have tags of reasoning. `hedge` is the part of its calls that may be sent a second time when
-    their first token is late; `hedge_target` is the agent with the model, address and key of those,
-    None for its own. `config_hash` is a hash of all other fields.
+    may have tags of reasoning. `instance` is the number of a copy; `json_schema` is that of an
+    answer which the service reads itself, and no file sets it. `hedge` is the part of calls that
+    may be sent a second time when their first token is late; `hedge_target` is the agent with the
+    model, address and key of those. `config_hash` is a hash of all other fields.
     """
 
     name: str
@@ -62,9 +63,16 @@ class Agent:
     extra_body: Mapping[str, Any]
     content_parts: Sequence[str] | None = None
     think_tags: Literal["auto", "open", "off"] = "auto"
+    instance: int = 0
+    json_schema: Mapping[str, Any] | None = None
     config_hash: str = ""
     hedge: float = field(default=DEFAULT_HEDGE, repr=False)
     hedge_target: Agent | None = field(default=None, repr=False)
+
+    def derive(self, name: str, **changes: Any) -> Agent:
+        """Return an agent with another name and these fields changed."""
+        changed = replace(self, name=name, config_hash="", **changes)
+        return replace(changed, config_hash=hash_configuration(changed))
 
 
 def build_agent(name: str, table: AgentTable, defaults: AgentDefaults) -> Agent:

@@ -10,22 +10,23 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import ValidationError
 
-from service.base_url import host_of, is_local, parse_base_url
-from service.domain import Price
+from service.base_url import host_of, is_local
+from service.domain import CHARS_PER_TOKEN, Price, Usage
 from service.ensembles.agents import (
     Agent,
     AgentDefaults,
     build_agent,
-    find_hedge_faults,
     hash_configuration,
 )
-from service.ensembles.endpoints import apply_endpoints, find_endpoint_faults
+from service.ensembles.endpoints import apply_endpoints
+from service.ensembles.faults import Fault, find_table_faults, format_faults, reword
+from service.ensembles.members import ROLES, build_layers
 from service.ensembles.tables import EnsemblesTable, EnsembleTable
-from service.ensembles.toml_lines import line_of, load_tables, syntax_fault
+from service.ensembles.toml_lines import load_tables, syntax_fault
 
 __all__ = [
     "AGENT_PREFIX",
@@ -34,6 +35,7 @@ __all__ = [
     "Catalog",
     "Check",
     "Ensemble",
+    "EnsembleFault",
     "EnsemblesError",
     "parse_ensembles",
 ]
@@ -45,6 +47,13 @@ _LOCAL_TIMEOUT_S = 900.0
 _STRAGGLER_MAX_S = 10.0
 
 
+class EnsembleFault(NamedTuple):
+    """The reason why an ensemble cannot use its strategy, and the key that it is about."""
+
+    why: str
+    key: str = "strategy"
+
+
 class EnsemblesError(Exception):
     """The file is invalid. Each line of the message has the form `file:line: key: reason`."""
 
@@ -53,16 +62,23 @@ class EnsemblesError(Exception):
 class Ensemble:
     """A strategy and its agents.
 
-    After `min_answers` answers a run waits for the others for `straggler_grace_s`; with "auto" as
-    long as each of them usually takes, and at most `straggler_max_s`; with "none" until each has
-    ended. `config_hash` is a hash of the prompts and limits; each run stores that of the
-    configuration it used.
+    `agents` are those of all `layers`, of which only the strategy `layers` has more than one. After
+    `min_answers` answers a run waits for the others for `straggler_grace_s`; with "auto" as long as
+    each of them usually takes, and at most `straggler_max_s`; with "none" until each has ended.
+    `config_hash` is a hash of the prompts and limits; each run stores that of the configuration it
+    used.
     """
 
     name: str
     strategy: str
     agents: tuple[Agent, ...]
+    layers: tuple[tuple[Agent, ...], ...]
     combiner: Agent | None
+    judge: Agent | None
+    chair: Agent | None
+    analyse: bool | None
+    provenance: bool
+    tools_policy: str | None
     min_answers: int
     straggler_grace_s: float | Literal["auto", "none"]
     straggler_max_s: float
@@ -72,8 +88,9 @@ class Ensemble:
 
     @property
     def all_agents(self) -> tuple[Agent, ...]:
-        """The agents, and after them the combiner if there is one."""
-        return (*self.agents, *([self.combiner] if self.combiner else []))
+        """The agents, and after them the combiner, the judge and the chair."""
+        roles = (self.combiner, self.judge, self.chair)
+        return (*self.agents, *(each for each in roles if each))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +125,7 @@ class Catalog:
 
 
 # Returns why an ensemble cannot use a strategy, None when it can.
-Check = Callable[[Ensemble], str | None]
+Check = Callable[[Ensemble], EnsembleFault | None]
 
 
 def parse_ensembles(
@@ -124,21 +141,27 @@ def parse_ensembles(
         line, reason = syntax_fault(error, text)
         raise EnsemblesError(f"{source}:{line}: {reason}") from error
     except ValidationError as error:
-        faults = [(tuple(fault["loc"]), _reword(fault["msg"])) for fault in error.errors()]
-        raise EnsemblesError(_format_faults(faults, text, source)) from error
+        faults = [(tuple(fault["loc"]), reword(fault["msg"])) for fault in error.errors()]
+        raise EnsemblesError(format_faults(faults, text, source)) from error
     agents = {name: build_agent(name, table, defaults) for name, table in file.agents.items()}
-    faults = _find_faults(file, agents)
+    faults = find_table_faults(file, agents)
     if faults:
-        raise EnsemblesError(_format_faults(faults, text, source))
+        raise EnsemblesError(format_faults(faults, text, source))
     agents = {name: apply_endpoints(each, file.endpoints) for name, each in agents.items()}
     ensembles = {
         name: _build_ensemble(name, table, agents) for name, table in file.ensembles.items()
     }
+    prices = {model: Price(**table.model_dump()) for model, table in file.prices.items()}
     faults = [
-        fault for name, table in ensembles.items() for fault in _check_strategy(name, table, checks)
+        fault
+        for name, ensemble in ensembles.items()
+        for fault in (
+            *_check_strategy(name, ensemble, checks),
+            *_check_budget(name, ensemble, prices),
+        )
     ]
     if faults:
-        raise EnsemblesError(_format_faults(faults, text, source))
+        raise EnsemblesError(format_faults(faults, text, source))
     return Catalog(
         default=file.default,
         ensembles=MappingProxyType(ensembles),
@@ -146,56 +169,33 @@ def parse_ensembles(
             {each.name: each for each in map(_ensemble_of_one, agents.values())}
         ),
         agents=MappingProxyType(agents),
-        prices=MappingProxyType(
-            {model: Price(**table.model_dump()) for model, table in file.prices.items()}
-        ),
+        prices=MappingProxyType(prices),
     )
 
 
-_Fault = tuple[tuple[str | int, ...], str]
-
-
-def _find_faults(file: EnsemblesTable, agents: Mapping[str, Agent]) -> list[_Fault]:
-    faults: list[_Fault] = []
-    if file.default not in file.ensembles:
-        faults.append((("default",), f"there is no ensemble named {file.default!r}"))
-    for name, agent in agents.items():
-        if agent.max_tokens >= agent.context_tokens and file.agents[name].context_tokens:
-            why = f"{agent.max_tokens} of max_tokens leave no room for the question"
-            faults.append((("agents", name, "context_tokens"), why))
-        try:
-            parse_base_url(agent.base_url)
-        except ValueError as error:
-            faults.append((("agents", name, "base_url"), str(error)))
-        for key, why in find_hedge_faults(file.agents[name]):
-            faults.append((("agents", name, key), why))
-    faults += [(("endpoints", *each), why) for *each, why in find_endpoint_faults(file.endpoints)]
-    for name, table in file.ensembles.items():
-        at = ("ensembles", name)
-        combiner = [("combiner", table.combiner)] if table.combiner else []
-        for key, wanted in [*(("agents", each) for each in table.agents), *combiner]:
-            if wanted not in agents:
-                faults.append(((*at, key), f"there is no agent named {wanted!r}"))
-        if len(set(table.agents)) < len(table.agents) or table.combiner in table.agents:
-            faults.append(((*at, "agents"), "each agent can be named only once"))
-        if table.straggler_max_s and table.straggler_grace_s != "auto":
-            why = 'it limits only straggler_grace_s = "auto"'
-            faults.append(((*at, "straggler_max_s"), why))
-        if table.min_answers > len(table.agents):
-            why = f"{table.min_answers} answers can never come from {len(table.agents)} agents"
-            faults.append(((*at, "min_answers"), why))
-    return faults
-
-
-def _check_strategy(name: str, ensemble: Ensemble, checks: Mapping[str, Check]) -> list[_Fault]:
-    where = ("ensembles", name, "strategy")
+def _check_strategy(name: str, ensemble: Ensemble, checks: Mapping[str, Check]) -> list[Fault]:
+    where = ("ensembles", name)
     check = checks.get(ensemble.strategy)
     if check is None:
         known = ", ".join(sorted(checks))
         why = f"there is no strategy named {ensemble.strategy!r}; the strategies are {known}"
-        return [(where, why)]
+        return [((*where, "strategy"), why)]
     fault = check(ensemble)
-    return [(where, fault)] if fault else []
+    return [((*where, fault.key), fault.why)] if fault else []
+
+
+def _check_budget(name: str, ensemble: Ensemble, prices: Mapping[str, Price]) -> list[Fault]:
+    """Return a fault if the cost limit is below the least cost of each of the calls."""
+    cap = ensemble.max_cost_usd
+    costs = [
+        prices[agent.model].cost_usd(Usage(len(agent.prompt) // CHARS_PER_TOKEN, 1))
+        for agent in ensemble.all_agents
+        if agent.model in prices
+    ]
+    if cap is None or len(costs) < len(ensemble.all_agents) or cap >= min(costs):
+        return []
+    why = f"the cheapest call costs at least {min(costs):.2g} US dollars"
+    return [(("ensembles", name, "max_cost_usd"), why)]
 
 
 def _ensemble_of_one(agent: Agent) -> Ensemble:
@@ -204,30 +204,18 @@ def _ensemble_of_one(agent: Agent) -> Ensemble:
 
 
 def _build_ensemble(name: str, table: EnsembleTable, agents: Mapping[str, Agent]) -> Ensemble:
-    used = [agents[each] for each in table.agents]
-    combiner = agents[table.combiner] if table.combiner else None
-    everyone = [*used, *([combiner] if combiner else [])]
+    layers = build_layers(table, agents)
+    used = [agent for layer in layers for agent in layer]
+    roles: dict[str, Any] = {role: agents.get(getattr(table, role) or "") for role in ROLES}
+    everyone = [*used, *(each for each in roles.values() if each)]
     has_local = any(is_local(host_of(each.base_url)) for each in everyone)
     return Ensemble(
         name=name,
         agents=tuple(used),
-        combiner=combiner,
+        layers=layers,
         timeout_s=table.timeout_s or (_LOCAL_TIMEOUT_S if has_local else _TIMEOUT_S),
         straggler_max_s=table.straggler_max_s or _STRAGGLER_MAX_S,
-        config_hash=hash_configuration((table.model_dump(), used, combiner)),
-        **table.model_dump(exclude={"agents", "combiner", "timeout_s", "straggler_max_s"}),
+        config_hash=hash_configuration((table.model_dump(), everyone)),
+        **roles,
+        **table.model_dump(exclude={"agents", "layers", "timeout_s", "straggler_max_s", *ROLES}),
     )
-
-
-def _format_faults(faults: list[_Fault], text: str, source: str) -> str:
-    return "\n".join(
-        f"{source}:{line_of(text, where)}: {'.'.join(map(str, where)) or 'file'}: {why}"
-        for where, why in faults
-    )
-
-
-def _reword(message: str) -> str:
-    return {
-        "Extra inputs are not permitted": "this key is not known",
-        "Field required": "this key is missing",
-    }.get(message, message[:1].lower() + message[1:])

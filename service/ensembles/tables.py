@@ -66,8 +66,16 @@ class EndpointTable(_Table):
 
 class EnsembleTable(_Table):
     strategy: str = "synthesize"
-    agents: list[Name] = Field(min_length=1, max_length=64)
+    agents: list[Name] | None = Field(default=None, min_length=1, max_length=64)
     combiner: Name | None = None
+    judge: Name | None = None
+    chair: Name | None = None
+    layers: list[Annotated[list[Name], Field(min_length=1, max_length=64)]] | None = Field(
+        default=None, min_length=1, max_length=8
+    )
+    analyse: bool | None = None
+    provenance: bool = False
+    tools_policy: Literal["primary", "vote", "combiner"] | None = None
     min_answers: int = Field(default=1, ge=1)
     straggler_grace_s: Grace = "auto"
     straggler_max_s: Seconds | None = None

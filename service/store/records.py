@@ -92,7 +92,7 @@ class AgentAnswer:
 class RunEnd:
     """The end of a run. `state` is completed, failed, cancelled or interrupted.
 
-    `interrupted_at` is the number of the last event before a gap, None without a gap. With
+    `interrupted_at` is the last event before a gap, or None, `findings` the strategy's JSON. With
     `is_reserved` it settles the run's reservation, after an `interruption` also unknown amounts.
     """
 
@@ -113,6 +113,7 @@ class RunEnd:
     code: str | None = None
     error: str | None = None
     tool_calls: Sequence[ToolCall] = ()
+    findings: str | None = None
     interrupted_at: int | None = None
     attempt: int = FIRST_ATTEMPT
     is_reserved: bool = False

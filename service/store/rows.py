@@ -188,6 +188,10 @@ def encode_run(opening: NewRun) -> Mapping[str, Any]:
     }
 
 
+_ENDED_LISTS = ("degraded_by", "missing", "tool_calls")
+_ENDED_PLAIN = ("answered_by", "finish_reason", "code", "error", "findings")
+
+
 def encode_run_end(ending: RunEnd) -> Mapping[str, Any]:
     """Return the changed columns of an ended run; `run` and `of_owner` identify it."""
     return {
@@ -203,13 +207,8 @@ def encode_run_end(ending: RunEnd) -> Mapping[str, Any]:
         "interrupted_at": ending.interrupted_at,
         "events_expire_at": ending.events_expire_at,
         "degraded": bool(ending.degraded_by),
-        "degraded_by": encode_list(ending.degraded_by),
-        "missing": encode_list(ending.missing),
-        "answered_by": ending.answered_by,
-        "finish_reason": ending.finish_reason,
-        "code": ending.code,
-        "error": ending.error,
-        "tool_calls": encode_list(ending.tool_calls),
+        **{name: encode_list(getattr(ending, name)) for name in _ENDED_LISTS},
+        **{name: getattr(ending, name) for name in _ENDED_PLAIN},
         **_usage_row(ending.usage),
     }
 

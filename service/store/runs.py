@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -29,6 +31,13 @@ class RunStore:
         statement = scope.select(runs, *RUN_COLUMNS).where(runs.c.id == run_id)
         rows = await self._database.fetch_all(statement, access=scope)
         return decode_run(rows[0]) if rows else None
+
+    async def read_findings(self, owner: str, run_id: str) -> Mapping[str, Any]:
+        """Return the findings of a run's strategy: its analysis, votes, ranking and the like."""
+        statement = Scope(owner).select(runs, runs.c.findings).where(runs.c.id == run_id)
+        rows = await self._database.fetch_all(statement)
+        found: Mapping[str, Any] = json.loads(rows[0].findings) if rows and rows[0].findings else {}
+        return found
 
     async def list_segments(self, owner: str, run_id: str, after: int = 0) -> list[Segment]:
         """Return the segments with events after `after`, in order.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from service.domain import AgentReport, Answer, Price, RunRequest, Usage, add_costs
-from service.ensembles.catalog import Agent, Ensemble
+from service.ensembles.catalog import Agent, Check, Ensemble
 from service.errors import RetryAdvice, RunError, UpstreamError
 from service.events import Event
 from service.llm.client import LLMClient
@@ -88,7 +88,8 @@ class Kit:
     """The dependencies of a strategy in one run, and the agents' calls so far.
 
     `deadline` is in the event loop's time; `keys` returns the API key of an agent. `reused` are
-    the answers of an earlier run of the same question, by the agent's name.
+    the answers of an earlier run of the same question, by the agent's name. `run_id` is the seed of
+    every choice by chance, such as the order of candidates.
     """
 
     client: LLMClient
@@ -99,6 +100,7 @@ class Kit:
     workflow: Workflow
     deadline: float
     tokens: TokenCounter
+    run_id: str = ""
     reused: Mapping[str, AgentReport] = field(default_factory=dict)
     paces: AgentPaces = field(default_factory=AgentPaces)
     hedges: HedgeBudgets = field(default_factory=HedgeBudgets)
@@ -150,6 +152,6 @@ class Strategy:
     """
 
     run: Callable[[RunRequest, Kit, Emit], Coroutine[None, None, Answer]]
-    check: Callable[[Ensemble], str | None]
+    check: Check
     steps: Callable[[Ensemble], tuple[PlannedCalls, ...]]
     honours: frozenset[str] | None = None

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from functools import partial
+from typing import NamedTuple, TypeVar
 
-from service.domain import MissingAgent, RunRequest
+from service.domain import Message, MissingAgent, RunRequest
 from service.ensembles.catalog import Agent
 from service.errors import RunError, UpstreamError
 from service.events import AgentFailed, AgentFinished, AgentStarted
 from service.strategies.base import AgentResult, Emit, Kit, ReusedAnswer, advise_retry
 from service.strategies.calls.agent_call import AgentCall
 from service.strategies.output import make_agent_output
-from service.strategies.stragglers import find_skip_code, wait_for_agents
+from service.strategies.stragglers import Tasks, find_skip_code, wait_for_agents
 
 
 class FanoutResult(NamedTuple):
@@ -27,31 +28,58 @@ class FanoutResult(NamedTuple):
     missing: tuple[MissingAgent, ...]
 
 
-async def ask_all(request: RunRequest, kit: Kit, emit: Emit) -> FanoutResult:
-    """Call all agents of the ensemble; those with a reused answer are not called.
+T = TypeVar("T")
 
-    An agent's failure does not end the run. Raises RunError, with every agent's reason, when
-    fewer than `min_answers` agents answered.
+
+async def ask_all(
+    request: RunRequest,
+    kit: Kit,
+    emit: Emit,
+    agents: Sequence[Agent] | None = None,
+    messages: Sequence[Message] | None = None,
+) -> FanoutResult:
+    """Call `agents`, by default all of the ensemble; those with a reused answer are not called.
+
+    `messages` are by default those of the request. An agent's failure does not end the run. Raises
+    RunError, with every agent's reason, when fewer than `min_answers` agents answered.
     """
+    agents = kit.ensemble.agents if agents is None else agents
+    messages = request.messages if messages is None else messages
     results = [
-        _reuse_answer(agent, kit) or AgentCall(kit, agent, request, request.messages, emit)
-        for agent in kit.ensemble.agents
+        _reuse_answer(agent, kit) or AgentCall(kit, agent, request, messages, emit)
+        for agent in agents
     ]
-    async with asyncio.TaskGroup() as group:
-        tasks = {}
-        for each in results:
-            if isinstance(each, AgentCall):
-                tasks[group.create_task(_call_agent(each, request, emit))] = each
-            else:
-                await emit(AgentFinished(each.agent.name, each.report()))
-        await wait_for_agents(tasks, kit, emit)
+    calls = [each for each in results if isinstance(each, AgentCall)]
+    reused = len(results) - len(calls)
+    for each in results:
+        if isinstance(each, ReusedAnswer):
+            await emit(AgentFinished(each.agent.name, each.report()))
+    needed = min(kit.ensemble.min_answers, len(agents))
+    wait = partial(wait_for_agents, kit=kit, emit=emit, needed=needed - reused)
+    await run_together([(each, _call_agent(each, request, emit)) for each in calls], wait)
     kit.check_cost()
-    if sum(each.answered for each in results) < kit.ensemble.min_answers:
-        raise _too_few_answers(kit, results)
+    if sum(each.answered for each in results) < needed:
+        raise make_too_few_answers(results, needed)
     return FanoutResult(
         [each for each in results if each.answered or each.text.strip()],
         tuple(_missing_agent(each, kit) for each in results if not each.answered),
     )
+
+
+async def run_together(
+    work: Iterable[tuple[AgentCall, Coroutine[None, None, None]]],
+    wait: Callable[[Tasks], Awaitable[None]],
+) -> None:
+    """Run calls at the same time; `wait` may cut some of them off."""
+    async with asyncio.TaskGroup() as group:
+        await wait({group.create_task(each): call for call, each in work})
+
+
+async def gather_together(work: Iterable[Coroutine[None, None, T]]) -> list[T]:
+    """Return the results of coroutines that run at the same time, in their order."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(each) for each in work]
+    return [task.result() for task in tasks]
 
 
 def _reuse_answer(agent: Agent, kit: Kit) -> ReusedAnswer | None:
@@ -78,14 +106,14 @@ def _missing_agent(result: AgentResult, kit: Kit) -> MissingAgent:
     return MissingAgent(result.agent.name, error.code if error else find_skip_code(kit))
 
 
-def _too_few_answers(kit: Kit, results: Sequence[AgentResult]) -> RunError:
+def make_too_few_answers(results: Sequence[AgentResult], needed: int) -> RunError:
+    """Return the error of a run in which fewer than `needed` agents answered, with all reasons."""
     answered = sum(each.answered for each in results)
     reasons = "; ".join(
         f"{each.agent.name}: {each.error.message if each.error else 'it was cut off.'}"
         for each in results
         if not each.answered
     )
-    needed = kit.ensemble.min_answers
     return RunError(
         "too_few_answers",
         f"{answered} of {len(results)} agents answered, {needed} needed. {reasons}",

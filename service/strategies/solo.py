@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from service.domain import Answer, RunRequest
-from service.ensembles.catalog import Ensemble
+from service.ensembles.catalog import Ensemble, EnsembleFault
 from service.errors import RunError, UpstreamError
 from service.events import AgentFailed, AgentFinished, AgentStarted
 from service.strategies.base import Emit, Kit, PlannedCalls, ReusedAnswer, Strategy, advise_retry
 from service.strategies.calls.agent_call import AgentCall
+from service.strategies.checks import find_unused_key
 from service.strategies.output import make_answer_output
 
 
@@ -45,11 +46,11 @@ async def solo(request: RunRequest, kit: Kit, emit: Emit) -> Answer:
     )
 
 
-def check(ensemble: Ensemble) -> str | None:
-    """Return an error unless the ensemble has exactly one agent and no combiner."""
+def check(ensemble: Ensemble) -> EnsembleFault | None:
+    """Return a fault unless the ensemble has exactly one agent and no combiner."""
     if len(ensemble.agents) != 1 or ensemble.combiner:
-        return "solo needs exactly one agent and no combiner"
-    return None
+        return EnsembleFault("solo needs exactly one agent and no combiner")
+    return find_unused_key(ensemble)
 
 
 def steps(ensemble: Ensemble) -> tuple[PlannedCalls, ...]:

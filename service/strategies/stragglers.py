@@ -14,22 +14,21 @@ from service.strategies.calls.attempt import Phase
 Tasks = Mapping[asyncio.Task[None], AgentCall]
 
 
-async def wait_for_agents(tasks: Tasks, kit: Kit, emit: Emit) -> None:
+async def wait_for_agents(tasks: Tasks, kit: Kit, emit: Emit, needed: int) -> None:
     """Wait until all agents have ended; cut stragglers off, and report each.
 
-    After `min_answers` answers each of the others has its own time. When the run has reached its
+    After `needed` answers each of the others has its own time. When the run has reached its
     cost limit, all of them are cut off.
     """
     loop = asyncio.get_running_loop()
-    reused = len(kit.ensemble.agents) - len(tasks)
     pending = set(tasks)
     enough_at: float | None = None
     while pending:
         if kit.over_cost:
             await _cut_off(dict.fromkeys(pending, "cost"), tasks, kit, emit)
             return
-        answers = reused + sum(tasks[task].answered for task in tasks)
-        if enough_at is None and answers >= kit.ensemble.min_answers:
+        answers = sum(tasks[task].answered for task in tasks)
+        if enough_at is None and answers >= needed:
             enough_at = loop.time()
         late, wait_s = _find_late(pending, tasks, kit, enough_at)
         await _cut_off(late, tasks, kit, emit)

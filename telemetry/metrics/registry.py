@@ -111,6 +111,7 @@ class Metrics:
         self.refused_hedges = self._counter(semconv.REFUSED_HEDGES)
         self.straggler_cuts = self._counter(semconv.STRAGGLER_CUTS)
         self.step_downs = self._counter(semconv.STEP_DOWNS)
+        self.gate_outcomes = self._counter(semconv.GATE_OUTCOMES)
         self.cost = self._counter(semconv.COST)
         self.inflight_runs = self._gauge(semconv.INFLIGHT_RUNS).child()
         self.open_streams = self._gauge(semconv.OPEN_STREAMS).child()

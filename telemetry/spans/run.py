@@ -23,7 +23,7 @@ from telemetry.spans.operation import (
 class Workflow(TimedSpan):
     """The span `invoke_workflow <name>` of one run, below the request that started it."""
 
-    __slots__ = ("_first_output_seen", "_name", "span_id", "trace_id")
+    __slots__ = ("_first_output_seen", "_name", "_step", "span_id", "trace_id")
 
     def __init__(
         self, recorder: Recorder, name: str, attributes: Attributes, parent: RequestInfo | None
@@ -37,13 +37,26 @@ class Workflow(TimedSpan):
         super().__init__(recorder, f"{semconv.OPERATION_WORKFLOW} {name}", context, own)
         self._name = name
         self._first_output_seen = False
+        self._step: StepOperation | None = None
         self.trace_id = format(self.span_context.trace_id, "032x")
         self.span_id = format(self.span_context.span_id, "016x")
         recorder.metrics.inflight_runs.inc()
 
     def start_agent(self, name: str, model: str) -> "AgentOperation":
-        """Start the operation of one agent."""
-        return AgentOperation(self._recorder, self._context, name, model)
+        """Start the operation of one agent, below the current step if there is one."""
+        parent = self._step.context if self._step else self._context
+        return AgentOperation(self._recorder, parent, name, model)
+
+    def start_step(self, name: str) -> None:
+        """Start a step of the strategy; agents start below it until `end_step`."""
+        self.end_step()
+        self._step = StepOperation(self._recorder, self._context, name)
+
+    def end_step(self) -> None:
+        """End the current step, if there is one."""
+        if self._step:
+            self._step.finish()
+            self._step = None
 
     def record_first_output(self) -> None:
         """Record that the run produced its first output; later calls do nothing."""
@@ -56,15 +69,21 @@ class Workflow(TimedSpan):
 
     def record_step_down(self, agent: str, reason: str) -> None:
         """Record that a weaker model or answer replaces `agent`."""
-        self._recorder.metrics.step_downs.child(agent, reason).inc()
+        self._recorder.metrics.step_downs.child(label_agent(agent), reason).inc()
         self._add_event(semconv.EVENT_STEP_DOWN, {semconv.AGENT: agent, semconv.REASON: reason})
+
+    def record_gate(self, decision: str, agreement: float) -> None:
+        """Record how the gate of `auto` decided: single, vote or combine."""
+        self._recorder.metrics.gate_outcomes.child(self._name, decision).inc()
+        attributes: Attributes = {semconv.REASON: decision, semconv.AGREEMENT: agreement}
+        self._add_event(semconv.EVENT_GATE, attributes)
 
     def record_straggler_cut(self, agent: str, reason: str, phase: str) -> None:
         """Record that the slow `agent` was cut off so that the run could continue.
 
         `phase` names the limit that it exceeded.
         """
-        self._recorder.metrics.straggler_cuts.child(agent, phase).inc()
+        self._recorder.metrics.straggler_cuts.child(label_agent(agent), phase).inc()
         self._add_event(
             semconv.EVENT_STRAGGLER_CUT,
             {semconv.AGENT: agent, semconv.REASON: reason, semconv.PHASE: phase},
@@ -90,6 +109,7 @@ class Workflow(TimedSpan):
         if self._ended:
             return
         self._ended = True
+        self.end_step()
         error = resolve_error_type(outcome, error_type)
         metrics = self._recorder.metrics
         metrics.inflight_runs.dec()
@@ -109,6 +129,26 @@ class Workflow(TimedSpan):
         self._end(error=error, cancelled=cancelled, attributes=final, message=message)
 
 
+def label_agent(name: str) -> str:
+    """Return the label of an agent's series: its configured name, also for its numbered copies."""
+    return name.partition("#")[0]
+
+
+class StepOperation(TimedSpan):
+    """The span `step <name>` of one step of a strategy, such as `judge` or `layer 2`."""
+
+    __slots__ = ()
+
+    def __init__(self, recorder: Recorder, parent: Context, name: str) -> None:
+        super().__init__(recorder, f"step {name}", parent, {semconv.STEP: name})
+
+    def finish(self) -> None:
+        """End the step; later calls do nothing."""
+        if not self._ended:
+            self._ended = True
+            self._end(error="", cancelled=False, attributes={})
+
+
 class AgentOperation(TimedSpan):
     """The span `invoke_agent <name>` of one agent, including all its attempts."""
 
@@ -121,7 +161,7 @@ class AgentOperation(TimedSpan):
             semconv.REQUEST_MODEL: model,
         }
         super().__init__(recorder, f"{semconv.OPERATION_AGENT} {name}", parent, attributes)
-        self._name = name
+        self._name = label_agent(name)
         self._model = model
 
     def start_chat(

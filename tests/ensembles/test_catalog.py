@@ -69,8 +69,7 @@ def _complaint(text: str) -> str:
         ('default = "both"', 'default = "none"', "1: default: there is no ensemble named 'none'"),
         ('default = "both"', "defalt = 1", "1: defalt: this key is not known"),
         ('["one", "two"]', '["one", "too"]', "9: ensembles.both.agents: there is no agent na"),
-        ('["one", "two"]', '["one", "one"]', "9: ensembles.both.agents: each agent can be na"),
-        ('["one", "two"]', '["one", "judge"]', "9: ensembles.both.agents: each agent can be"),
+        ('["one", "two"]', '["one", "judge"]', "10: ensembles.both.combiner: 'judge' is also in"),
         ('["one", "two"]', "[]", "9: ensembles.both.agents: list should have at least 1 item"),
         ('["one", "two"]', '"one"', "9: ensembles.both.agents: input should be a valid list"),
         ('"judge"', '"jugde"', "10: ensembles.both.combiner: there is no agent named 'jugde'"),
@@ -89,7 +88,8 @@ def _complaint(text: str) -> str:
         ('["one"]', '["one"]\n[prices.m]\ninput = 1', "15: prices.m.output: this key is missing"),
         ('["one"]', '["one"]\n[prices.m]\ninput = -1\noutput = 1', "16: prices.m.input: input"),
         ('["one"]', '["one"]\n[prices.m]\ninput = inf\noutput = 1', "16: prices.m.input: input"),
-        ("[ensembles.both]\nagents", "[ensembles.both]\nagent", "8: ensembles.both.agents: this"),
+        ("[ensembles.both]\nagents", "[ensembles.both]\nagent", "9: ensembles.both.agent: this k"),
+        ('agents = ["one", "two"]', "", "8: ensembles.both.agents: this key is missing"),
     ],
 )
 def test_a_fault_is_reported_with_its_line_key_and_reason(

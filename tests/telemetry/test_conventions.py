@@ -92,6 +92,8 @@ async def a_run(telemetry: Telemetry, parent: RequestInfo | None, outcome: str) 
     workflow.record_first_output()
     workflow.record_step_down("llm-2", "timeout")
     workflow.record_straggler_cut("llm-1", "straggler", "silence")
+    workflow.start_step("gate")
+    workflow.record_gate("single", 0.9)
     workflow.finish(
         outcome,
         error_type="too_few_answers" if outcome == "failed" else None,
@@ -181,12 +183,13 @@ def operation(span: ReadableSpan) -> str:
         return str(found)
     if "db.system.name" in of(span):
         return "store"
-    return span.kind.name.lower()
+    return "step" if "app.step" in of(span) else span.kind.name.lower()
 
 
 KINDS = {
     "invoke_workflow": SpanKind.INTERNAL,
     "invoke_agent": SpanKind.INTERNAL,
+    "step": SpanKind.INTERNAL,
     "chat": SpanKind.CLIENT,
     "store": SpanKind.CLIENT,
     "server": SpanKind.SERVER,
@@ -200,6 +203,7 @@ REQUIRED = {
         *("gen_ai.provider.name", "gen_ai.request.model", "gen_ai.request.stream"),
         *("server.address", "server.port"),
     },
+    "step": {"app.step"},
     "store": {"db.system.name", "db.operation.name"},
     "server": {"http.request.method", "url.path", "url.scheme"},
     # The instrumentation omits a `server.port` equal to the scheme's default; the chat span has it.
@@ -219,6 +223,7 @@ def expected_names(span: ReadableSpan) -> set[str]:
     attributes, kind = of(span), operation(span)
     subject = {
         "invoke_workflow": "gen_ai.workflow.name",
+        "step": "app.step",
         "invoke_agent": "gen_ai.agent.name",
         "chat": "gen_ai.request.model",
     }

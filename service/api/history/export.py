@@ -73,7 +73,11 @@ def file_name(conversation: Conversation, extension: str) -> str:
 
 def _degradation(turn: ConversationTurn) -> str:
     missing = ", ".join(f"{each.agent} ({each.code})" for each in turn.missing)
-    sentences = {"agents": f"without {missing}", "combiner": "written by a substitute"}
+    sentences = {
+        "agents": f"without {missing}",
+        "combiner": "written by a substitute",
+        "judge": "without a judge's verdict",
+    }
     return "degraded: " + "; ".join(sentences[reason] for reason in turn.degraded_by)
 
 

@@ -20,7 +20,7 @@ class MissingAgentShown(TypedDict):
 
 
 class DegradedFields(TypedDict):
-    """Present only for a degraded answer: agents are missing, or a substitute wrote it."""
+    """Present only for a degraded answer: agents, its writer or a judge are missing."""
 
     degraded: NotRequired[bool]
     degraded_by: NotRequired[list[DegradedBy]]

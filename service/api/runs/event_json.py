@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from service.api.http.degraded import degraded_fields
 from service.api.http.frames import encode_event
 from service.api.http.sse import Encode
@@ -28,6 +30,14 @@ from service.events import (
     RunFailed,
     RunFinished,
     RunStarted,
+)
+from service.events.findings import (
+    AnalysisFinished,
+    Finding,
+    GateDecided,
+    ProvenanceFinished,
+    RankingFinished,
+    VoteFinished,
 )
 from service.runs.run import Run
 
@@ -172,6 +182,22 @@ def _reset(event: AnswerReset) -> dict[str, Any]:
     return {"status": "Streaming", "source": event.agent}
 
 
+def _found(event: Finding) -> dict[str, Any]:
+    """Return the fields of an event of a strategy; without an agent its source is the service."""
+    contents: dict[str, Any] = msgspec.to_builtins(event)
+    source = contents.pop("agent", "service")
+    return {"status": _FINDINGS[type(event)], "source": source, **contents}
+
+
+_FINDINGS: dict[type[Finding], str] = {
+    AnalysisFinished: "Analysed",
+    VoteFinished: "Voted",
+    RankingFinished: "Ranked",
+    GateDecided: "Decided",
+    ProvenanceFinished: "Attributed",
+}
+
+
 def _completed(event: RunFinished) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "status": "Completed",
@@ -215,4 +241,5 @@ _FIELDS: dict[type[Event], Callable[[Any], dict[str, Any]]] = {
     AnswerReset: _reset,
     RunFinished: _completed,
     RunFailed: _ended_badly,
+    **dict.fromkeys(_FINDINGS, _found),
 }

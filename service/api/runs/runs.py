@@ -16,7 +16,7 @@ from service.api.http.principal import current_principal
 from service.api.http.query import SequenceParam
 from service.api.openapi.operation import EVENTS, LAST_EVENT_ID, Operation, ResponseSpec, Tag
 from service.api.runs.event_json import encoder, report_json, usage_json
-from service.api.runs.schemas import RunEvent, TokenUsage
+from service.api.runs.schemas import FindingFields, RunEvent, TokenUsage
 from service.errors import RequestError
 from service.runs.projections.long_logs import summarize_log
 from service.runs.projections.summary import AgentSummary, RunSummary
@@ -46,7 +46,7 @@ class AgentShown(TypedDict):
     partial: NotRequired[bool]
 
 
-class RunShown(DegradedFields):
+class RunShown(DegradedFields, FindingFields):
     """A run; usage and cost are its totals once it has ended.
 
     `interrupted_at` is the `seq` of the last event before a gap in the numbers: the run was ended
@@ -90,9 +90,9 @@ def install(app: Quart, api: ApiDependencies) -> None:
     async def respond(found: Run | StoredRun) -> Response:
         if isinstance(found, Run):
             return _response(found, _from_events(found, await summarize_log(found.log)))
-        return _response(
-            found, _from_record(found, await tables.list_agent_answers(found.owner, found.id))
-        )
+        answers = await tables.list_agent_answers(found.owner, found.id)
+        findings = await tables.read_findings(found.owner, found.id)
+        return _response(found, {**_from_record(found, answers), **findings})
 
     @app.get("/api/runs/<run_id>")
     @Operation("Get a run", tag=Tag.RUNS, scope="read", answers=(_SHOWN,))
@@ -185,6 +185,7 @@ def _from_events(run: Run, now: RunSummary) -> dict[str, Any]:
         "usage": usage_json(now.usage),
         "cost": now.cost,
         "answer": now.answer,
+        **now.findings,
         **degraded_fields(now),
         **({"answered_by": now.answered_by} if now.degraded_by and now.answered_by else {}),
         **({"finish_reason": now.finish_reason} if now.finish_reason else {}),

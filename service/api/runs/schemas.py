@@ -30,6 +30,64 @@ class ToolCallPiece(TypedDict):
     extra: NotRequired[dict[str, Any]]
 
 
+class VoteGroupShown(TypedDict):
+    """Agents with the same answer; `share` is their part of all votes."""
+
+    answer: str
+    agents: list[str]
+    share: float
+
+
+class VotesShown(TypedDict):
+    """The votes of the agents; `agreement` is the share of the largest group, 0 to 1."""
+
+    groups: list[VoteGroupShown]
+    agreement: float
+
+
+class RankedAgentShown(TypedDict):
+    """An agent with its score."""
+
+    agent: str
+    score: float
+
+
+class GateShown(TypedDict):
+    """The decision of `auto`; `saved_usd` is an estimate, null without a known price."""
+
+    decision: Literal["single", "vote", "combine"]
+    agreement: float
+    why: str
+    saved_usd: float | None
+
+
+class ProvenanceShown(TypedDict):
+    """A part of the answer, in characters, and the agents it rests on."""
+
+    text: str
+    start: int
+    end: int
+    agents: list[str]
+
+
+class DissentShown(TypedDict):
+    """A statement of an agent that the answer does not follow."""
+
+    agent: str
+    text: str
+
+
+class FindingFields(TypedDict):
+    """The findings of a run's strategy; each is present only where the strategy has made it."""
+
+    analysis: NotRequired[dict[str, Any]]
+    votes: NotRequired[VotesShown]
+    ranking: NotRequired[list[RankedAgentShown]]
+    gate: NotRequired[GateShown]
+    provenance: NotRequired[list[ProvenanceShown]]
+    dissent: NotRequired[list[DissentShown]]
+
+
 class RunEvent(DegradedFields):
     """An event of a run. `type` determines the optional fields.
 
@@ -57,6 +115,11 @@ class RunEvent(DegradedFields):
         "answer.reasoning",
         "answer.reset",
         "answer.tool_call",
+        "analysis.finished",
+        "vote.finished",
+        "ranking.finished",
+        "gate.decided",
+        "provenance.finished",
         "run.finished",
         "run.failed",
     ]
@@ -83,3 +146,12 @@ class RunEvent(DegradedFields):
     partial: NotRequired[bool]
     interrupted_at: NotRequired[int]
     answered_by: NotRequired[str]
+    analysis: NotRequired[dict[str, Any]]
+    groups: NotRequired[list[VoteGroupShown]]
+    agreement: NotRequired[float]
+    ranking: NotRequired[list[RankedAgentShown]]
+    decision: NotRequired[Literal["single", "vote", "combine"]]
+    why: NotRequired[str]
+    saved_usd: NotRequired[float | None]
+    provenance: NotRequired[list[ProvenanceShown]]
+    dissent: NotRequired[list[DissentShown]]

@@ -9,6 +9,7 @@ import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass
 
+from service.llm.requests.json_form import JsonForm
 from service.llm.requests.rules import RequestRules
 
 _LIFETIME_S = 3_600.0
@@ -24,13 +25,15 @@ class ModelTraits:
 
     `rules` are those with which a request was accepted after a refusal. `token_ratio` is the
     server's count of tokens divided by the service's. `room_tokens` is the largest size of the
-    messages, by the server's count, that may be accepted.
+    messages, by the server's count, that may be accepted. `json_form` is the strongest form of a
+    request for JSON that it accepts.
     """
 
     learned_at: float
     rules: RequestRules | None = None
     token_ratio: float = 1.0
     room_tokens: int | None = None
+    json_form: JsonForm = "json_schema"
 
     def record_tokens(self, ours: int, theirs: int) -> None:
         """Learn from two counts of the same messages. A higher ratio applies at once."""

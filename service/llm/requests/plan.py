@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from service.domain import Message, RunRequest, Usage
 from service.ensembles.agents import Agent
 from service.errors import UpstreamContextExceeded, UpstreamError
 from service.llm.content_parts import adapt_messages, list_part_types
 from service.llm.protocol import Call
+from service.llm.requests.json_form import JsonForm, find_weaker_form, make_json_options
 from service.llm.requests.learned import LearnedTraits, ModelTraits
 from service.llm.requests.rules import Correction, RequestRules, choose_rules, find_correction
 from service.llm.tokens.counter import TokenCounter
@@ -57,6 +59,7 @@ class RequestPlan:
         self._operation: AgentOperation | None = None
         self._corrections: list[Correction] = []
         self._was_shortened = False
+        self._json_form: JsonForm | None = None  # after a refusal of a stronger one
         self._counts: dict[str, int] = {}
 
     def build_call(
@@ -82,12 +85,23 @@ class RequestPlan:
             stream=agent.stream,
             watched=is_watched,
             extra_body=agent.extra_body,
-            options=self._options,
+            options=self._make_options(model),
             first_token_timeout_s=agent.first_token_timeout_s,
             idle_timeout_s=agent.idle_timeout_s,
             timeout_s=timeout_s,
             rules=self._rules_of(target, model),
         )
+
+    def _make_options(self, model: str) -> Mapping[str, Any]:
+        """Return the fields of the caller; copies of an agent send different seeds."""
+        options, agent = dict(self._options), self._agent
+        if agent.instance:
+            seed = options.get("seed", agent.extra_body.get("seed"))
+            options["seed"] = (seed if isinstance(seed, int) else 0) + agent.instance
+        if agent.json_schema is not None:
+            form = self._json_form or self._traits(model).json_form
+            options |= make_json_options(agent.json_schema, form)
+        return options
 
     def _rules_of(self, target: Agent, model: str) -> RequestRules:
         if self._corrections:
@@ -99,6 +113,7 @@ class RequestPlan:
     def start_model(self) -> None:
         """Forget the corrections that were made for another model."""
         self._corrections = []
+        self._json_form = None
 
     async def fit_context(self, operation: AgentOperation) -> None:
         """Leave out the oldest exchanges that do not fit into the window beside the answer."""
@@ -115,6 +130,8 @@ class RequestPlan:
         traits = self._learned.of(call.base_url, call.model)
         if self._corrections:
             traits.rules = call.rules
+        if self._json_form:
+            traits.json_form = self._json_form
         if usage is None or not self._is_countable(call):
             return
         ours = sum(await self._count([each.content for each in call.messages]))
@@ -133,7 +150,7 @@ class RequestPlan:
             return None
         correction = find_correction(error, call.rules, call.fields, call.messages)
         if correction is None:
-            return None
+            return self._weaken_json_form(error, call.model)
         self._corrections.append(correction)
         _log.warning(
             "%s refused a request; it is repeated %s, and so are later ones for an hour: %s",
@@ -143,6 +160,13 @@ class RequestPlan:
             extra={"agent": self._agent.name},
         )
         return correction.change
+
+    def _weaken_json_form(self, error: UpstreamError, model: str) -> str | None:
+        if self._agent.json_schema is None:
+            return None
+        form = self._json_form or self._traits(model).json_form
+        self._json_form = find_weaker_form(error, form) or self._json_form
+        return None if self._json_form in (None, form) else f"without response_format {form}"
 
     async def _shorten(self, error: UpstreamContextExceeded, call: Call) -> str | None:
         """Learn the window from a refusal, and drop at least the oldest exchange, once."""

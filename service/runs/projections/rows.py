@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -48,6 +49,7 @@ def make_run_end(
         code=run.code,
         error=run.message,
         tool_calls=run.tool_calls,
+        findings=json.dumps(run.findings) if run.findings else None,
     )
 
 

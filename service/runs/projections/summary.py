@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from service.domain import (
     AgentReport,
@@ -29,7 +30,9 @@ from service.events import (
     Event,
     RunFailed,
     RunFinished,
+    RunStarted,
 )
+from service.events.findings import RACE_LOST, UNUSABLE_JUDGE, Finding, describe_finding
 from service.messages import join_tool_calls
 
 
@@ -52,7 +55,8 @@ class RunSummary:
 
     `state` is running, completed, failed, cancelled or interrupted. `agents` are in the order of
     their start. `finish_reason` is OpenAI's, empty before the end. `cost` is in US dollars; while
-    the run is running, `usage` and `cost` are those of the agents that have ended.
+    the run is running, `usage` and `cost` are those of the agents that have ended. `asked` are the
+    agents of its ensemble. `findings` is JSON: analysis, votes, ranking, gate and provenance.
     """
 
     state: str = "running"
@@ -69,6 +73,8 @@ class RunSummary:
     finish_reason: str = ""
     code: str | None = None
     message: str | None = None
+    asked: tuple[str, ...] = ()
+    findings: dict[str, Any] = field(default_factory=dict)
 
 
 def summarize(events: Iterable[Event]) -> RunSummary:
@@ -90,6 +96,10 @@ def summarize(events: Iterable[Event]) -> RunSummary:
             answer.clear()
         elif isinstance(event, RunFinished | RunFailed):
             _apply_end(run, event)
+        elif isinstance(event, Finding):
+            run.findings |= describe_finding(event)
+        elif isinstance(event, RunStarted):
+            run.asked = event.agents
         else:
             _apply_agent_event(run, event)
     for agent in run.agents.values():
@@ -131,11 +141,13 @@ def _note_degradation(run: RunSummary) -> None:
     run.missing = tuple(
         MissingAgent(agent.name, agent.code or "")
         for agent in run.agents.values()
-        if agent.state in ("failed", "skipped") and agent.name != run.combiner
+        if agent.state in ("failed", "skipped") and agent.name in run.asked
+        if agent.code != RACE_LOST
     )
     combiner = run.agents.get(run.combiner or "")
     is_substitute = combiner is not None and combiner.state == "failed"
-    run.degraded_by = degraded_by(run.missing, is_substitute)
+    is_unjudged = any(agent.code == UNUSABLE_JUDGE for agent in run.agents.values())
+    run.degraded_by = degraded_by(run.missing, is_substitute, is_unjudged)
 
 
 def _apply_end(run: RunSummary, event: RunFinished | RunFailed) -> None:

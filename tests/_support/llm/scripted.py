@@ -249,22 +249,28 @@ def an_ensemble_file(
     agents: Mapping[str, Mapping[str, Any]],
     combiner: Mapping[str, Any] | None,
     prices: Iterable[str] = (),
+    others: Mapping[str, Mapping[str, Any]] | None = None,
     **ensemble: Any,
 ) -> str:
     """Return the text of an ensembles file with one ensemble, called fanout.
 
     `combiner` None makes it a solo of the one agent. Each of `prices`, a model's name, costs a
-    million dollars per million tokens: one dollar a token.
+    million dollars per million tokens: one dollar a token. `others` are further agents.
     """
     lines = ['default = "fanout"']
     everyone = {**agents, **({"combine": combiner} if combiner is not None else {})}
     for name, fields in everyone.items():
         lines += [f"[agents.{name}]", *(f"{key} = {_toml(each)}" for key, each in fields.items())]
-    lines += ["[ensembles.fanout]", f"agents = {_toml(list(agents))}"]
-    if combiner is None:
-        lines.append('strategy = "solo"')
-    else:
+    for name, fields in (others or {}).items():
+        lines += [f"[agents.{name}]", *(f"{key} = {_toml(each)}" for key, each in fields.items())]
+    lines += ["[ensembles.fanout]"]
+    members = ensemble.pop("members", list(agents))
+    if "layers" not in ensemble:
+        lines.append(f"agents = {_toml(members)}")
+    if combiner is not None:
         lines.append('combiner = "combine"')
+    elif "strategy" not in ensemble:
+        lines.append('strategy = "solo"')
     lines += [f"{key} = {_toml(value)}" for key, value in ensemble.items()]
     for name in prices:
         lines += [f"[prices.{_toml(name)}]", "input = 1e6", "output = 1e6"]

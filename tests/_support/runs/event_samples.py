@@ -22,6 +22,17 @@ from service.events import (
     RunFinished,
     RunStarted,
 )
+from service.events.findings import (
+    AnalysisFinished,
+    Dissent,
+    GateDecided,
+    ProvenanceFinished,
+    ProvenancePart,
+    RankedAgent,
+    RankingFinished,
+    VoteFinished,
+    VoteGroup,
+)
 
 REPORT = AgentReport(
     agent="a",
@@ -47,6 +58,11 @@ SAMPLES: list[Event] = [
     AnswerReasoning("c", "thought"),
     AnswerReset("c"),
     AnswerToolCall("c", ToolCall(0, "call_1", "weather", '{"city": "Oslo"}')),
+    AnalysisFinished("c", {"consensus": ["It is blue."], "contradictions": []}),
+    VoteFinished((VoteGroup("42", ("a",), 1.0),), 1.0),
+    RankingFinished((RankedAgent("a", 1.0),)),
+    GateDecided("single", 0.9, "The answers agree.", 0.001),
+    ProvenanceFinished("c", (ProvenancePart("text", 0, 4, ("a",)),), (Dissent("a", "It is red."),)),
     RunFinished(
         "c",
         Usage(1, 2),

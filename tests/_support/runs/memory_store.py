@@ -8,6 +8,7 @@ refuse, hang, or commit without a confirmation.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -107,6 +108,7 @@ class Tables:
     signals: dict[str, Signal] = field(default_factory=dict)
     beats: dict[str, WorkerBeat] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=lambda: Ledger({}))
+    findings: dict[str, str | None] = field(default_factory=dict)
 
     def own(self, owner: str, run_id: str) -> StoredRun | None:
         run = self.runs.get(run_id)
@@ -250,6 +252,11 @@ class MemoryRuns(RunStore):
         tables = await self._read()
         kept = tables.answers.get(run_id, {}) if tables.own(owner, run_id) else {}
         return sorted(kept.values(), key=lambda each: (each.created_at, each.agent))
+
+    async def read_findings(self, owner: str, run_id: str) -> Mapping[str, Any]:
+        tables = await self._read()
+        found = tables.findings.get(run_id) if tables.own(owner, run_id) else None
+        return json.loads(found) if found else {}
 
     async def find_key(self, owner: str, key: str, now: datetime) -> KnownKey | None:
         known = (await self._read()).keys.get((owner, key))
@@ -448,6 +455,7 @@ def _add(tables: Tables, batch: Batch) -> frozenset[str]:
             values = {name: getattr(ending, name) for name in _OF_AN_ENDING}
             tables.runs[run.id] = replace(run, **values)
             tables.expire_at[run.id] = ending.events_expire_at
+            tables.findings[run.id] = ending.findings
             tables.signals.pop(run.id, None)
     return frozenset(fenced)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 
 from service.coalescing import CoalescingWindow
-from service.domain import Answer, RunRequest
+from service.domain import AgentReport, Answer, RunRequest
 from service.ensembles.catalog import Agent
 from service.errors import RunError
 from service.llm.client import LLMClient
@@ -67,14 +67,20 @@ async def play(
     hedges: HedgeBudgets | None = None,
     keys: Callable[[Agent], str | None] = no_key,
     endpoints: Mapping[str, float] | None = None,
+    reused: Mapping[str, AgentReport] | None = None,
+    others: Mapping[str, Mapping[str, Any]] | None = None,
+    members: Sequence[str] | None = None,
     **ensemble: Any,
 ) -> Outcome:
     """Run the strategy of an ensemble; a RunError is a part of the outcome.
 
     A `client` of an earlier outcome passes on what it has learned about the models; `paces` and
-    `hedges` do the same. `endpoints` has the `hedge` of addresses.
+    `hedges` do the same. `endpoints` has the `hedge` of addresses. `others` are agents that keys of
+    the ensemble name, such as its judge. `members` may name agents twice.
     """
-    text = an_ensemble_file(agents, combiner, prices, **ensemble)
+    if members:
+        ensemble["members"] = list(members)
+    text = an_ensemble_file(agents, combiner, prices, others, **ensemble)
     for address, hedge in (endpoints or {}).items():
         text += f'\n[endpoints."{address}"]\nhedge = {hedge}'
     catalog = a_catalog(text)
@@ -101,6 +107,8 @@ async def play(
             tokens=tokens or TokenCounter(),
             paces=paces or AgentPaces(),
             hedges=hedges or HedgeBudgets(),
+            run_id="run_1",
+            reused=reused or {},
         )
         strategy = STRATEGIES[outcome.kit.ensemble.strategy]
         try:

@@ -306,7 +306,7 @@ async def test_an_unexpected_error_in_a_run_fails_the_run(
     def broken(*_: object) -> None:
         raise LookupError("a detail that nobody outside may see")
 
-    monkeypatch.setattr("service.strategies.synthesize.combiner_messages", broken)
+    monkeypatch.setattr("service.strategies.writing.make_writer_messages", broken)
     response = await traced.api.http.post("/api/process", json=asking())
     events = events_of(response.content)
     assert_whole(events)

@@ -9,23 +9,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import msgspec
 from msgspec.structs import force_setattr
 
 from service.domain import AgentReport, DegradedBy, MissingAgent, ToolCall, Usage
+from service.events.fact import Fact, FinalFact
+from service.events.findings import Finding
 
 
-class _Fact(msgspec.Struct, frozen=True, gc=False, tag_field="type"):
-    # Structs with gc=False, not dataclasses: the garbage collector skips thousands of them.
-    type: ClassVar[str]
-    final: ClassVar[bool] = False
-
-
-class _End(_Fact, frozen=True):
-    final: ClassVar[bool] = True
-
-
-class RunStarted(_Fact, frozen=True, tag="run.started"):
+class RunStarted(Fact, frozen=True, tag="run.started"):
     """The question is stored; `agents` are the ensemble's, without the combiner."""
 
     type: ClassVar[str] = "run.started"
@@ -37,7 +28,7 @@ class RunStarted(_Fact, frozen=True, tag="run.started"):
     span_id: str = ""  # 16 hex digits; not on the wire, for links from later traces
 
 
-class AgentStarted(_Fact, frozen=True, tag="agent.started"):
+class AgentStarted(Fact, frozen=True, tag="agent.started"):
     """An agent is called, first with `model`."""
 
     type: ClassVar[str] = "agent.started"
@@ -46,7 +37,7 @@ class AgentStarted(_Fact, frozen=True, tag="agent.started"):
     model: str
 
 
-class AgentDelta(_Fact, frozen=True, tag="agent.delta"):
+class AgentDelta(Fact, frozen=True, tag="agent.delta"):
     """The next piece of an agent's text; only in runs with `stream_agents`."""
 
     type: ClassVar[str] = "agent.delta"
@@ -55,7 +46,7 @@ class AgentDelta(_Fact, frozen=True, tag="agent.delta"):
     text: str
 
 
-class AgentReasoning(_Fact, frozen=True, tag="agent.reasoning"):
+class AgentReasoning(Fact, frozen=True, tag="agent.reasoning"):
     """The next piece of an agent's reasoning; only in runs that request the reasoning of all."""
 
     type: ClassVar[str] = "agent.reasoning"
@@ -64,7 +55,7 @@ class AgentReasoning(_Fact, frozen=True, tag="agent.reasoning"):
     text: str
 
 
-class AgentFinished(_Fact, frozen=True, tag="agent.finished"):
+class AgentFinished(Fact, frozen=True, tag="agent.finished"):
     """An agent, not the combiner, has answered."""
 
     type: ClassVar[str] = "agent.finished"
@@ -73,7 +64,7 @@ class AgentFinished(_Fact, frozen=True, tag="agent.finished"):
     report: AgentReport
 
 
-class AgentFailed(_Fact, frozen=True, tag="agent.failed"):
+class AgentFailed(Fact, frozen=True, tag="agent.failed"):
     """An agent, or the combiner, failed after all its attempts and fallback models."""
 
     type: ClassVar[str] = "agent.failed"
@@ -84,7 +75,7 @@ class AgentFailed(_Fact, frozen=True, tag="agent.failed"):
     report: AgentReport
 
 
-class AgentSkipped(_Fact, frozen=True, tag="agent.skipped"):
+class AgentSkipped(Fact, frozen=True, tag="agent.skipped"):
     """An agent was cut off; its text so far is used if there is any."""
 
     type: ClassVar[str] = "agent.skipped"
@@ -95,7 +86,7 @@ class AgentSkipped(_Fact, frozen=True, tag="agent.skipped"):
     report: AgentReport
 
 
-class AgentRetrying(_Fact, frozen=True, tag="agent.retrying"):
+class AgentRetrying(Fact, frozen=True, tag="agent.retrying"):
     """An attempt failed before its first token; `model` is called next, after `delay_ms`."""
 
     type: ClassVar[str] = "agent.retrying"
@@ -108,7 +99,7 @@ class AgentRetrying(_Fact, frozen=True, tag="agent.retrying"):
     delay_ms: float
 
 
-class AgentHedged(_Fact, frozen=True, tag="agent.hedged"):
+class AgentHedged(Fact, frozen=True, tag="agent.hedged"):
     """A call had sent no token for `waited_ms`, and `model` is called a second time beside it."""
 
     type: ClassVar[str] = "agent.hedged"
@@ -118,7 +109,7 @@ class AgentHedged(_Fact, frozen=True, tag="agent.hedged"):
     waited_ms: float
 
 
-class CombineStarted(_Fact, frozen=True, tag="combine.started"):
+class CombineStarted(Fact, frozen=True, tag="combine.started"):
     """The combiner, `agent`, is called with the answers of the agents in `used`."""
 
     type: ClassVar[str] = "combine.started"
@@ -127,7 +118,7 @@ class CombineStarted(_Fact, frozen=True, tag="combine.started"):
     used: tuple[str, ...]
 
 
-class AnswerDelta(_Fact, frozen=True, tag="answer.delta"):
+class AnswerDelta(Fact, frozen=True, tag="answer.delta"):
     """The next piece of the answer's text."""
 
     type: ClassVar[str] = "answer.delta"
@@ -136,7 +127,7 @@ class AnswerDelta(_Fact, frozen=True, tag="answer.delta"):
     text: str
 
 
-class AnswerReasoning(_Fact, frozen=True, tag="answer.reasoning"):
+class AnswerReasoning(Fact, frozen=True, tag="answer.reasoning"):
     """The next piece of the reasoning for the answer; only in runs that request it."""
 
     type: ClassVar[str] = "answer.reasoning"
@@ -145,7 +136,7 @@ class AnswerReasoning(_Fact, frozen=True, tag="answer.reasoning"):
     text: str
 
 
-class AnswerReset(_Fact, frozen=True, tag="answer.reset"):
+class AnswerReset(Fact, frozen=True, tag="answer.reset"):
     """The text of the answer so far was reasoning: the answer starts again."""
 
     type: ClassVar[str] = "answer.reset"
@@ -153,7 +144,7 @@ class AnswerReset(_Fact, frozen=True, tag="answer.reset"):
     agent: str
 
 
-class AnswerToolCall(_Fact, frozen=True, tag="answer.tool_call"):
+class AnswerToolCall(Fact, frozen=True, tag="answer.tool_call"):
     """A piece of a call of the client's functions; the call is a part of the answer."""
 
     type: ClassVar[str] = "answer.tool_call"
@@ -162,7 +153,7 @@ class AnswerToolCall(_Fact, frozen=True, tag="answer.tool_call"):
     call: ToolCall
 
 
-class RunFinished(_End, frozen=True, tag="run.finished"):
+class RunFinished(FinalFact, frozen=True, tag="run.finished"):
     """The run has an answer; `combiner` is the combiner's report, also when it failed.
 
     `finish_reason` is OpenAI's: with `length` and `content_filter` the answer was cut off. Events
@@ -189,7 +180,7 @@ class RunFinished(_End, frozen=True, tag="run.finished"):
             force_setattr(self, "degraded_by", ("combiner",))
 
 
-class RunFailed(_End, frozen=True, tag="run.failed"):
+class RunFailed(FinalFact, frozen=True, tag="run.failed"):
     """The run ended without a complete answer; `partial`: some of its text was sent.
 
     `unfinished` are the reports of agents without an event of their end. `elapsed_ms` is None when
@@ -228,6 +219,7 @@ Event = (
     | AnswerReasoning
     | AnswerReset
     | AnswerToolCall
+    | Finding
     | RunFinished
     | RunFailed
 )

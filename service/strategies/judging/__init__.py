@@ -1,0 +1,1 @@
+"""Judges: models whose answers, as JSON, decide about the answers of others."""

@@ -1,0 +1,1 @@
+"""Comparison of answers: their final forms, groups of equal ones, similarity of texts."""

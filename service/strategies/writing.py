@@ -1,0 +1,118 @@
+"""The step in which one agent writes the answer from the answers of others, and streams it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from service.domain import Answer, Message, MissingAgent, RunRequest, ToolCall
+from service.ensembles.catalog import Agent
+from service.errors import RunError, UpstreamError
+from service.events import AgentFailed, CombineStarted
+from service.llm.response import Piece
+from service.strategies.base import AgentResult, Emit, Kit, advise_retry
+from service.strategies.calls.agent_call import AgentCall
+from service.strategies.fanout import choose_best
+from service.strategies.output import make_answer_output
+
+# Sampling options apply to every call, `stop` only to the writer's. Options that determine the
+# answer's format or its tool calls are not supported: a single answer could not replace it.
+SAMPLING = frozenset(
+    {
+        "temperature", "top_p", "seed", "presence_penalty", "frequency_penalty",
+        "reasoning_effort", "verbosity", "stop",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """The material of an answer: its writer, and the answers of the agents.
+
+    `notes` are further parts of the writer's prompt, such as a ranking. `missing` are the agents
+    without a complete answer, `is_unjudged` as in Answer.
+    """
+
+    writer: Agent
+    answers: Sequence[AgentResult]
+    missing: tuple[MissingAgent, ...]
+    notes: Sequence[str] = ()
+    is_unjudged: bool = False
+
+
+async def write_answer(request: RunRequest, kit: Kit, emit: Emit, draft: Draft) -> Answer:
+    """Call the writer, and stream its answer.
+
+    When the writer and its fallbacks fail before their first token, the best single answer
+    replaces the writer's. Raises RunError when there is only a part of an answer.
+    """
+    writer, answers = draft.writer, draft.answers
+    await emit(CombineStarted(writer.name, tuple(each.agent.name for each in answers)))
+    output = make_answer_output(request, kit, emit, writer.name)
+
+    async def forward(piece: Piece) -> None:
+        if not isinstance(piece, ToolCall):  # tools are refused for ensembles with a writer
+            await output(piece)
+
+    call = AgentCall(kit, writer, request, make_writer_messages(request, draft), emit)
+    author: AgentResult = call
+    try:
+        await call.answer(forward, has_reasoning_events=request.options.reasoning != "none")
+    except UpstreamError as error:
+        if call.has_output:
+            complete = [each for each in answers if each.answered]
+            retry = advise_retry([*complete, call], 1)
+            raise RunError(error.code, error.message, writer.name, retry=retry) from error
+        author = choose_best(answers)
+        kit.workflow.record_step_down(writer.name, error.code)
+        await emit(AgentFailed(writer.name, error.code, error.message, call.report()))
+        await forward(_cut_at_stop(author.text, request.options.parameters.get("stop")))
+    return Answer(
+        source=writer.name,
+        answered_by=author.agent.name,
+        usage=kit.usage,
+        cost=kit.cost,
+        finish_reason=author.report().finish_reason,
+        missing=draft.missing,
+        is_substitute=call.stepped_down or author is not call,
+        is_unjudged=draft.is_unjudged,
+        combiner=call.report(),
+    )
+
+
+def make_writer_messages(request: RunRequest, draft: Draft) -> list[Message]:
+    """Return the conversation, with the agents' answers after its last question."""
+    parts = [
+        f"Question:\n{request.question}",
+        "Answers of the assistants:",
+        *map(format_answer, draft.answers),
+        *draft.notes,
+    ]
+    return [*request.messages[:-1], Message("user", "\n\n".join(parts))]
+
+
+def format_answer(answer: AgentResult) -> str:
+    """Return an agent's answer with the agent's name above it."""
+    cut = _describe_cut(answer)
+    note = f" ({cut})" if cut else ""
+    return f"[{answer.agent.name}]{note}\n{answer.text.strip()}"
+
+
+def _describe_cut(result: AgentResult) -> str:
+    """Return why the text of an agent is not its complete answer; empty for a complete one."""
+    if result.answered:
+        return _CUTS.get(result.report().finish_reason, "")
+    if result.error:
+        return "cut off before it was complete: its model server failed"
+    return "cut off before it was complete"
+
+
+_CUTS = {
+    "length": "cut off before it was complete: it reached its limit of tokens",
+    "content_filter": "cut off before it was complete: a content filter stopped it",
+}
+
+
+def _cut_at_stop(text: str, stop: str | Sequence[str] | None) -> str:
+    stops = [stop] if isinstance(stop, str) else stop or ()
+    return text[: min((at for each in stops if (at := text.find(each)) >= 0), default=len(text))]

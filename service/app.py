@@ -30,6 +30,7 @@ from service.llm.proxies import ProxyingTransport, read_proxies
 from service.llm.resilience import RetryBudget
 from service.llm.tokens.counter import open_counter
 from service.mock_llm.transport import MockTransport
+from service.runs.budgets import RunBudgets
 from service.runs.launcher import RunDependencies
 from service.runs.runs import Runs
 from service.runs.worker import Worker
@@ -96,17 +97,19 @@ def create_app(
     store = store or open_store(settings, telemetry)
     audit = Audit(store.audit)
     accounts = Accounts(settings, store.database)
+    client = LLMClient(http, pace, limit, key_needed=not settings.use_llm_mock)
     worker = Worker(
         settings,
         store,
         RunDependencies(
             catalog=lambda: ensembles.catalog,
-            client=LLMClient(http, pace, limit, key_needed=not settings.use_llm_mock),
+            client=client,
             keys=lambda agent: agent_key(agent, settings, variables),
             budget=RetryBudget(),
             telemetry=telemetry,
             pace=pace,
             tokens=tokens,
+            budgets=RunBudgets(lambda: limits.rules, store.budgets, client, tokens),
         ),
     )
     api = ApiDependencies(

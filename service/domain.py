@@ -120,7 +120,8 @@ class RunRequest:
 class Usage:
     """Tokens that one or several upstream calls consumed.
 
-    `estimated` is set when the service counted any part, because upstream reported no usage.
+    Cached and image tokens are a part of the input, reasoning tokens of the output. `estimated` is
+    set when the service counted any part, because upstream reported no usage.
     """
 
     input_tokens: int = 0
@@ -128,6 +129,7 @@ class Usage:
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     estimated: bool = False
+    image_tokens: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -136,6 +138,7 @@ class Usage:
             self.cached_tokens + other.cached_tokens,
             self.reasoning_tokens + other.reasoning_tokens,
             self.estimated or other.estimated,
+            self.image_tokens + other.image_tokens,
         )
 
     @property
@@ -149,25 +152,6 @@ class Usage:
         return cls(
             -(-input_chars // CHARS_PER_TOKEN), -(-len(text) // CHARS_PER_TOKEN), estimated=True
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """US dollars per million tokens of one model."""
-
-    input: float
-    output: float
-    cached_input: float | None = None
-
-    def cost_usd(self, usage: Usage) -> float:
-        """Return the cost of `usage` in US dollars."""
-        cached_price = self.input if self.cached_input is None else self.cached_input
-        uncached_tokens = usage.input_tokens - usage.cached_tokens
-        return (
-            uncached_tokens * self.input
-            + usage.cached_tokens * cached_price
-            + usage.output_tokens * self.output
-        ) / 1e6
 
 
 def add_costs(*costs: float | None) -> float | None:

@@ -7,6 +7,7 @@ ServiceError
 ├── RequestCorrected          a refused request is repeated in another form
 └── UpstreamError             a model's server failed
     ├── MissingKey            no API key is configured for it
+    ├── BudgetExceeded        not called: it could cost more than a budget has left
     ├── UpstreamUnreachable   no connection, or lost before the response started
     ├── UpstreamTimeout       a time limit of the agent passed
     ├── UpstreamRefused       status 4xx: a retry cannot succeed
@@ -176,6 +177,11 @@ def drop_tracebacks(error: BaseException) -> None:
 
 class MissingKey(UpstreamError):
     code = "missing_key"
+    is_permanent = True
+
+
+class BudgetExceeded(UpstreamError):
+    code = "budget_exceeded"
     is_permanent = True
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from service.domain import Message, Price, Usage, add_costs
+from service.domain import Message, Usage, add_costs
 from tests._support.llm.scripted import an_ask
 
 
@@ -23,19 +21,6 @@ def test_the_total_is_input_and_output() -> None:
 def test_an_estimate_is_one_token_per_four_characters_rounded_up() -> None:
     messages = [Message("system", "abc"), Message("user", "de")]
     assert Usage.estimate(messages, "123456789") == Usage(2, 3, estimated=True)
-
-
-def test_a_price_is_per_million_tokens() -> None:
-    assert Price(2.0, 8.0).cost_usd(Usage(1_000_000, 500_000)) == pytest.approx(6.0)
-
-
-def test_cached_tokens_cost_their_own_price() -> None:
-    usage = Usage(1_000_000, 0, cached_tokens=400_000)
-    assert Price(10.0, 0.0, cached_input=1.0).cost_usd(usage) == pytest.approx(6.4)
-
-
-def test_cached_tokens_without_their_own_price_cost_as_much_as_others() -> None:
-    assert Price(10.0, 0.0).cost_usd(Usage(1_000_000, 0, cached_tokens=400_000)) == 10.0
 
 
 def test_unknown_costs_are_left_out_of_a_sum() -> None:

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import ValidationError
 
 from service.base_url import host_of, is_local
-from service.domain import CHARS_PER_TOKEN, Price, Usage
+from service.domain import CHARS_PER_TOKEN, Usage
 from service.ensembles.agents import (
     Agent,
     AgentDefaults,
@@ -25,6 +25,7 @@ from service.ensembles.agents import (
 from service.ensembles.endpoints import apply_endpoints
 from service.ensembles.faults import Fault, find_table_faults, format_faults, reword
 from service.ensembles.members import ROLES, build_layers
+from service.ensembles.prices import Price
 from service.ensembles.tables import EnsemblesTable, EnsembleTable
 from service.ensembles.toml_lines import load_tables, syntax_fault
 

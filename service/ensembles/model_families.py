@@ -23,6 +23,14 @@ _SAMPLING = frozenset({"temperature", "top_p", "presence_penalty", "frequency_pe
 _GROK = frozenset({"presence_penalty", "frequency_penalty"})
 
 
+# The most that an image counts: Claude 4,784, Gemini 4,128 in 16 tiles, GPT-4.1 and later 3,779,
+# GPT-4o 1,445. GPT-4o mini counts an image up to 33 times as much as GPT-4o.
+# Sources: platform.openai.com/docs/guides/images-vision, docs.anthropic.com/en/docs/build-with-
+# claude/vision, ai.google.dev/gemini-api/docs/image-understanding
+_IMAGE_TOKENS = 5_000
+_IMAGE_TOKENS_4O_MINI = 48_200
+
+
 @dataclass(frozen=True, slots=True)
 class ModelFamily:
     """Models with one context window, tokenizer and set of parameters.
@@ -30,7 +38,8 @@ class ModelFamily:
     `context_tokens` is the limit of question and answer together. `encoding` is None when the
     tokenizer is not one of OpenAI's, so that token counts are estimates. `refused` are the
     parameters that requests leave out. `limit_field` is the only name of the token limit that the
-    family accepts, None where it depends on the server.
+    family accepts, None where it depends on the server. `image_tokens` is the most that one image
+    counts.
     """
 
     context_tokens: int
@@ -38,6 +47,7 @@ class ModelFamily:
     refused: frozenset[str] = frozenset()
     limit_field: LimitField | None = None
     has_system_role: bool = True
+    image_tokens: int = _IMAGE_TOKENS
 
 
 def _reasoning(context_tokens: int, *, has_system_role: bool = True) -> ModelFamily:
@@ -59,6 +69,7 @@ _FAMILIES: Mapping[str, ModelFamily] = {
     "gpt-4-1106": ModelFamily(128_000, "cl100k"),
     "gpt-4-turbo": ModelFamily(128_000, "cl100k"),
     "gpt-4o": ModelFamily(128_000, "o200k"),
+    "gpt-4o-mini": ModelFamily(128_000, "o200k", image_tokens=_IMAGE_TOKENS_4O_MINI),
     "chatgpt-4o": ModelFamily(128_000, "o200k"),
     "gpt-4.1": ModelFamily(1_047_576, "o200k"),
     "gpt-4.5": ModelFamily(128_000, "o200k"),

@@ -32,6 +32,8 @@ class PriceTable(_Table):
     input: float = Field(ge=0)
     output: float = Field(ge=0)
     cached_input: float | None = Field(default=None, ge=0)
+    reasoning: float | None = Field(default=None, ge=0)
+    image: float | None = Field(default=None, ge=0)
 
 
 class AgentTable(_Table):

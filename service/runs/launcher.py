@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from service.coalescing import CoalescingWindow
@@ -17,6 +17,7 @@ from service.llm.endpoints.hedges import HedgeBudgets
 from service.llm.endpoints.pace import AgentPaces
 from service.llm.resilience import RetryBudget
 from service.llm.tokens.counter import TokenCounter
+from service.runs.budgets import RunBudgets
 from service.runs.journal.journal import Journal
 from service.runs.journal.pending import PendingEvents
 from service.runs.log import RunLog
@@ -25,8 +26,10 @@ from service.runs.projections.summary import get_end_state, make_run_failed
 from service.runs.recovery.lease import Lease
 from service.runs.run import LiveRun, Run
 from service.runs.stop_reasons import INTERRUPTED
-from service.store.records import NewRun
+from service.store.budgets.records import BudgetState
+from service.store.records import NewRun, RunEnd
 from service.strategies import STRATEGIES, Kit
+from service.strategies.spending.pool import Spending, UnlimitedSpending
 from telemetry import Telemetry, Workflow, bind_log, current_request
 
 _log = logging.getLogger("service.run")
@@ -48,6 +51,7 @@ class RunDependencies:
     tokens: TokenCounter
     paces: AgentPaces = field(default_factory=AgentPaces)
     hedges: HedgeBudgets = field(default_factory=HedgeBudgets)
+    budgets: RunBudgets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +67,7 @@ class PreparedRun:
     catalog: Catalog
     retention: timedelta
     reused: Mapping[str, AgentReport] = field(default_factory=dict)
+    spending: Spending = field(default_factory=UnlimitedSpending)
 
 
 class Launcher:
@@ -76,10 +81,13 @@ class Launcher:
         self._lease = lease
         self._grace_s = grace_s
 
-    def launch(self, prepared: PreparedRun) -> tuple[LiveRun, PendingEvents]:
+    def launch(
+        self, prepared: PreparedRun, budgets: Sequence[BudgetState]
+    ) -> tuple[LiveRun, PendingEvents]:
         """Start a run; return it with its events that the journal commits."""
         opening, ensemble, ask = prepared.opening, prepared.ensemble, prepared.opening.ask
-        retention = prepared.retention  # `conclude` must not keep `prepared`, a large object
+        # `conclude` must not keep `prepared`, a large object.
+        retention, is_reserved = prepared.retention, bool(opening.demands)
         agents = tuple(agent.name for agent in ensemble.agents)
         workflow = self._dependencies.telemetry.start_workflow(
             ensemble.name,
@@ -92,7 +100,7 @@ class Launcher:
         bind_log(run_id=opening.run_id, conversation_id=ask.conversation_id)
         timeout_s = min(ensemble.timeout_s, ask.timeout_s or ensemble.timeout_s)
         kit = self._make_kit(prepared, workflow, timeout_s)
-        run = LiveRun(_make_run(prepared, workflow), kit, self._grace_s)
+        run = LiveRun(_make_run(prepared, workflow, budgets), kit, self._grace_s)
         pending = self._journal.track(run.id, run.owner, run.log)
 
         def append(event: Event) -> None:
@@ -108,7 +116,8 @@ class Launcher:
                 self._journal.add_answer(answer)
 
         async def conclude(final: RunFinished | RunFailed) -> bool:
-            await self._commit_end(run, pending, final, retention)
+            ending = _make_end(run, final, retention, is_reserved=is_reserved)
+            await self._commit_end(run, pending, final, ending)
             if pending.is_fenced:
                 final = make_run_failed(run.log.after(0), INTERRUPTED.code, INTERRUPTED.message)
             self._report(run, final)
@@ -133,6 +142,7 @@ class Launcher:
             tokens=dependencies.tokens,
             paces=dependencies.paces,
             hedges=dependencies.hedges,
+            spending=prepared.spending,
         )
 
     async def _commit_end(
@@ -140,12 +150,10 @@ class Launcher:
         run: LiveRun,
         pending: PendingEvents,
         final: RunFinished | RunFailed,
-        retention: timedelta,
+        ending: RunEnd,
     ) -> None:
-        events = [*run.log.after(0), final]
         for answer in make_final_answers(run.id, run.owner, final):
             self._journal.add_answer(answer)
-        ending = make_run_end(run.id, run.owner, events, datetime.now(UTC), retention)
         await self._journal.end(pending, final, ending, run.workflow, self._lease)
 
     def _report(self, run: LiveRun, final: RunFinished | RunFailed) -> None:
@@ -175,7 +183,15 @@ class Launcher:
         _log.info("run %s", outcome, extra=fields)
 
 
-def _make_run(prepared: PreparedRun, workflow: Workflow) -> Run:
+def _make_end(
+    run: LiveRun, final: RunFinished | RunFailed, retention: timedelta, *, is_reserved: bool
+) -> RunEnd:
+    events = [*run.log.after(0), final]
+    ending = make_run_end(run.id, run.owner, events, datetime.now(UTC), retention)
+    return replace(ending, is_reserved=is_reserved)
+
+
+def _make_run(prepared: PreparedRun, workflow: Workflow, budgets: Sequence[BudgetState]) -> Run:
     opening = prepared.opening
     return Run(
         id=opening.run_id,
@@ -189,4 +205,5 @@ def _make_run(prepared: PreparedRun, workflow: Workflow) -> Run:
         retry_of=opening.retry_of,
         options=opening.ask.options,
         log=RunLog(),
+        budgets=budgets,
     )

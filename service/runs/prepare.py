@@ -14,6 +14,7 @@ from service.ensembles.catalog import Catalog, Ensemble
 from service.errors import FieldError, RequestError
 from service.ids import new_id
 from service.llm.content_parts import accepts, list_part_types
+from service.runs.budgets import RunBudgets
 from service.runs.history.conversation import apply_history
 from service.runs.launcher import PreparedRun
 from service.runs.settings import IdempotencyKey, Limits
@@ -35,8 +36,11 @@ class RunStart:
 class Preparer:
     """Prepares runs up to the point where they can be committed."""
 
-    def __init__(self, store: RunStore, limits: Limits, worker_id: str) -> None:
+    def __init__(
+        self, store: RunStore, limits: Limits, worker_id: str, budgets: RunBudgets
+    ) -> None:
         self._store = store
+        self._budgets = budgets
         self._limits = limits
         self._worker_id = worker_id
 
@@ -44,16 +48,19 @@ class Preparer:
         """Return the run to commit and launch.
 
         Raises RequestError 400 for an unknown ensemble, a parameter that it does not support and
-        tool calls without results, and StorageUnavailable.
+        tool calls without results, 402 for one that can cost too much, and StorageUnavailable.
         """
         key, retried = start.key, start.retried
         ensemble = _find_ensemble(start.request, catalog)
         exchanges, before = self._limits.exchanges, retried.id if retried else None
         context = await apply_history(start.request, self._store, exchanges, before)
+        reused = await self._reusable_answers(ensemble, retried) if retried else {}
+        run_id = new_id("run")
+        plan = await self._budgets.plan(run_id, context.request, ensemble, catalog, reused)
         now = datetime.now(UTC)
         keyed_s = self._limits.idempotency_s if key else 0.0
         opening = NewRun(
-            run_id=new_id("run"),
+            run_id=run_id,
             worker_id=self._worker_id,
             ask=context.request,
             ensemble=ensemble.name,
@@ -65,13 +72,15 @@ class Preparer:
             preceding=context.preceding,
             key=self._new_key(key, now) if key else None,
             retry_of=retried.id if retried else None,
+            demands=plan.demands,
         )
         return PreparedRun(
             opening=opening,
             ensemble=ensemble,
             catalog=catalog,
             retention=timedelta(seconds=max(self._limits.retention_s, keyed_s)),
-            reused=await self._reusable_answers(ensemble, retried) if retried else {},
+            reused=reused,
+            spending=plan.spending,
         )
 
     def _new_key(self, key: IdempotencyKey, now: datetime) -> NewKey:

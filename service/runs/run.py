@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -21,6 +21,7 @@ from service.events import (
 )
 from service.runs.log import RunLog
 from service.runs.stop_reasons import ABANDONED, INTERRUPTED, SHUTTING_DOWN, StopReason
+from service.store.budgets.records import BudgetState
 from service.strategies.base import Kit
 
 _log = logging.getLogger(__name__)
@@ -30,7 +31,10 @@ _FIRST_READER_S = 5.0  # at least; a response needs a moment to start
 
 @dataclass(eq=False, kw_only=True)
 class Run:
-    """A run with its log. `trace_id` is 32 hex digits, `created_at` is UTC."""
+    """A run with its log. `trace_id` is 32 hex digits, `created_at` is UTC.
+
+    `budgets` are those that it has reserved from, as they were after its reservation.
+    """
 
     id: str
     owner: str
@@ -44,6 +48,7 @@ class Run:
     options: RequestOptions = field(default_factory=RequestOptions)
     log: RunLog
     readers: int = 0
+    budgets: Sequence[BudgetState] = ()
 
     @property
     def elapsed_ms(self) -> float:

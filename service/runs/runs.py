@@ -24,6 +24,7 @@ from service.runs.run import LiveRun, Run
 from service.runs.settings import IdempotencyKey, Limits
 from service.runs.stop_reasons import CANCELLED, SHUTTING_DOWN
 from service.runs.transport.database import WATCHED_S, StoredRuns
+from service.store.budgets.records import BudgetShortage
 from service.store.records import KeyConflict, StoredRun
 from service.store.runs import RunStore
 from service.store.workers import Signal
@@ -53,7 +54,7 @@ class Runs:
         self._lease = lease
         self._stored_runs = StoredRuns(store)
         self._takeovers = Takeovers(self._stored_runs, journal)
-        self._preparer = Preparer(store, limits, lease.worker_id)
+        self._preparer = Preparer(store, limits, lease.worker_id, dependencies.budgets)
         self._launcher = Launcher(dependencies, journal, limits.detach_grace_s, lease)
         self._open: dict[str, LiveRun] = {}  # by id, until their end is committed
         self._opening = 0
@@ -222,10 +223,12 @@ class Runs:
             opened = await self.journal.open(prepared.opening)
         finally:
             self._opening -= 1
+        if isinstance(opened, BudgetShortage):
+            raise self._dependencies.budgets.refuse(opened)
         if isinstance(opened, KeyConflict):
             check_conflict(start.key, opened)
             return await self.find(opened.run_id, start.request.owner)
-        run, pending = self._launcher.launch(prepared)
+        run, pending = self._launcher.launch(prepared, opened.states if opened else ())
         self._open[run.id] = run
         pending.closed.add_done_callback(lambda _: self._on_closed(run, pending))
         return run

@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from service.domain import AgentReport, Answer, Price, RunRequest, Usage, add_costs
+from service.domain import AgentReport, Answer, RunRequest, Usage, add_costs
 from service.ensembles.catalog import Agent, Check, Ensemble
+from service.ensembles.prices import Price
 from service.errors import RetryAdvice, RunError, UpstreamError
 from service.events import Event
 from service.llm.client import LLMClient
@@ -15,6 +16,7 @@ from service.llm.endpoints.hedges import HedgeBudgets
 from service.llm.endpoints.pace import AgentPaces
 from service.llm.resilience import RetryBudget
 from service.llm.tokens.counter import TokenCounter
+from service.strategies.spending.pool import Spending, UnlimitedSpending
 from telemetry import Workflow
 
 Emit = Callable[[Event], Awaitable[None]]
@@ -105,6 +107,7 @@ class Kit:
     paces: AgentPaces = field(default_factory=AgentPaces)
     hedges: HedgeBudgets = field(default_factory=HedgeBudgets)
     calls: list[Billed] = field(default_factory=list)
+    spending: Spending = field(default_factory=UnlimitedSpending)
 
     @property
     def usage(self) -> Usage:

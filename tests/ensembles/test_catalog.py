@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from service.domain import Price
 from service.ensembles.catalog import AgentDefaults, Catalog, EnsemblesError, parse_ensembles
+from service.ensembles.prices import Price
 from tests._support.llm.scripted import CHECKS, a_catalog
 from tests._support.paths import ROOT
 
@@ -189,6 +189,8 @@ def test_the_models_are_those_of_all_agents_with_their_fallbacks() -> None:
 def test_prices_are_by_model() -> None:
     text = GOOD + '[prices."gpt-4o"]\ninput = 2\noutput = 10.5\n'
     assert a_catalog(text).prices == {"gpt-4o": Price(2, 10.5)}
+    priced = a_catalog(text + "cached_input = 1\nreasoning = 12\nimage = 3\n").prices
+    assert priced == {"gpt-4o": Price(2, 10.5, cached_input=1, reasoning=12, image=3)}
 
 
 def _hash(catalog: Catalog) -> str:

@@ -27,6 +27,7 @@ from openapi_schema_validator import OAS31Validator
 
 from service.ensembles.agents import AgentDefaults
 from service.ensembles.catalog import parse_ensembles
+from service.limits.parsing import parse_rules
 from service.strategies import STRATEGIES
 from tests._support.missing import miss
 from tests._support.paths import ROOT
@@ -187,8 +188,17 @@ def test_a_response_in_the_documentation_matches_its_component(
         assert not errors
 
 
+_TOML = [each for each in FENCES if each.language == "toml"]
+_OF_RULES = [each for each in _TOML if each.text.startswith("[[rules]]")]
+
+
+@pytest.mark.parametrize("fence", _OF_RULES, ids=lambda fence: fence.where)
+def test_a_toml_example_of_rules_is_a_valid_limits_file(fence: Fence) -> None:
+    assert parse_rules(fence.text, source="limits.toml").rules
+
+
 @pytest.mark.parametrize(
-    "fence", [each for each in FENCES if each.language == "toml"], ids=lambda fence: fence.where
+    "fence", [each for each in _TOML if each not in _OF_RULES], ids=lambda fence: fence.where
 )
 def test_a_toml_example_can_be_added_at_the_end_of_the_ensembles_file(fence: Fence) -> None:
     file = f"{(ROOT / 'ensembles.toml').read_text('utf-8')}\n{fence.text}"

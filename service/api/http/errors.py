@@ -96,6 +96,7 @@ _PERMANENT = frozenset(
     {
         "missing_key",
         "upstream_refused",
+        "budget_exceeded",
         "cost_cap",
         "cancelled",
         "content_filtered",
@@ -113,7 +114,7 @@ _HTTP: Mapping[int, tuple[str, str]] = {
 }
 
 # Source: https://platform.openai.com/docs/guides/error-codes
-_OPENAI_TYPES = {403: "permission_error", 429: "rate_limit_error"}
+_OPENAI_TYPES = {402: "insufficient_quota", 403: "permission_error", 429: "rate_limit_error"}
 # OpenAI's codes where they differ; its SDKs and their users compare them.
 _OPENAI_CODES = {"unauthorized": "invalid_api_key", "rate_limited": "rate_limit_exceeded"}
 

@@ -24,10 +24,16 @@ def read_usage(value: Any) -> Usage | None:
         return None
     prompt = _find(value, _INPUT)
     answer = _find(value, _OUTPUT)
-    if prompt and answer is None and (total := _read_count(value.get("total_tokens"))):
+    total = _read_count(value.get("total_tokens"))
+    if prompt and answer is None and total:
         answer = max(0, total - prompt)
     if not prompt:
         return None
+    reasoning = _find_detail(value, _OUTPUT, "reasoning_tokens") or _find(
+        value, ("reasoning_tokens",)
+    )
+    if reasoning and total == prompt + (answer or 0) + reasoning:
+        answer = (answer or 0) + reasoning  # xAI counts reasoning beside the answer
     cached = _find_detail(value, _INPUT, "cached_tokens") or _find(
         value, ("prompt_cache_hit_tokens", "cached_tokens")
     )
@@ -35,9 +41,8 @@ def read_usage(value: Any) -> Usage | None:
         input_tokens=prompt,
         output_tokens=answer or 0,
         cached_tokens=min(cached or 0, prompt),
-        reasoning_tokens=_find_detail(value, _OUTPUT, "reasoning_tokens")
-        or _find(value, ("reasoning_tokens",))
-        or 0,
+        reasoning_tokens=reasoning or 0,
+        image_tokens=min(_find_detail(value, _INPUT, "image_tokens") or 0, prompt),
     )
 
 

@@ -115,7 +115,7 @@ class RequestPlan:
         self._corrections = []
         self._json_form = None
 
-    async def fit_context(self, operation: AgentOperation) -> None:
+    async def fit_context(self, operation: AgentOperation | None) -> None:
         """Leave out the oldest exchanges that do not fit into the window beside the answer."""
         self._operation = operation
         traits = self._traits(self._agent.model)

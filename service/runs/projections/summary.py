@@ -195,3 +195,9 @@ def make_run_failed(events: Sequence[Event], code: str, message: str) -> RunFail
         cost=so_far.cost,
         elapsed_ms=None,
     )
+
+
+def list_reported(events: Iterable[Event]) -> frozenset[str]:
+    """Return the agents whose usage and cost the events state."""
+    ends = AgentFinished | AgentFailed | AgentSkipped
+    return frozenset(event.agent for event in events if isinstance(event, ends))

@@ -13,9 +13,10 @@ from service.events import Event
 from service.runs.journal.codec import decode_events, encode_events
 from service.runs.journal.spool import Spooled
 from service.runs.projections.rows import make_agent_answer, make_final_answers, make_run_end
-from service.runs.projections.summary import make_run_failed
+from service.runs.projections.summary import list_reported, make_run_failed
 from service.runs.recovery.late import GAP
 from service.runs.stop_reasons import INTERRUPTED
+from service.store.budgets.records import Interruption
 from service.store.journal.batch import Batch
 from service.store.records import Segment, StoredRun
 
@@ -48,10 +49,12 @@ def make_last_batch(
     can have received others, whose numbers are not given to other events.
     """
     known = [event for event in events if not event.final]
+    interruption = None
     final, last_seq = events[-1] if events else None, len(events)
     if final is None or not final.final:
         last_seq = len(known) + 1 + (0 if is_complete else GAP)
         final = make_run_failed(known, INTERRUPTED.code, INTERRUPTED.message)
+        interruption = Interruption(list_reported(known), is_complete)
         if not is_complete:  # whether a part of the answer was sent is unknown
             final = replace_event(final, partial=True, interrupted_at=len(known))
     interrupted_at = len(known) if last_seq > len(known) + 1 else None
@@ -66,7 +69,14 @@ def make_last_batch(
             _make_segment(run, last_seq, [final]),
         ],
         endings=[
-            replace(ending, last_seq=last_seq, interrupted_at=interrupted_at, attempt=run.attempt)
+            replace(
+                ending,
+                last_seq=last_seq,
+                interrupted_at=interrupted_at,
+                attempt=run.attempt,
+                is_reserved=True,  # perhaps
+                interruption=interruption,
+            )
         ],
     )
 

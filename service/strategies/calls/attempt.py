@@ -53,7 +53,10 @@ class ModelAttempt:
         context.attempts.append(self)
         try:
             receive = partial(self._receive, forward)
-            await context.kit.client.chat(self.call, self.reply, receive, context.operation, number)
+            async with context.kit.spending.call(context.agent, self.call, self.reply):
+                await context.kit.client.chat(
+                    self.call, self.reply, receive, context.operation, number
+                )
         except UpstreamError as error:
             if isinstance(error, UpstreamTimeout):
                 self.record_cut("silence")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from service.domain import Price, Usage, add_costs
+from service.domain import Usage, add_costs
+from service.ensembles.prices import Price
 from service.llm.decoding.think_tags import ThinkTags
 from service.llm.reply import Reply
 from service.llm.requests.plan import RequestPlan

@@ -6,7 +6,7 @@ A `service` represents one process: it has a spool, a journal, and a store that 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,9 +22,11 @@ from service.ensembles.catalog import Catalog
 from service.errors import RequestError
 from service.events import Event, RunFailed, RunFinished
 from service.ids import new_id
+from service.limits.rules import Rules
 from service.llm.client import LLMClient
 from service.llm.resilience import RetryBudget
 from service.llm.tokens.counter import TokenCounter
+from service.runs.budgets import RunBudgets
 from service.runs.journal.journal import Journal
 from service.runs.journal.spool import Spool
 from service.runs.launcher import RunDependencies
@@ -188,6 +190,7 @@ async def service(
     catalog: Catalog | None = None,
     telemetry: Telemetry | None = None,
     limits: Mapping[str, Any] | None = None,
+    rules: Callable[[], Rules] = Rules,
     beside: Service | None = None,
     far_from: Service | None = None,
     **ensemble: Any,
@@ -203,19 +206,22 @@ async def service(
     recording, pace = Recording(server), CoalescingWindow()
     telemetry = telemetry or Telemetry(TelemetryConfig())
     async with httpx.AsyncClient(transport=recording, timeout=None) as http:
+        client, tokens = LLMClient(http, pace, key_needed=False), TokenCounter()
+        memory = Memory(far_from.memory.tables) if far_from else Memory()
+        memory = beside.memory if beside else memory
         tools = RunDependencies(
             catalog=lambda: catalog,
-            client=LLMClient(http, pace, key_needed=False),
+            client=client,
             keys=no_key,
             budget=RetryBudget(),
             telemetry=telemetry,
             pace=pace,
-            tokens=TokenCounter(),
+            tokens=tokens,
+            budgets=RunBudgets(rules, memory.budgets, client, tokens),
         )
         with TemporaryDirectory() as folder:
-            memory = Memory(far_from.memory.tables) if far_from else Memory()
-            place = (beside.memory, beside.folder) if beside else (memory, Path(folder))
-            made = _process(tools, recording, _limits(limits), *place)
+            place = beside.folder if beside else Path(folder)
+            made = _process(tools, recording, _limits(limits), memory, place)
             async with kept(made):
                 try:
                     yield made

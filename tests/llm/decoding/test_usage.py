@@ -28,6 +28,23 @@ from service.llm.decoding.usage import read_usage
             Usage(30, 20, cached_tokens=10, reasoning_tokens=7),
         ),
         (
+            {
+                "prompt_tokens": 30,
+                "completion_tokens": 5,
+                "prompt_tokens_details": {"image_tokens": 20},
+            },
+            Usage(30, 5, image_tokens=20),
+        ),
+        (  # xAI: the total shows that the answer's tokens leave reasoning out
+            {
+                "prompt_tokens": 32,
+                "completion_tokens": 9,
+                "total_tokens": 135,
+                "completion_tokens_details": {"reasoning_tokens": 94},
+            },
+            Usage(32, 103, reasoning_tokens=94),
+        ),
+        (
             {"prompt_tokens": 30, "completion_tokens": 20, "prompt_cache_hit_tokens": 12},
             Usage(30, 20, cached_tokens=12),
         ),

@@ -17,6 +17,7 @@ from service.domain import (
     Usage,
 )
 from service.store.budgets.records import BudgetDemand, Interruption
+from service.store.usage.records import UsageShare
 
 FIRST_ATTEMPT = 1  # at a run; each takeover by another worker adds one
 
@@ -116,6 +117,7 @@ class RunEnd:
     findings: str | None = None
     interrupted_at: int | None = None
     attempt: int = FIRST_ATTEMPT
+    shares: Sequence[UsageShare] = ()
     is_reserved: bool = False
     interruption: Interruption | None = None
 

@@ -183,6 +183,7 @@ def encode_run(opening: NewRun) -> Mapping[str, Any]:
         "degraded": False,
         "last_seq": 0,
         "events_expired": False,
+        "key_id": ask.principal.key_id,
         "attempt": 1,
         **_usage_row(Usage()),
     }

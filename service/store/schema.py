@@ -125,6 +125,7 @@ runs = Table(
     Column("question_words", CleanText),
     Column("answer_words", CleanText),
     Column("attempt", Integer, nullable=False, server_default="1"),  # 2 after a takeover
+    Column("key_id", CleanText),  # of the API key that the request carried
     Column("interrupted_at", Integer),  # the last event before the gap that a takeover left
     ForeignKeyConstraint(
         ["owner", "conversation_id"],

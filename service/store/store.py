@@ -13,6 +13,7 @@ from service.store.history import History
 from service.store.journal.writer import JournalWriter
 from service.store.runs import RunStore
 from service.store.search.search import Search
+from service.store.usage.report import UsageStore
 from service.store.workers import Workers
 from telemetry import Telemetry
 
@@ -30,6 +31,7 @@ class Store:
     search: Search
     budgets: Budgets
     audit: AuditLog
+    usage: UsageStore
 
     async def close(self) -> None:
         """Finish pending work and close the connections."""
@@ -52,4 +54,5 @@ def open_store(settings: Settings, telemetry: Telemetry) -> Store:
         search=Search(database),
         budgets=Budgets(database),
         audit=AuditLog(database),
+        usage=UsageStore(database),
     )

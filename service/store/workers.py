@@ -22,6 +22,7 @@ from service.store.records import FIRST_ATTEMPT, StoredRun
 from service.store.rows import RUN_COLUMNS, decode_run
 from service.store.schema import idempotency_keys, runs, segments, signals, workers
 from service.store.scope import ALL_OWNERS
+from service.store.usage.report import UsageStore
 
 _RUNS_PER_TRANSACTION = 200  # the journal waits for this transaction
 
@@ -59,6 +60,7 @@ class Workers:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._budgets = Budgets(database)
+        self._usage = UsageStore(database)
 
     async def register(self, worker_id: str, lease_s: float) -> bool:
         """Store that the worker is alive; return whether it was registered before."""
@@ -127,6 +129,7 @@ class Workers:
     async def delete_expired(self, now: datetime) -> int:
         """Delete expired events, keys and budgets; return how many runs lost their events."""
         await self._budgets.tidy(now)
+        await self._usage.fold(now.date())
         await self._execute(sa.delete(idempotency_keys).where(idempotency_keys.c.expires_at <= now))
         expired = 0
         while True:

@@ -31,6 +31,7 @@ StoreOperationName = Literal[
     "read_accounts",
     "change_accounts",
     "read_audit",
+    "read_usage",
     "maintain",
 ]
 UnavailableReason = Literal["locked", "down", "slow", "full", "schema", "other"]

@@ -140,6 +140,7 @@ UNSCOPED = {
     "service.store.audit.log": "the audit log has an actor, and is read by admins",
     "service.store.audit.verify": "the audit log has an actor, and is read by admins",
     "service.store.budgets.statements": "budgets belong to the subjects of rules",
+    "service.store.usage.report": "sums of one owner, or of all for admins",
     "service.store.workers": "the service's own view of all runs",
     "service.store.accounts.credentials": "they decide who the owner is",
     "service.store.accounts.changes": "the counter of all changes to accounts",

@@ -32,6 +32,7 @@ from service.store.migrate import check, migrate
 from service.store.revisions import FOLDER, list_revisions
 from service.store.runs import RunStore
 from service.store.search.search import Search
+from service.store.usage.tables import usage_sums
 from tests._support.runs.store_records import (
     ME,
     make_agent_answer,
@@ -135,7 +136,7 @@ async def test_a_migration_that_fails_changes_nothing(database_url: str) -> None
 
 
 async def test_the_migrated_tables_match_the_schema(ready_url: str) -> None:
-    assert audit.metadata is users.metadata
+    assert audit.metadata is usage_sums.metadata is users.metadata
 
     def compare(connection: Connection) -> list[Any]:
         options = {"include_name": _is_described, "compare_type": True}

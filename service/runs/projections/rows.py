@@ -16,6 +16,7 @@ from service.events import (
     RunFailed,
     RunFinished,
 )
+from service.runs.projections.shares import make_shares
 from service.runs.projections.summary import get_end_state, summarize
 from service.store.records import AgentAnswer, RunEnd
 
@@ -50,6 +51,7 @@ def make_run_end(
         error=run.message,
         tool_calls=run.tool_calls,
         findings=json.dumps(run.findings) if run.findings else None,
+        shares=make_shares(run),
     )
 
 

@@ -52,7 +52,15 @@ RETRIED = (
 # Locks the runs, so that others neither end, take over nor delete them while this transaction
 # writes their rows. Rows for a run that has ended, or has a later attempt, are left out.
 ATTEMPTS = (
-    sa.select(runs.c.id, runs.c.owner, runs.c.conversation_id, runs.c.state, runs.c.attempt)
+    sa.select(
+        runs.c.id,
+        runs.c.owner,
+        runs.c.conversation_id,
+        runs.c.state,
+        runs.c.attempt,
+        runs.c.ensemble,
+        runs.c.key_id,
+    )
     .where(runs.c.id.in_(bindparam("ids", expanding=True)))
     .order_by(runs.c.id)
     .with_for_update(key_share=True)

@@ -34,6 +34,7 @@ from service.store.journal.rows import (
 from service.store.records import KnownKey, NewRun, RunEnd
 from service.store.rows import encode_agent_answer, encode_run, encode_run_end
 from service.store.scope import ALL_OWNERS
+from service.store.usage.sums import EndedRun, UsageWriter
 from telemetry import StoreOperation, Workflow
 from telemetry.spans.store import StoreOperationName
 
@@ -47,6 +48,7 @@ class JournalWriter:
         self._database = database
         self._inserts = sql.Inserts(database.dialect)
         self._ledgers = LedgerAccess(database.dialect)
+        self._usage = UsageWriter(database.dialect, secrets.token_hex(8))
         self._lock_number = secrets.randbits(63)
 
     def operation(self, name: StoreOperationName, parent: Workflow | None = None) -> StoreOperation:
@@ -80,10 +82,11 @@ class JournalWriter:
             claims = await _load_claims(connection, batch.openings)
             new = admit(batch.openings, claims, ledger)
             await self._open(connection, new.admitted)
-        fenced = await self._add(connection, batch, ledger)
+        fenced, ended = await self._add(connection, batch, ledger)
         if batch.dropped:
             await _drop(connection, batch.dropped, ledger)
         await self._ledgers.store(connection, ledger)
+        await self._usage.add(connection, ended)
         return Written(new.conflicts, fenced, new.budgets)
 
     async def _lock(self, connection: AsyncConnection, openings: Iterable[NewRun]) -> None:
@@ -110,11 +113,14 @@ class JournalWriter:
 
     async def _add(
         self, connection: AsyncConnection, batch: Batch, ledger: Ledger
-    ) -> frozenset[str]:
-        """Write the rows of running runs; return the ids of runs that have a later attempt."""
+    ) -> tuple[frozenset[str], Sequence[EndedRun]]:
+        """Write the rows of running runs.
+
+        Return the ids of runs that have a later attempt, and the runs that have ended now.
+        """
         run_ids = sorted({row.run_id for row in batch.rows})
         if not run_ids:
-            return frozenset()
+            return frozenset(), ()
         found = await connection.execute(sql.ATTEMPTS, {"ids": run_ids})
         runs: KnownRuns = {row.id: row for row in found}
         part = Batch.of_rows([row for row in batch.rows if _is_current(row, runs)])
@@ -125,7 +131,8 @@ class JournalWriter:
         await _end(connection, part, runs)
         fenced = frozenset(row.run_id for row in batch.rows if _is_fenced(row, runs))
         settle_all(batch.endings, fenced, ledger)
-        return fenced
+        ended = {each.run_id: _make_ended_run(each, runs[each.run_id]) for each in part.endings}
+        return fenced, [*ended.values()]
 
     async def _add_late(self, late: LateEvents, connection: AsyncConnection) -> bool:
         values = encode_late_events(late)
@@ -184,6 +191,10 @@ def _is_current(row: RunRow, runs: KnownRuns) -> bool:
 def _is_fenced(row: RunRow, runs: KnownRuns) -> bool:
     run = runs.get(row.run_id)
     return run is not None and bool(run.attempt > row.attempt)
+
+
+def _make_ended_run(ending: RunEnd, run: Row[Any]) -> EndedRun:
+    return EndedRun(run.owner, run.key_id, run.ensemble, ending.ended_at, ending.shares)
 
 
 def settle_all(endings: Iterable[RunEnd], fenced: Container[str], ledger: Ledger) -> None:

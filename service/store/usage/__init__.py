@@ -1,0 +1,1 @@
+"""Usage: sums of runs, tokens and cost, maintained when a run ends."""

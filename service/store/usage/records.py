@@ -1,0 +1,54 @@
+"""Records of usage: the share of each agent of a run, and sums of many shares. No I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from service.domain import Usage
+from service.store.budgets.units import NANO_PER_USD
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageShare:
+    """The usage of one agent of a run; agent "" has the run itself, and what no agent reported.
+
+    `cost_usd` is None when the model has no price. A share is wasted when it led to no answer: the
+    run was cancelled or failed, or the agent failed or was cut off.
+    """
+
+    agent: str
+    model: str
+    usage: Usage
+    cost_usd: float | None
+    is_wasted: bool = False
+
+
+@dataclass(slots=True)
+class UsageSums:
+    """Sums of shares. Costs are in billionths of a US dollar.
+
+    `runs` counts runs, `calls` agents of runs, `unpriced` those whose model has no price.
+    """
+
+    runs: int = 0
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost_nano: int = 0
+    wasted_nano: int = 0
+    unpriced: int = 0
+
+    def add(self, share: UsageShare) -> None:
+        """Add the share of one agent, or with agent "" of the run itself."""
+        cost = round((share.cost_usd or 0.0) * NANO_PER_USD)
+        self.runs += not share.agent
+        self.calls += bool(share.agent)
+        self.input_tokens += share.usage.input_tokens
+        self.output_tokens += share.usage.output_tokens
+        self.cached_tokens += share.usage.cached_tokens
+        self.reasoning_tokens += share.usage.reasoning_tokens
+        self.cost_nano += cost
+        self.wasted_nano += cost if share.is_wasted else 0
+        self.unpriced += bool(share.agent) and share.cost_usd is None

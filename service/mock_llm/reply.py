@@ -16,7 +16,7 @@ from service.mock_llm.dialects.servers import find_dialect
 from service.mock_llm.request import MockRequest
 from service.mock_llm.script import Script
 from service.mock_llm.text import Prompt, answer_tokens, reasoning_tokens, split_tokens
-from service.mock_llm.tools import MockTool, NamedTool, ObjectFormat, SchemaFormat, make_sample
+from service.mock_llm.tools import MockTool, NamedTool, ObjectFormat, SampleMaker, SchemaFormat
 from service.mock_llm.wire import MockReply, MockToolCall, encode
 
 # Characters of 2, 3 and 4 bytes, and a line separator that is no line end in an event stream.
@@ -103,7 +103,7 @@ def _choose_tools(call: MockCall) -> Sequence[MockTool]:
 
 
 def _make_tool_call(tool: MockTool, prompt: Prompt) -> MockToolCall:
-    arguments = encode(make_sample(tool.function.parameters, prompt.question)).decode()
+    arguments = encode(SampleMaker(tool.function.parameters, prompt.question).make()).decode()
     starts = range(0, len(arguments), _PIECE_CHARS)
     pieces = [arguments[start : start + _PIECE_CHARS] for start in starts]
     return MockToolCall(f"call_{uuid4().hex[:24]}", tool.function.name, pieces)
@@ -128,7 +128,9 @@ def _make_answer(call: MockCall) -> Sequence[str]:
     form = call.request.response_format
     if isinstance(form, ObjectFormat | SchemaFormat):
         schema = form.json_schema.schema if isinstance(form, SchemaFormat) else _ANY_OBJECT
-        return split_tokens(encode(make_sample(schema, "".join(tokens[:_STRING_WORDS]))).decode())
+        words = "".join(tokens[:_STRING_WORDS])
+        sample = SampleMaker(schema, words, repr(call.prompt)).make()
+        return split_tokens(encode(sample).decode())
     return tokens if call.script.tokens is not None else (*tokens, *_describe_inputs(call.request))
 
 

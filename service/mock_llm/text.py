@@ -204,7 +204,8 @@ def _detect_manner(system: str) -> str:
 
 def _extract_topic(question: str) -> str:
     """Return the topic of a question: its first words, without the lead-in."""
-    words = _LEAD_IN.sub("", question.strip()).rstrip("?!. ").split()
+    question = question.strip().removeprefix("Question:").strip().partition("\n\n")[0]
+    words = _LEAD_IN.sub("", question).rstrip("?!. ").split()
     return " ".join(words[:10]) or "this"
 
 

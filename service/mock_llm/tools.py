@@ -7,6 +7,7 @@ Source: https://platform.openai.com/docs/guides/function-calling
 from __future__ import annotations
 
 from collections.abc import Mapping
+from random import Random
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
@@ -78,36 +79,61 @@ class SchemaFormat(Struct, tag="json_schema", tag_field="type"):
 ResponseFormat = TextFormat | ObjectFormat | SchemaFormat
 
 
-def make_sample(schema: Mapping[str, Any], text: str) -> Any:
-    """Return a value that matches `schema`; unrestricted strings are `text`."""
-    return _make_sample(schema, schema, text, 0)
+class SampleMaker:
+    """Makes values that match a schema; unrestricted strings are `text`.
 
+    Numbers within bounds and arrays of different values are random, from `seed`: so verdicts on
+    several answers differ.
+    """
 
-def _make_sample(schema: Mapping[str, Any], root: Mapping[str, Any], text: str, depth: int) -> Any:
-    if depth > _MAX_DEPTH:
-        return None
-    if "$ref" in schema:
-        return _make_sample(_resolve_reference(schema["$ref"], root), root, text, depth + 1)
-    if "const" in schema:
-        return schema["const"]
-    if schema.get("enum"):
-        return schema["enum"][0]
-    for several in ("anyOf", "oneOf", "allOf"):
-        if schema.get(several):
-            return _make_sample(schema[several][0], root, text, depth + 1)
-    kind = schema.get("type", "object" if "properties" in schema else "string")
-    kind = kind[0] if isinstance(kind, list) else kind
-    if kind == "object":
-        properties: Mapping[str, Any] = schema.get("properties", {})
-        return {
-            name: _make_sample(each, root, text, depth + 1) for name, each in properties.items()
-        }
-    if kind == "array":
+    def __init__(self, schema: Mapping[str, Any], text: str, seed: str = "") -> None:
+        self._root = schema
+        self._text = text
+        self._random = Random(seed)  # noqa: S311  # the same request gets the same verdict
+
+    def make(self) -> Any:
+        """Return a value for the schema."""
+        return self._make(self._root, 0)
+
+    def _make(self, schema: Mapping[str, Any], depth: int) -> Any:
+        if depth > _MAX_DEPTH:
+            return None
+        if "$ref" in schema:
+            return self._make(_resolve_reference(schema["$ref"], self._root), depth + 1)
+        if "const" in schema:
+            return schema["const"]
+        if schema.get("enum"):
+            return schema["enum"][0]
+        for several in ("anyOf", "oneOf", "allOf"):
+            if schema.get(several):
+                return self._make(schema[several][0], depth + 1)
+        kind = schema.get("type", "object" if "properties" in schema else "string")
+        kind = kind[0] if isinstance(kind, list) else kind
+        if kind == "object":
+            properties: Mapping[str, Any] = schema.get("properties", {})
+            return {name: self._make(each, depth + 1) for name, each in properties.items()}
+        if kind == "array":
+            return self._make_array(schema, depth)
+        return self._make_plain(kind, schema)
+
+    def _make_array(self, schema: Mapping[str, Any], depth: int) -> list[Any]:
         length = schema.get("minItems", 0 if depth > _MAX_DEPTH // 2 else 1)
-        return [_make_sample(schema.get("items", {}), root, text, depth + 1) for _ in range(length)]
-    plain = {"integer": schema.get("minimum", 7), "number": schema.get("minimum", 1.5)}
-    plain |= {"boolean": True, "null": None, "string": text[: schema.get("maxLength")]}
-    return plain.get(kind, text)
+        items = schema.get("items", {})
+        choices = items.get("enum", [])
+        if schema.get("uniqueItems") and length <= len(choices):
+            return self._random.sample(choices, length)
+        return [self._make(items, depth + 1) for _ in range(length)]
+
+    def _make_plain(self, kind: str, schema: Mapping[str, Any]) -> Any:
+        least, most = schema.get("minimum"), schema.get("maximum")
+        if kind in ("integer", "number") and isinstance(least, int) and isinstance(most, int):
+            return self._random.randint(least, most)
+        plain = {
+            "integer": 7 if least is None else least,
+            "number": 1.5 if least is None else least,
+        }
+        plain |= {"boolean": True, "null": None, "string": self._text[: schema.get("maxLength")]}
+        return plain.get(kind, self._text)
 
 
 def _resolve_reference(reference: str, root: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ from service.ensembles.catalog import Ensemble, EnsembleFault
 from service.strategies.base import Emit, Kit, PlannedCalls, Strategy
 from service.strategies.checks import find_json_fault, find_unused_key
 from service.strategies.fanout import ask_all
+from service.strategies.provenance.marked_output import describe_single
 from service.strategies.selecting import send_answer
 from service.strategies.synthesize import combine, find_analysis_fault, wants_analysis
 from service.strategies.voting.count import describe_votes
@@ -30,7 +31,10 @@ async def auto(request: RunRequest, kit: Kit, emit: Emit) -> Answer:
     chosen = gate.parties[0].members[0] if gate.parties else gate.best
     if chosen is not None:
         kit.workflow.end_step()
-        return await send_answer(request, kit, emit, chosen, missing)
+        answer = await send_answer(request, kit, emit, chosen, missing)
+        if kit.ensemble.provenance:
+            await emit(describe_single(answer.source, chosen.text, chosen.agent.name))
+        return answer
     kit.check_cost()
     kit.workflow.start_step("write")
     answer = await combine(request, kit, emit, answers, missing)

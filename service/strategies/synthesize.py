@@ -42,7 +42,12 @@ async def combine(
         notes += [describe_analysis(analysis)] if analysis else []
         kit.workflow.start_step("write")
     draft = Draft(
-        writer=combiner, answers=answers, missing=missing, notes=notes, is_unjudged=is_unjudged
+        writer=combiner,
+        answers=answers,
+        missing=missing,
+        notes=notes,
+        is_unjudged=is_unjudged,
+        has_provenance=kit.ensemble.provenance,
     )
     return await write_answer(request, kit, emit, draft)
 

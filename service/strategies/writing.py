@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from service.domain import Answer, Message, MissingAgent, RunRequest, ToolCall
 from service.ensembles.catalog import Agent
 from service.errors import RunError, UpstreamError
 from service.events import AgentFailed, CombineStarted
-from service.llm.response import Piece
+from service.llm.response import OnPiece, Piece
 from service.strategies.base import AgentResult, Emit, Kit, advise_retry
 from service.strategies.calls.agent_call import AgentCall
 from service.strategies.fanout import choose_best
 from service.strategies.output import make_answer_output
+from service.strategies.provenance.marked_output import MarkedOutput, describe_single
 
 # Sampling options apply to every call, `stop` only to the writer's. Options that determine the
 # answer's format or its tool calls are not supported: a single answer could not replace it.
@@ -30,7 +31,8 @@ class Draft:
     """The material of an answer: its writer, and the answers of the agents.
 
     `notes` are further parts of the writer's prompt, such as a ranking. `missing` are the agents
-    without a complete answer, `is_unjudged` as in Answer.
+    without a complete answer, `is_unjudged` as in Answer. `has_provenance`: whether each part of
+    the answer is to name the agents it rests on.
     """
 
     writer: Agent
@@ -38,6 +40,7 @@ class Draft:
     missing: tuple[MissingAgent, ...]
     notes: Sequence[str] = ()
     is_unjudged: bool = False
+    has_provenance: bool = False
 
 
 async def write_answer(request: RunRequest, kit: Kit, emit: Emit, draft: Draft) -> Answer:
@@ -46,29 +49,29 @@ async def write_answer(request: RunRequest, kit: Kit, emit: Emit, draft: Draft) 
     When the writer and its fallbacks fail before their first token, the best single answer
     replaces the writer's. Raises RunError when there is only a part of an answer.
     """
-    writer, answers = draft.writer, draft.answers
-    await emit(CombineStarted(writer.name, tuple(each.agent.name for each in answers)))
-    output = make_answer_output(request, kit, emit, writer.name)
-
-    async def forward(piece: Piece) -> None:
-        if not isinstance(piece, ToolCall):  # tools are refused for ensembles with a writer
-            await output(piece)
-
-    call = AgentCall(kit, writer, request, make_writer_messages(request, draft), emit)
+    name, answers = draft.writer.name, draft.answers
+    await emit(CombineStarted(name, tuple(each.agent.name for each in answers)))
+    output = make_answer_output(request, kit, emit, name)
+    marked = MarkedOutput(request.question, answers, output) if draft.has_provenance else None
+    if marked:
+        draft = replace(draft, notes=[*draft.notes, marked.task])
+    forward = _drop_tool_calls(marked.forward if marked else output)
+    call = AgentCall(kit, draft.writer, request, make_writer_messages(request, draft), emit)
     author: AgentResult = call
     try:
         await call.answer(forward, has_reasoning_events=request.options.reasoning != "none")
+        if marked:
+            await marked.finish()
+            await emit(marked.describe(name))
     except UpstreamError as error:
-        if call.has_output:
-            complete = [each for each in answers if each.answered]
-            retry = advise_retry([*complete, call], 1)
-            raise RunError(error.code, error.message, writer.name, retry=retry) from error
-        author = choose_best(answers)
-        kit.workflow.record_step_down(writer.name, error.code)
-        await emit(AgentFailed(writer.name, error.code, error.message, call.report()))
-        await forward(_cut_at_stop(author.text, request.options.parameters.get("stop")))
+        author = await _replace_answer(emit, kit, draft, call, error)
+        text = _cut_at_stop(author.text, request.options.parameters.get("stop"))
+        await output(text)
+        if marked:
+            await emit(describe_single(name, text, author.agent.name))
+    report = call.report()
     return Answer(
-        source=writer.name,
+        source=name,
         answered_by=author.agent.name,
         usage=kit.usage,
         cost=kit.cost,
@@ -76,8 +79,35 @@ async def write_answer(request: RunRequest, kit: Kit, emit: Emit, draft: Draft) 
         missing=draft.missing,
         is_substitute=call.stepped_down or author is not call,
         is_unjudged=draft.is_unjudged,
-        combiner=call.report(),
+        combiner=replace(report, text=marked.text) if marked and author is call else report,
     )
+
+
+def _drop_tool_calls(output: OnPiece) -> OnPiece:
+    """Return an output without tool calls: tools are refused for ensembles with a writer."""
+
+    async def forward(piece: Piece) -> None:
+        if not isinstance(piece, ToolCall):
+            await output(piece)
+
+    return forward
+
+
+async def _replace_answer(
+    emit: Emit, kit: Kit, draft: Draft, call: AgentCall, error: UpstreamError
+) -> AgentResult:
+    """Report the failed writer, and return the best single answer.
+
+    Raises RunError if a part of the writer's answer was sent.
+    """
+    name = draft.writer.name
+    if call.has_output:
+        complete = [each for each in draft.answers if each.answered]
+        retry = advise_retry([*complete, call], 1)
+        raise RunError(error.code, error.message, name, retry=retry) from error
+    kit.workflow.record_step_down(name, error.code)
+    await emit(AgentFailed(name, error.code, error.message, call.report()))
+    return choose_best(draft.answers)
 
 
 def make_writer_messages(request: RunRequest, draft: Draft) -> list[Message]:

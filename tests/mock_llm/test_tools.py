@@ -284,3 +284,19 @@ async def test_a_wrong_tool_or_format_is_named(fields: dict[str, Any], param: st
 )
 async def test_content_that_openai_refuses_is_refused(message: dict[str, Any]) -> None:
     assert await request_refusal([message]) == "messages[0].content"
+
+
+async def test_a_ranking_has_different_values_and_points_are_within_their_bounds() -> None:
+    labels = ["A", "B", "C", "D"]
+    ranking = {
+        "type": "array",
+        "items": {"enum": labels},
+        "minItems": 4,
+        "uniqueItems": True,
+    }
+    point = {"type": "integer", "minimum": 0, "maximum": 10}
+    schema = {"type": "object", "properties": {"ranking": ranking, "points": point}}
+    choice = await request_choice(response_format=make_schema_format(schema))
+    answer = json.loads(choice["message"]["content"])
+    assert sorted(answer["ranking"]) == labels
+    assert 0 <= answer["points"] <= 10

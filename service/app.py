@@ -26,6 +26,7 @@ from service.ensembles.keys import find_key
 from service.ensembles.watcher import EnsemblesFile
 from service.limits.file import LimitsFile
 from service.llm.client import LLMClient
+from service.llm.endpoints.endpoints import Endpoints
 from service.llm.proxies import ProxyingTransport, read_proxies
 from service.llm.resilience import RetryBudget
 from service.llm.tokens.counter import open_counter
@@ -86,7 +87,8 @@ def create_app(
     ensembles = open_ensembles(settings)
     limits = LimitsFile(settings.limits_file)
     telemetry = telemetry or Telemetry(_telemetry_config(settings, variables))
-    _set_labels(telemetry, ensembles.catalog)
+    endpoints = Endpoints(telemetry.endpoints, settings.workers)
+    _apply_catalog(telemetry, endpoints, ensembles.catalog)
     if transport is None and settings.use_llm_mock:
         transport = MockTransport()
     transport = transport or ProxyingTransport(read_proxies(variables))
@@ -97,7 +99,8 @@ def create_app(
     store = store or open_store(settings, telemetry)
     audit = Audit(store.audit)
     accounts = Accounts(settings, store.database)
-    client = LLMClient(http, pace, limit, key_needed=not settings.use_llm_mock)
+    is_mock = settings.use_llm_mock
+    client = LLMClient(http, pace, limit, key_needed=not is_mock, endpoints=endpoints)
     worker = Worker(
         settings,
         store,
@@ -121,16 +124,17 @@ def create_app(
         origins=Origins(settings.allowed_origins),
         audit=audit,
         accounts=accounts,
+        endpoints=endpoints,
     )
     quart = create_quart(settings, api)
-    relabel = partial(_set_labels, telemetry)
+    apply = partial(_apply_catalog, telemetry, endpoints)
     add_lifespan(
         quart,
         worker,
         watches=(
             pace.adapt,
             telemetry.health.watch,
-            partial(ensembles.watch, relabel),
+            partial(ensembles.watch, apply),
             partial(limits.watch, lambda _: None),
             audit.run,
             accounts.run,
@@ -187,8 +191,9 @@ def _telemetry_config(settings: Settings, variables: Mapping[str, str]) -> Telem
     )
 
 
-def _set_labels(telemetry: Telemetry, catalog: Catalog) -> None:
-    """Limit the metrics' label values to the configured names."""
+def _apply_catalog(telemetry: Telemetry, endpoints: Endpoints, catalog: Catalog) -> None:
+    """Use the limits of a catalog, and only its names as the metrics' label values."""
+    endpoints.configure(catalog)
     telemetry.set_labels(
         workflows={**catalog.ensembles, **catalog.single_agents},
         agents=catalog.agents,

@@ -6,9 +6,11 @@ An error never contains the address: it may have a password.
 from __future__ import annotations
 
 import ipaddress
+from contextlib import suppress
 from urllib.parse import SplitResult, parse_qsl, urlsplit, urlunsplit
 
 _ENDPOINT = "/chat/completions"
+_PORTS = {"http": 80, "https": 443}
 # Ends of other addresses that users copy from a server's documentation.
 _OTHER_ENDPOINTS = (
     "/completions", "/responses", "/embeddings", "/models", "/messages", "/api/chat",
@@ -50,6 +52,22 @@ def chat_endpoint(base_url: str) -> str:
     """Return the address of chat completions below `base_url`, before its query."""
     parts = urlsplit(base_url)
     return urlunsplit(parts._replace(path=parts.path.rstrip("/") + _ENDPOINT))
+
+
+def normalize_endpoint(base_url: str) -> str:
+    """Return the form of a valid `base_url` that is equal for all spellings of one endpoint.
+
+    Scheme and host are in lower case, and the scheme's port, a slash at the end and the query are
+    left out.
+    """
+    parts = urlsplit(base_url)
+    host = (parts.hostname or "").rstrip(".")
+    with suppress(UnicodeError):  # an invalid name remains as it is
+        host = host if host.isascii() else host.encode("idna").decode()
+    host = f"[{host}]" if ":" in host else host
+    port = parts.port
+    netloc = host if port in (None, _PORTS.get(parts.scheme)) else f"{host}:{port}"
+    return urlunsplit((parts.scheme, netloc, parts.path.rstrip("/"), "", ""))
 
 
 def host_of(url: str) -> str:

@@ -19,7 +19,9 @@ ServiceError
     ├── UpstreamEmpty         the response was complete and had no text
     │   ├── TokensUsedUp      all its tokens were used before any text
     │   └── ContentFiltered   the server's filter removed all text
-    └── BadStream             the response violates the protocol
+    ├── BadStream             the response violates the protocol
+    ├── CircuitOpen           not called: its server has failed several times in a row
+    └── EndpointLimited       not called: a limit of its endpoint is used up
 
 They are raised where they happen and become an event or an HTTP response in one place. Any other
 exception is a bug.
@@ -237,3 +239,12 @@ class ContentFiltered(UpstreamEmpty):
 
 class BadStream(UpstreamError):
     code = "upstream_bad_stream"
+
+
+class CircuitOpen(UpstreamError):
+    code = "circuit_open"
+
+
+class EndpointLimited(UpstreamError):
+    code = "endpoint_limited"
+    is_shared = True  # with all models of the endpoint

@@ -14,8 +14,9 @@ from telemetry.otlp.queue import (
     should_export_traces,
 )
 from telemetry.setup import TelemetryConfig, should_capture_content
+from telemetry.spans.agent import AgentOperation
 from telemetry.spans.model_call import ChatOperation
-from telemetry.spans.run import AgentOperation, Workflow
+from telemetry.spans.run import Workflow
 from telemetry.spans.store import JournalMetrics, StoreOperation, UnavailableReason
 
 __all__ = [

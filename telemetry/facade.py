@@ -13,6 +13,7 @@ from telemetry import semconv
 from telemetry.context import RequestInfo, current_request
 from telemetry.http import upstream
 from telemetry.http.middleware import ASGIApp, Middleware
+from telemetry.metrics.endpoints import EndpointMetrics
 from telemetry.metrics.labels import LabelSets
 from telemetry.metrics.process import ProcessHealth
 from telemetry.metrics.registry import Metrics
@@ -50,6 +51,7 @@ class Telemetry:
         self._queues = [each.queue for each in exports if each and each.queue]
         store.initialize_series(self.metrics)
         self.journal = JournalMetrics(self.metrics)
+        self.endpoints = EndpointMetrics(self.metrics)
         callbacks = [self.journal.update_gauges, *(each.update_gauge for each in self._queues)]
         self.health = ProcessHealth(self.metrics, callbacks)
         self._recorder = Recorder(

@@ -100,10 +100,12 @@ EVENT_FIRST_OUTPUT: Final = "app.first_output"
 EVENT_GATE: Final = "app.gate"
 AGREEMENT: Final = "app.agreement"  # of the agents, 0 to 1
 EVENT_CONTEXT_TRIMMED: Final = "app.context_trimmed"
+EVENT_CALL_REFUSED: Final = "app.call_refused"
+EVENT_LIMIT_WAIT: Final = "app.limit_wait"
 REASON: Final = "app.reason"  # an error code, a decision, or the reason an agent was cut off
 AGENT: Final = "app.agent"  # the agent that was cut off or replaced
 PHASE: Final = "app.phase"  # the limit that a straggler exceeded
-DELAY: Final = "app.delay_s"  # seconds until the next attempt, or without a token before a hedge
+DELAY: Final = "app.delay_s"  # seconds until the next attempt, before a hedge, or of a wait
 
 
 # --- metrics ---
@@ -225,6 +227,34 @@ CONTEXT_TRIMS: Final = counter(
 )
 RECOVERIES: Final = counter(
     "fanout_recoveries_total", "Unfinished runs that recovery ended.", "outcome"
+)
+
+# --- calls that an endpoint's circuit or limits delay or refuse ---
+OPEN_CIRCUITS: Final = gauge(
+    "fanout_open_circuits",
+    "Models that are not called, or only for a probe, because their server failed.",
+    "provider",
+    "model",
+)
+CIRCUIT_CHANGES: Final = counter(
+    "fanout_circuit_changes_total",
+    "Changes of circuits, by new state.",
+    "provider",
+    "model",
+    "state",
+)
+REFUSED_CALLS: Final = counter(
+    "fanout_refused_calls_total",
+    "Calls not sent, by circuit_open or the limit: rpm, tpm, parallel or paused.",
+    "provider",
+    "model",
+    "reason",
+)
+LIMIT_WAIT: Final = duration_histogram(
+    "fanout_limit_wait_seconds",
+    "Time that calls waited for a limit of their endpoint.",
+    ("provider", "reason"),
+    CALL_BUCKETS,
 )
 
 # --- the store, and the journal of events that are not written to it yet ---

@@ -10,6 +10,7 @@ from service.accounts.audit import Audit
 from service.api.chat.open_sockets import OpenSockets
 from service.api.middleware.origins import Origins
 from service.ensembles.catalog import Catalog
+from service.llm.endpoints.endpoints import Endpoints
 from service.runs.runs import Runs
 from service.store.store import Store
 from telemetry import Telemetry
@@ -30,3 +31,4 @@ class ApiDependencies:
     origins: Origins
     audit: Audit
     accounts: Accounts
+    endpoints: Endpoints

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Literal
 
 from quart import Quart, Response, jsonify, request
@@ -10,6 +11,7 @@ from typing_extensions import TypedDict
 
 from service.api.dependencies import ApiDependencies
 from service.api.openapi.operation import Operation, ResponseSpec, Tag
+from service.llm.endpoints.endpoints import OpenCircuit
 from service.version import VERSION
 
 
@@ -43,6 +45,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
         checks = {
             "accepting": "draining" if runs.draining else "ok",
             "store": trouble.message if trouble else "ok",
+            "models": _describe_circuits(api.endpoints.list_open()) or "ok",
         }
         status = "ok" if set(checks.values()) == {"ok"} else "degraded"
         return jsonify({"status": status, "version": VERSION, "checks": checks})
@@ -94,6 +97,12 @@ def install(app: Quart, api: ApiDependencies) -> None:
     )
     async def welcome() -> Response:
         return Response(_WELCOME, content_type="text/plain; charset=utf-8")
+
+
+def _describe_circuits(circuits: Sequence[OpenCircuit]) -> str:
+    """Return a sentence that names the models that are not called; "" if there are none."""
+    named = ", ".join(f"{each.model} on {each.host}" for each in circuits)
+    return f"Not called, because their servers have failed: {named}." if named else ""
 
 
 _WELCOME = f"""LLM SSE Service {VERSION}

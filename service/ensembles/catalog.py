@@ -22,7 +22,7 @@ from service.ensembles.agents import (
     build_agent,
     hash_configuration,
 )
-from service.ensembles.endpoints import apply_endpoints
+from service.ensembles.endpoints import EndpointLimits, apply_endpoints, build_limits
 from service.ensembles.faults import Fault, find_table_faults, format_faults, reword
 from service.ensembles.members import ROLES, build_layers
 from service.ensembles.prices import Price
@@ -96,7 +96,7 @@ class Ensemble:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """The contents of `ensembles.toml`. `prices` has model names as keys.
+    """The contents of `ensembles.toml`. `prices` has model names as keys, `limits` addresses.
 
     `single_agents` has an ensemble `agent/<name>` for each agent.
     """
@@ -106,6 +106,7 @@ class Catalog:
     single_agents: Mapping[str, Ensemble]
     agents: Mapping[str, Agent]
     prices: Mapping[str, Price]
+    limits: Mapping[str, EndpointLimits]
 
     def find(self, name: str) -> Ensemble | None:
         """Return the ensemble, or the single agent, of this name; for "" the default ensemble."""
@@ -171,6 +172,7 @@ def parse_ensembles(
         ),
         agents=MappingProxyType(agents),
         prices=MappingProxyType(prices),
+        limits=build_limits(file.endpoints),
     )
 
 

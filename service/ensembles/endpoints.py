@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from urllib.parse import urlsplit, urlunsplit
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
-from service.base_url import parse_base_url
+from service.base_url import normalize_endpoint, parse_base_url
 from service.ensembles.agents import Agent
 from service.ensembles.tables import EndpointTable
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+@dataclass(frozen=True, slots=True)
+class EndpointLimits:
+    """Requests and tokens in any 60 seconds, and calls at the same time; None: no limit."""
+
+    rpm: int | None = None
+    tpm: int | None = None
+    parallel: int | None = None
+
+    def share_between(self, processes: int) -> EndpointLimits:
+        """Return the limits of one of several processes, at least 1 each."""
+        rpm, tpm, parallel = (
+            None if each is None else max(1, each // processes)
+            for each in (self.rpm, self.tpm, self.parallel)
+        )
+        return EndpointLimits(rpm, tpm, parallel)
 
 
-def normalize_endpoint(base_url: str) -> str:
-    """Return the form of an address in which equal ones are equal texts.
-
-    The host is in lower case, and a default port and a final slash are left out. Raises ValueError
-    for what is no address.
-    """
-    parts = urlsplit(parse_base_url(base_url))
-    host = parts.hostname or ""
-    host = f"[{host}]" if ":" in host else host
-    if parts.port and parts.port != _DEFAULT_PORTS[parts.scheme]:
-        host = f"{host}:{parts.port}"
-    return urlunsplit((parts.scheme, host, parts.path, parts.query, ""))
+def build_limits(tables: Mapping[str, EndpointTable]) -> Mapping[str, EndpointLimits]:
+    """Return the limits of the tables that have any, with normalized addresses as keys."""
+    limits = {
+        _normalize(address): EndpointLimits(table.rpm, table.tpm, table.parallel)
+        for address, table in tables.items()
+    }
+    return MappingProxyType({key: each for key, each in limits.items() if each != EndpointLimits()})
 
 
 def find_endpoint_faults(tables: Mapping[str, EndpointTable]) -> list[tuple[str, str]]:
@@ -32,7 +42,7 @@ def find_endpoint_faults(tables: Mapping[str, EndpointTable]) -> list[tuple[str,
     faults, seen = [], dict[str, str]()
     for address in tables:
         try:
-            endpoint = normalize_endpoint(address)
+            endpoint = _normalize(address)
         except ValueError as error:
             faults.append((address, str(error)))
             continue
@@ -44,7 +54,11 @@ def find_endpoint_faults(tables: Mapping[str, EndpointTable]) -> list[tuple[str,
 
 def apply_endpoints(agent: Agent, tables: Mapping[str, EndpointTable]) -> Agent:
     """Return the agent with the settings of its server, and of that of its hedges."""
-    settings = {normalize_endpoint(address): table for address, table in tables.items()}
+    settings = {_normalize(address): table for address, table in tables.items()}
     targets = [each for each in (agent, agent.hedge_target) if each is not None]
-    found = [settings.get(normalize_endpoint(each.base_url)) for each in targets]
+    found = [settings.get(_normalize(each.base_url)) for each in targets]
     return replace(agent, hedge=min((each or EndpointTable()).hedge for each in found))
+
+
+def _normalize(address: str) -> str:
+    return normalize_endpoint(parse_base_url(address))

@@ -25,6 +25,8 @@ from service.errors import (
     UpstreamUnreachable,
     drop_tracebacks,
 )
+from service.llm.endpoints.admission import AdmittedCall
+from service.llm.endpoints.endpoints import Endpoints
 from service.llm.protocol import Call
 from service.llm.reply import Reply
 from service.llm.requests.learned import LearnedTraits
@@ -36,6 +38,7 @@ from service.version import VERSION
 from telemetry import AgentOperation, ChatOperation, redact, redact_value
 
 _MAX_MESSAGE_CHARS = 500
+_NOTICEABLE_WAIT_S = 0.05  # for a limit of the endpoint; shorter ones are only in the metrics
 
 _HEADERS = {
     "Content-Type": "application/json",
@@ -59,8 +62,10 @@ class LLMClient:
         max_response_bytes: int = 8_388_608,
         *,
         key_needed: bool = True,
+        endpoints: Endpoints | None = None,
     ) -> None:
         self._http = http
+        self.endpoints = endpoints or Endpoints()
         self._coalescing = coalescing
         self._key_needed = key_needed
         self.learned = LearnedTraits()
@@ -71,8 +76,36 @@ class LLMClient:
     ) -> None:
         """Make one attempt: fill `reply`, and pass each piece of the answer to `on_piece`.
 
-        Raises UpstreamError.
+        It waits for the limits of the endpoint first. Raises UpstreamError.
         """
+        admission = await self._admit(call, operation)
+        try:
+            await self._attempt(admission, reply, on_piece, operation, attempt)
+        except BaseException as error:
+            admission.end(error, reply.usage)
+            raise
+        admission.end(None, reply.usage)
+
+    async def _admit(self, call: Call, operation: AgentOperation) -> AdmittedCall:
+        try:
+            admission = await self.endpoints.admit(call)
+        except UpstreamError as error:
+            operation.record_refused_call(call.provider, error.code)
+            drop_tracebacks(error)
+            raise
+        if admission.wait_reason and admission.waited_s >= _NOTICEABLE_WAIT_S:
+            operation.record_limit_wait(admission.wait_reason, admission.waited_s)
+        return admission
+
+    async def _attempt(
+        self,
+        admission: AdmittedCall,
+        reply: Reply,
+        on_piece: OnPiece,
+        operation: AgentOperation,
+        attempt: int,
+    ) -> None:
+        call = admission.call
         server = urlsplit(call.base_url)
         span = operation.start_chat(
             model=call.model,
@@ -85,7 +118,7 @@ class LLMClient:
         )
         error_type, message, cancelled = ServiceError.code, "", False
         try:
-            await self._call_model(call, reply, on_piece, span)
+            await self._call_model(admission, reply, on_piece, span)
             error_type = ""
         except UpstreamError as error:
             _redact_and_shorten(error, call.key)
@@ -115,8 +148,9 @@ class LLMClient:
             )
 
     async def _call_model(
-        self, call: Call, reply: Reply, on_piece: OnPiece, span: ChatOperation
+        self, admission: AdmittedCall, reply: Reply, on_piece: OnPiece, span: ChatOperation
     ) -> None:
+        call = admission.call
         if self._key_needed and not call.key:
             raise MissingKey(
                 f"No key is set for {call.model}: set {call.key_name}, or USE_LLM_MOCK=true to try "
@@ -127,8 +161,10 @@ class LLMClient:
             total_s=call.timeout_s,
             first_token_s=call.first_token_timeout_s if call.stream else None,
             idle_s=call.idle_timeout_s if call.stream else None,
+            on_first_token=admission.confirm,
         ) as deadlines:
             response = await self._send(call, span)
+            admission.record_headers(response.headers)
             try:
                 reader = ResponseReader(
                     call,

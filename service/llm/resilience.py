@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -30,9 +31,16 @@ class Deadlines:
     """
 
     def __init__(
-        self, name: str, *, total_s: float, first_token_s: float | None, idle_s: float | None
+        self,
+        name: str,
+        *,
+        total_s: float,
+        first_token_s: float | None,
+        idle_s: float | None,
+        on_first_token: Callable[[], None] = lambda: None,
     ) -> None:
         self._name = name
+        self._on_first_token = on_first_token
         self._total_s = total_s
         self._first_token_s = first_token_s
         self._idle_s = idle_s
@@ -75,9 +83,10 @@ class Deadlines:
         """Record that a token has arrived."""
         first = self._last is None
         self._last = self._loop.time()
-        if (
-            first and not self._is_complete
-        ):  # the deadline of the next token may be before that of the first
+        if not first:
+            return
+        self._on_first_token()
+        if not self._is_complete:  # the deadline of the next token may be before that of the first
             self._timer.cancel()
             self._timer = self._loop.call_at(self._find_deadline()[0], self._check)
 

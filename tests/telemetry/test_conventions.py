@@ -86,6 +86,8 @@ async def a_run(telemetry: Telemetry, parent: RequestInfo | None, outcome: str) 
             agent.record_hedge(0.5)
             agent.record_hedge_refused(0.5)
             agent.record_hedge_outcome("won")
+            agent.record_refused_call("openai", "circuit_open")
+            agent.record_limit_wait("rpm", 0.25)
             agent.finish(end, error_type="made-up" if end == "failed" else None, cost_usd=0.1)
     for error in (None, "locked"):
         telemetry.start_store_operation("end_run", system="sqlite", parent=workflow).finish(error)
@@ -141,6 +143,9 @@ async def a_varied_day(telemetry: Telemetry) -> None:
     telemetry.start_store_operation("commit", system="sqlite").finish("full")
     telemetry.record_store_rejection("full")
     telemetry.record_recovery("interrupted")
+    telemetry.endpoints.record_circuit("openai", "gpt-4o-mini", "closed", "open")
+    telemetry.endpoints.record_refusal("openai", "gpt-4o-mini", "circuit_open")
+    telemetry.endpoints.record_wait("openai", "rpm", 0.25)
     telemetry.journal.record_failure("full")
     telemetry.journal.record_commit(0.25)
 
@@ -357,13 +362,13 @@ def test_every_span_has_ended_and_lies_within_its_parent(spans: list[ReadableSpa
 LABELS = {
     *("method", "route", "status_code", "error_type", "outcome", "reason", "signal"),
     *("operation", "provider", "request_model", "response_model", "token_type"),
-    *("workflow", "agent", "model", "system"),
+    *("workflow", "agent", "model", "system", "state"),
 }
 UNITS = {"seconds", "bytes", "usd"}
 THINGS = {
     *("requests", "runs", "streams", "items", "fds", "outcomes", "retries"),
     *("downs", "disconnects", "resumes", "events", "failures", "rejections"),
-    *("recoveries", "trims", "hedges", "cuts"),
+    *("recoveries", "trims", "hedges", "cuts", "circuits", "changes", "calls"),
 }
 NAMED_BY_CONVENTION = {"gen_ai_client_token_usage"}  # in tokens
 

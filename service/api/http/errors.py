@@ -73,6 +73,8 @@ STATUSES: Mapping[str, int] = {
     "cancelled": 409,
     "cost_cap": 502,
     "content_filtered": 502,
+    "circuit_open": 503,
+    "endpoint_limited": 429,
     "missing_key": 502,
     "tokens_used_up": 502,
     "too_few_answers": 502,

@@ -8,7 +8,7 @@ from copy import copy
 
 from service.domain import AgentReport, Message, RunRequest, Usage
 from service.ensembles.catalog import Agent
-from service.errors import UpstreamError
+from service.errors import EndpointLimited, UpstreamError
 from service.llm.response import OnPiece
 from service.strategies.base import Emit, Kit
 from service.strategies.calls.attempt import Phase
@@ -135,7 +135,8 @@ class AgentCall:
                 await try_model(context, model)
                 return
             except UpstreamError as error:
-                if fallback is None or self.has_output or not context.has_time_left:
+                is_useless = isinstance(error, EndpointLimited) and error.is_shared
+                if fallback is None or is_useless or self.has_output or not context.has_time_left:
                     raise
                 self.stepped_down = context.was_retried = True
                 context.kit.workflow.record_step_down(self.agent.name, error.code)

@@ -59,6 +59,8 @@ def _retry_delay_s(context: CallContext, error: UpstreamError, attempt: int) -> 
     """Return the seconds until the next attempt; None when the model is not called again."""
     if not error.retryable or context.has_output or attempt > context.agent.retries:
         return None
+    if not context.kit.client.endpoints.admits(context.agent.base_url, context.bill.model):
+        return None  # its circuit has opened: a fallback model is called at once
     delay_s = retry_delay_s(attempt, error.retry_after_s)
     if delay_s >= context.time_left_s():
         return None

@@ -70,25 +70,29 @@ async def play(
     reused: Mapping[str, AgentReport] | None = None,
     others: Mapping[str, Mapping[str, Any]] | None = None,
     members: Sequence[str] | None = None,
+    tables: str = "",
     **ensemble: Any,
 ) -> Outcome:
     """Run the strategy of an ensemble; a RunError is a part of the outcome.
 
-    A `client` of an earlier outcome passes on what it has learned about the models; `paces` and
+    A `client` of an earlier outcome passes on what it knows about models and endpoints; `paces` and
     `hedges` do the same. `endpoints` has the `hedge` of addresses. `others` are agents that keys of
     the ensemble name, such as its judge. `members` may name agents twice.
+    `tables` is added to the text of the file.
     """
     if members:
         ensemble["members"] = list(members)
     text = an_ensemble_file(agents, combiner, prices, others, **ensemble)
     for address, hedge in (endpoints or {}).items():
         text += f'\n[endpoints."{address}"]\nhedge = {hedge}'
-    catalog = a_catalog(text)
+    catalog = a_catalog(f"{text}\n{tables}")
     outcome = outcome or Outcome(server=Recording(server))
     telemetry = telemetry or Telemetry(TelemetryConfig())
     async with httpx.AsyncClient(transport=outcome.server, timeout=None) as http:
         new_client = LLMClient(http, CoalescingWindow(), key_needed=False)
-        new_client.learned = client.learned if client else new_client.learned
+        if client:
+            new_client.learned, new_client.endpoints = client.learned, client.endpoints
+        new_client.endpoints.configure(catalog)
         outcome.kit = Kit(
             client=new_client,
             ensemble=catalog.ensembles["fanout"],

@@ -18,6 +18,7 @@ from service.api.runs import process
 from service.api.runs import runs as runs_api
 from service.api.sessions import ask, sessions
 from service.api.text import stream
+from service.api.usage import audit, usage
 from service.settings import Settings
 from telemetry import current_request
 
@@ -33,6 +34,8 @@ APIS = (
     runs_api,
     history,
     conversations,
+    usage,
+    audit,
     health,
 )
 

@@ -58,6 +58,7 @@ TAGS: Mapping[Tag, str] = {
     Tag.RUNS: "Read a run, follow its events again, cancel it, retry it.",
     Tag.HISTORY: "List and search earlier questions and answers.",
     Tag.CONVERSATIONS: "List, read, rename, delete and export conversations.",
+    Tag.USAGE: "Usage and cost, and the audit log.",
     Tag.OPERATIONS: "Health, metrics and this documentation.",
 }
 

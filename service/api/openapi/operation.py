@@ -49,6 +49,7 @@ class Tag(StrEnum):
     RUNS = "Runs"
     HISTORY = "History"
     CONVERSATIONS = "Conversations"
+    USAGE = "Usage"
     OPERATIONS = "Operations"
 
 

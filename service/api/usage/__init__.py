@@ -1,0 +1,1 @@
+"""`/api/usage` and `/api/audit`: reports as JSON and as CSV."""

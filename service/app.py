@@ -12,6 +12,7 @@ import httpx
 from service.access.addresses import TrustedProxies
 from service.accounts.accounts import Accounts
 from service.accounts.audit import Audit
+from service.accounts.services import open_account_services
 from service.api.application import create_quart
 from service.api.chat.open_sockets import OpenSockets
 from service.api.dependencies import ApiDependencies
@@ -98,7 +99,6 @@ def create_app(
     tokens = open_counter(settings.redis, telemetry)
     store = store or open_store(settings, telemetry)
     audit = Audit(store.audit)
-    accounts = Accounts(settings, store.database)
     is_mock = settings.use_llm_mock
     client = LLMClient(http, pace, limit, key_needed=not is_mock, endpoints=endpoints)
     worker = Worker(
@@ -115,6 +115,8 @@ def create_app(
             budgets=RunBudgets(lambda: limits.rules, store.budgets, client, tokens),
         ),
     )
+    services = open_account_services(settings, store.database, audit, worker.runs.cancel_all)
+    accounts = Accounts(settings, store.database, services.sessions)
     api = ApiDependencies(
         runs=worker.runs,
         store=store,
@@ -125,6 +127,7 @@ def create_app(
         audit=audit,
         accounts=accounts,
         endpoints=endpoints,
+        account_services=services,
     )
     quart = create_quart(settings, api)
     apply = partial(_apply_catalog, telemetry, endpoints)
@@ -139,7 +142,7 @@ def create_app(
             audit.run,
             accounts.run,
         ),
-        settles=(audit.close, accounts.close),
+        settles=(audit.close, accounts.close, services.close),
         closes=(http.aclose, tokens.close, partial(asyncio.to_thread, telemetry.shutdown)),
     )
     return Services(

@@ -35,6 +35,7 @@ class Accounts:
         self._changes = AccountChanges(database)
         self._keys, self._users = CachedLookup(rows.read_keys), CachedLookup(rows.read_users)
         self._use = KeyUse(rows.write_last_uses)
+        self._sessions = sessions
         self._number: int | None = None
         self.resolver = self._make_resolver(settings, sessions) if settings.requires_auth else None
 
@@ -42,6 +43,8 @@ class Accounts:
         """Forget cached keys and users at once, after a change by this process."""
         self._keys.forget()
         self._users.forget()
+        if self._sessions:
+            self._sessions.forget()
 
     async def run(self) -> None:
         """Compare the number of changes, and store the last uses of keys, until cancelled."""
@@ -52,14 +55,19 @@ class Accounts:
             await self._poll()
             await asyncio.sleep(_POLL_S)
             if monotonic() - flushed_at_s >= _FLUSH_S:
-                await self._use.flush()
+                await self._flush()
                 flushed_at_s = monotonic()
 
     async def close(self) -> None:
         """Store the last uses of keys and stop the queries in progress."""
         self._keys.close()
         self._users.close()
+        await self._flush()
+
+    async def _flush(self) -> None:
         await self._use.flush()
+        if self._sessions:
+            await self._sessions.flush()
 
     async def _poll(self) -> None:
         try:

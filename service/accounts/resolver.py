@@ -36,6 +36,12 @@ class SessionResolver(Protocol):
     async def resolve_session(self, token: str) -> Principal | None:
         """Return the caller, None for an unknown or ended session. Raises StorageUnavailable."""
 
+    def forget(self) -> None:
+        """Forget cached sessions: accounts have changed."""
+
+    async def flush(self) -> None:
+        """Store when sessions were used."""
+
 
 def read_utc() -> datetime:
     """Return the current time."""

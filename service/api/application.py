@@ -6,6 +6,7 @@ from quart import Quart, has_request_context, request
 from quart import websocket as handshake
 
 from service.api import health
+from service.api.accounts import auth, keys, users
 from service.api.chat import chat, websocket
 from service.api.dependencies import ApiDependencies
 from service.api.history import conversations, history
@@ -19,6 +20,7 @@ from service.api.runs import runs as runs_api
 from service.api.sessions import ask, sessions
 from service.api.text import stream
 from service.api.usage import audit, usage
+from service.api.web import logins
 from service.settings import Settings
 from telemetry import current_request
 
@@ -36,6 +38,10 @@ APIS = (
     conversations,
     usage,
     audit,
+    auth,
+    users,
+    keys,
+    logins,
     health,
 )
 

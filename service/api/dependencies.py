@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from service.accounts.accounts import Accounts
 from service.accounts.audit import Audit
+from service.accounts.services import AccountServices
 from service.api.chat.open_sockets import OpenSockets
 from service.api.middleware.origins import Origins
 from service.ensembles.catalog import Catalog
@@ -32,3 +33,4 @@ class ApiDependencies:
     audit: Audit
     accounts: Accounts
     endpoints: Endpoints
+    account_services: AccountServices

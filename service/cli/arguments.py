@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NoReturn
 
+from service.cli.account_arguments import add_keys_options, add_users_options
 from service.version import VERSION
 
 WORKER: Final = "worker"  # started by `serve --workers`, not by users
@@ -130,6 +131,8 @@ def _build_worker_parser() -> argparse.ArgumentParser:
 _COMMANDS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "serve": ("start the service", _add_serve_options),
     "migrate": ("migrate the database to this version", _add_migrate_options),
+    "users": ("manage users on the configured database", add_users_options),
+    "keys": ("manage API keys on the configured database", add_keys_options),
     "mock": ("serve the mock LLM over a socket", _add_mock_options),
     "check": ("validate the settings and the ensembles file", _add_no_options),
 }

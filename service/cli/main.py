@@ -1,4 +1,4 @@
-"""The command line: the commands serve, migrate, mock and check."""
+"""The command line: the commands serve, migrate, users, keys, mock and check."""
 
 from __future__ import annotations
 
@@ -8,17 +8,23 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import uvloop
 
 from service.app import agent_key, open_ensembles
+from service.cli.accounts import AccountTools, open_accounts
 from service.cli.arguments import WORKER, parse_arguments
+from service.cli.banner import print_banner, print_first_admin_code
+from service.cli.keys import run_keys
+from service.cli.output import CommandOutput
+from service.cli.users import run_users
 from service.cli.warnings import collect_warnings, netloc_of
 from service.ensembles.catalog import Catalog, EnsemblesError
-from service.errors import StorageUnavailable
+from service.errors import RequestError, StorageUnavailable
 from service.limits.file import LimitsFile
 from service.limits.parsing import LimitsError
 from service.llm.proxies import read_proxies
@@ -36,7 +42,6 @@ from service.settings import (
 )
 from service.store.connections.urls import parse_url
 from service.store.migrate import check, migrate
-from service.version import VERSION
 from telemetry import TelemetryError, check_otel_variables, configure_logging
 
 _log = logging.getLogger(__name__)
@@ -50,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_arguments(sys.argv[1:] if arguments is None else arguments)
     try:
         return _COMMANDS[options.command](options)
+    except RequestError as error:
+        print(error, file=sys.stderr)
+        return 1
     except (
         SettingsError,
         EnsemblesError,
@@ -57,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         TelemetryError,
         StorageUnavailable,
     ) as error:
-        print(error, file=sys.stderr)  # noqa: T201
+        print(error, file=sys.stderr)
         return 2
 
 
@@ -92,12 +100,13 @@ def _serve(options: argparse.Namespace) -> int:
     try:
         sock = listen(host, port)
     except OSError as error:
-        print(f"HTTP_ADDR: cannot listen on {host}:{port}: {error}", file=sys.stderr)  # noqa: T201
+        print(f"HTTP_ADDR: cannot listen on {host}:{port}: {error}", file=sys.stderr)
         return 1
     _prepare_database(
         settings
     )  # after listening: another service at this port may use the same tables
-    _print_banner(settings, variables, catalog, sock)
+    print_first_admin_code(settings, base_url(sock))
+    print_banner(settings, variables, catalog, sock)
     if settings.workers > 1:
         return Supervisor(sock, settings.workers, settings.drain_s).run()
     serve(settings, variables, sock)
@@ -134,11 +143,28 @@ def _migrate(options: argparse.Namespace) -> int:
     settings, _, _ = _load_configuration({})
     if options.check:
         fault = asyncio.run(check(settings.database, settings.store_timeout_s))
-        print(fault or "The database is at this version.")  # noqa: T201
+        print(fault or "The database is at this version.")
         return 1 if fault else 0
     applied = asyncio.run(migrate(settings.database, options.down_to))
     verb = "Reverted" if options.down_to else "Applied"
-    print(f"{verb} {', '.join(applied)}." if applied else "There was nothing to do.")  # noqa: T201
+    print(f"{verb} {', '.join(applied)}." if applied else "There was nothing to do.")
+    return 0
+
+
+def _manage(run: AccountCommand, options: argparse.Namespace) -> int:
+    settings = load_settings(ENV_FILE)
+
+    async def work() -> CommandOutput:
+        tools = await open_accounts(settings)
+        try:
+            return await run(options, tools)
+        finally:
+            await tools.close()
+
+    output = asyncio.run(work())
+    print(output.render(as_json=options.json))
+    if output.note and not options.json:
+        print(output.note, file=sys.stderr)
     return 0
 
 
@@ -146,7 +172,7 @@ def _mock(options: argparse.Namespace) -> int:
     raise_open_file_limit()
 
     def ready(url: str) -> None:
-        print(f"The mock LLM answers at {url} (LLM_BASE_URL={url})", flush=True)  # noqa: T201
+        print(f"The mock LLM answers at {url} (LLM_BASE_URL={url})", flush=True)
 
     with (
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
@@ -160,53 +186,31 @@ def _check(_options: argparse.Namespace) -> int:
     settings, variables, catalog = _load_configuration({})
     proxies = read_proxies({} if settings.use_llm_mock else variables)
     database = parse_url(settings.database).display_name
-    print(f"{settings.ensembles_file} is valid.\nThe database: {database}")  # noqa: T201
+    print(f"{settings.ensembles_file} is valid.\nThe database: {database}")
     if settings.limits_file.exists():
         count = len(LimitsFile(settings.limits_file).rules.rules)
-        print(f"{settings.limits_file} is valid: {count} rules")  # noqa: T201
+        print(f"{settings.limits_file} is valid: {count} rules")
     for ensemble in catalog.ensembles.values():
         mark = " (default)" if ensemble.name == catalog.default else ""
-        print(f"\n{ensemble.name}{mark}: {ensemble.strategy}")  # noqa: T201
+        print(f"\n{ensemble.name}{mark}: {ensemble.strategy}")
         for agent in ensemble.all_agents:
             proxy = proxies.find_name(agent.base_url)
             where = netloc_of(agent) + (f" through the proxy {proxy}" if proxy else "")
             key = "key set" if agent_key(agent, settings, variables) else "no key"
             who = "the mock" if settings.use_llm_mock else f"{where}, {key}"
-            print(f"  {agent.name}: {agent.model} ({who})")  # noqa: T201
+            print(f"  {agent.name}: {agent.model} ({who})")
     for warning in collect_warnings(settings, variables, catalog):
-        print(f"\nWarning: {warning}")  # noqa: T201
+        print(f"\nWarning: {warning}")
     return 0
 
 
-def _print_banner(
-    settings: Settings, variables: Mapping[str, str], catalog: Catalog, sock: socket.socket
-) -> None:
-    """Print the service's address, its models and database, and an example command."""
-    url = base_url(sock)
-    for warning in collect_warnings(settings, variables, catalog):
-        print(f"Warning: {warning}", file=sys.stderr)  # noqa: T201
-    models = ", ".join(sorted(catalog.models))
-    hosts = ", ".join(sorted({netloc_of(each) for each in catalog.agents.values()}))
-    answers = (
-        "the mock LLM (USE_LLM_MOCK=false and LLM_KEY=… for a real one)"
-        if settings.use_llm_mock
-        else f"{models} at {hosts}"
-    )
-    many = f" with {settings.workers} workers" if settings.workers > 1 else ""
-    print(  # noqa: T201
-        f"LLM SSE Service {VERSION} on {url}{many}\n"
-        f"Answers come from {answers}\n"
-        f"Every request can be tried on {url}/docs\n"
-        f"Conversations are stored in {parse_url(settings.database).display_name}\n\n"
-        f'  curl -N -X POST {url}/api/process -H "Content-Type: application/json" \\\n'
-        f"""    -d '{{"message":"Explain gravity like I am 5", "message_id":"message_123"}}'\n""",
-        flush=True,
-    )
-
+AccountCommand = Callable[[argparse.Namespace, AccountTools], Awaitable[CommandOutput]]
 
 _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "serve": _serve,
     "migrate": _migrate,
+    "users": partial(_manage, run_users),
+    "keys": partial(_manage, run_keys),
     "mock": _mock,
     "check": _check,
     WORKER: _run_worker,

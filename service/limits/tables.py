@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -12,6 +13,7 @@ from pydantic import (
     Field,
     InstanceOf,
     StringConstraints,
+    ValidationError,
     model_validator,
 )
 
@@ -99,3 +101,35 @@ class RuleTable(AllowanceTable):
 
 class LimitsTable(_StrictTable):
     rules: list[RuleTable] = []
+
+
+def check_stored_limits(limits: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return limits as they are stored, None for an empty table.
+
+    Raises ValueError with a sentence that names the key at fault.
+    """
+    try:
+        AllowanceTable.model_validate(dict(limits))
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(map(str, fault["loc"]))
+        words = str(fault["msg"]).removeprefix("Value error, ")
+        if fault["type"] == "extra_forbidden":
+            words = "is not known; there are requests, burst, streams, tokens and cost_usd"
+        raise ValueError(f"{where}: {words}" if where else words) from None
+    return {name: value for name, value in limits.items() if value is not None} or None
+
+
+def find_excess(limits: Mapping[str, Any], own: Mapping[str, Any]) -> str | None:
+    """Return the first kind of `limits` that allows more than `own` in the same period."""
+    given, allowed = AllowanceTable.model_validate(limits), AllowanceTable.model_validate(own)
+    for kind in ("requests", "streams", "tokens", "cost_usd"):
+        if _exceeds(getattr(given, kind), getattr(allowed, kind)):
+            return kind
+    return None
+
+
+def _exceeds(given: Amount | int | None, allowed: Amount | int | None) -> bool:
+    if isinstance(given, Amount) and isinstance(allowed, Amount):
+        return given.period == allowed.period and given.count > allowed.count
+    return isinstance(given, int) and isinstance(allowed, int) and given > allowed

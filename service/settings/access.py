@@ -6,7 +6,7 @@ import re
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings
 
 _MIN_SECRET_BYTES = 32  # RFC 7518, 3.2: as long as the hash of HS256
@@ -18,6 +18,7 @@ EMPTY_API_KEY = (
 )
 
 AuthMode = Literal["off", "required"]
+RegistrationMode = Literal["open", "invite", "closed"]
 
 
 class AccessSettings(BaseSettings):
@@ -29,8 +30,11 @@ class AccessSettings(BaseSettings):
     jwt_jwks: str | None = None
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
+    registration: RegistrationMode = "open"
+    session_idle_s: float = Field(default=604_800, gt=0)
+    session_lifetime_s: float = Field(default=2_592_000, gt=0)
 
-    @field_validator("auth", mode="before")
+    @field_validator("auth", "registration", mode="before")
     @classmethod
     def _lower_mode(cls, value: object) -> object:
         return value.strip().lower() if isinstance(value, str) else value

@@ -16,8 +16,8 @@ from service.settings import Settings
 from tests._support.paths import ROOT
 
 _VERBS = {
-    "Ask", "Cancel", "Check", "Create", "Delete", "Export", "Get", "List", "Open", "Rename",
-    "Retry", "Search", "Stream",
+    "Add", "Ask", "Cancel", "Change", "Check", "Create", "Delete", "End", "Export", "Get", "List",
+    "Log", "Open", "Register", "Rename", "Replace", "Retry", "Revoke", "Search", "Stream",
 }  # fmt: skip
 _PRONOUN = re.compile(r"\b(it|them|they|this one|the same|there is)\b", re.I)
 _QUESTION = re.compile(r"(What|Which|How|Who|Whose|Why)\b")

@@ -118,7 +118,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
     )
     async def delete_conversation(conversation_id: str) -> Response:
         await own.delete(current_principal(), conversation_id)
-        return _no_content()
+        return Response(status=204)
 
     @app.get("/api/conversations/<conversation_id>/export")
     @Operation(
@@ -161,10 +161,3 @@ def _shown(conversation: Conversation) -> dict[str, Any]:
         "created_at": format_time(conversation.created_at),
         "updated_at": format_time(conversation.updated_at),
     }
-
-
-def _no_content() -> Response:
-    response = Response(status=204)
-    for name in ("Content-Type", "Content-Length"):  # there is no body to describe
-        response.headers.remove(name)
-    return response

@@ -40,20 +40,36 @@ STATUSES: Mapping[str, int] = {
     "previous_response_not_found": 400,
     "unknown_ensemble": 400,
     "unsupported_parameter": 400,
+    "login_failed": 401,
     "unauthorized": 401,
     "budget_exceeded": 402,
+    "csrf_token_missing": 403,
     "forbidden": 403,
+    "invite_refused": 403,
+    "invite_required": 403,
+    "registration_closed": 403,
+    "wrong_password": 403,
     "origin_not_allowed": 403,
     "host_not_served": 421,
     "conversation_not_found": 404,
+    "key_not_found": 404,
     "model_not_found": 404,
     "not_found": 404,
     "response_not_found": 404,
     "run_not_found": 404,
+    "session_not_found": 404,
+    "user_not_found": 404,
     "method_not_allowed": 405,
     "body_timeout": 408,
+    "accounts_off": 409,
+    "last_admin": 409,
+    "name_taken": 409,
+    "no_account": 409,
+    "no_password": 409,
+    "no_session": 409,
     "previous_response_in_progress": 409,
     "run_not_retryable": 409,
+    "runs_running": 409,
     "run_expired": 410,
     "body_too_large": 413,
     "unsupported_media_type": 415,
@@ -96,15 +112,10 @@ STATUSES: Mapping[str, int] = {
 # SDKs repeat a request after 408, 409, 429 and 5xx unless `x-should-retry` says otherwise.
 _PERMANENT = frozenset(
     {
-        "missing_key",
-        "upstream_refused",
-        "budget_exceeded",
-        "cost_cap",
-        "cancelled",
-        "content_filtered",
-        "tokens_used_up",
+        "missing_key", "upstream_refused", "budget_exceeded", "cost_cap", "cancelled",
+        "content_filtered", "tokens_used_up",
     }
-)
+)  # fmt: skip
 
 # Codes and messages for what Quart itself refuses.
 _HTTP: Mapping[int, tuple[str, str]] = {

@@ -25,11 +25,9 @@ from service.access.principal import ANONYMOUS, UNAUTHENTICATED, Principal
 from service.access.scopes import RouteScope, is_allowed
 from service.accounts.audit import Audit
 from service.accounts.resolver import Resolver
+from service.api.middleware.cookies import SESSION, check_csrf
 from service.api.openapi.operation import operation
 from service.errors import RequestError
-
-SESSION_COOKIES: Final = ("__Host-session", "session")
-"""The cookies that may hold the token of a web session; the second one over plain HTTP."""
 
 CLOSE_CODES: Final[Mapping[str, int]] = {"unauthorized": 4401, "forbidden": 4403}
 """The close codes of a WebSocket by error code."""
@@ -68,6 +66,11 @@ def scope_of(handler: Callable[..., Any]) -> RouteScope:
     if scope is None:
         raise LookupError(f"{handler.__qualname__} declares no scope")
     return scope
+
+
+def is_page(handler: Callable[..., Any]) -> bool:
+    """Return whether a handler serves a page, which is not part of the described API."""
+    return hasattr(handler, _ATTRIBUTE)
 
 
 def current_principal() -> Principal:
@@ -152,7 +155,10 @@ class Guard:
             credential = _read_credential(received)
             if credential is None:
                 raise RequestError("unauthorized", _MISSING, headers=_challenge())
-            return await resolver.resolve(credential)
+            found = await resolver.resolve(credential)
+            if credential.source == "Cookie" and has_request_context():
+                check_csrf(credential.value)
+            return found
         except CredentialError as error:
             raise self._refuse(received, str(error)) from None
         except RequestError as error:
@@ -174,12 +180,11 @@ _MISSING = (
 
 def _read_credential(received: BaseRequestWebsocket) -> Credential | None:
     headers = received.headers
-    cookies = (received.cookies.getlist(name) for name in SESSION_COOKIES)
     return PresentedValues(
         authorization=headers.getlist("Authorization"),
         api_key=headers.getlist("X-API-Key"),
         subprotocols=() if has_request_context() else websocket.requested_subprotocols,
-        cookies=next((values for values in cookies if any(values)), ()),
+        cookies=SESSION.read_all(received),
     ).find()
 
 

@@ -19,6 +19,9 @@ def install(app: Quart) -> None:
     async def add_headers(response: Response) -> Response:
         response.headers.setdefault("Cache-Control", "no-store")
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        if response.status_code == 204:  # there is no body to describe
+            for name in ("Content-Type", "Content-Length"):
+                response.headers.pop(name, None)
         if "Content-Length" in request.headers and "Transfer-Encoding" in request.headers:
             response.headers["Connection"] = "close"
         return response

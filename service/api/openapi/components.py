@@ -59,6 +59,7 @@ TAGS: Mapping[Tag, str] = {
     Tag.HISTORY: "List and search earlier questions and answers.",
     Tag.CONVERSATIONS: "List, read, rename, delete and export conversations.",
     Tag.USAGE: "Usage and cost, and the audit log.",
+    Tag.ACCOUNTS: "Register and log in; manage users, their sessions and their API keys.",
     Tag.OPERATIONS: "Health, metrics and this documentation.",
 }
 
@@ -99,6 +100,8 @@ _VARIABLES: Mapping[str, str] = {
     "conversation_id": "The id of a conversation.",
     "session_id": "The id of a session, which is a conversation.",
     "user_id": "The id of a user.",
+    "web_session_id": "The id of the login of a browser.",
+    "key_id": "The id of an API key: its 12 characters after `sk-lsse-`.",
     "response_id": "The id of a response.",
 }
 

@@ -15,6 +15,7 @@ from typing import Any
 from quart import Quart, Response
 from werkzeug.routing import Rule
 
+from service.api.http.principal import is_page
 from service.api.openapi.components import (
     ABOUT,
     LICENSE,
@@ -113,7 +114,10 @@ def _routes(app: Quart) -> Iterator[Route]:
     for rule in app.url_map.iter_rules():
         if getattr(rule, "websocket", False):
             continue
-        described = operation(app.view_functions[rule.endpoint])
+        handler = app.view_functions[rule.endpoint]
+        described = operation(handler)
+        if described is None and is_page(handler):
+            continue
         if described is None:
             raise LookupError(f"{rule.rule} has no Operation")
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):

@@ -50,6 +50,7 @@ class Tag(StrEnum):
     HISTORY = "History"
     CONVERSATIONS = "Conversations"
     USAGE = "Usage"
+    ACCOUNTS = "Accounts"
     OPERATIONS = "Operations"
 
 

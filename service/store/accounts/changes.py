@@ -15,6 +15,7 @@ from service.store.accounts.tables import revisions
 from service.store.audit.entries import AuditEntry
 from service.store.audit.log import append
 from service.store.database import Database, T, Work
+from service.store.scope import Access
 
 _IS_ACCOUNTS = revisions.c.name == "accounts"
 
@@ -41,7 +42,9 @@ async def count_change(connection: AsyncConnection) -> None:
     await connection.execute(raised)
 
 
-async def write_audited(database: Database, work: Work[T], audit: Sequence[AuditEntry]) -> T:
+async def write_audited(
+    database: Database, work: Work[T], audit: Sequence[AuditEntry], access: Access = None
+) -> T:
     """Return the result of `work`, committed together with these entries of the audit log.
 
     Without a result (None or False) nothing was changed, and no entry is appended.
@@ -53,4 +56,4 @@ async def write_audited(database: Database, work: Work[T], audit: Sequence[Audit
             await append(audit, connection)
         return result
 
-    return await database.write(work_and_append, "change_accounts")
+    return await database.write(work_and_append, "change_accounts", access)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -45,11 +45,11 @@ class WebSessionStore:
 
         await write_audited(self._database, work, audit)
 
-    async def find(self, token_hash: bytes) -> WebSession | None:
-        """Return the session with this token, also an expired one."""
-        query = sa.select(web_sessions).where(web_sessions.c.token_hash == token_hash)
+    async def find_many(self, token_hashes: Collection[bytes]) -> Sequence[WebSession]:
+        """Return the sessions with these tokens, also expired ones."""
+        query = sa.select(web_sessions).where(web_sessions.c.token_hash.in_(token_hashes))
         rows = await self._database.fetch_all(query, "read_accounts")
-        return _make_session(rows[0]) if rows else None
+        return [_make_session(row) for row in rows]
 
     async def list_of(self, user_id: str) -> Sequence[WebSession]:
         """Return a user's sessions, the last used first."""
@@ -58,10 +58,20 @@ class WebSessionStore:
         rows = await self._database.fetch_all(query.order_by(*order), "read_accounts")
         return [_make_session(row) for row in rows]
 
-    async def note_seen(self, session_id: str, now: datetime) -> None:
-        """Store that the session was used."""
-        seen = sa.update(web_sessions).where(web_sessions.c.id == session_id)
-        await self._database.execute(seen.values(last_seen_at=now), "change_accounts")
+    async def note_seen(self, seen: Mapping[str, datetime]) -> None:
+        """Store when sessions were used, by their ids; a later time in the database remains."""
+        if not seen:
+            return
+        update = sa.update(web_sessions).where(
+            web_sessions.c.id == sa.bindparam("session"),
+            web_sessions.c.last_seen_at < sa.bindparam("at"),
+        )
+
+        async def work(connection: AsyncConnection) -> None:
+            values = [{"session": each, "at": at} for each, at in sorted(seen.items())]
+            await connection.execute(update.values(last_seen_at=sa.bindparam("at")), values)
+
+        await self._database.write(work, "change_accounts")
 
     async def delete(self, user_id: str, session_id: str, audit: Sequence[AuditEntry] = ()) -> bool:
         """End a session of the user; return False if there is no such one."""

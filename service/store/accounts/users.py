@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -36,6 +36,12 @@ class UserStore:
     async def find(self, user_id: str) -> StoredUser | None:
         """Return the user with this id."""
         return await self._find(users.c.id == user_id)
+
+    async def find_many(self, ids: Collection[str]) -> Mapping[str, StoredUser]:
+        """Return the users with these ids, by id; others are missing."""
+        query = sa.select(users).where(users.c.id.in_(ids))
+        rows = await self._database.fetch_all(query, "read_accounts")
+        return {row.id: _make_user(row) for row in rows}
 
     async def find_by_name(self, name: str) -> StoredUser | None:
         """Return the user with this name, without regard to case."""

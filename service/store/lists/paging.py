@@ -37,6 +37,19 @@ async def count_rows(connection: AsyncConnection, scope: Scope, column: str) -> 
     return int(await connection.scalar(statement) or 0)
 
 
+async def move_run_count(connection: AsyncConnection, owner: str, heir: str) -> None:
+    """Add the count of the owner's runs to that of `heir`: triggers do not count new owners."""
+    count = await count_rows(connection, Scope(owner), "runs")
+    if count:
+        for each, change in ((owner, -count), (heir, count)):
+            if connection.dialect.name == "postgresql":  # its rows of an owner are added up
+                added = Scope(each).insert(_counts, runs=change, conversations=0)
+                await connection.execute(added)
+            else:
+                raised = Scope(each).update(_counts, runs=_counts.c.runs + change)
+                await connection.execute(raised)
+
+
 async def fetch_newest_first(
     connection: AsyncConnection,
     statement: Select[Any],

@@ -24,7 +24,7 @@ from service.store.accounts.users import UserStore
 from service.store.audit.entries import AuditEntry
 from service.store.audit.tables import audit
 from service.store.database import Database
-from tests._support.runs.account_records import NOW, make_api_key, make_session, make_user
+from tests._support.accounts.records import NOW, make_api_key, make_session, make_user
 from tests._support.runs.stored_rows import select_rows
 
 
@@ -132,7 +132,7 @@ async def test_deleting_a_user_deletes_their_keys_and_sessions(
     await sessions.add(make_session())
     assert await users.delete("id-alice")
     assert await keys.find(None, "0123456789ab") is None
-    assert await sessions.find(b"token") is None
+    assert await sessions.find_many([b"token"]) == []
 
 
 @pytest.fixture

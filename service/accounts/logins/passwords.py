@@ -19,7 +19,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from service.access.names import make_name_key
-from service.accounts.common_passwords import COMMON_PASSWORDS
+from service.accounts.logins.common_passwords import COMMON_PASSWORDS
 from service.errors import RequestError
 
 MIN_BYTES = 8

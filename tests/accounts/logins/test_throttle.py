@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from service.access.backoff import AttemptCount, Backoff
-from service.accounts.redis_attempts import RedisAttempts
-from service.accounts.throttle import AttemptCounts, LoginThrottle
+from service.accounts.logins.redis_attempts import RedisAttempts
+from service.accounts.logins.throttle import AttemptCounts, LoginThrottle
 from service.errors import RequestError, StorageUnavailable
 from service.store.accounts.attempts import DatabaseAttempts
 from service.store.database import Database

@@ -1,0 +1,1 @@
+"""Logins: passwords, the waits between attempts, registration, web sessions."""

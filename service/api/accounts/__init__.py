@@ -1,0 +1,1 @@
+"""`/api/auth`, `/api/users`, `/api/keys`: accounts as JSON."""

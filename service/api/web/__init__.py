@@ -1,0 +1,1 @@
+"""`/web/`: the pages of the service, rendered on the server."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from service.access.opaque_tokens import make_device_token, read_device_token
 from service.access.principal import UNAUTHENTICATED
-from service.access.tokens import make_device_token, read_device_token
 from service.accounts.audit import Audit, make_entry
 from service.accounts.logins.passwords import Passwords, check_new_password, normalize_password
 from service.accounts.logins.throttle import LoginThrottle

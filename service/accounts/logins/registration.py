@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from service.access.names import parse_email, parse_name
+from service.access.opaque_tokens import hash_token, new_token
 from service.access.principal import Principal, Role
-from service.access.tokens import hash_token, new_token
 from service.accounts.audit import make_entry
 from service.accounts.logins.login import check_password_field
 from service.accounts.logins.passwords import Passwords

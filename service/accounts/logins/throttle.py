@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Final, Protocol
 
+from service.access.addresses import counted_address
 from service.access.backoff import Backoff
 from service.access.names import make_name_key
 from service.errors import RequestError
@@ -36,8 +37,8 @@ class AttemptCounts(Protocol):
 class LoginThrottle:
     """Admits attempts to log in and to register. Every method raises StorageUnavailable.
 
-    `address` is a client's address, `device` the identity of a browser that has logged in to the
-    account before ("": an unknown one).
+    `address` is a client's address, counted as its /64 network for IPv6. `device` is the identity
+    of a browser that has logged in to the account before ("": an unknown one).
     """
 
     def __init__(self, counts: AttemptCounts) -> None:
@@ -56,7 +57,7 @@ class LoginThrottle:
 
     async def admit_registration(self, address: str) -> None:
         """Count a registration. Raises RequestError 429 while further ones have to wait."""
-        await self._admit({_hash("registration", address): _REGISTRATION})
+        await self._admit({_hash("registration", counted_address(address)): _REGISTRATION})
 
     async def close(self) -> None:
         """Close the connections of the counts."""
@@ -78,7 +79,7 @@ def _login_subjects(account: str, address: str, device: str) -> Mapping[str, Bac
         return {_hash("device", device): _DEVICE}
     return {
         _hash("account", make_name_key(account)): _ACCOUNT,
-        _hash("address", address): _ADDRESS,
+        _hash("address", counted_address(address)): _ADDRESS,
     }
 
 

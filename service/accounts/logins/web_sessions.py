@@ -12,9 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from service.access.opaque_tokens import hash_token, new_token
 from service.access.principal import Principal
 from service.access.scopes import ROLE_SCOPES
-from service.access.tokens import hash_token, new_token
 from service.accounts.lookup import CachedLookup
 from service.errors import StorageUnavailable
 from service.ids import new_id

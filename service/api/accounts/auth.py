@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from quart import Quart, Response, jsonify, request
 
-from service.access.tokens import make_csrf_token
+from service.access.opaque_tokens import make_csrf_token
 from service.accounts.logins.login import LoginAttempt
 from service.accounts.logins.registration import NewAccount
 from service.api.accounts.callers import (

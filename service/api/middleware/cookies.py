@@ -15,7 +15,7 @@ from typing import Final
 from quart import Response, request
 from quart.wrappers.base import BaseRequestWebsocket
 
-from service.access.tokens import is_csrf_token
+from service.access.opaque_tokens import is_csrf_token
 from service.errors import RequestError
 
 CSRF_HEADER: Final = "X-CSRF-Token"

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from quart import Response, request
 
-from service.access.tokens import is_csrf_token, make_csrf_token, new_token
+from service.access.opaque_tokens import is_csrf_token, make_csrf_token, new_token
 from service.api.middleware.cookies import FORM
 from service.errors import RequestError
 

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from quart import Quart, Response, request
 
-from service.access.tokens import is_csrf_token, make_csrf_token
+from service.access.opaque_tokens import is_csrf_token, make_csrf_token
 from service.accounts.logins.login import LoggedIn, LoginAttempt
 from service.accounts.logins.registration import NewAccount
 from service.accounts.logins.web_sessions import ActiveSession

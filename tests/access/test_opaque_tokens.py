@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.access.tokens import (
+from service.access.opaque_tokens import (
     hash_token,
     is_csrf_token,
     make_csrf_token,

@@ -112,7 +112,7 @@ def create_app(
             telemetry=telemetry,
             pace=pace,
             tokens=tokens,
-            budgets=RunBudgets(lambda: limits.rules, store.budgets, client, tokens),
+            budgets=RunBudgets(lambda: limits.rules, store.budgets, client, tokens, telemetry),
         ),
     )
     services = open_account_services(settings, store.database, audit, worker.runs.cancel_all)

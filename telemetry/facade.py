@@ -25,6 +25,7 @@ from telemetry.spans.run import Workflow
 from telemetry.spans.store import (
     JournalMetrics,
     RecoveryOutcome,
+    ReservationOutcome,
     StoreOperation,
     StoreOperationName,
     System,
@@ -138,6 +139,10 @@ class Telemetry:
     def record_recovery(self, outcome: RecoveryOutcome) -> None:
         """Count an unfinished run that recovery ended."""
         self.metrics.recoveries.child(outcome).inc()
+
+    def record_reservation(self, outcome: ReservationOutcome) -> None:
+        """Count a run that has reserved from budgets, was refused or settled."""
+        self.metrics.reservations.child(outcome).inc()
 
     def render_metrics(self, accept: str) -> tuple[bytes, str]:
         """Return the /metrics body and content type for an Accept header.

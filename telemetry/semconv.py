@@ -98,6 +98,7 @@ EVENT_HEDGE_REFUSED: Final = "app.hedge_refused"
 EVENT_HEDGE_ENDED: Final = "app.hedge_ended"
 EVENT_FIRST_OUTPUT: Final = "app.first_output"
 EVENT_GATE: Final = "app.gate"
+EVENT_BUDGET_REFUSED: Final = "app.budget_refused"
 AGREEMENT: Final = "app.agreement"  # of the agents, 0 to 1
 EVENT_CONTEXT_TRIMMED: Final = "app.context_trimmed"
 EVENT_CALL_REFUSED: Final = "app.call_refused"
@@ -225,6 +226,12 @@ CONTEXT_TRIMS: Final = counter(
     "Times the oldest messages were dropped to fit the context window.",
     "agent",
 )
+RESERVATIONS: Final = counter(
+    "fanout_reservations_total",
+    "Runs with a budget: reserved, refused, settled, and calls that were refused.",
+    "outcome",
+)
+OUTCOMES_OF_RESERVATIONS: Final = ("reserved", "refused", "call_refused", "settled")
 RECOVERIES: Final = counter(
     "fanout_recoveries_total", "Unfinished runs that recovery ended.", "outcome"
 )

@@ -12,6 +12,7 @@ from service.cli.accounts import create_code
 from service.cli.warnings import collect_warnings, netloc_of
 from service.ensembles.catalog import Catalog
 from service.errors import StorageUnavailable
+from service.limits.file import LimitsFile
 from service.server.sockets import base_url
 from service.settings import Settings
 from service.store.connections.urls import parse_url
@@ -42,7 +43,8 @@ def print_banner(
 ) -> None:
     """Print the service's address, its models and database, and an example command."""
     url = base_url(sock)
-    for warning in collect_warnings(settings, variables, catalog):
+    rules = LimitsFile(settings.limits_file).rules
+    for warning in collect_warnings(settings, variables, catalog, rules):
         print(f"Warning: {warning}", file=sys.stderr)
     models = ", ".join(sorted(catalog.models))
     hosts = ", ".join(sorted({netloc_of(each) for each in catalog.agents.values()}))

@@ -187,9 +187,9 @@ def _check(_options: argparse.Namespace) -> int:
     proxies = read_proxies({} if settings.use_llm_mock else variables)
     database = parse_url(settings.database).display_name
     print(f"{settings.ensembles_file} is valid.\nThe database: {database}")
+    rules = LimitsFile(settings.limits_file).rules
     if settings.limits_file.exists():
-        count = len(LimitsFile(settings.limits_file).rules.rules)
-        print(f"{settings.limits_file} is valid: {count} rules")
+        print(f"{settings.limits_file} is valid: {len(rules.rules)} rules")
     for ensemble in catalog.ensembles.values():
         mark = " (default)" if ensemble.name == catalog.default else ""
         print(f"\n{ensemble.name}{mark}: {ensemble.strategy}")
@@ -199,7 +199,7 @@ def _check(_options: argparse.Namespace) -> int:
             key = "key set" if agent_key(agent, settings, variables) else "no key"
             who = "the mock" if settings.use_llm_mock else f"{where}, {key}"
             print(f"  {agent.name}: {agent.model} ({who})")
-    for warning in collect_warnings(settings, variables, catalog):
+    for warning in collect_warnings(settings, variables, catalog, rules):
         print(f"\nWarning: {warning}")
     return 0
 

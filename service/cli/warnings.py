@@ -7,18 +7,24 @@ from urllib.parse import urlsplit
 
 from service.app import agent_key
 from service.ensembles.catalog import Agent, Catalog
+from service.limits.rules import Rules
 from service.settings import WITHOUT_EFFECT, Settings
 
 _WITHOUT_PATH = frozenset({"api.deepseek.com", "api.perplexity.ai"})
 
 
 def collect_warnings(
-    settings: Settings, variables: Mapping[str, str], catalog: Catalog
+    settings: Settings, variables: Mapping[str, str], catalog: Catalog, rules: Rules
 ) -> Sequence[str]:
-    """Return sentences about settings without effect, missing keys, and where keys are sent."""
+    """Return sentences about settings without effect, missing keys and prices, and sent keys."""
     warnings = [
         f"{name} has no effect in this version." for name in sorted(WITHOUT_EFFECT & set(variables))
     ]
+    if any(each.limits("cost_usd") for each in rules.rules):
+        warnings += [
+            f"{model} has no price: limits of cost_usd do not count its calls."
+            for model in sorted(catalog.models - catalog.prices.keys())
+        ]
     if settings.use_llm_mock and settings.default_key:
         warnings.append("An API key is set, but USE_LLM_MOCK is true: answers come from the mock.")
     if not settings.use_llm_mock:

@@ -28,6 +28,7 @@ from service.strategies import STRATEGIES
 from service.strategies.spending.estimate import estimate_steps
 from service.strategies.spending.pool import ReservedSpending, Spending, UnlimitedSpending
 from service.strategies.spending.worst_case import Amounts, WorstCases
+from telemetry import Telemetry
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +37,6 @@ class RunPlan:
 
     demands: Sequence[BudgetDemand] = ()
     spending: Spending = field(default_factory=UnlimitedSpending)
-
-
-def read_time() -> datetime:
-    """Return the current time in UTC."""
-    return datetime.now(UTC)
 
 
 class RunBudgets:
@@ -52,13 +48,13 @@ class RunBudgets:
         budgets: Budgets,
         client: LLMClient,
         tokens: TokenCounter,
-        clock: Callable[[], datetime] = read_time,
+        telemetry: Telemetry,
     ) -> None:
         self._rules = rules
         self._budgets = budgets
         self._learned = client.learned
         self._tokens = tokens
-        self._clock = clock
+        self._telemetry = telemetry
 
     async def plan(
         self,
@@ -72,7 +68,7 @@ class RunBudgets:
 
         Raises RequestError when the worst case exceeds `max_cost_usd` of the ensemble.
         """
-        states = list_budgets(self._rules(), request.principal, ensemble.name, self._clock())
+        states = list_budgets(self._rules(), request.principal, ensemble.name, _read_time())
         cap = ensemble.max_cost_usd
         if not states and cap is None:
             return RunPlan()
@@ -91,14 +87,15 @@ class RunBudgets:
 
     def refuse(self, shortage: BudgetShortage) -> RequestError:
         """Return the error for a run whose reservation was refused."""
-        return make_request_error(shortage, self._clock())
+        self._telemetry.record_reservation("refused")
+        return make_request_error(shortage, _read_time())
 
     async def read(
         self, principal: Principal, ensemble: str | None = None
     ) -> Sequence[BudgetState]:
         """Return the caller's budgets with what is spent and reserved. Reserves nothing."""
         return await self._budgets.read(
-            list_budgets(self._rules(), principal, ensemble, self._clock())
+            list_budgets(self._rules(), principal, ensemble, _read_time())
         )
 
     async def _extend(self, reserved: _Reserved, agent: Agent, lack: Amounts) -> None:
@@ -129,7 +126,7 @@ class RunBudgets:
             ) from None
         if shortage:
             what = f"{agent.name} was not called: this call"
-            raise BudgetExceeded(describe_shortage(shortage, what, self._clock()).message)
+            raise BudgetExceeded(describe_shortage(shortage, what, _read_time()).message)
 
 
 @dataclass(slots=True)
@@ -144,6 +141,10 @@ class _Reserved:
     @property
     def is_over_cap(self) -> bool:
         return self.cap is not None and self.nano_usd > self.cap
+
+
+def _read_time() -> datetime:
+    return datetime.now(UTC)
 
 
 def _make_demand(state: BudgetState, planned: Sequence[Mapping[str, Amounts]]) -> BudgetDemand:

@@ -100,6 +100,8 @@ class Launcher:
         bind_log(run_id=opening.run_id, conversation_id=ask.conversation_id)
         timeout_s = min(ensemble.timeout_s, ask.timeout_s or ensemble.timeout_s)
         kit = self._make_kit(prepared, workflow, timeout_s)
+        if budgets:
+            self._dependencies.telemetry.record_reservation("reserved")
         run = LiveRun(_make_run(prepared, workflow, budgets), kit, self._grace_s)
         pending = self._journal.track(run.id, run.owner, run.log)
 
@@ -120,6 +122,8 @@ class Launcher:
             await self._commit_end(run, pending, final, ending)
             if pending.is_fenced:
                 final = make_run_failed(run.log.after(0), INTERRUPTED.code, INTERRUPTED.message)
+            elif is_reserved:
+                self._dependencies.telemetry.record_reservation("settled")
             self._report(run, final)
             return not pending.is_fenced
 

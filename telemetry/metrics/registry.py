@@ -118,6 +118,7 @@ class Metrics:
         self.disconnects = self._counter(semconv.DISCONNECTS).child()
         self.resumes = self._counter(semconv.RESUMES).child()
         self.context_trims = self._counter(semconv.CONTEXT_TRIMS)
+        self.reservations = self._counter(semconv.RESERVATIONS)
         self.recoveries = self._counter(semconv.RECOVERIES)
         self.open_circuits = self._gauge(semconv.OPEN_CIRCUITS)
         self.circuit_changes = self._counter(semconv.CIRCUIT_CHANGES)
@@ -141,6 +142,8 @@ class Metrics:
 
     def initialize_series(self, workflows: Iterable[str], agents: Iterable[str]) -> None:
         """Create the expected series at 0, so that a first event is an increase."""
+        for outcome in semconv.OUTCOMES_OF_RESERVATIONS:
+            self.reservations.child(outcome)
         for name in workflows:
             for outcome in semconv.OUTCOMES_OF_RUNS:
                 self.runs.child(name, outcome)

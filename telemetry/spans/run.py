@@ -75,19 +75,20 @@ class Workflow(TimedSpan):
     def record_gate(self, decision: str, agreement: float) -> None:
         """Record how the gate of `auto` decided: single, vote or combine."""
         self._recorder.metrics.gate_outcomes.child(self._name, decision).inc()
-        attributes: Attributes = {semconv.REASON: decision, semconv.AGREEMENT: agreement}
-        self._add_event(semconv.EVENT_GATE, attributes)
+        gate: Attributes = {semconv.REASON: decision, semconv.AGREEMENT: agreement}
+        self._add_event(semconv.EVENT_GATE, gate)
 
     def record_straggler_cut(self, agent: str, reason: str, phase: str) -> None:
-        """Record that the slow `agent` was cut off so that the run could continue.
-
-        `phase` names the limit that it exceeded.
-        """
+        """Record that the slow `agent` was cut off; `phase` names the limit that it exceeded."""
         self._recorder.metrics.straggler_cuts.child(label_agent(agent), phase).inc()
-        self._add_event(
-            semconv.EVENT_STRAGGLER_CUT,
-            {semconv.AGENT: agent, semconv.REASON: reason, semconv.PHASE: phase},
-        )
+        cut: Attributes = {semconv.AGENT: agent, semconv.REASON: reason, semconv.PHASE: phase}
+        self._add_event(semconv.EVENT_STRAGGLER_CUT, cut)
+
+    def record_budget_refusal(self, agent: str) -> None:
+        """Record that a call of `agent` was not sent: it could exceed a budget."""
+        self._recorder.metrics.reservations.child("call_refused").inc()
+        refusal: Attributes = {semconv.AGENT: agent, semconv.REASON: "budget_exceeded"}
+        self._add_event(semconv.EVENT_BUDGET_REFUSED, refusal)
 
     def finish(
         self,

@@ -36,6 +36,7 @@ StoreOperationName = Literal[
 ]
 UnavailableReason = Literal["locked", "down", "slow", "full", "schema", "other"]
 RecoveryOutcome = Literal["interrupted", "completed"]
+ReservationOutcome = Literal["reserved", "refused", "settled"]
 
 
 class StoreOperation(TimedSpan):

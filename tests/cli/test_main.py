@@ -136,6 +136,22 @@ def test_an_unusable_proxy_is_refused_unless_the_mock_answers(
     assert _refusal(capsys).startswith("ALL_PROXY: ")
 
 
+def test_check_warns_about_models_without_a_price_beside_a_limit_of_money(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("limits.toml").write_text('[[rules]]\ntokens = "9/day"\n')
+    assert main(["check"]) == 0
+    assert "has no price" not in capsys.readouterr().out
+    Path("limits.toml").write_text('[[rules]]\ncost_usd = "9/day"\n')
+    with Path("ensembles.toml").open("a") as file:
+        file.write('[prices."gpt-4o"]\ninput = 1\noutput = 1\n')
+    assert main(["check"]) == 0
+    warnings = [line for line in capsys.readouterr().out.splitlines() if "has no price" in line]
+    assert warnings == [
+        "Warning: gpt-4o-mini has no price: limits of cost_usd do not count its calls."
+    ]
+
+
 def test_check_warns_about_settings_without_effect(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

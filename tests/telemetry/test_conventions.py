@@ -96,6 +96,7 @@ async def a_run(telemetry: Telemetry, parent: RequestInfo | None, outcome: str) 
     workflow.record_straggler_cut("llm-1", "straggler", "silence")
     workflow.start_step("gate")
     workflow.record_gate("single", 0.9)
+    workflow.record_budget_refusal("llm-1")
     workflow.finish(
         outcome,
         error_type="too_few_answers" if outcome == "failed" else None,
@@ -368,7 +369,7 @@ UNITS = {"seconds", "bytes", "usd"}
 THINGS = {
     *("requests", "runs", "streams", "items", "fds", "outcomes", "retries"),
     *("downs", "disconnects", "resumes", "events", "failures", "rejections"),
-    *("recoveries", "trims", "hedges", "cuts", "circuits", "changes", "calls"),
+    *("recoveries", "trims", "hedges", "cuts", "reservations", "circuits", "changes", "calls"),
 }
 NAMED_BY_CONVENTION = {"gen_ai_client_token_usage"}  # in tokens
 

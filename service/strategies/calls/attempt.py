@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Literal
 
-from service.errors import UpstreamError, UpstreamTimeout
+from service.errors import BudgetExceeded, UpstreamError, UpstreamTimeout
 from service.llm.endpoints.pace import AgentPace
 from service.llm.protocol import Call
 from service.llm.reply import Reply
@@ -60,6 +60,8 @@ class ModelAttempt:
         except UpstreamError as error:
             if isinstance(error, UpstreamTimeout):
                 self.record_cut("silence")
+            elif isinstance(error, BudgetExceeded):
+                context.kit.workflow.record_budget_refusal(context.agent.name)
             raise
         else:
             self._record_answer()

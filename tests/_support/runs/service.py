@@ -217,7 +217,7 @@ async def service(
             telemetry=telemetry,
             pace=pace,
             tokens=tokens,
-            budgets=RunBudgets(rules, memory.budgets, client, tokens),
+            budgets=RunBudgets(rules, memory.budgets, client, tokens, telemetry),
         )
         with TemporaryDirectory() as folder:
             place = beside.folder if beside else Path(folder)

@@ -11,7 +11,8 @@ import httpx
 
 from service.access.addresses import TrustedProxies
 from service.accounts.accounts import Accounts
-from service.accounts.audit import Audit
+from service.accounts.audit import SYSTEM, Audit
+from service.accounts.row_security import warn_without_row_security
 from service.accounts.services import open_account_services
 from service.api.application import create_quart
 from service.api.chat.open_sockets import OpenSockets
@@ -130,15 +131,24 @@ def create_app(
         account_services=services,
     )
     quart = create_quart(settings, api)
-    apply = partial(_apply_catalog, telemetry, endpoints)
+
+    def apply(catalog: Catalog) -> None:
+        _apply_catalog(telemetry, endpoints, catalog)
+        audit.record("ensembles.reloaded", SYSTEM)
+
     add_lifespan(
         quart,
         worker,
         watches=(
             pace.adapt,
             telemetry.health.watch,
-            partial(ensembles.watch, apply),
-            partial(limits.watch, lambda _: None),
+            partial(ensembles.watch, apply, partial(audit.record, "ensembles.refused", SYSTEM)),
+            partial(
+                limits.watch,
+                lambda _: audit.record("limits.reloaded", SYSTEM),
+                partial(audit.record, "limits.refused", SYSTEM),
+            ),
+            partial(warn_without_row_security, settings, store.database),
             audit.run,
             accounts.run,
         ),

@@ -49,9 +49,13 @@ class WatchedFile(Generic[Content]):
 
     def reload_if_changed(self) -> bool:
         """Read the file if it has changed; return whether there is a new content."""
+        return self._reload() or False
+
+    def _reload(self) -> bool | None:
+        """Return whether a changed file is valid, None if it has not changed."""
         version = self._read_version()
         if version == self._version:
-            return False
+            return None
         self._version = version
         try:
             self._content = self._read()
@@ -70,15 +74,23 @@ class WatchedFile(Generic[Content]):
         self._version = None
         self._reload_requested.set()
 
-    async def watch(self, changed: Callable[[Content], None]) -> None:
-        """Check for changes every two seconds until cancelled; call `changed` after each."""
+    async def watch(
+        self, changed: Callable[[Content], None], refused: Callable[[], None] = lambda: None
+    ) -> None:
+        """Check for changes every two seconds until cancelled.
+
+        Call `changed` after each, `refused` when the changed file is invalid.
+        """
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_INTERVAL_S):
                     await self._reload_requested.wait()
             self._reload_requested.clear()
-            if self.reload_if_changed():
+            is_valid = self._reload()
+            if is_valid:
                 changed(self._content)
+            elif is_valid is False:
+                refused()
 
     def _read_version(self) -> tuple[int, int] | None:
         try:

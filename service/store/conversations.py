@@ -11,6 +11,8 @@ from typing import Any
 from sqlalchemy import Row, Select, literal, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.store.audit.entries import AuditEntry
+from service.store.audit.log import append
 from service.store.database import Database
 from service.store.lists.pages import Page, Position
 from service.store.lists.paging import Slice, count_rows, fetch_newest_first
@@ -115,8 +117,12 @@ class Conversations:
         )
         return await self._database.execute(statement, "change_conversation", scope) > 0
 
-    async def delete(self, owner: str, conversation_id: str) -> bool:
+    async def delete(
+        self, owner: str, conversation_id: str, audit: Sequence[AuditEntry] = ()
+    ) -> bool:
         """Delete the conversation with its runs; return False if it does not exist.
+
+        The entries of the audit log are appended in the same transaction.
 
         In SQLite the text is also erased from the file and the write-ahead log, unless a
         concurrent reader prevents it.
@@ -129,7 +135,10 @@ class Conversations:
         async def work(connection: AsyncConnection) -> bool:
             await enable_secure_delete(connection)
             await connection.execute(run_ids.order_by(runs.c.id).with_for_update())
-            return (await connection.execute(statement)).rowcount > 0
+            is_found = (await connection.execute(statement)).rowcount > 0
+            if is_found:
+                await append(audit, connection)
+            return is_found
 
         is_deleted = await self._database.write(work, "change_conversation", scope)
         if is_deleted:

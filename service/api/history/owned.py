@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Literal, NotRequired
 
 from service.access.principal import Principal
+from service.accounts.audit import make_entry
 from service.api.history.items import format_time, read_partial_answer
 from service.api.http.degraded import AnswerMarks, answer_marks
 from service.api.http.pieces import LoadItems
@@ -102,7 +103,8 @@ class OwnConversations:
         await self.find(principal, conversation_id)
         running = await self.kept.list_running_run_ids(principal.owner, conversation_id)
         await self._runs.cancel_all(principal.owner, running)
-        if not await self.kept.delete(principal.owner, conversation_id):
+        entry = make_entry("conversation.deleted", principal, conversation_id)
+        if not await self.kept.delete(principal.owner, conversation_id, [entry]):
             raise conversation_not_found()
 
 

@@ -25,12 +25,24 @@ from telemetry import current_request
 
 
 @dataclass(frozen=True, slots=True)
+class Substitute:
+    """An ensemble that no file names, and the answers of agents that it does not call."""
+
+    ensemble: Ensemble
+    reused: Mapping[str, AgentReport]
+
+
+@dataclass(frozen=True, slots=True)
 class RunStart:
-    """A run to start for `request`, with its Idempotency-Key and the run that it retries."""
+    """A run to start for `request`, with its Idempotency-Key and the run that it retries.
+
+    `substitute` takes the place of the ensemble that the request names.
+    """
 
     request: RunRequest
     key: IdempotencyKey | None = None
     retried: StoredRun | None = None
+    substitute: Substitute | None = None
 
 
 class Preparer:
@@ -50,11 +62,13 @@ class Preparer:
         Raises RequestError 400 for an unknown ensemble, a parameter that it does not support and
         tool calls without results, 402 for one that can cost too much, and StorageUnavailable.
         """
-        key, retried = start.key, start.retried
-        ensemble = _find_ensemble(start.request, catalog)
+        key, retried, ask = start.key, start.retried, start.request
+        substitute = start.substitute
+        ensemble = substitute.ensemble if substitute else find_ensemble(ask.ensemble, catalog)
+        _check_supported(ask, ensemble)
         exchanges, before = self._limits.exchanges, retried.id if retried else None
-        context = await apply_history(start.request, self._store, exchanges, before)
-        reused = await self._reusable_answers(ensemble, retried) if retried else {}
+        context = await apply_history(ask, self._store, exchanges, before)
+        reused = await self._find_reusable(ensemble, start)
         run_id = new_id("run")
         plan = await self._budgets.plan(run_id, context.request, ensemble, catalog, reused)
         now = datetime.now(UTC)
@@ -91,10 +105,13 @@ class Preparer:
             replaces=key.bound_to,
         )
 
-    async def _reusable_answers(
-        self, ensemble: Ensemble, run: StoredRun
+    async def _find_reusable(
+        self, ensemble: Ensemble, start: RunStart
     ) -> Mapping[str, AgentReport]:
-        """Return the answers of `run` whose agents have an unchanged configuration."""
+        """Return the answers of the retried run whose agents have an unchanged configuration."""
+        run = start.retried
+        if start.substitute or run is None:
+            return start.substitute.reused if start.substitute else {}
         answers = await self._store.list_agent_answers(run.owner, run.id)
         config_hashes = {agent.name: agent.config_hash for agent in ensemble.agents}
         return {
@@ -106,16 +123,20 @@ class Preparer:
         }
 
 
-def _find_ensemble(request: RunRequest, catalog: Catalog) -> Ensemble:
-    ensemble = catalog.find(request.ensemble)
+def find_ensemble(name: str, catalog: Catalog) -> Ensemble:
+    """Return the ensemble of this name, "" for the default one. Raises RequestError 400."""
+    ensemble = catalog.find(name)
     if ensemble is None:
-        raise _unknown_ensemble(request.ensemble, catalog)
+        raise _unknown_ensemble(name, catalog)
+    return ensemble
+
+
+def _check_supported(request: RunRequest, ensemble: Ensemble) -> None:
     faults = list(_find_unsupported(request, ensemble))
     if faults:
         named = "; ".join(f"{each.field}: {each.message}" for each in faults)
         sentence = f"The request is not valid: {named}."
         raise RequestError("unsupported_parameter", sentence, faults)
-    return ensemble
 
 
 def _unknown_ensemble(name: str, catalog: Catalog) -> RequestError:

@@ -32,6 +32,12 @@ def make_retry(run: StoredRun, principal: Principal, key: IdempotencyKey | None 
     return RunStart(request, key, run)
 
 
+def make_not_retryable(run: StoredRun) -> RequestError:
+    """Return the error for a run that is running or complete."""
+    what = "still running" if run.state == "running" else "complete"
+    return RequestError("run_not_retryable", f"There is nothing to retry: it is {what}.")
+
+
 async def read_run(store: RunStore, owner: str, run_id: str) -> StoredRun:
     """Return a stored run. Raises RequestError 404, and StorageUnavailable."""
     stored = await store.get(owner, run_id)

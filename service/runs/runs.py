@@ -19,7 +19,7 @@ from service.runs.log import Reader
 from service.runs.prepare import Preparer, RunStart
 from service.runs.recovery.lease import Lease
 from service.runs.recovery.takeover import Takeovers
-from service.runs.retry import RETRYABLE, make_retry, read_latest, read_run
+from service.runs.retry import RETRYABLE, make_not_retryable, make_retry, read_latest, read_run
 from service.runs.run import LiveRun, Run
 from service.runs.settings import IdempotencyKey, Limits
 from service.runs.stop_reasons import CANCELLED, SHUTTING_DOWN
@@ -68,7 +68,7 @@ class Runs:
         """
         start = await resolve_key(request, key, self._store, self._open)
         if isinstance(start, RunStart):
-            return await self._start(start)
+            return await self.open(start)
         return await self.find(start, request.owner)
 
     async def retry(self, run_id: str, principal: Principal) -> Run:
@@ -79,10 +79,9 @@ class Runs:
         """
         stored = await read_latest(self._store, principal.owner, run_id)
         if stored.state in RETRYABLE:
-            return await self._start(make_retry(stored, principal))
+            return await self.open(make_retry(stored, principal))
         if stored.id == run_id:
-            what = "still running" if stored.state == "running" else "complete"
-            raise RequestError("run_not_retryable", f"There is nothing to retry: it is {what}.")
+            raise make_not_retryable(stored)
         return await self.find(stored.id, principal.owner)
 
     async def find(self, run_id: str, owner: str) -> Run:
@@ -215,7 +214,8 @@ class Runs:
         """Whether a new run is being committed or a run has not ended."""
         return self._opening > 0 or not all(run.log.finished for run in self._open.values())
 
-    async def _start(self, start: RunStart) -> Run:
+    async def open(self, start: RunStart) -> Run:
+        """Commit the question and start to answer it. Raises as `start` does."""
         self._admit()
         self._opening += 1
         try:

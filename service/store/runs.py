@@ -15,7 +15,15 @@ from service.domain import Message
 from service.store.database import Database
 from service.store.records import AgentAnswer, KnownKey, Segment, StoredRun
 from service.store.rows import ANSWER_COLUMNS, RUN_COLUMNS, decode_agent_answer, decode_run
-from service.store.schema import agent_answers, idempotency_keys, messages, runs, segments, signals
+from service.store.schema import (
+    agent_answers,
+    configs,
+    idempotency_keys,
+    messages,
+    runs,
+    segments,
+    signals,
+)
 from service.store.scope import Scope
 
 
@@ -34,10 +42,23 @@ class RunStore:
 
     async def read_findings(self, owner: str, run_id: str) -> Mapping[str, Any]:
         """Return the findings of a run's strategy: its analysis, votes, ranking and the like."""
-        statement = Scope(owner).select(runs, runs.c.findings).where(runs.c.id == run_id)
-        rows = await self._database.fetch_all(statement)
+        scope = Scope(owner)
+        statement = scope.select(runs, runs.c.findings).where(runs.c.id == run_id)
+        rows = await self._database.fetch_all(statement, access=scope)
         found: Mapping[str, Any] = json.loads(rows[0].findings) if rows and rows[0].findings else {}
         return found
+
+    async def read_config(self, owner: str, run_id: str) -> Mapping[str, Any]:
+        """Return the ensemble of a run as it was, as JSON; empty for an unknown run."""
+        scope = Scope(owner)
+        statement = (
+            scope.select(runs, configs.c.content)
+            .select_from(runs.join(configs, configs.c.hash == runs.c.config_hash))
+            .where(runs.c.id == run_id)
+        )
+        rows = await self._database.fetch_all(statement, access=scope)
+        content: Mapping[str, Any] = json.loads(rows[0].content) if rows else {}
+        return content
 
     async def list_segments(self, owner: str, run_id: str, after: int = 0) -> list[Segment]:
         """Return the segments with events after `after`, in order.

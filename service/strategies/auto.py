@@ -6,12 +6,12 @@ from dataclasses import replace
 
 from service.domain import Answer, RunRequest
 from service.ensembles.catalog import Ensemble, EnsembleFault
-from service.strategies.base import Emit, Kit, PlannedCalls, Strategy
+from service.strategies.base import Emit, Kit, PlannedCalls, Strategy, plan_readers
 from service.strategies.checks import find_json_fault, find_unused_key
 from service.strategies.fanout import ask_all
 from service.strategies.provenance.marked_output import describe_single
 from service.strategies.selecting import send_answer
-from service.strategies.synthesize import combine, find_analysis_fault, wants_analysis
+from service.strategies.synthesize import combine, find_analysis_fault, list_writing_calls
 from service.strategies.voting.count import describe_votes
 from service.strategies.voting.gate import pass_gate
 from service.strategies.writing import SAMPLING
@@ -53,10 +53,8 @@ def check(ensemble: Ensemble) -> EnsembleFault | None:
 
 def steps(ensemble: Ensemble) -> tuple[PlannedCalls, ...]:
     """Return the calls of the agents, of the judge, and those of the combiner."""
-    judge = PlannedCalls((ensemble.judge,) if ensemble.judge else (), reads_answers=True)
-    written = PlannedCalls((ensemble.combiner,) if ensemble.combiner else (), reads_answers=True)
-    writing = (written, written) if wants_analysis(ensemble) else (written,)
-    return (PlannedCalls(ensemble.agents), judge, *writing)
+    readers = plan_readers(ensemble.judge, *list_writing_calls(ensemble))
+    return (PlannedCalls(ensemble.agents), readers)
 
 
 AUTO = Strategy(auto, check, steps, SAMPLING)

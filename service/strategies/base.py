@@ -144,6 +144,11 @@ class PlannedCalls:
     reads_answers: bool = False
 
 
+def plan_readers(*agents: Agent | None) -> PlannedCalls:
+    """Return calls that all read the answers of the step before; None is no call."""
+    return PlannedCalls(tuple(each for each in agents if each), reads_answers=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Strategy:
     """A way to make one answer.

@@ -10,7 +10,7 @@ from service.events.findings import RankedAgent, RankingFinished
 from service.strategies.base import AgentResult, Emit, Kit, PlannedCalls, Strategy
 from service.strategies.checks import find_json_fault, find_unused_key
 from service.strategies.fanout import ask_all, choose_best
-from service.strategies.judging.verdicts import Bench, score_answers
+from service.strategies.judging.verdicts import Bench, plan_verdicts, score_answers
 from service.strategies.selecting import send_answer
 from service.strategies.writing import SAMPLING
 
@@ -53,9 +53,7 @@ def check(ensemble: Ensemble) -> EnsembleFault | None:
 
 def steps(ensemble: Ensemble) -> tuple[PlannedCalls, ...]:
     """Return the calls of the agents, and two of the judge: in one order and in the other."""
-    judge = (ensemble.judge,) if ensemble.judge else ()
-    verdict = PlannedCalls(judge, reads_answers=True)
-    return (PlannedCalls(ensemble.agents), verdict, verdict)
+    return (PlannedCalls(ensemble.agents), plan_verdicts(ensemble.judge))
 
 
 BEST_OF = Strategy(best_of, check, steps, SAMPLING)

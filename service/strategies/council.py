@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from service.domain import Answer, RunRequest
 from service.ensembles.catalog import Agent, Ensemble, EnsembleFault
-from service.strategies.base import AgentResult, Emit, Kit, PlannedCalls, Strategy
+from service.strategies.base import AgentResult, Emit, Kit, PlannedCalls, Strategy, plan_readers
 from service.strategies.best_of import make_ranking
 from service.strategies.checks import find_json_fault, find_unused_key
 from service.strategies.fanout import ask_all, gather_together
@@ -101,12 +101,10 @@ def check(ensemble: Ensemble) -> EnsembleFault | None:
 
 def steps(ensemble: Ensemble) -> tuple[PlannedCalls, ...]:
     """Return the calls of the agents, their reviews, and the call of the chair."""
-    chair = find_chair(ensemble)
-    reviews = PlannedCalls(ensemble.agents, reads_answers=True)
     return (
         PlannedCalls(ensemble.agents),
-        reviews,
-        PlannedCalls((chair,) if chair else (), reads_answers=True),
+        plan_readers(*map(_make_reviewer, ensemble.agents)),
+        plan_readers(find_chair(ensemble)),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from service.domain import Answer, Message, MissingAgent, RunRequest
 from service.ensembles.catalog import Ensemble, EnsembleFault
 from service.errors import RunError
-from service.strategies.base import AgentResult, Emit, Kit, PlannedCalls, Strategy
+from service.strategies.base import AgentResult, Emit, Kit, PlannedCalls, Strategy, plan_readers
 from service.strategies.checks import find_unused_key
 from service.strategies.fanout import ask_all
 from service.strategies.writing import SAMPLING, Draft, format_answer, write_answer
@@ -64,8 +64,8 @@ def steps(ensemble: Ensemble) -> tuple[PlannedCalls, ...]:
     first, *later = ensemble.layers
     return (
         PlannedCalls(first),
-        *(PlannedCalls(layer, reads_answers=True) for layer in later),
-        PlannedCalls((ensemble.combiner,) if ensemble.combiner else (), reads_answers=True),
+        *(plan_readers(*layer) for layer in later),
+        plan_readers(ensemble.combiner),
     )
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from service.domain import Answer, MissingAgent, RunRequest
-from service.ensembles.catalog import Ensemble, EnsembleFault
-from service.strategies.base import AgentResult, Emit, Kit, PlannedCalls, Strategy
+from service.ensembles.catalog import Agent, Ensemble, EnsembleFault
+from service.strategies.base import AgentResult, Emit, Kit, PlannedCalls, Strategy, plan_readers
 from service.strategies.checks import find_json_fault, find_unused_key
 from service.strategies.fanout import ask_all
-from service.strategies.judging.analysis import analyse_answers, describe_analysis
+from service.strategies.judging.analysis import analyse_answers, describe_analysis, make_analyst
 from service.strategies.writing import SAMPLING, Draft, write_answer
 
 
@@ -71,9 +71,15 @@ def find_analysis_fault(ensemble: Ensemble) -> EnsembleFault | None:
 
 def steps(ensemble: Ensemble) -> tuple[PlannedCalls, ...]:
     """Return the calls of the agents and those of the combiner."""
-    written = PlannedCalls((ensemble.combiner,) if ensemble.combiner else (), reads_answers=True)
-    writing = (written, written) if wants_analysis(ensemble) else (written,)
-    return (PlannedCalls(ensemble.agents), *writing)
+    return (PlannedCalls(ensemble.agents), plan_readers(*list_writing_calls(ensemble)))
+
+
+def list_writing_calls(ensemble: Ensemble) -> tuple[Agent, ...]:
+    """Return the combiner once for its analysis, if the ensemble wants one, and once to write."""
+    combiner = ensemble.combiner
+    if combiner is None:
+        return ()
+    return (make_analyst(combiner), combiner) if wants_analysis(ensemble) else (combiner,)
 
 
 SYNTHESIZE = Strategy(synthesize, check, steps, SAMPLING)

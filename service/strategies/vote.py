@@ -9,7 +9,7 @@ from service.ensembles.catalog import Ensemble, EnsembleFault
 from service.strategies.base import AgentResult, Emit, Kit, PlannedCalls, Strategy
 from service.strategies.checks import find_json_fault, find_unused_key
 from service.strategies.fanout import ask_all
-from service.strategies.judging.verdicts import Bench, score_answers
+from service.strategies.judging.verdicts import Bench, plan_verdicts, score_answers
 from service.strategies.selecting import send_answer
 from service.strategies.voting.count import Party, count_votes, describe_votes, list_tied
 from service.strategies.writing import SAMPLING
@@ -58,8 +58,7 @@ def check(ensemble: Ensemble) -> EnsembleFault | None:
 
 def steps(ensemble: Ensemble) -> tuple[PlannedCalls, ...]:
     """Return the calls of the agents, and two of the judge for a tie."""
-    verdict = PlannedCalls((ensemble.judge,) if ensemble.judge else (), reads_answers=True)
-    return (PlannedCalls(ensemble.agents), verdict, verdict)
+    return (PlannedCalls(ensemble.agents), plan_verdicts(ensemble.judge))
 
 
 VOTE = Strategy(vote, check, steps, SAMPLING)

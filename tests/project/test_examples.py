@@ -205,8 +205,11 @@ def test_a_toml_example_can_be_added_at_the_end_of_the_ensembles_file(fence: Fen
     defaults = AgentDefaults(model="m", base_url="http://localhost/v1", max_tokens=100)
     checks = {name: strategy.check for name, strategy in STRATEGIES.items()}
     catalog = parse_ensembles(file, source="ensembles.toml", defaults=defaults, checks=checks)
-    for name, agent in tomllib.loads(fence.text)["agents"].items():
-        assert catalog.agents[name].model == agent["model"]
+    tables = tomllib.loads(fence.text)
+    for name, ensemble in tables.get("ensembles", {}).items():
+        assert catalog.ensembles[name].strategy == ensemble.get("strategy", "synthesize")
+    for name, agent in tables.get("agents", {}).items():
+        assert catalog.agents[name].model == agent.get("model", "m")
         assert catalog.agents[name].prompt
 
 

@@ -44,6 +44,7 @@ READS: dict[str, Callable[[Parts, str, str], Awaitable[Any]]] = {
     "get": lambda parts, owner, run_id: parts.runs.get(owner, run_id),
     "list_segments": lambda parts, owner, run_id: parts.runs.list_segments(owner, run_id),
     "list_agent_answers": lambda parts, owner, run_id: parts.runs.list_agent_answers(owner, run_id),
+    "read_config": lambda parts, owner, run_id: parts.runs.read_config(owner, run_id),
     "read_findings": lambda parts, owner, run_id: parts.runs.read_findings(owner, run_id),
     "find_key": lambda parts, owner, run_id: parts.runs.find_key(owner, "key", NOW),
     "list_exchanges": lambda parts, owner, run_id: parts.runs.list_exchanges(owner, "c", 5),

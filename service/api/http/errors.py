@@ -70,6 +70,7 @@ STATUSES: Mapping[str, int] = {
     "previous_response_in_progress": 409,
     "run_not_retryable": 409,
     "runs_running": 409,
+    "no_stored_answers": 409,
     "run_expired": 410,
     "body_too_large": 413,
     "unsupported_media_type": 415,

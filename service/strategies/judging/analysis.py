@@ -62,13 +62,18 @@ async def analyse_answers(
     parts += [f"[{each.agent.name}]\n{each.text.strip()}" for each in answers]
     names = [each.agent.name for each in answers]
     question = JsonQuestion("\n\n".join([*parts, _TASK]), Analysis, _make_schema(names), _check)
-    analyst = combiner.derive(f"{combiner.name}{ANALYSIS}", prompt="")
+    analyst = make_analyst(combiner)
     kit.workflow.start_step("analyse")
     analysis = await ask_for_json(request, kit, emit, analyst, question)
     if analysis is not None:
         _drop_unknown_agents(analysis, names)
         await emit(AnalysisFinished(combiner.name, msgspec.to_builtins(analysis)))
     return analysis
+
+
+def make_analyst(combiner: Agent) -> Agent:
+    """Return the combiner for its call that analyses."""
+    return combiner.derive(f"{combiner.name}{ANALYSIS}", prompt="")
 
 
 def describe_analysis(analysis: Analysis) -> str:

@@ -10,7 +10,7 @@ import msgspec
 
 from service.domain import RunRequest
 from service.ensembles.catalog import Agent
-from service.strategies.base import AgentResult, Emit, Kit
+from service.strategies.base import AgentResult, Emit, Kit, PlannedCalls, plan_readers
 from service.strategies.judging.candidates import Candidates
 from service.strategies.judging.json_call import JsonQuestion, ask_for_json
 
@@ -39,6 +39,16 @@ class Ballot(msgspec.Struct):
     reason: str = ""
 
 
+def name_second_call(judge: Agent) -> Agent:
+    """Return the judge under the name of its call with the candidates in the other order."""
+    return judge.derive(f"{judge.name}#2")
+
+
+def plan_verdicts(judge: Agent | None) -> PlannedCalls:
+    """Return the calls of a judge: in one order of the candidates and in the other."""
+    return plan_readers(judge, judge and name_second_call(judge))
+
+
 @dataclass(frozen=True, slots=True)
 class Bench:
     """A judge with the run that it works for."""
@@ -48,9 +58,9 @@ class Bench:
     emit: Emit
     judge: Agent
 
-    def named(self, name: str) -> Bench:
-        """Return the bench with the judge under another name, for a further call."""
-        return replace(self, judge=self.judge.derive(name))
+    def for_second_call(self) -> Bench:
+        """Return the bench for the call with the candidates in the other order."""
+        return replace(self, judge=name_second_call(self.judge))
 
 
 async def score_answers(
@@ -69,7 +79,7 @@ async def score_answers(
     close = [each for each, score in ranked if ranked[0][1] - score <= _CLOSE_POINTS][:2]
     if len(close) == 2:
         reverse = _reverse(candidates, close)
-        again = await _score(bench.named(f"{bench.judge.name}#2"), reverse)
+        again = await _score(bench.for_second_call(), reverse)
         if again is not None:
             points |= {name: (points[name] + again[name]) / 2 for name in again}
             ranked = _rank(answers, points)

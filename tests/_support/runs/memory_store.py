@@ -109,6 +109,7 @@ class Tables:
     beats: dict[str, WorkerBeat] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=lambda: Ledger({}))
     findings: dict[str, str | None] = field(default_factory=dict)
+    configs: dict[str, str] = field(default_factory=dict)
 
     def own(self, owner: str, run_id: str) -> StoredRun | None:
         run = self.runs.get(run_id)
@@ -252,6 +253,11 @@ class MemoryRuns(RunStore):
         tables = await self._read()
         kept = tables.answers.get(run_id, {}) if tables.own(owner, run_id) else {}
         return sorted(kept.values(), key=lambda each: (each.created_at, each.agent))
+
+    async def read_config(self, owner: str, run_id: str) -> Mapping[str, Any]:
+        tables = await self._read()
+        content = tables.configs.get(run_id) if tables.own(owner, run_id) else None
+        return json.loads(content) if content else {}
 
     async def read_findings(self, owner: str, run_id: str) -> Mapping[str, Any]:
         tables = await self._read()
@@ -414,6 +420,7 @@ _OF_AN_ENDING -= {"run_id", "owner", "attempt"}
 def _open(tables: Tables, opening: NewRun) -> None:
     ask = opening.ask
     row = encode_run(opening)
+    tables.configs[opening.run_id] = opening.config
     values: dict[str, Any] = {name: row.get(name) for name in _OF_A_RUN} | {
         "usage": Usage(),
         "raw": row["whole"],

@@ -17,10 +17,12 @@ class MockAnswer:
     tokens: int = TOKENS
     first_ms: int = 100
     gap_ms: int = GAP_MS
+    fault: str = ""  # further options of the mock
 
     @property
     def model(self) -> str:
-        return f"mock?tokens={self.tokens}&first_ms={self.first_ms}&gap_ms={self.gap_ms}"
+        pace = f"tokens={self.tokens}&first_ms={self.first_ms}&gap_ms={self.gap_ms}"
+        return f"mock?{pace}{self.fault}"
 
     @property
     def total_s(self) -> float:
@@ -29,13 +31,20 @@ class MockAnswer:
 
 @dataclass(frozen=True, slots=True)
 class BenchEnsemble:
-    """An ensemble of `agents` equal agents and a combiner that always streams."""
+    """An ensemble of `agents` equal agents and a combiner that always streams.
+
+    `min_answers` is the number of agents unless it is given; `settings` are further lines of its
+    table, `tables` further tables of the file.
+    """
 
     name: str
     agent: MockAnswer = MockAnswer()
     combiner: MockAnswer = MockAnswer()
     agents: int = 2
     stream: bool = True
+    min_answers: int | None = None
+    settings: str = ""
+    tables: str = ""
 
     @property
     def first_answer_s(self) -> float:
@@ -84,6 +93,7 @@ def _format_tables(ensemble: BenchEnsemble) -> str:
     )
     table = (
         f'[ensembles.{ensemble.name}]\nstrategy = "synthesize"\nagents = {json.dumps(names)}\n'
-        f'combiner = "{combiner}"\nmin_answers = {ensemble.agents}'
+        f'combiner = "{combiner}"\nmin_answers = {ensemble.min_answers or ensemble.agents}\n'
+        f"{ensemble.settings}"
     )
-    return "\n".join([*agents, combining, table])
+    return "\n".join([*agents, combining, table, ensemble.tables])

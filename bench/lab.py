@@ -66,6 +66,13 @@ class Lab:
         return self._mock[0]
 
     @property
+    def mock_url(self) -> str:
+        """The base URL of the mock."""
+        assert self._mock is not None
+        host, port = self._mock[1]
+        return f"http://{host}:{port}/v1"
+
+    @property
     def _settle_s(self) -> float:
         # The service adapts its coalescing to its load four times a second.
         return self.choose(0.5, 0.1)
@@ -93,14 +100,12 @@ class Lab:
 
         Each service has its own SQLite file, unless `more` sets DATABASE_URL.
         """
-        assert self._mock is not None
-        host, port = self._mock[1]
         number = len(self.processes)
         ensembles_file = self.folder / f"ensembles-{number}.toml"
         ensembles_file.write_text(format_ensembles(ensembles))
         variables = {
             "USE_LLM_MOCK": "false",
-            "LLM_BASE_URL": f"http://{host}:{port}/v1",
+            "LLM_BASE_URL": self.mock_url,
             "LLM_KEY": "bench",
             "ENSEMBLES_FILE": str(ensembles_file),
             "DRAIN_S": "0",

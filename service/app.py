@@ -29,12 +29,14 @@ from service.ensembles.watcher import EnsemblesFile
 from service.limits.file import LimitsFile
 from service.llm.client import LLMClient
 from service.llm.endpoints.endpoints import Endpoints
+from service.llm.endpoints.pace import AgentPaces
 from service.llm.proxies import ProxyingTransport, read_proxies
 from service.llm.resilience import RetryBudget
 from service.llm.tokens.counter import open_counter
 from service.mock_llm.transport import MockTransport
 from service.runs.budgets import RunBudgets
 from service.runs.launcher import RunDependencies
+from service.runs.past_paces import load_paces
 from service.runs.runs import Runs
 from service.runs.worker import Worker
 from service.settings import Settings
@@ -101,6 +103,7 @@ def create_app(
     store = store or open_store(settings, telemetry)
     audit = Audit(store.audit)
     is_mock = settings.use_llm_mock
+    paces = AgentPaces()
     client = LLMClient(http, pace, limit, key_needed=not is_mock, endpoints=endpoints)
     worker = Worker(
         settings,
@@ -113,6 +116,7 @@ def create_app(
             telemetry=telemetry,
             pace=pace,
             tokens=tokens,
+            paces=paces,
             budgets=RunBudgets(lambda: limits.rules, store.budgets, client, tokens, telemetry),
         ),
     )
@@ -151,6 +155,7 @@ def create_app(
             partial(warn_without_row_security, settings, store.database),
             audit.run,
             accounts.run,
+            partial(load_paces, store.calls, paces, ensembles.catalog),
         ),
         settles=(audit.close, accounts.close, services.close),
         closes=(http.aclose, tokens.close, partial(asyncio.to_thread, telemetry.shutdown)),

@@ -18,6 +18,7 @@ from bench.rows.store import (
     measure_store_first_token,
     measure_store_short,
 )
+from bench.rows.tail import measure_tail
 from bench.rows.telemetry import measure_collector_effect, measure_telemetry_cost
 from bench.rows.throughput import measure_back_to_back, measure_throughput
 from bench.table import Line
@@ -39,6 +40,7 @@ ROWS: dict[str, Row] = {
     "store-first-token": measure_store_first_token,
     "search-sqlite": measure_search_sqlite,
     "search-postgresql": measure_search_postgresql,
+    "tail": measure_tail,
     "telemetry": measure_telemetry_cost,
     "collector": measure_collector_effect,
 }

@@ -132,6 +132,13 @@ def _send_byte_by_byte(draft: _SoundAnswer) -> tuple[list[Step], End]:
     return [Step(draft.script.drip_ms / 1000, bytes([byte])) for byte in stream], End.CLEAN
 
 
+def _pause(draft: _SoundAnswer) -> tuple[list[Step], End]:
+    steps = [*draft.steps]
+    delay_s, data = steps[draft.cut]
+    steps[draft.cut] = Step(delay_s + draft.script.pause_ms / 1000, data)
+    return steps, End.CLEAN
+
+
 def _send_binary(_: _SoundAnswer) -> tuple[list[Step], End]:
     noise = Random(0).randbytes(4096)  # noqa: S311  # deterministic bytes
     return [Step(0.0, b"\x89PNG\r\n\x1a\n\0" + noise)], End.CLEAN
@@ -166,6 +173,7 @@ _FAULTS: dict[Fault | None, Callable[[_SoundAnswer], tuple[list[Step], End]]] = 
     "reset": lambda draft: (draft.steps[: draft.cut], End.RESET),
     "stall": lambda draft: (draft.steps[: draft.cut], End.HANG),
     "cut": lambda draft: (draft.steps[: draft.cut], End.CLEAN),
+    "pause": _pause,
     "drip": _send_byte_by_byte,
     "garbage": _add_garbage,
     "error_object": _add_error_object,
@@ -177,4 +185,4 @@ _FAULTS: dict[Fault | None, Callable[[_SoundAnswer], tuple[list[Step], End]]] = 
     "no_usage": _drop_usage,
 }
 # Faults that also apply to a response without streaming.
-_UNSTREAMED_FAULTS = {"reset", "stall", "cut", "drip", "garbage", "binary", "split_utf8"}
+_UNSTREAMED_FAULTS = {"reset", "stall", "cut", "pause", "drip", "garbage", "binary", "split_utf8"}

@@ -21,6 +21,7 @@ Fault = Literal[
     "refuse",  # the connection is refused
     "hang",  # the request is accepted, but no headers are sent
     "reset",  # the connection is reset after `after` tokens
+    "pause",  # no data for `pause_ms` after `after` tokens, then the rest
     "stall",  # no more data after `after` tokens
     "cut",  # a clean end of file after `after` tokens, without finish_reason or [DONE]
     "drip",  # one byte of the stream every `drip_ms`
@@ -58,6 +59,7 @@ class Script(Struct, frozen=True, forbid_unknown_fields=True):
     retry_after: Annotated[float, Meta(ge=0, le=86_400)] | None = None
     after: Annotated[int, Meta(ge=0)] = 3
     drip_ms: _Milliseconds = 1000.0
+    pause_ms: _Milliseconds = 8000.0
     times: _PositiveInt | None = None
     rate: Annotated[float, Meta(ge=0, le=1)] = 1.0
     # The server whose format the response has; `dialects/servers.py` lists them. Default: OpenAI's.

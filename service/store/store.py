@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from service.settings import Settings
 from service.store.audit.log import AuditLog
 from service.store.budgets.budgets import Budgets
+from service.store.call_history import CallHistory
 from service.store.conversations import Conversations
 from service.store.database import Database
 from service.store.history import History
@@ -32,6 +33,7 @@ class Store:
     budgets: Budgets
     audit: AuditLog
     usage: UsageStore
+    calls: CallHistory
 
     async def close(self) -> None:
         """Finish pending work and close the connections."""
@@ -55,4 +57,5 @@ def open_store(settings: Settings, telemetry: Telemetry) -> Store:
         budgets=Budgets(database),
         audit=AuditLog(database),
         usage=UsageStore(database),
+        calls=CallHistory(database),
     )

@@ -78,6 +78,10 @@ def advise_retry(results: Sequence[AgentResult], needed: int) -> RetryAdvice:
 class Billed(Protocol):
     """An agent's calls of models with their usage and cost, at any time."""
 
+    agent: Agent
+
+    @property
+    def has_output(self) -> bool: ...
     @property
     def usage(self) -> Usage: ...
     @property

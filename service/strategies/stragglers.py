@@ -11,6 +11,8 @@ from service.strategies.base import Emit, Kit
 from service.strategies.calls.agent_call import AgentCall
 from service.strategies.calls.attempt import Phase
 
+_RECHECK_S = 1.0  # calls of other runs change the usual pace meanwhile
+
 Tasks = Mapping[asyncio.Task[None], AgentCall]
 
 
@@ -59,7 +61,7 @@ def _find_late(
             late[task] = phase
         else:
             moments.append(at)
-    return late, min(moments) - now if moments else None
+    return late, min(min(moments) - now, _RECHECK_S) if moments else None
 
 
 async def _cut_off(

@@ -382,6 +382,18 @@ async def test_a_cut_ends_cleanly_without_finish_reason_or_done(client: httpx.As
     assert all(chunk["choices"][0]["finish_reason"] is None for chunk in data)
 
 
+@pytest.mark.parametrize("after", [0, 2])
+async def test_a_pause_delays_the_rest_of_the_answer(after: int) -> None:
+    sound = "small?tokens=4&first_ms=1&gap_ms=1"
+    model = f"{sound}&fault=pause&after={after}&pause_ms=500"
+    bodies = [json.dumps(make_body(model=each, stream=True)).encode() for each in (sound, model)]
+    usual, paused = [MockLLM().respond("POST", URL, body).steps for body in bodies]
+    extra_s = [late.delay_s - step.delay_s for step, late in zip(usual, paused, strict=True)]
+    assert [round(each, 3) for each in extra_s] == [
+        0.5 if number == after + 1 else 0 for number in range(len(usual))
+    ]
+
+
 async def test_a_drip_sends_one_byte_at_a_time() -> None:
     request = json.dumps(make_body(model="small?fault=drip&drip_ms=20", stream=True)).encode()
     steps = MockLLM().respond("POST", URL, request).steps

@@ -142,6 +142,7 @@ UNSCOPED = {
     "service.store.budgets.statements": "budgets belong to the subjects of rules",
     "service.store.usage.report": "sums of one owner, or of all for admins",
     "service.store.workers": "the service's own view of all runs",
+    "service.store.call_history": "times of all calls, without texts",
     "service.store.accounts.credentials": "they decide who the owner is",
     "service.store.accounts.changes": "the counter of all changes to accounts",
     "service.store.accounts.users": "users are the owners",

@@ -20,7 +20,8 @@ from tests._support.runs.strategy_play import Outcome, play
 
 USUAL = Timing(first_s=0.5, tokens=4, gap_s=0.01)
 SILENT = Timing(first_s=8.0, tokens=4, gap_s=0.01)
-BROKEN = Timing(first_s=2.0, status=500)
+BROKEN = Timing(first_s=1.0, status=500)
+QUICKLY_BROKEN = Timing(first_s=0.1, status=400)
 SECOND_URL = "http://second.test/v1"
 
 
@@ -72,6 +73,18 @@ async def test_a_call_without_a_token_after_its_usual_time_is_sent_a_second_time
     assert outcome.when(AnswerDelta) - outcome.at[0] < 1.2
     assert outcome.answer == "w0 w1 w2 w3 "
     assert solo.count("won") == 1
+
+
+async def test_a_hedge_that_is_late_too_is_followed_by_a_last_one() -> None:
+    solo = Solo()
+    outcome = await solo.ask(SILENT, SILENT, USUAL)
+    assert [round(each.waited_ms, -2) for each in outcome.of(AgentHedged)] == [600, 1200]
+    assert outcome.when(AnswerDelta) - outcome.at[0] == pytest.approx(1.7, abs=0.05)
+    assert solo.server.cancelled == ["m", "m"]
+    assert (solo.count("won"), solo.count("lost")) == (1, 1)
+    assert outcome.good.usage.input_tokens == 15
+    await solo.ask(SILENT, SILENT, SILENT)
+    assert len(solo.server.asked) == 6
 
 
 async def test_the_slower_request_is_cancelled() -> None:
@@ -161,7 +174,7 @@ async def test_a_hedge_answers_when_the_original_fails_after_it_was_sent() -> No
 
 async def test_a_failed_hedge_leaves_the_original_alone() -> None:
     solo = Solo()
-    outcome = await solo.ask(Timing(first_s=4.0), BROKEN)
+    outcome = await solo.ask(Timing(first_s=4.0), QUICKLY_BROKEN)
     assert outcome.answer.startswith("w0 ")
     assert solo.count("failed") == 1
     assert outcome.good.usage.input_tokens == 5
@@ -169,7 +182,7 @@ async def test_a_failed_hedge_leaves_the_original_alone() -> None:
 
 async def test_when_both_fail_the_error_is_that_of_the_original() -> None:
     solo = Solo()
-    outcome = await solo.ask(BROKEN, Timing(first_s=3.0, status=400))
+    outcome = await solo.ask(BROKEN, QUICKLY_BROKEN)
     assert outcome.one(AgentFailed).code == "upstream_failed"
     assert (await Solo(retries=1).ask(BROKEN, BROKEN)).answer  # the retry answers
 
@@ -184,7 +197,7 @@ async def test_a_cancelled_run_cancels_both_requests() -> None:
     solo = Solo()
     outcome = Outcome(server=Recording(solo.server))
     task = asyncio.create_task(solo.ask(SILENT, SILENT, outcome=outcome))
-    await asyncio.sleep(1.5)
+    await asyncio.sleep(1.0)
     assert len(solo.server.asked) == 2
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -270,10 +283,10 @@ async def test_a_combiner_is_hedged() -> None:
 
 async def test_the_last_hedges_are_left_for_the_combiner() -> None:
     server, paces, hedges = _solo_like(lambda name: SILENT if name == "a" else USUAL)
-    for _ in range(3):
+    for _ in range(5):
         hedges.of(URL).record_call(1.0)
     agents = {"a": {"model": "a"}, "b": {"model": "b"}}
-    for min_answers, expected in ((1, 0), (2, 1)):
+    for min_answers, expected in ((1, 0), (2, 2)):
         outcome = await play(
             agents,
             {"model": "combine"},

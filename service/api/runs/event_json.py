@@ -142,7 +142,7 @@ def _hedged(event: AgentHedged) -> dict[str, Any]:
     return {
         "status": f"Hedging {event.agent}",
         "source": event.agent,
-        "message": f"{event.agent} is late, and is called a second time.",
+        "message": f"{event.agent} is late, and is called again beside the first call.",
         "model": event.model,
         "waited_ms": event.waited_ms,
     }

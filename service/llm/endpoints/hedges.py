@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-_MOST_SAVED = 10.0  # hedges that may follow each other at once
-_RESERVED = 3.0  # of them for calls without which a run has no answer
+_MOST_SAVED = 20.0  # hedges that may follow each other at once
+_RESERVED = 5.0  # of them for calls without which a run has no answer
 _MOST_ENDPOINTS = 512
 
 
@@ -28,7 +28,7 @@ class HedgeBudget:
     def withdraw(self, *, is_needed: bool) -> bool:
         """Take one hedge; return False if none is left.
 
-        The last three are for calls that are needed, which no other agent can replace.
+        The last five are for calls that are needed, which no other agent can replace.
         """
         if self._saved < 1.0 + (0.0 if is_needed else _RESERVED):
             return False

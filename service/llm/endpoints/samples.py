@@ -9,7 +9,7 @@ RECENT = 100  # values; older ones are forgotten, so that a changed server is le
 LEAST = 20  # values, below which no limit is known: the smallest number that has a 95th percentile
 _USUAL = 0.95
 _NEARLY_USUAL = 0.90
-_STRETCH = 2.0  # p95 / p90 of lognormal times is 1.2 (sigma 0.5) to 1.7 (sigma 1.5)
+_STRETCH = 1.5  # p95 / p90 of lognormal times is 1.2 (sigma 0.5) to 1.4 (sigma 1)
 
 
 class RecentSamples:
@@ -48,9 +48,9 @@ class RecentSamples:
     def find_limit(self) -> float | None:
         """Return the limit of usual values; None while fewer than 20 values are known.
 
-        It is the 95th percentile, at most twice the 90th: what happens in fewer than a tenth of
+        It is the 95th percentile, at most 1.5 times the 90th: what happens in fewer than a tenth of
         the calls is a stall and not the usual pace, however often it happens in a hundred calls. A
-        suspect measure has twice the 90th percentile of its known values.
+        suspect measure has 1.5 times the 90th percentile of its known values.
         """
         if len(self) < LEAST:
             return None

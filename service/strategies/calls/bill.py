@@ -12,7 +12,7 @@ from service.llm.reply import Reply
 from service.llm.requests.plan import RequestPlan
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _BilledCall:
     """A call of `model` that has not been added to the totals."""
 
@@ -24,7 +24,7 @@ class _BilledCall:
 class Bill:
     """Adds up usage and cost over all calls of an agent in one run.
 
-    `model` and `reply` belong to the current call. A second one may run beside it, a hedge.
+    `model` and `reply` belong to the current call. Others, its hedges, may run beside it.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Bill:
         self._plan = plan
         self._prices = prices
         self._current = self._make_call(model)
-        self._second: _BilledCall | None = None
+        self._others: list[_BilledCall] = []
         self._past_usage = Usage()
         self._past_cost: float | None = None
 
@@ -55,20 +55,21 @@ class Bill:
 
     def start_second_call(self, model: str) -> Reply:
         """Start a call of `model` beside the current one; return its reply."""
-        self._second = self._make_call(model)
-        return self._second.reply
+        call = self._make_call(model)
+        self._others.append(call)
+        return call.reply
 
-    def swap_calls(self) -> None:
-        """Make the second call the current one, and the current one the second."""
-        assert self._second is not None  # noqa: S101  (a hedge that won has been started)
-        self._current, self._second = self._second, self._current
+    def promote_call(self, reply: Reply) -> None:
+        """Make the call with this reply the current one, and the current one one of the others."""
+        call = self._take(reply)
+        self._others.append(self._current)
+        self._current = call
 
-    def close_second_call(self, *, was_cut_off: bool) -> None:
-        """Add the second call to the totals; `was_cut_off` if it was ended without an error."""
-        assert self._second is not None  # noqa: S101
-        self._second.was_cut_off = was_cut_off
-        self._add_to_totals(self._second)
-        self._second = None
+    def close_second_call(self, reply: Reply, *, was_cut_off: bool) -> None:
+        """Add another call to the totals; `was_cut_off` if it was ended without an error."""
+        call = self._take(reply)
+        call.was_cut_off = was_cut_off
+        self._add_to_totals(call)
 
     def close(self) -> None:
         """Record that the current call ended without an error, by its answer or by a cancellation.
@@ -89,7 +90,12 @@ class Bill:
 
     @property
     def _open_calls(self) -> Sequence[_BilledCall]:
-        return (self._current, self._second) if self._second else (self._current,)
+        return (self._current, *self._others)
+
+    def _take(self, reply: Reply) -> _BilledCall:
+        (call,) = [each for each in self._others if each.reply is reply]
+        self._others.remove(call)
+        return call
 
     def _make_call(self, model: str) -> _BilledCall:
         return _BilledCall(model, Reply.for_model(self._think_tags, model))

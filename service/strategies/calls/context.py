@@ -60,9 +60,14 @@ class CallContext:
 
     @property
     def is_needed(self) -> bool:
-        """Whether the run has no answer, or not enough of them, without this one."""
-        ensemble = self.kit.ensemble
-        return self.agent not in ensemble.agents or len(ensemble.agents) <= ensemble.min_answers
+        """Whether the run has no answer without this one, as far as is known.
+
+        It is so for combiners and single agents, and for the agents of an ensemble while fewer than
+        `min_answers` others have sent a token.
+        """
+        kit, agents = self.kit, self.kit.ensemble.agents
+        others = [call for call in kit.calls if call.has_output and call.agent in agents]
+        return self.agent not in agents or len(others) + len(kit.reused) < kit.ensemble.min_answers
 
     @property
     def first_token_s(self) -> float | None:

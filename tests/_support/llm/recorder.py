@@ -35,18 +35,26 @@ class Asked:
 
 
 class Recorder(MockLLM):
-    """Models that remember. `url` ends in /v1."""
+    """Models that remember. `url` ends in /v1.
+
+    `silent` has names of models: the next call of each has no token for an hour.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.url = ""
         self.asked: list[Asked] = []
+        self.silent: list[str] = []
 
     def respond(self, method: str, path: str, body: bytes) -> Plan:
         if path.endswith("/chat/completions"):
             request = json.loads(body)
             model = request["model"].partition("?")[0]
             self.asked.append(Asked(model, request["messages"], request))
+            if model in self.silent:
+                self.silent.remove(model)
+                request["model"] += "&fault=pause&after=0&pause_ms=3600000"
+                body = json.dumps(request).encode()
         return super().respond(method, path, body)
 
     def of(self, question: str, model: str | None = None) -> list[Asked]:

@@ -83,16 +83,16 @@ def test_without_a_ratio_there_are_no_hedges() -> None:
         assert not budget.withdraw(is_needed=True)
 
 
-def test_a_long_time_without_hedges_saves_ten_of_them() -> None:
+def test_a_long_time_without_hedges_saves_twenty_of_them() -> None:
     budget = HedgeBudget()
     for _ in range(10_000):
         budget.record_call(0.05)
-    assert sum(budget.withdraw(is_needed=True) for _ in range(100)) == 10
+    assert sum(budget.withdraw(is_needed=True) for _ in range(100)) == 20
 
 
-def test_the_last_three_hedges_are_for_calls_that_no_other_agent_can_replace() -> None:
+def test_the_last_five_hedges_are_for_calls_that_no_other_agent_can_replace() -> None:
     budget = HedgeBudget()
     for _ in range(10_000):
         budget.record_call(0.05)
-    assert sum(budget.withdraw(is_needed=False) for _ in range(100)) == 7
-    assert sum(budget.withdraw(is_needed=True) for _ in range(100)) == 3
+    assert sum(budget.withdraw(is_needed=False) for _ in range(100)) == 15
+    assert sum(budget.withdraw(is_needed=True) for _ in range(100)) == 5

@@ -9,6 +9,7 @@ from quart import Quart, Response, jsonify, request
 from service.access.api_keys import ApiKey
 from service.access.principal import Principal
 from service.accounts.keys import NewApiKey
+from service.api.accounts.key_usage import read_key_usage
 from service.api.accounts.limits import check_own_limits
 from service.api.accounts.schemas import (
     CreatedKey,
@@ -52,7 +53,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
 
     @app.get("/api/keys")
     @Operation(
-        "List the own API keys, newest first",
+        "List the own API keys with their usage, newest first",
         tag=Tag.ACCOUNTS,
         scope="keys",
         parameters=(*PAGE, _USER),
@@ -68,7 +69,8 @@ def install(app: Quart, api: ApiDependencies) -> None:
         else:
             owner_id = (await find_owner()).id
         page = await accounts.keys.list_page(owner_id, limit, offset)
-        items = [show_key(each) for each in page.items]
+        usage = await read_key_usage(api.store.usage, owner_id)
+        items = [{**show_key(each), "usage": usage.show(each.id)} for each in page.items]
         return jsonify({"items": items, **page_fields(page, limit, offset)})
 
     @app.post("/api/keys")

@@ -12,6 +12,7 @@ from service.access.principal import AccessScope, Role
 from service.api.history.history import Paged
 from service.api.history.items import format_time
 from service.api.http.body import AnyText, Body, Text
+from service.api.usage.usage import UsageFigures
 from service.store.accounts.records import StoredKey, StoredUser, WebSession
 
 AccountName = Annotated[Text, StringConstraints(max_length=64)]
@@ -160,6 +161,20 @@ class KeyShown(TypedDict):
     replaced_by: str | None
 
 
+class KeyUsage(TypedDict):
+    """The usage of a key since the start of the day, the week and the month, in UTC."""
+
+    day: UsageFigures
+    week: UsageFigures
+    month: UsageFigures
+
+
+class ListedKey(KeyShown):
+    """A key in a list, with its usage."""
+
+    usage: KeyUsage
+
+
 class CreatedKey(KeyShown):
     """A new key with its text, which is shown once."""
 
@@ -169,7 +184,7 @@ class CreatedKey(KeyShown):
 class KeyPage(Paged):
     """Keys, newest first."""
 
-    items: list[KeyShown]
+    items: list[ListedKey]
 
 
 def show_user(user: StoredUser) -> UserShown:

@@ -58,7 +58,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
         scope="admin",
         description="Without `name` the response is an invitation, with which a person registers.",
         body=UserRequest,
-        example={"name": "alice", "role": "user"},
+        example={"name": "bob", "role": "user"},
         answers=(ResponseSpec("The user or the invitation.", UserShown | InviteShown, status=201),),
         errors=(409,),
     )

@@ -82,6 +82,22 @@ async def test_a_key_is_shown_once_and_is_revoked_on_every_process(
     await until(lambda: _is_refused(second, created["key"]))
 
 
+async def test_the_list_of_keys_has_their_usage(visitors: tuple[Visitor, Visitor]) -> None:
+    first, second = visitors
+    await first.enter("busy")
+    used, unused = await _create_key(first), await _create_key(first)
+    asked = await second.http.post("/stream", json={"prompt": "Why?"}, headers=_bearer(used["key"]))
+    assert asked.status_code == 200
+
+    async def is_counted() -> bool:  # with the end of the run, which is committed after the answer
+        items = (await first.http.get("/api/keys")).json()["items"]
+        usage = {each["id"]: each["usage"] for each in items}
+        assert all(figures["runs"] == 0 for figures in usage[unused["id"]].values())
+        return all(figures["runs"] == 1 for figures in usage[used["id"]].values())
+
+    await until(is_counted)
+
+
 async def test_a_key_gives_no_scopes_that_its_creator_lacks(
     visitors: tuple[Visitor, Visitor],
 ) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NoReturn
 
 from service.cli.account_arguments import add_keys_options, add_users_options
+from service.cli.report_arguments import add_audit_options, add_usage_options
 from service.version import VERSION
 
 WORKER: Final = "worker"  # started by `serve --workers`, not by users
@@ -133,6 +134,8 @@ _COMMANDS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] =
     "migrate": ("migrate the database to this version", _add_migrate_options),
     "users": ("manage users on the configured database", add_users_options),
     "keys": ("manage API keys on the configured database", add_keys_options),
+    "usage": ("show runs, tokens and cost of the configured database", add_usage_options),
+    "audit": ("list or verify the audit log of the configured database", add_audit_options),
     "mock": ("serve the mock LLM over a socket", _add_mock_options),
     "check": ("validate the settings and the ensembles file", _add_no_options),
 }

@@ -1,4 +1,4 @@
-"""The command line: the commands serve, migrate, users, keys, mock and check."""
+"""The command line: the commands serve, migrate, users, keys, usage, audit, mock and check."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from service.cli.arguments import WORKER, parse_arguments
 from service.cli.banner import print_banner, print_first_admin_code
 from service.cli.keys import run_keys
 from service.cli.output import CommandOutput
+from service.cli.reports import run_audit, run_usage
 from service.cli.users import run_users
 from service.cli.warnings import collect_warnings, netloc_of
 from service.ensembles.catalog import Catalog, EnsemblesError
@@ -165,7 +166,7 @@ def _manage(run: AccountCommand, options: argparse.Namespace) -> int:
     print(output.render(as_json=options.json))
     if output.note and not options.json:
         print(output.note, file=sys.stderr)
-    return 0
+    return output.exit_code
 
 
 def _mock(options: argparse.Namespace) -> int:
@@ -211,6 +212,8 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "migrate": _migrate,
     "users": partial(_manage, run_users),
     "keys": partial(_manage, run_keys),
+    "usage": partial(_manage, run_usage),
+    "audit": partial(_manage, run_audit),
     "mock": _mock,
     "check": _check,
     WORKER: _run_worker,

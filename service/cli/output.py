@@ -19,6 +19,7 @@ class CommandOutput:
     text: str
     data: Any
     note: str = ""
+    exit_code: int = 0
 
     def render(self, *, as_json: bool) -> str:
         """Return what the standard output receives."""

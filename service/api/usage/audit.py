@@ -13,7 +13,7 @@ from service.api.dependencies import ApiDependencies
 from service.api.http.query import IntParam, TextParam, read_all
 from service.api.openapi.operation import Operation, ResponseSpec, Tag
 from service.api.usage.parameters import FORMAT, MomentParam, wants_csv
-from service.store.audit.entries import AuditAction, AuditRow
+from service.store.audit.entries import AuditAction
 from service.store.audit.log import AuditFilter
 
 _FROM = MomentParam("from", "Only rows of this time or later.")
@@ -77,27 +77,11 @@ def install(app: Quart, api: ApiDependencies) -> None:
         rows = await api.store.audit.list_rows(filter_, limit + 1, before or None)
         page = rows[:limit]
         if is_csv:
-            values = [list(show_row(each).values()) for each in page]
+            values = [list(each.to_json().values()) for each in page]
             text = encode_csv(list(AuditItem.__annotations__), [_flatten(row) for row in values])
             return Response(text, content_type="text/csv; charset=utf-8")
         more = {"next": page[-1].number} if len(rows) > limit else {}
-        return jsonify({"items": [show_row(each) for each in page], **more})
-
-
-def show_row(row: AuditRow) -> dict[str, Any]:
-    """Return a row as JSON."""
-    return {
-        "number": row.number,
-        "at": row.at.isoformat(),
-        "actor": row.actor,
-        "action": row.action,
-        "target": row.target,
-        "address": row.address,
-        "request_id": row.request_id,
-        "details": json.loads(row.details),
-        "previous_hash": row.previous_hash,
-        "hash": row.hash,
-    }
+        return jsonify({"items": [each.to_json() for each in page], **more})
 
 
 def _flatten(values: list[Any]) -> list[Any]:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 from service.store.column_types import replace_unstorable
 
@@ -81,6 +81,11 @@ class AuditRow:
     details: str
     previous_hash: str
     hash: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row with `details` as an object, for programs."""
+        columns = {name: getattr(self, name) for name in self.__slots__}
+        return {**columns, "at": self.at.isoformat(), "details": json.loads(self.details)}
 
     def calculate_hash(self) -> str:
         """Return the SHA-256 of all other columns, as 64 hex digits.

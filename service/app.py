@@ -18,6 +18,7 @@ from service.api.application import create_quart
 from service.api.chat.open_sockets import OpenSockets
 from service.api.dependencies import ApiDependencies
 from service.api.lifespan import add_lifespan
+from service.api.limits.open_streams import OpenStreams
 from service.api.middleware.forwarded import ForwardedClient
 from service.api.middleware.lingering_close import LingeringClose
 from service.api.middleware.origins import Origins
@@ -27,6 +28,8 @@ from service.ensembles.catalog import Agent, AgentDefaults, Catalog
 from service.ensembles.keys import find_key
 from service.ensembles.watcher import EnsemblesFile
 from service.limits.file import LimitsFile
+from service.limits.limiter import open_limiter
+from service.limits.rules import Rules
 from service.llm.client import LLMClient
 from service.llm.endpoints.endpoints import Endpoints
 from service.llm.endpoints.pace import AgentPaces
@@ -90,9 +93,11 @@ def create_app(
     """
     ensembles = open_ensembles(settings)
     limits = LimitsFile(settings.limits_file)
+    limiter = open_limiter(settings, lambda: limits.rules)
     telemetry = telemetry or Telemetry(_telemetry_config(settings, variables))
     endpoints = Endpoints(telemetry.endpoints, settings.workers)
     _apply_catalog(telemetry, endpoints, ensembles.catalog)
+    telemetry.set_labels(rules=limits.rules.names)
     if transport is None and settings.use_llm_mock:
         transport = MockTransport()
     transport = transport or ProxyingTransport(read_proxies(variables))
@@ -133,12 +138,17 @@ def create_app(
         accounts=accounts,
         endpoints=endpoints,
         account_services=services,
+        limiter=limiter,
     )
     quart = create_quart(settings, api)
 
     def apply(catalog: Catalog) -> None:
         _apply_catalog(telemetry, endpoints, catalog)
         audit.record("ensembles.reloaded", SYSTEM)
+
+    def apply_rules(rules: Rules) -> None:
+        telemetry.set_labels(rules=rules.names)
+        audit.record("limits.reloaded", SYSTEM)
 
     add_lifespan(
         quart,
@@ -147,18 +157,20 @@ def create_app(
             pace.adapt,
             telemetry.health.watch,
             partial(ensembles.watch, apply, partial(audit.record, "ensembles.refused", SYSTEM)),
-            partial(
-                limits.watch,
-                lambda _: audit.record("limits.reloaded", SYSTEM),
-                partial(audit.record, "limits.refused", SYSTEM),
-            ),
+            partial(limits.watch, apply_rules, partial(audit.record, "limits.refused", SYSTEM)),
+            limiter.renew_leases,
             partial(warn_without_row_security, settings, store.database),
             audit.run,
             accounts.run,
             partial(load_paces, store.calls, paces, ensembles.catalog),
         ),
         settles=(audit.close, accounts.close, services.close),
-        closes=(http.aclose, tokens.close, partial(asyncio.to_thread, telemetry.shutdown)),
+        closes=(
+            http.aclose,
+            tokens.close,
+            limiter.close,
+            partial(asyncio.to_thread, telemetry.shutdown),
+        ),
     )
     return Services(
         settings=settings,
@@ -174,7 +186,7 @@ def create_app(
 
 def _wrap(app: App, settings: Settings, telemetry: Telemetry) -> App:
     """Return `app` behind the middleware that every request passes, the last one first."""
-    app = telemetry.middleware(SendTimeout(app, settings.send_timeout_s))
+    app = telemetry.middleware(SendTimeout(OpenStreams(app), settings.send_timeout_s))
     return LingeringClose(ForwardedClient(app, TrustedProxies(settings.trusted_proxies)))
 
 

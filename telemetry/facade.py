@@ -77,10 +77,11 @@ class Telemetry:
         agents: Collection[str] | None = None,
         models: Iterable[str] | None = None,
         providers: Iterable[str] | None = None,
+        rules: Iterable[str] | None = None,
     ) -> None:
         """Replace the given label sets, after the configuration was read again."""
         self.metrics.labels.replace(
-            workflows=workflows, agents=agents, models=models, providers=providers
+            workflows=workflows, agents=agents, models=models, providers=providers, rules=rules
         )
         self.metrics.initialize_series(workflows or (), agents or ())
 
@@ -135,6 +136,15 @@ class Telemetry:
     def record_store_rejection(self, reason: str) -> None:
         """Count a request rejected because the store is unavailable, by `UnavailableReason`."""
         self.metrics.store_rejections.child(reason).inc()
+
+    def record_limit(self, kind: str, rule: str, *, is_refused: bool) -> None:
+        """Count a request that a limit of a rule accepted or refused."""
+        outcome = "refused" if is_refused else "accepted"
+        self.metrics.limit_requests.child(kind, rule, outcome).inc()
+
+    def record_limit_fallback(self) -> None:
+        """Count a request that was limited without Redis, which was unavailable."""
+        self.metrics.limit_fallbacks.inc()
 
     def record_recovery(self, outcome: RecoveryOutcome) -> None:
         """Count an unfinished run that recovery ended."""

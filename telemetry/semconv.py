@@ -7,7 +7,7 @@ Sources:
     DB       https://opentelemetry.io/docs/specs/semconv/db/ (stable)
     process  https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics
     GenAI    https://github.com/open-telemetry/semantic-conventions-genai (development)
-    ours     `app.*`, `run.id`, `fanout_*`, `journal_*` and `store_*`: no convention covers them
+    ours     `app.*`, `run.id`, `fanout_*`, `journal_*`, `store_*`, `limit_*`: no convention
 """
 
 from typing import Final
@@ -262,6 +262,19 @@ LIMIT_WAIT: Final = duration_histogram(
     "Time that calls waited for a limit of their endpoint.",
     ("provider", "reason"),
     CALL_BUCKETS,
+)
+
+# --- limits ---
+LIMIT_REQUESTS: Final = counter(
+    "limit_requests_total",
+    "Requests that a limit accepted or refused.",
+    "kind",
+    "rule",
+    "outcome",
+)
+LIMIT_FALLBACKS: Final = counter(
+    "limit_fallbacks_total",
+    "Requests that a process limited by its own share because Redis was unavailable.",
 )
 
 # --- the store, and the journal of events that are not written to it yet ---

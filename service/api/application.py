@@ -11,6 +11,7 @@ from service.api.chat import chat, websocket
 from service.api.dependencies import ApiDependencies
 from service.api.history import conversations, history
 from service.api.http import body_limits, errors, principal
+from service.api.limits import requests as request_limits
 from service.api.middleware import cors, hosts, response_headers
 from service.api.openai import chat_completions
 from service.api.openai.responses import routes as responses
@@ -60,6 +61,7 @@ def create_quart(settings: Settings, api: ApiDependencies) -> Quart:
     allowed_hosts = "*" if settings.requires_auth else settings.allowed_hosts
     hosts.install(app, allowed_hosts, api.origins)
     principal.install(app, api.accounts.resolver, api.audit)
+    request_limits.install(app, api)
     errors.install(app, api.telemetry)
     response_headers.install(app)
     if settings.allowed_origins:

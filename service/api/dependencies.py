@@ -11,6 +11,7 @@ from service.accounts.services import AccountServices
 from service.api.chat.open_sockets import OpenSockets
 from service.api.middleware.origins import Origins
 from service.ensembles.catalog import Catalog
+from service.limits.limiter import Limiter
 from service.llm.endpoints.endpoints import Endpoints
 from service.runs.runs import Runs
 from service.store.store import Store
@@ -34,3 +35,4 @@ class ApiDependencies:
     accounts: Accounts
     endpoints: Endpoints
     account_services: AccountServices
+    limiter: Limiter

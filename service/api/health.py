@@ -16,11 +16,15 @@ from service.version import VERSION
 
 
 class Health(TypedDict):
-    """The health of the service; each check is `ok` or states the problem."""
+    """The health of the service; each check is `ok` or states the problem.
+
+    `limits` states which processes count requests together.
+    """
 
     status: Literal["ok", "degraded"]
     version: str
     checks: dict[str, str]
+    limits: str
 
 
 class Liveness(TypedDict):
@@ -47,8 +51,11 @@ def install(app: Quart, api: ApiDependencies) -> None:
             "store": trouble.message if trouble else "ok",
             "models": _describe_circuits(api.endpoints.list_open()) or "ok",
         }
+        sharing = api.limiter.describe_sharing()
+        if api.limiter.uses_redis:
+            checks["redis"] = "ok" if api.limiter.is_shared else sharing
         status = "ok" if set(checks.values()) == {"ok"} else "degraded"
-        return jsonify({"status": status, "version": VERSION, "checks": checks})
+        return jsonify({"status": status, "version": VERSION, "checks": checks, "limits": sharing})
 
     @app.get("/health/live")
     @Operation(

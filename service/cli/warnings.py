@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
+from service.access.addresses import is_loopback
 from service.app import agent_key
 from service.ensembles.catalog import Agent, Catalog
 from service.limits.rules import Rules
@@ -25,6 +26,11 @@ def collect_warnings(
             f"{model} has no price: limits of cost_usd do not count its calls."
             for model in sorted(catalog.models - catalog.prices.keys())
         ]
+    if settings.workers > 1 and not settings.redis and _has_limits(settings):
+        warnings.append(
+            f"Without Redis each of {settings.workers} processes applies its share of the limits: "
+            "set REDIS_URL to count together."
+        )
     if settings.use_llm_mock and settings.default_key:
         warnings.append("An API key is set, but USE_LLM_MOCK is true: answers come from the mock.")
     if not settings.use_llm_mock:
@@ -49,6 +55,16 @@ def collect_warnings(
             if not urlsplit(agent.base_url).path and netloc_of(agent) not in _WITHOUT_PATH
         ]
     return warnings
+
+
+def _has_limits(settings: Settings) -> bool:
+    """Return whether any request may have a limit."""
+    host, _ = settings.address
+    is_open_to_others = host != "localhost" and not is_loopback(host)
+    has_default = settings.rate_limit_requests is not None or (
+        is_open_to_others and not settings.requires_auth
+    )
+    return settings.limits_file.exists() or (settings.rate_limit_enabled and has_default)
 
 
 def netloc_of(agent: Agent) -> str:

@@ -54,9 +54,21 @@ class Limiter:
         self._processes = processes
 
     @property
+    def uses_redis(self) -> bool:
+        """Whether the counters are in Redis while it is available."""
+        return self._redis is not None
+
+    @property
     def is_shared(self) -> bool:
         """Whether all processes count together: there is one, or Redis is available."""
         return self._processes == 1 if self._redis is None else not self._redis.is_down
+
+    def describe_sharing(self) -> str:
+        """Return a sentence about which processes count together."""
+        if self.is_shared:
+            return "shared in Redis" if self._redis else "counted by this process"
+        share = f"each of {self._processes} processes applies its share"
+        return f"Redis is unavailable: {share}" if self._redis else f"without Redis {share}"
 
     def needs_ensemble(self, use: Use) -> bool:
         """Return whether the limits of a request depend on the ensemble of its run."""

@@ -62,7 +62,11 @@ class RedisCounters:
             self._link.post(RELEASE, keys, [lease])
 
     async def renew_leases(self) -> None:
-        """Extend the leases of this process until cancelled, so that those of dead ones expire."""
+        """Extend the leases of this process until cancelled, so that those of dead ones expire.
+
+        Connects first, and loads the script, so that no request waits for that.
+        """
+        self._link.post(self._take, [], [0, ""])
         while True:
             await asyncio.sleep(self._renewal_s)
             for lease, keys in list(self._leases.items()):

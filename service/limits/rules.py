@@ -63,14 +63,18 @@ class Rule:
         return getattr(self.allowance, kind) is not None
 
     def fits(self, principal: Principal) -> bool:
-        """Return whether the rule matches the caller and the address of a request."""
+        """Return whether the rule matches the caller and the route of a request."""
+        route = self.match.route
+        return (not route or _fits_any(route, principal.route)) and self.fits_caller(principal)
+
+    def fits_caller(self, principal: Principal) -> bool:
+        """Return whether the rule matches the caller of a request."""
         match = self.match
         return (
             (not match.role or principal.role in match.role)
             and (not match.user or _names_user(match.user, principal))
             and (not match.key or _names_key(match.key, principal.key_id))
             and (not match.address or _is_within(match, principal.address))
-            and (not match.route or _fits_any(match.route, principal.route))
         )
 
     def fits_ensemble(self, ensemble: str | None) -> bool:
@@ -117,6 +121,18 @@ class Rules:
                     subject = rule.subject_of(principal)
                     found.append(_apply(rule.allowance, kind, rule.name, subject))
                     break
+        return found + list(_own_limits(principal, kinds))
+
+    def possible(self, principal: Principal, kinds: Sequence[Kind]) -> list[AppliedRule]:
+        """Return the limits that may apply to requests of `principal`, at any route."""
+        found = []
+        for kind in kinds:
+            for rule in self._by_kind[kind]:
+                if rule.fits_caller(principal):
+                    subject = rule.subject_of(principal)
+                    found.append(_apply(rule.allowance, kind, rule.name, subject))
+                    if not (rule.match.route or rule.match.ensemble):
+                        break
         return found + list(_own_limits(principal, kinds))
 
     def needs_ensemble(self, principal: Principal, kind: Kind) -> bool:

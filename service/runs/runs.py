@@ -21,7 +21,7 @@ from service.runs.recovery.lease import Lease
 from service.runs.recovery.takeover import Takeovers
 from service.runs.retry import RETRYABLE, make_not_retryable, make_retry, read_latest, read_run
 from service.runs.run import LiveRun, Run
-from service.runs.settings import IdempotencyKey, Limits
+from service.runs.settings import Admit, IdempotencyKey, Limits, admit_all
 from service.runs.stop_reasons import CANCELLED, SHUTTING_DOWN
 from service.runs.transport.database import WATCHED_S, StoredRuns
 from service.store.budgets.records import BudgetShortage
@@ -60,18 +60,20 @@ class Runs:
         self._opening = 0
         self._read: set[Run] = set()  # with a reader in this process
 
-    async def start(self, request: RunRequest, key: IdempotencyKey | None = None) -> Run:
+    async def start(
+        self, request: RunRequest, key: IdempotencyKey | None = None, admit: Admit = admit_all
+    ) -> Run:
         """Commit the question and start to answer it; or return the run that `key` already has.
 
-        Raises RequestError: 400 unknown ensemble, 422 key reused, 503 draining or overloaded; and
-        StorageUnavailable.
+        `admit` may refuse to start a run. Raises RequestError: 400 unknown ensemble, 422 key
+        reused, 503 draining or overloaded; and StorageUnavailable.
         """
         start = await resolve_key(request, key, self._store, self._open)
         if isinstance(start, RunStart):
-            return await self.open(start)
+            return await self.open(start, admit)
         return await self.find(start, request.owner)
 
-    async def retry(self, run_id: str, principal: Principal) -> Run:
+    async def retry(self, run_id: str, principal: Principal, admit: Admit = admit_all) -> Run:
         """Start a run that takes the place of one that failed, was interrupted or cancelled.
 
         Agents that answered are not called again. Returns the existing run if one has the place
@@ -79,7 +81,7 @@ class Runs:
         """
         stored = await read_latest(self._store, principal.owner, run_id)
         if stored.state in RETRYABLE:
-            return await self.open(make_retry(stored, principal))
+            return await self.open(make_retry(stored, principal), admit)
         if stored.id == run_id:
             raise make_not_retryable(stored)
         return await self.find(stored.id, principal.owner)
@@ -214,11 +216,12 @@ class Runs:
         """Whether a new run is being committed or a run has not ended."""
         return self._opening > 0 or not all(run.log.finished for run in self._open.values())
 
-    async def open(self, start: RunStart) -> Run:
+    async def open(self, start: RunStart, admit: Admit = admit_all) -> Run:
         """Commit the question and start to answer it. Raises as `start` does."""
-        self._admit()
+        self._check_capacity()
         self._opening += 1
         try:
+            await admit(start.request.ensemble)
             prepared = await self._preparer.prepare(start, self._dependencies.catalog())
             opened = await self.journal.open(prepared.opening)
         finally:
@@ -239,12 +242,9 @@ class Runs:
         else:
             self._open.pop(run.id)
 
-    def _admit(self) -> None:
+    def _check_capacity(self) -> None:
         self.check_accepting()
         self._lease.check()
         if len(self._open) + self._opening >= self._limits.open_runs:
-            raise RequestError(
-                "overloaded",
-                "Too many runs are open; please try again shortly.",
-                headers={"Retry-After": "2"},
-            )
+            sentence = "Too many runs are open; please try again shortly."
+            raise RequestError("overloaded", sentence, headers={"Retry-After": "2"})

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+
+# Called with the ensemble of a run that starts; raises RequestError to refuse it.
+Admit = Callable[[str], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,3 +31,7 @@ class IdempotencyKey:
     key: str
     fingerprint: bytes
     bound_to: str | None = None
+
+
+async def admit_all(_ensemble: str) -> None:
+    """Admit every run."""

@@ -61,7 +61,9 @@ class LabelSets:
     def __init__(self) -> None:
         self._sets: dict[str, LabelSet] = {"method": ClosedLabelSet(semconv.KNOWN_METHODS)}
         self.version = 0
-        self.replace(providers=semconv.KNOWN_PROVIDERS, workflows=(), agents=(), models=())
+        self.replace(
+            providers=semconv.KNOWN_PROVIDERS, workflows=(), agents=(), models=(), rules=()
+        )
 
     def replace(
         self,
@@ -70,10 +72,12 @@ class LabelSets:
         agents: Iterable[str] | None = None,
         models: Iterable[str] | None = None,
         providers: Iterable[str] | None = None,
+        rules: Iterable[str] | None = None,
     ) -> None:
         """Replace the given sets and leave the others unchanged."""
         self.version += 1
         named = {"workflow": workflows, "agent": agents, "model": models, "provider": providers}
+        named["rule"] = rules
         for label, names in named.items():
             if names is not None:
                 self._sets[label] = ClosedLabelSet(names)

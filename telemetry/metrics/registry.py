@@ -124,6 +124,8 @@ class Metrics:
         self.circuit_changes = self._counter(semconv.CIRCUIT_CHANGES)
         self.refused_calls = self._counter(semconv.REFUSED_CALLS)
         self.limit_wait = self._histogram(semconv.LIMIT_WAIT)
+        self.limit_requests = self._counter(semconv.LIMIT_REQUESTS)
+        self.limit_fallbacks = self._counter(semconv.LIMIT_FALLBACKS).child()
         self.store_duration = self._histogram(semconv.STORE_DURATION)
         self.store_rejections = self._counter(semconv.STORE_REJECTIONS)
         self.journal_lag = self._histogram(semconv.JOURNAL_LAG).child()

@@ -15,7 +15,7 @@ PAGE = (ROOT / "docs" / "observability.md").read_text("utf-8")
 INSTRUMENTS = {each.name: each for each in vars(semconv).values() if isinstance(each, Instrument)}
 NAMES = {key: value for key, value in vars(semconv).items() if isinstance(value, str)}
 _METRIC = re.compile(
-    r"`((?:http_server|gen_ai|fanout|db_client|journal|store|process|telemetry|event_loop)_[a-z_]+)"
+    r"`((?:http_server|gen_ai|fanout|db_client|journal|store|limit|process|telemetry|event_loop)_[a-z_]+)"
     r"(?:`|\{)"
 )
 _SAME = re.compile(r"the same(?: without `(\w+)`)?(?: and `(\w+)`)?")

@@ -143,6 +143,8 @@ async def a_varied_day(telemetry: Telemetry) -> None:
     telemetry.record_resume("", "")
     telemetry.start_store_operation("commit", system="sqlite").finish("full")
     telemetry.record_store_rejection("full")
+    telemetry.record_limit("requests", "default", is_refused=True)
+    telemetry.record_limit_fallback()
     telemetry.record_recovery("interrupted")
     telemetry.endpoints.record_circuit("openai", "gpt-4o-mini", "closed", "open")
     telemetry.endpoints.record_refusal("openai", "gpt-4o-mini", "circuit_open")
@@ -363,12 +365,12 @@ def test_every_span_has_ended_and_lies_within_its_parent(spans: list[ReadableSpa
 LABELS = {
     *("method", "route", "status_code", "error_type", "outcome", "reason", "signal"),
     *("operation", "provider", "request_model", "response_model", "token_type"),
-    *("workflow", "agent", "model", "system", "state"),
+    *("workflow", "agent", "model", "system", "state", "kind", "rule"),
 }
 UNITS = {"seconds", "bytes", "usd"}
 THINGS = {
     *("requests", "runs", "streams", "items", "fds", "outcomes", "retries"),
-    *("downs", "disconnects", "resumes", "events", "failures", "rejections"),
+    *("downs", "disconnects", "resumes", "events", "failures", "rejections", "fallbacks"),
     *("recoveries", "trims", "hedges", "cuts", "reservations", "circuits", "changes", "calls"),
 }
 NAMED_BY_CONVENTION = {"gen_ai_client_token_usage"}  # in tokens

@@ -21,6 +21,7 @@ from service.api.http.frames import DONE, encode_lines
 from service.api.http.principal import current_principal
 from service.api.http.query import ChoiceParam
 from service.api.http.sse import Encode
+from service.api.limits.requests import start_run
 from service.api.openapi.operation import EVENTS, IDEMPOTENCY_KEY, Operation, ResponseSpec, Tag
 from service.conversation import continue_or_start
 from service.domain import Message, RunRequest
@@ -99,12 +100,13 @@ def install(app: Quart, api: ApiDependencies) -> None:
             ),
         ),
         errors=(409, 502, 504),
+        use="run",
     )
     async def chat() -> Response:
         asked_for = _STREAM.read() == "true" or _accepts_events()
         body = await read_body(ChatRequest)
-        run = await runs.start(
-            body.to_request(current_principal()), idempotency_key(body, "stream")
+        run = await start_run(
+            runs, body.to_request(current_principal()), idempotency_key(body, "stream")
         )
         if body.stream or asked_for:
             await wait_for_first_output(runs, run)

@@ -23,6 +23,7 @@ from service.api.http.principal import (
     choose_subprotocol,
     needs_scope,
 )
+from service.api.limits.requests import RequestLimits
 from service.api.middleware.send_timeout import StalledClientError
 from service.errors import RequestError, ServiceError, drop_tracebacks
 from service.events import AnswerDelta, Event, RunFailed, RunFinished
@@ -56,7 +57,7 @@ class BoundedConnection(ASGIWebsocketConnection):
 
 def install(app: Quart, api: ApiDependencies) -> None:
     """Add the WebSocket `/chat` to `app`."""
-    runs = api.runs
+    runs, limits = api.runs, RequestLimits(api)
     app.asgi_websocket_class = BoundedConnection
 
     @app.websocket("/chat")
@@ -66,7 +67,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
         await websocket.accept(subprotocol=choose_subprotocol())
         try:
             with api.sockets.register() as closing:
-                await websocket.close(*await _Dialogue(runs).serve(closing))
+                await websocket.close(*await _Dialogue(runs, limits).serve(closing))
         except StalledClientError as error:
             drop_tracebacks(error)  # their frames refer to the task that raised it
         except Exception as error:  # noqa: BLE001  # Quart would close as if nothing had failed
@@ -78,8 +79,9 @@ def install(app: Quart, api: ApiDependencies) -> None:
 class _Dialogue:
     """The exchange on one socket: one task receives requests, another one answers them."""
 
-    def __init__(self, runs: Runs) -> None:
+    def __init__(self, runs: Runs, limits: RequestLimits) -> None:
         self._runs = runs
+        self._limits = limits
         self._requests: deque[ChatRequest] = deque()  # the first one is being answered
         self._has_requests = asyncio.Event()
         self._run: Run | None = None
@@ -152,7 +154,12 @@ class _Dialogue:
 
     async def _answer(self, request: ChatRequest) -> None:
         principal = await check_again()
-        run = self._run = await self._runs.start(request.to_request(principal))
+        with self._limits.for_message(principal) as admission:
+            question = request.to_request(principal)
+            self._run = await self._runs.start(question, admit=admission.admit)
+            await self._send_answer(self._run)
+
+    async def _send_answer(self, run: Run) -> None:
         with self._runs.reading(run) as reader:
             if self._is_cancelled:
                 await self._runs.cancel(run)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from quart import Quart, Response, request
 
+from service.api.limits.headers import READABLE
 from service.api.middleware.origins import Origins
 
 _READABLE = (
     "X-Run-Id, X-Conversation-Id, X-Degraded, X-Request-ID, X-Trace-Id, traceresponse, "
-    "Retry-After, x-should-retry"
+    f"Retry-After, x-should-retry, {READABLE}"
 )
 _PREFLIGHT_MAX_AGE_S = 600
 

@@ -18,6 +18,7 @@ from service.api.http.first_output import wait_for_first_output
 from service.api.http.frames import DONE, encode_event
 from service.api.http.principal import current_principal
 from service.api.http.sse import StreamFormat
+from service.api.limits.requests import start_run
 from service.api.openai.chunks import build_completion, make_encoder
 from service.api.openai.request import CompletionRequest
 from service.api.openai.schemas import ChunkShown, CompletionShown, ModelShown, ModelsShown
@@ -63,12 +64,15 @@ def install(app: Quart, api: ApiDependencies) -> None:
             ),
         ),
         errors=(404, 409, 502, 504),
+        use="run",
     )
     async def complete() -> Response:
         body = await read_body(CompletionRequest)
         check_model(body.model, catalog())
-        run = await runs.start(
-            body.to_request(current_principal()), idempotency_key(body, "stream", "stream_options")
+        run = await start_run(
+            runs,
+            body.to_request(current_principal()),
+            idempotency_key(body, "stream", "stream_options"),
         )
         if not body.stream:
             return await _send_completion(runs, run, with_progress=bool(body.include_progress))

@@ -93,7 +93,14 @@ _HEADERS: Mapping[str, str] = {
     "X-Conversation-Id": "The id of the conversation.",
     "X-Degraded": "`true` when the answer is known to be degraded before the body is sent.",
     "Retry-After": "Seconds to wait.",
+    "X-RateLimit-Limit": "The limit that is closest to its end; only if a limit applies.",
+    "X-RateLimit-Remaining": "The requests that it has left.",
+    "X-RateLimit-Reset": "The time at which all of it is available again, in seconds since 1970.",
+    "RateLimit": "What is left of every limit, as a structured field of the IETF's draft.",
+    "RateLimit-Policy": "The limits that apply, as a structured field of the IETF's draft.",
 }
+
+LIMIT_HEADERS = tuple(name for name in _HEADERS if "RateLimit" in name)
 
 _VARIABLES: Mapping[str, str] = {
     "run_id": "The id of a run.",
@@ -149,6 +156,8 @@ def _error(status: int, words: str, schema: Any) -> dict[str, Any]:
     names = ["X-Request-ID", "X-Trace-Id", "traceresponse"]
     if status in (429, 503):
         names.append("Retry-After")
+    if status == 429:
+        names += LIMIT_HEADERS
     return {
         "description": words,
         "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in names},

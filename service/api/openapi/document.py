@@ -19,6 +19,7 @@ from service.api.http.principal import is_page
 from service.api.openapi.components import (
     ABOUT,
     LICENSE,
+    LIMIT_HEADERS,
     STATUSES,
     TAGS,
     OpenAIProblem,
@@ -164,8 +165,9 @@ def _operation(route: Route, schemas: Schemas) -> dict[str, Any]:
 def _responses(route: Route, schemas: Schemas) -> dict[str, Any]:
     answers = route.operation.answers
     shape = "OpenAIError" if route.is_openai else "Error"
+    of_limits = LIMIT_HEADERS if route.operation.is_limited else ()
     good = {
-        str(status): _response([each for each in answers if each.status == status], schemas)
+        str(status): _response([e for e in answers if e.status == status], schemas, of_limits)
         for status in sorted({each.status for each in answers})
     }
     bad = {
@@ -175,8 +177,11 @@ def _responses(route: Route, schemas: Schemas) -> dict[str, Any]:
     return good | bad
 
 
-def _response(forms: list[ResponseSpec], schemas: Schemas) -> dict[str, Any]:
-    names = _EVERY_HEADER + (_RUN_HEADERS if any(each.of_run for each in forms) else ())
+def _response(
+    forms: list[ResponseSpec], schemas: Schemas, headers: tuple[str, ...]
+) -> dict[str, Any]:
+    of_run = _RUN_HEADERS if any(each.of_run for each in forms) else ()
+    names = (*_EVERY_HEADER, *of_run, *headers)
     shown: dict[str, Any] = {
         "description": "\n\n".join(dict.fromkeys(each.description for each in forms)),
         "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in names},
@@ -227,6 +232,8 @@ def _statuses(route: Route) -> set[int]:
         found.add(404)
     if IDEMPOTENCY_KEY in described.parameters:
         found.add(422)
+    if described.is_limited:
+        found.add(429)
     unknown = found - STATUSES.keys()
     if unknown:
         raise LookupError(f"{route.path}: {unknown} have no description in components.py")

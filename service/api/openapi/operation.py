@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel
 
@@ -37,6 +37,10 @@ Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 EVENTS = "text/event-stream"
 LINES = "application/x-ndjson"
+
+
+RouteUse = Literal["run", "events", "request", "free"]
+"""What limits count: a run with its answer, events of a run, only the request, or nothing."""
 
 
 class Tag(StrEnum):
@@ -125,6 +129,12 @@ class Operation:
     example: Mapping[str, Any] | None = field(default=None, kw_only=True)
     parameters: tuple[Parameter, ...] = field(default=(), kw_only=True)
     errors: tuple[int, ...] = field(default=(), kw_only=True)
+    use: RouteUse = field(default="request", kw_only=True)
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether limits apply: not to health and metrics, and not to what ends a run."""
+        return self.use != "free" and self.tag is not Tag.OPERATIONS
 
     def __call__(self, handler: Handler) -> Handler:
         """Store this description on `handler` and return it unchanged."""

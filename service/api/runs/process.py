@@ -20,6 +20,7 @@ from service.api.http.body import (
     read_body,
 )
 from service.api.http.principal import current_principal
+from service.api.limits.requests import current_admission, start_run
 from service.api.openapi.operation import (
     EVENTS,
     IDEMPOTENCY_KEY,
@@ -82,10 +83,12 @@ def install(app: Quart, api: ApiDependencies) -> None:
             ResponseSpec(NOTHING_MORE, status=204, of_run=True),
         ),
         errors=(404, 410),
+        use="run",
     )
     async def process() -> Response:
         if request.headers.get("Last-Event-ID"):
+            await current_admission().attach()
             return await reattach(runs)
         body = await read_body(ProcessRequest)
-        run = await runs.start(body.to_request(current_principal()), idempotency_key(body))
+        run = await start_run(runs, body.to_request(current_principal()), idempotency_key(body))
         return sse.stream(runs, run, encoder(run))

@@ -8,6 +8,7 @@ from service.api.dependencies import ApiDependencies
 from service.api.http import sse
 from service.api.http.body import Body, Identifier, Text, read_body
 from service.api.http.principal import current_principal
+from service.api.limits.requests import open_run
 from service.api.openapi.operation import EVENTS, Operation, ResponseSpec, Tag
 from service.api.runs.event_json import encoder
 from service.api.runs.schemas import RunEvent
@@ -40,10 +41,11 @@ def install(app: Quart, api: ApiDependencies) -> None:
             ),
         ),
         errors=(409,),
+        use="run",
     )
     async def resynthesize_run(run_id: str) -> Response:
         wish = Resynthesis(**(await read_body(ResynthesizeRequest)).model_dump())
         principal = current_principal()
         start = await make_resynthesis(api.store.runs, api.catalog(), principal, run_id, wish)
-        run = await api.runs.open(start)
+        run = await open_run(api.runs, start)
         return sse.stream(api.runs, run, encoder(run))

@@ -14,6 +14,7 @@ from service.api.http.body import parse_event_id
 from service.api.http.degraded import DegradedFields, degraded_fields
 from service.api.http.principal import current_principal
 from service.api.http.query import SequenceParam
+from service.api.limits.requests import start_retry
 from service.api.openapi.operation import EVENTS, LAST_EVENT_ID, Operation, ResponseSpec, Tag
 from service.api.runs.event_json import encoder, report_json, usage_json
 from service.api.runs.schemas import FindingFields, RunEvent, TokenUsage
@@ -107,6 +108,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
         parameters=(LAST_EVENT_ID, _STARTING_AFTER),
         answers=(_STREAM, ResponseSpec(NOTHING_MORE, status=204, of_run=True)),
         errors=(410,),
+        use="events",
     )
     async def run_events(run_id: str) -> Response:
         if request.headers.get("Last-Event-ID"):
@@ -116,7 +118,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
         )
 
     @app.post("/api/runs/<run_id>/cancel")
-    @Operation("Cancel a run", tag=Tag.RUNS, scope="run", answers=(_SHOWN,))
+    @Operation("Cancel a run", tag=Tag.RUNS, scope="run", answers=(_SHOWN,), use="free")
     async def cancel_run(run_id: str) -> Response:
         found = await runs.get(run_id, current_principal().owner)
         if isinstance(found, Run):
@@ -131,9 +133,10 @@ def install(app: Quart, api: ApiDependencies) -> None:
         description="Starts a new run. Agents that had answered are not called again.",
         answers=(_STREAM,),
         errors=(400, 409),
+        use="run",
     )
     async def retry_run(run_id: str) -> Response:
-        run = await runs.retry(run_id, current_principal())
+        run = await start_retry(runs, run_id, current_principal())
         return sse.stream(runs, run, encoder(run))
 
 

@@ -27,6 +27,7 @@ from service.api.http.degraded import AnswerMarks, answer_marks
 from service.api.http.frames import encode_event
 from service.api.http.principal import current_principal
 from service.api.http.sse import Encode
+from service.api.limits.requests import start_run
 from service.api.openapi.operation import EVENTS, IDEMPOTENCY_KEY, Operation, ResponseSpec, Tag
 from service.api.sessions.sessions import Name, SessionIds, session_ids, user_of
 from service.conversation import continue_or_start
@@ -118,13 +119,14 @@ def install(app: Quart, api: ApiDependencies) -> None:
             ResponseSpec("With `stream: false`, the complete answer.", SessionAnswer, of_run=True),
         ),
         errors=(404, 409, 502, 504),
+        use="run",
     )
     async def converse() -> Response:
         body = await read_body(ConversationRequest)
         principal = current_principal()
         user_id = await _user(own, principal, body)
         wanted = body.to_request(principal)
-        run = await runs.start(wanted, idempotency_key(body, "stream"))
+        run = await start_run(runs, wanted, idempotency_key(body, "stream"))
         if body.stream:
             return sse.stream(runs, run, named_events(run, user_id))
         answer = await collect_answer(runs, run)

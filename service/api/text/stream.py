@@ -15,6 +15,7 @@ from service.api.http.frames import DONE, encode_event
 from service.api.http.principal import current_principal
 from service.api.http.query import ChoiceParam
 from service.api.http.sse import Encode, StreamFormat
+from service.api.limits.requests import start_run
 from service.api.openai.chunks import Chunks, make_encoder
 from service.api.openai.schemas import ChunkShown
 from service.api.openapi.components import OpenAIProblem
@@ -67,11 +68,12 @@ def install(app: Quart, api: ApiDependencies) -> None:
         parameters=(_FORMAT, IDEMPOTENCY_KEY),
         answers=_ANSWERS,
         errors=(409, 502, 504),
+        use="run",
     )
     async def stream() -> Response:
         write = _FORMATS[_FORMAT.read()]
         body = await read_body(StreamRequest)
-        run = await runs.start(body.to_request(current_principal()), idempotency_key(body))
+        run = await start_run(runs, body.to_request(current_principal()), idempotency_key(body))
         await wait_for_first_output(runs, run)
         encode, form = write(run)
         return sse.stream(runs, run, encode, form=form)

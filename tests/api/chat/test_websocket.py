@@ -22,7 +22,7 @@ class _BrokenRuns:
     def check_accepting(self) -> None:
         pass
 
-    async def start(self, _ask: object) -> None:
+    async def start(self, _ask: object, admit: object) -> None:
         raise LookupError("a bug")
 
 
@@ -31,7 +31,12 @@ async def test_an_unexpected_error_closes_the_socket_with_code_1011(
 ) -> None:
     app = Quart("test")
     principal.install(app, None, cast(Audit, None))
-    api = SimpleNamespace(runs=_BrokenRuns(), sockets=OpenSockets(), origins=Origins(""))
+    api = SimpleNamespace(
+        runs=_BrokenRuns(),
+        sockets=OpenSockets(),
+        origins=Origins(""),
+        **dict.fromkeys(("limiter", "audit", "telemetry", "catalog")),
+    )
     websocket.install(app, cast(ApiDependencies, api))
     async with app.test_client().websocket("/chat") as socket:
         await socket.send(json.dumps({"messages": [{"role": "user", "content": "Why?"}]}))

@@ -78,7 +78,9 @@ def test_a_handler_stays_what_it_was() -> None:
 
 def test_a_body_brings_the_errors_that_a_body_can_have() -> None:
     answers = _answers(Operation("Ask", tag=Tag.ASK, scope="read", body=Asked, answers=(WHOLE,)))
-    assert list(answers) == ["200", "400", "401", "403", "408", "413", "415", "421", "500", "503"]
+    assert list(answers) == [
+        *("200", "400", "401", "403", "408", "413", "415", "421", "429", "500", "503")
+    ]
 
 
 def test_an_idempotency_key_brings_its_error() -> None:
@@ -97,7 +99,7 @@ def test_an_id_in_the_address_may_be_of_nothing() -> None:
     answers = _answers(
         Operation("Look", tag=Tag.RUNS, scope="read", answers=(WHOLE,)), "GET", "/x/<run_id>"
     )
-    assert list(answers) == ["200", "401", "403", "404", "421", "500", "503"]
+    assert list(answers) == ["200", "401", "403", "404", "421", "429", "500", "503"]
 
 
 def test_an_address_that_takes_nothing_has_no_errors_of_the_store() -> None:
@@ -186,6 +188,7 @@ def test_only_errors_that_a_route_can_have_are_described() -> None:
         "Error401",
         "Error403",
         "Error421",
+        "Error429",
         "Error500",
     ]
 

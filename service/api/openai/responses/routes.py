@@ -17,6 +17,7 @@ from service.api.http.collect import collect_answer
 from service.api.http.first_output import wait_for_first_output
 from service.api.http.principal import current_principal
 from service.api.http.query import ChoiceParam, SequenceParam, read_all
+from service.api.limits.requests import current_admission, start_run
 from service.api.openai.chat_completions import FORM, check_model
 from service.api.openai.responses.previous import find_history, get_run_id, resolve_references
 from service.api.openai.responses.request import ResponseRequest
@@ -87,6 +88,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
         parameters=(IDEMPOTENCY_KEY,),
         answers=(_WHOLE, _EVENTS),
         errors=(404, 409, 502, 504),
+        use="run",
     )
     async def respond() -> Response:
         body = await read_body(ResponseRequest)
@@ -97,7 +99,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
         history, earlier = await find_history(body, principal.owner, runs, tables)
         question = body.to_request(principal, history, (*earlier, *messages))
         try:
-            run = await runs.start(question, key)
+            run = await start_run(runs, question, key)
         except RequestError as error:
             raise _rename_fields(error) from error
         if body.stream:
@@ -123,13 +125,14 @@ def install(app: Quart, api: ApiDependencies) -> None:
         found = await _find(runs, response_id)
         if stream == "false":
             return await send_response(found)
+        await current_admission().attach()
         run = await runs.find(found.id, current_principal().owner)  # 410 when its events are gone
         after = _find_position(run, position)
         runs.note_resumed(run)
         return sse.stream(runs, run, ResponseEvents(run, after), form=FORM)
 
     @app.post("/v1/responses/<response_id>/cancel")
-    @Operation("Cancel a response", tag=Tag.OPENAI, scope="run", answers=(_WHOLE,))
+    @Operation("Cancel a response", tag=Tag.OPENAI, scope="run", answers=(_WHOLE,), use="free")
     async def cancel_response(response_id: str) -> Response:
         found = await _find(runs, response_id)
         if isinstance(found, Run):

@@ -54,7 +54,8 @@ def make_last_batch(
     if final is None or not final.final:
         last_seq = len(known) + 1 + (0 if is_complete else GAP)
         final = make_run_failed(known, INTERRUPTED.code, INTERRUPTED.message)
-        interruption = Interruption(list_reported(known), is_complete)
+        if known or not is_complete:  # without an event no model was called
+            interruption = Interruption(list_reported(known), is_complete)
         if not is_complete:  # whether a part of the answer was sent is unknown
             final = replace_event(final, partial=True, interrupted_at=len(known))
     interrupted_at = len(known) if last_seq > len(known) + 1 else None

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from random import Random, SystemRandom
 
 from tests._support.clients.api import Api, client_of
+from tests._support.recovery.budget_state import set_budget, wait_for_settlement
 from tests._support.recovery.installation import Installation
 from tests._support.recovery.ledger import (
     Question,
@@ -22,6 +23,7 @@ from tests._support.recovery.ledger import (
 from tests._support.servers.processes import Process
 
 CLIENTS = 5
+_MOST_TOKENS = 60_000  # of a run in the worst case: three answers of 7,000, two of them read again
 FACTOR = float(os.environ.get("KILL_ROUNDS", "1"))
 
 Kill = Callable[[Process, Random], None]
@@ -67,6 +69,14 @@ class Campaign:
                 await check(api, question)
                 await check_not_paid_twice(api, question, self.installation.models)
             await self._check_history(api)
+        await self._check_budget()
+
+    async def _check_budget(self) -> None:
+        """All runs are settled: with their usage, and the worst case of interrupted calls."""
+        totals = await wait_for_settlement(self.installation.database_url)
+        assert totals.reserved == 0
+        unknown = totals.spent - totals.stored_tokens
+        assert 0 <= unknown <= totals.interrupted * _MOST_TOKENS, totals
 
     async def _client(self, api: Api) -> None:
         """Act as clients do: read all, disconnect, reconnect, repeat or follow up a question."""
@@ -105,6 +115,7 @@ class Campaign:
 def campaign(installation: Installation) -> Iterator[Campaign]:
     """Start a campaign that reports its seed when it fails; set `KILL_SEED` to repeat one."""
     seed = int(os.environ.get("KILL_SEED") or SystemRandom().getrandbits(32))
+    set_budget(installation)
     begun = Campaign(installation, seed)
     try:
         yield begun

@@ -23,8 +23,8 @@ async def test_acknowledged_data_survives_a_kill_at_any_moment(
 async def test_acknowledged_data_survives_the_kill_of_one_worker_of_two(
     installation: Installation,
 ) -> None:
-    service = installation.serve("--workers", "2")
     with campaign(installation) as killing:
+        service = installation.serve("--workers", "2")
         for _ in rounds(2):
             await wait_for_two_workers(service)
             await killing.round(service, kill_a_worker)

@@ -163,6 +163,7 @@ def create_app(
             audit.run,
             accounts.run,
             partial(load_paces, store.calls, paces, ensembles.catalog),
+            accounts.watch_signing_keys,
         ),
         settles=(audit.close, accounts.close, services.close),
         closes=(

@@ -9,7 +9,6 @@ import pytest
 from service.settings import (
     GROQ_URL,
     OPENAI_URL,
-    WITHOUT_EFFECT,
     Settings,
     SettingsError,
     check_env_file,
@@ -170,12 +169,6 @@ def test_an_unknown_names_value_is_not_shown(env_file: Path) -> None:
 
 @pytest.mark.parametrize("name", ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_ANYTHING", "workers"])
 def test_names_that_other_programs_read_are_known(env_file: Path, name: str) -> None:
-    env_file.write_text(f"{name}=1")
-    check_env_file(env_file, frozenset())
-
-
-@pytest.mark.parametrize("name", sorted(WITHOUT_EFFECT))
-def test_names_without_effect_are_known(env_file: Path, name: str) -> None:
     env_file.write_text(f"{name}=1")
     check_env_file(env_file, frozenset())
 
@@ -384,6 +377,7 @@ def test_a_key_or_tokens_set_auth_to_required(
         ({"api_key": "'two words'"}, "API_KEY", "printable ASCII"),
         ({"api_key": "clé-secrète"}, "API_KEY", "printable ASCII"),
         ({**TOKENS, "jwt_secret": "s" * 31}, "JWT_SECRET", "less than 32 bytes"),
+        ({**TOKENS, "jwt_secret": "-----BEGIN PUBLIC KEY-----"}, "JWT_SECRET", "is a PEM key"),
         ({**TOKENS, "jwt_jwks": "jwks.json"}, "JWT_SECRET", "JWT_JWKS is set too"),
         ({**TOKENS, "jwt_issuer": ""}, "JWT_ISSUER", "is needed"),
         ({**TOKENS, "jwt_audience": ""}, "JWT_AUDIENCE", "is needed"),

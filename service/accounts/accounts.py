@@ -9,6 +9,8 @@ from time import monotonic
 from service.accounts.key_use import KeyUse
 from service.accounts.lookup import CachedLookup
 from service.accounts.resolver import Resolver, SessionResolver
+from service.accounts.signing_keys import open_key_source
+from service.accounts.tokens import Tokens, make_verifier
 from service.errors import StorageUnavailable
 from service.settings import Settings
 from service.store.accounts.changes import AccountChanges
@@ -37,6 +39,7 @@ class Accounts:
         self._use = KeyUse(rows.write_last_uses)
         self._sessions = sessions
         self._number: int | None = None
+        self._source = open_key_source(settings)
         self.resolver = self._make_resolver(settings, sessions) if settings.requires_auth else None
 
     def forget(self) -> None:
@@ -58,8 +61,15 @@ class Accounts:
                 await self._flush()
                 flushed_at_s = monotonic()
 
+    async def watch_signing_keys(self) -> None:
+        """Keep the keys that verify tokens up to date until cancelled."""
+        if self._source:
+            await self._source.watch()
+
     async def close(self) -> None:
         """Store the last uses of keys and stop the queries in progress."""
+        if self._source:
+            await self._source.close()
         self._keys.close()
         self._users.close()
         await self._flush()
@@ -85,4 +95,7 @@ class Accounts:
             if secret:
                 register_secret(secret.get_secret_value())
         static = settings.api_key.get_secret_value() if settings.api_key else None
-        return Resolver(self._keys, self._use, static_key=static, sessions=sessions)
+        tokens = (
+            Tokens(make_verifier(settings), self._source, self._users) if self._source else None
+        )
+        return Resolver(self._keys, self._use, static_key=static, tokens=tokens, sessions=sessions)

@@ -6,7 +6,7 @@ from quart import Quart, has_request_context, request
 from quart import websocket as handshake
 
 from service.api import health
-from service.api.accounts import auth, keys, users
+from service.api.accounts import auth, keys, me, users
 from service.api.chat import chat, websocket
 from service.api.dependencies import ApiDependencies
 from service.api.history import conversations, history
@@ -43,6 +43,7 @@ APIS = (
     auth,
     users,
     keys,
+    me,
     logins,
     health,
 )

@@ -53,6 +53,7 @@ def print_banner(
         if settings.use_llm_mock
         else f"{models} at {hosts}"
     )
+    key = '    -H "Authorization: Bearer $KEY" \\\n' if settings.requires_auth else ""
     many = f" with {settings.workers} workers" if settings.workers > 1 else ""
     print(
         f"LLM SSE Service {VERSION} on {url}{many}\n"
@@ -60,6 +61,7 @@ def print_banner(
         f"Every request can be tried on {url}/docs\n"
         f"Conversations are stored in {parse_url(settings.database).display_name}\n\n"
         f'  curl -N -X POST {url}/api/process -H "Content-Type: application/json" \\\n'
+        f"{key}"
         f"""    -d '{{"message":"Explain gravity like I am 5", "message_id":"message_123"}}'\n""",
         flush=True,
     )

@@ -9,18 +9,17 @@ from service.access.addresses import is_loopback
 from service.app import agent_key
 from service.ensembles.catalog import Agent, Catalog
 from service.limits.rules import Rules
-from service.settings import WITHOUT_EFFECT, Settings
+from service.settings import Settings
 
 _WITHOUT_PATH = frozenset({"api.deepseek.com", "api.perplexity.ai"})
+_SHORTEST_KEY = 16
 
 
 def collect_warnings(
     settings: Settings, variables: Mapping[str, str], catalog: Catalog, rules: Rules
 ) -> Sequence[str]:
-    """Return sentences about settings without effect, missing keys and prices, and sent keys."""
-    warnings = [
-        f"{name} has no effect in this version." for name in sorted(WITHOUT_EFFECT & set(variables))
-    ]
+    """Return sentences about open access, missing keys and prices, and where keys are sent."""
+    warnings = _list_access_warnings(settings)
     if any(each.limits("cost_usd") for each in rules.rules):
         warnings += [
             f"{model} has no price: limits of cost_usd do not count its calls."
@@ -60,11 +59,38 @@ def collect_warnings(
 def _has_limits(settings: Settings) -> bool:
     """Return whether any request may have a limit."""
     host, _ = settings.address
-    is_open_to_others = host != "localhost" and not is_loopback(host)
     has_default = settings.rate_limit_requests is not None or (
-        is_open_to_others and not settings.requires_auth
+        not _is_local(host) and not settings.requires_auth
     )
     return settings.limits_file.exists() or (settings.rate_limit_enabled and has_default)
+
+
+def _list_access_warnings(settings: Settings) -> list[str]:
+    warnings = []
+    host, port = settings.address
+    if not (settings.use_llm_mock or settings.requires_auth or _is_local(host)):
+        warnings.append(
+            "AUTH is off and the service listens beyond this machine: any client that reaches it "
+            "can spend your money and read all conversations. Set API_KEY or AUTH=required, or "
+            f"HTTP_ADDR=127.0.0.1:{port} to serve this machine only."
+        )
+    if settings.api_key and len(settings.api_key.get_secret_value()) < _SHORTEST_KEY:
+        warnings.append(
+            f"API_KEY has less than {_SHORTEST_KEY} characters and can be guessed; "
+            "`openssl rand -hex 24` makes a better one."
+        )
+    jwks = urlsplit(settings.jwt_jwks or "")
+    if jwks.scheme == "http" and not _is_local(jwks.hostname or ""):
+        warnings.append(
+            "JWT_JWKS is fetched without TLS: any machine on the way can replace the keys, and "
+            "with them sign tokens. Use https."
+        )
+    return warnings
+
+
+def _is_local(host: str) -> bool:
+    """Return whether only this machine can reach `host`, which is empty for all interfaces."""
+    return host.lower() == "localhost" or is_loopback(host)
 
 
 def netloc_of(agent: Agent) -> str:

@@ -52,6 +52,8 @@ class AccessSettings(BaseSettings):
     @field_validator("jwt_secret")
     @classmethod
     def _is_long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and "-----BEGIN" in value.get_secret_value():
+            raise ValueError("is a PEM key; tokens with public keys need JWT_JWKS")
         if value is not None and len(value.get_secret_value().encode()) < _MIN_SECRET_BYTES:
             raise ValueError(
                 f"has less than {_MIN_SECRET_BYTES} bytes, so that tokens could be forged by "

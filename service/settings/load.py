@@ -13,13 +13,6 @@ from pydantic import ValidationError
 from service.settings.access import EMPTY_API_KEY
 from service.settings.settings import ENCODING, Settings
 
-# Settings of related services that this version ignores; start-up warns about them.
-WITHOUT_EFFECT = frozenset(
-    {
-        "JWT_JWKS", "JWT_SECRET",
-    }
-)  # fmt: skip
-
 # Variables that docker-compose.yml reads from the same `.env`.
 FOR_COMPOSE = frozenset(
     {
@@ -37,7 +30,7 @@ class SettingsError(Exception):
 PROXY_VARIABLES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"})
 
 # The names that are allowed in `.env`, besides OpenTelemetry's and the agents' keys.
-KNOWN = {*map(str.upper, Settings.model_fields), *WITHOUT_EFFECT, *FOR_COMPOSE, *PROXY_VARIABLES}
+KNOWN = {*map(str.upper, Settings.model_fields), *FOR_COMPOSE, *PROXY_VARIABLES}
 
 
 def load_settings(env_file: Path | None = Path(".env")) -> Settings:

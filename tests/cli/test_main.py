@@ -152,12 +152,43 @@ def test_check_warns_about_models_without_a_price_beside_a_limit_of_money(
     ]
 
 
-def test_check_warns_about_settings_without_effect(
+OPEN = "AUTH is off and the service listens beyond this machine"
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_open"),
+    [
+        ({"use_llm_mock": "false"}, True),
+        ({"use_llm_mock": "false", "http_addr": "0.0.0.0:80"}, True),
+        ({"use_llm_mock": "false", "host": "192.0.2.1"}, True),
+        ({"use_llm_mock": "true"}, False),
+        ({"use_llm_mock": "false", "host": "127.0.0.1"}, False),
+        ({"use_llm_mock": "false", "http_addr": "[::1]:80"}, False),
+        ({"use_llm_mock": "false", "http_addr": "localhost:80"}, False),
+        ({"use_llm_mock": "false", "auth": "required"}, False),
+        ({"use_llm_mock": "false", "api_key": "k" * 16}, False),
+    ],
+)
+def test_check_warns_when_strangers_can_spend_money(
+    capsys: pytest.CaptureFixture[str], settings: dict[str, str], is_open: bool
+) -> None:
+    _settings(**settings)
+    assert main(["check"]) == 0
+    out = capsys.readouterr().out
+    assert (OPEN in out) is is_open
+    assert "API_KEY has less" not in out
+
+
+def test_check_warns_about_keys_that_can_be_guessed_or_replaced(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    _settings(jwt_secret="s" * 32, jwt_issuer="https://idp.test", jwt_audience="llm-sse")
+    tokens = {"jwt_issuer": "https://idp.test", "jwt_audience": "llm-sse"}
+    _settings(api_key="short", jwt_jwks="http://idp.test/jwks.json", **tokens)
     assert main(["check"]) == 0
-    assert "Warning: JWT_SECRET has no effect in this version." in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "API_KEY has less than 16 characters" in out
+    assert "JWT_JWKS is fetched without TLS" in out
+    assert "short" not in out.replace("API_KEY has less", "")
 
 
 def test_check_shows_the_database_without_its_password(

@@ -82,6 +82,7 @@ STATUSES: Mapping[str, int] = {
     # the state of the service
     "internal_error": 500,
     "draining": 503,
+    "keys_unavailable": 503,
     "overloaded": 503,
     "storage_unavailable": 503,
     # a run that failed before any of its output was sent

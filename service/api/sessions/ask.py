@@ -30,6 +30,7 @@ from service.api.http.sse import Encode
 from service.api.limits.requests import start_run
 from service.api.openapi.operation import EVENTS, IDEMPOTENCY_KEY, Operation, ResponseSpec, Tag
 from service.api.sessions.sessions import Name, SessionIds, session_ids, user_of
+from service.api.sessions.user_ids import check_named, chooses_labels
 from service.conversation import continue_or_start
 from service.domain import Message, RunRequest
 from service.events import AnswerDelta, Event, RunFailed, RunFinished, RunStarted
@@ -166,10 +167,15 @@ def _event(name: Literal["session", "message", "done", "error"], data: Mapping[s
 
 
 async def _user(own: OwnConversations, principal: Principal, body: ConversationRequest) -> str:
-    """Return the user of the session. Raises RequestError 404 for another user's session."""
+    """Return the user of the session.
+
+    Raises RequestError 403 for a user that the caller may not name, 404 for another user's session.
+    """
+    check_named(principal, body.user_id)
     if body.session_id is None:
         return body.user_id or principal.owner
     session = await own.find(principal, body.session_id)
-    if body.user_id and session.user_id and body.user_id != session.user_id:
+    is_other = body.user_id and session.user_id and body.user_id != session.user_id
+    if is_other and chooses_labels(principal):
         raise conversation_not_found()
     return body.user_id or user_of(session, principal)

@@ -22,7 +22,7 @@ from service.api.http.positions import BEFORE, split_page
 from service.api.http.principal import current_principal
 from service.api.http.query import OFFSET, IntParam, TextParam, invalid, read_all
 from service.api.openapi.operation import Operation, ResponseSpec, Tag
-from service.errors import RequestError
+from service.api.sessions.user_ids import check_named, select_labels
 from service.ids import new_id
 from service.store.records import Conversation
 
@@ -30,7 +30,6 @@ Name = Annotated[Text, StringConstraints(max_length=200)]
 
 _LIMIT = IntParam("limit", "The maximum number of sessions.", 100, 1, 1000)
 _NAME = TextParam("name", "The new name, as an alternative to a body.", 200, required=False)
-_USER_CHARS = 256  # the limit of `body.Label`
 
 
 class NewSession(Body):
@@ -109,6 +108,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
     async def create_session() -> Response:
         principal = current_principal()
         body = await read_body(NewSession) if await request.get_data() else NewSession()
+        check_named(principal, body.user_id)
         title = body.session_name or body.name or ""
         now = datetime.now(UTC)
         made = await own.kept.create(principal.owner, new_id("conv"), title, body.user_id, now)
@@ -179,8 +179,11 @@ def install(app: Quart, api: ApiDependencies) -> None:
     async def sessions_of_user(user_id: str) -> Response:
         principal = current_principal()
         limit, offset, before = read_all(_LIMIT.read, OFFSET.read, BEFORE.read_optional)
-        users = _labels(user_id, principal)
-        found = await own.kept.list_for_users(principal.owner, users, limit + 1, offset, before)
+        labels, wanted = select_labels(principal, user_id), (limit + 1, offset, before)
+        if labels is None:
+            found = (await own.kept.list_page(principal.owner, *wanted)).items
+        else:
+            found = await own.kept.list_for_users(principal.owner, labels, *wanted)
         page, position = split_page(found, limit)
         return jsonify({"sessions": [_shown(each, principal) for each in page], **position})
 
@@ -212,13 +215,3 @@ async def _read_name() -> str:
     if name is None:
         raise invalid("name", "this field is required")
     return name
-
-
-def _labels(user_id: str, principal: Principal) -> list[str | None]:
-    """Return the stored labels of a user's sessions; the owner's may have none.
-
-    Raises RequestError 404 when `user_id` is not a valid id.
-    """
-    if not user_id.strip() or "\0" in user_id or len(user_id) > _USER_CHARS:
-        raise RequestError("not_found", "There is nothing at this address.")
-    return [user_id, None] if user_id == principal.owner else [user_id]

@@ -30,7 +30,7 @@ PUBLIC = {
     "/api/auth/login", "/api/auth/register",
 }  # fmt: skip
 AUTHENTICATED = {
-    "/v1/models", "/v1/models/<path:model>",
+    "/api/me", "/v1/models", "/v1/models/<path:model>",
     "/api/auth/logout", "/api/auth/password",
     "/api/auth/sessions", "/api/auth/sessions/<web_session_id>",
 }  # fmt: skip

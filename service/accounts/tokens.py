@@ -1,0 +1,89 @@
+"""The caller of a JWT: a user of the service by id, or an owner of the issuer's own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from service.access.principal import Principal, Role
+from service.access.scopes import ROLES, limit_scopes
+from service.access.strict_jws import TokenError
+from service.access.tokens import (
+    HMAC,
+    PUBLIC_KEY_ALGORITHMS,
+    TokenClaims,
+    TokenVerifier,
+    UnknownKeyError,
+)
+from service.accounts.lookup import CachedLookup
+from service.accounts.signing_keys import KeySource
+from service.errors import RequestError
+from service.settings import Settings
+from service.store.accounts.credentials import ActiveUser
+
+OWNER_PREFIX = "jwt:"
+_USER_ID_PREFIX = "user_"
+
+
+def make_verifier(settings: Settings) -> TokenVerifier:
+    """Return the verifier for the tokens that the settings accept."""
+    algorithms = frozenset({HMAC}) if settings.jwt_secret else PUBLIC_KEY_ALGORITHMS
+    return TokenVerifier(settings.jwt_issuer or "", settings.jwt_audience or "", algorithms)
+
+
+class Tokens:
+    """Finds the callers of tokens.
+
+    A subject is a user of the service only if it is the user's id, which the service chooses. A
+    name would not do: anyone may register under the name that the issuer gives to another person.
+    """
+
+    def __init__(
+        self, verifier: TokenVerifier, source: KeySource, users: CachedLookup[ActiveUser]
+    ) -> None:
+        self._verifier = verifier
+        self._source = source
+        self._users = users
+
+    async def resolve_token(self, token: str) -> Principal:
+        """Return the caller. Raises RequestError, and StorageUnavailable."""
+        try:
+            claims = await self._verify(token)
+        except TokenError as error:
+            raise RequestError("unauthorized", str(error)) from None
+        if claims.subject.startswith(_USER_ID_PREFIX):
+            user = await self._users.find(claims.subject)
+            if user is not None:
+                return _make_user_principal(user, claims)
+        owner = OWNER_PREFIX + claims.subject
+        return _make_principal(owner, owner, claims.role or "user", claims)
+
+    async def _verify(self, token: str) -> TokenClaims:
+        keys = self._source.keys
+        if keys is None:
+            raise RequestError(
+                "keys_unavailable", "The keys that verify tokens could not be loaded yet."
+            )
+        try:
+            return self._verifier.verify(token, keys)
+        except UnknownKeyError:
+            await self._source.reload()
+            if self._source.keys is keys:
+                raise
+            return self._verifier.verify(token, self._source.keys or keys)
+
+
+def _make_user_principal(user: ActiveUser, claims: TokenClaims) -> Principal:
+    if user.is_disabled:
+        raise RequestError("unauthorized", "The user of the token is disabled.")
+    made = _make_principal(user.id, user.name, _lower_role(user.role, claims.role), claims)
+    return replace(made, user_limits=user.limits)
+
+
+def _make_principal(owner: str, user: str, role: Role, claims: TokenClaims) -> Principal:
+    scopes = limit_scopes(role, claims.scopes)
+    return Principal(owner=owner, user=user, role=role, scopes=scopes, method="jwt")
+
+
+def _lower_role(of_user: Role, of_token: Role | None) -> Role:
+    """Return the role with fewer scopes: a token restricts its user and never extends them."""
+    return of_user if of_token is None else max(of_user, of_token, key=ROLES.index)

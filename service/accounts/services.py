@@ -88,7 +88,7 @@ def open_account_services(
     return AccountServices(
         is_on=settings.requires_auth,
         logins=Logins(users, sessions, passwords, throttle, audit),
-        registration=Registration(users, passwords, throttle, settings.registration),
+        registration=Registration(users, passwords, throttle, settings.registration_mode),
         sessions=sessions,
         users=UserAdministration(users, passwords, Ownership(database), stop_runs),
         keys=KeyAdministration(KeyStore(database)),

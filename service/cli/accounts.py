@@ -40,11 +40,11 @@ class AccountTools:
 
 
 async def create_code(settings: Settings) -> str | None:
-    """Return a code for the first administrator, None when there is one or accounts are off.
+    """Return a code for the first administrator; None when there is one, or AUTH is not required.
 
     Raises StorageUnavailable.
     """
-    if not settings.requires_auth:
+    if settings.auth != "required":
         return None
     database = Database(settings.database, timeout_s=settings.store_timeout_s)
     try:

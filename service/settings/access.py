@@ -30,7 +30,7 @@ class AccessSettings(BaseSettings):
     jwt_jwks: str | None = None
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
-    registration: RegistrationMode = "open"
+    registration: RegistrationMode | None = None
     session_idle_s: float = Field(default=604_800, gt=0)
     session_lifetime_s: float = Field(default=2_592_000, gt=0)
 
@@ -102,6 +102,14 @@ class AccessSettings(BaseSettings):
                     "them, or remove it"
                 )
         return self
+
+    @property
+    def registration_mode(self) -> RegistrationMode:
+        """The value of REGISTRATION: by default open, but only if AUTH itself is required.
+
+        With a static key or tokens alone, users who register would be a second way in.
+        """
+        return self.registration or ("open" if self.auth == "required" else "closed")
 
     @property
     def accepts_tokens(self) -> bool:

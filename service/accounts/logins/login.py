@@ -75,7 +75,8 @@ class Logins:
         await self._throttle.admit_login(account, attempt.visit.address, device)
         is_enabled = user is not None and user.disabled_at is None
         password_hash = user.password_hash if user and is_enabled else None
-        if user is None or not await self._verify(password_hash, attempt.password):
+        is_right = await self._verify(password_hash, attempt.password)
+        if user is None or not is_right:
             by = replace(UNAUTHENTICATED, address=attempt.visit.address)
             self._audit.record("login.failed", by, user.id if user else "")
             raise RequestError(

@@ -28,7 +28,7 @@ from service.runs.run import LiveRun, Run
 from service.runs.stop_reasons import INTERRUPTED
 from service.store.budgets.records import BudgetState
 from service.store.records import NewRun, RunEnd
-from service.strategies import STRATEGIES, Kit
+from service.strategies import Kit, run_strategy
 from service.strategies.spending.pool import Spending, UnlimitedSpending
 from telemetry import Telemetry, Workflow, bind_log, current_request
 
@@ -131,8 +131,7 @@ class Launcher:
             self._report(run, final)
             return not pending.is_fenced
 
-        strategy = STRATEGIES[ensemble.strategy]
-        run.start(strategy.run(ask, kit, emit), timeout_s, conclude)
+        run.start(run_strategy(ask, kit, emit), timeout_s, conclude)
         return run, pending
 
     def _make_kit(self, prepared: PreparedRun, workflow: Workflow, timeout_s: float) -> Kit:

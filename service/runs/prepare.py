@@ -21,6 +21,7 @@ from service.runs.settings import IdempotencyKey, Limits
 from service.store.records import NewKey, NewRun, StoredRun
 from service.store.runs import RunStore
 from service.strategies import STRATEGIES
+from service.strategies.options.parameters import find_unsupported
 from telemetry import current_request
 
 
@@ -152,9 +153,8 @@ def _unknown_ensemble(name: str, catalog: Catalog) -> RequestError:
 def _find_unsupported(request: RunRequest, ensemble: Ensemble) -> Iterator[FieldError]:
     """Yield the parameters and messages that `ensemble` cannot honour."""
     honours = STRATEGIES[ensemble.strategy].honours
-    for parameter in request.options.parameters:
-        if honours is not None and parameter not in honours:
-            yield _unsupported(parameter, f"ensemble {ensemble.name} makes one answer of several")
+    for parameter in find_unsupported(request, ensemble, honours):
+        yield _unsupported(parameter, f"ensemble {ensemble.name} makes one answer of several")
     types = list_part_types(request.messages)
     if types and not any(accepts(agent, types) for agent in ensemble.agents):
         yield _unsupported(

@@ -9,12 +9,12 @@ from service.ensembles.catalog import Ensemble, EnsembleFault
 from service.strategies.base import Emit, Kit, PlannedCalls, Strategy, plan_readers
 from service.strategies.checks import find_json_fault, find_unused_key
 from service.strategies.fanout import ask_all
+from service.strategies.options.parameters import COMMON_PARAMETERS
 from service.strategies.provenance.marked_output import describe_single
 from service.strategies.selecting import send_answer
 from service.strategies.synthesize import combine, find_analysis_fault, list_writing_calls
 from service.strategies.voting.count import describe_votes
 from service.strategies.voting.gate import pass_gate
-from service.strategies.writing import SAMPLING
 
 
 async def auto(request: RunRequest, kit: Kit, emit: Emit) -> Answer:
@@ -57,4 +57,4 @@ def steps(ensemble: Ensemble) -> tuple[PlannedCalls, ...]:
     return (PlannedCalls(ensemble.agents), readers)
 
 
-AUTO = Strategy(auto, check, steps, SAMPLING)
+AUTO = Strategy(auto, check, steps, COMMON_PARAMETERS)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from service.domain import AgentReport, Answer, RunRequest, Usage, add_costs
+from service.domain import AgentReport, Answer, RunRequest, ToolCall, Usage, add_costs
 from service.ensembles.catalog import Agent, Check, Ensemble
 from service.ensembles.prices import Price
 from service.errors import RetryAdvice, RunError, UpstreamError
@@ -34,6 +34,8 @@ class AgentResult(Protocol):
     def was_retried(self) -> bool: ...
     @property
     def text(self) -> str: ...
+    @property
+    def tool_calls(self) -> Sequence[ToolCall]: ...
     def report(self) -> AgentReport: ...
 
 
@@ -53,6 +55,11 @@ class ReusedAnswer:
     def text(self) -> str:
         """The complete answer."""
         return self._report.text
+
+    @property
+    def tool_calls(self) -> Sequence[ToolCall]:
+        """None: an answer with calls of tools is not reused."""
+        return ()
 
     def report(self) -> AgentReport:
         """Return the report of the earlier run, without usage and cost."""

@@ -11,8 +11,8 @@ from service.strategies.base import AgentResult, Emit, Kit, PlannedCalls, Strate
 from service.strategies.checks import find_json_fault, find_unused_key
 from service.strategies.fanout import ask_all, choose_best
 from service.strategies.judging.verdicts import Bench, plan_verdicts, score_answers
+from service.strategies.options.parameters import COMMON_PARAMETERS
 from service.strategies.selecting import send_answer
-from service.strategies.writing import SAMPLING
 
 
 async def best_of(request: RunRequest, kit: Kit, emit: Emit) -> Answer:
@@ -56,4 +56,4 @@ def steps(ensemble: Ensemble) -> tuple[PlannedCalls, ...]:
     return (PlannedCalls(ensemble.agents), plan_verdicts(ensemble.judge))
 
 
-BEST_OF = Strategy(best_of, check, steps, SAMPLING)
+BEST_OF = Strategy(best_of, check, steps, COMMON_PARAMETERS)

@@ -19,6 +19,8 @@ def find_unused_key(ensemble: Ensemble, *used: str) -> EnsembleFault | None:
         "provenance": ensemble.provenance,
         "layers": len(ensemble.layers) > 1,
     }
+    if fault := _find_tools_fault(ensemble):
+        return fault
     unused = next((key for key, value in given.items() if value and key not in used), None)
     if unused is None:
         return None
@@ -36,4 +38,14 @@ def find_json_fault(agent: Agent | None, key: str) -> EnsembleFault | None:
     kind = given.get("type") if isinstance(given, dict) else None
     if given is not None and kind not in _JSON_FORMATS:
         return EnsembleFault(f"{agent.name} cannot answer in JSON: its response_format is set", key)
+    return None
+
+
+def _find_tools_fault(ensemble: Ensemble) -> EnsembleFault | None:
+    """Return a fault if the policy for tools has no effect, or no agent that could call them."""
+    policy, key = ensemble.tools_policy, "tools_policy"
+    if policy and ensemble.strategy in ("solo", "race"):
+        return EnsembleFault(f"{ensemble.strategy} passes tools on without a policy", key)
+    if policy == "combiner" and not (ensemble.combiner or ensemble.chair):
+        return EnsembleFault("there is no combiner that could call tools", key)
     return None

@@ -11,7 +11,8 @@ from service.strategies.best_of import make_ranking
 from service.strategies.checks import find_json_fault, find_unused_key
 from service.strategies.fanout import ask_all, gather_together
 from service.strategies.judging.verdicts import Bench, rank_others
-from service.strategies.writing import SAMPLING, Draft, write_answer
+from service.strategies.options.parameters import COMMON_PARAMETERS, for_agents
+from service.strategies.writing import Draft, write_answer
 
 REVIEW = "#review"  # added to an agent's name for its call as a reviewer
 _LEAST_RANKED = 2  # a single answer has no order
@@ -25,7 +26,7 @@ async def council(request: RunRequest, kit: Kit, emit: Emit) -> Answer:
     chair = find_chair(kit.ensemble)
     assert chair is not None  # noqa: S101  (check() below)
     kit.workflow.start_step("ask")
-    answers, missing = await ask_all(request.without_parameter("stop"), kit, emit)
+    answers, missing = await ask_all(for_agents(request), kit, emit)
     kit.workflow.start_step("review")
     ballots = await _collect_ballots(request, kit, emit, answers)
     kit.check_cost()
@@ -108,4 +109,4 @@ def steps(ensemble: Ensemble) -> tuple[PlannedCalls, ...]:
     )
 
 
-COUNCIL = Strategy(council, check, steps, SAMPLING)
+COUNCIL = Strategy(council, check, steps, COMMON_PARAMETERS)

@@ -10,7 +10,8 @@ from service.errors import RunError
 from service.strategies.base import AgentResult, Emit, Kit, PlannedCalls, Strategy, plan_readers
 from service.strategies.checks import find_unused_key
 from service.strategies.fanout import ask_all
-from service.strategies.writing import SAMPLING, Draft, format_answer, write_answer
+from service.strategies.options.parameters import COMMON_PARAMETERS, for_agents
+from service.strategies.writing import Draft, format_answer, write_answer
 
 _TASK = (
     "Other assistants have answered the question below. Write your own answer to it: keep what is "
@@ -26,7 +27,7 @@ async def layers(request: RunRequest, kit: Kit, emit: Emit) -> Answer:
     """
     ensemble = kit.ensemble
     assert ensemble.combiner is not None  # noqa: S101  (check() below)
-    own = request.without_parameter("stop")
+    own = for_agents(request)
     answers: Sequence[AgentResult] = ()
     missing: list[MissingAgent] = []
     for number, layer in enumerate(ensemble.layers, 1):
@@ -69,4 +70,4 @@ def steps(ensemble: Ensemble) -> tuple[PlannedCalls, ...]:
     )
 
 
-LAYERS = Strategy(layers, check, steps, SAMPLING)
+LAYERS = Strategy(layers, check, steps, COMMON_PARAMETERS)

@@ -10,7 +10,8 @@ from service.strategies.base import AgentResult, Emit, Kit, PlannedCalls, Strate
 from service.strategies.checks import find_json_fault, find_unused_key
 from service.strategies.fanout import ask_all
 from service.strategies.judging.analysis import analyse_answers, describe_analysis, make_analyst
-from service.strategies.writing import SAMPLING, Draft, write_answer
+from service.strategies.options.parameters import COMMON_PARAMETERS, for_agents
+from service.strategies.writing import Draft, write_answer
 
 
 async def synthesize(request: RunRequest, kit: Kit, emit: Emit) -> Answer:
@@ -19,7 +20,7 @@ async def synthesize(request: RunRequest, kit: Kit, emit: Emit) -> Answer:
     When the combiner and its fallbacks fail before their first token, the best single answer
     replaces the combiner's. Raises RunError when there is no answer, or only a part of it.
     """
-    answers, missing = await ask_all(request.without_parameter("stop"), kit, emit)
+    answers, missing = await ask_all(for_agents(request), kit, emit)
     return await combine(request, kit, emit, answers, missing)
 
 
@@ -82,4 +83,4 @@ def list_writing_calls(ensemble: Ensemble) -> tuple[Agent, ...]:
     return (make_analyst(combiner), combiner) if wants_analysis(ensemble) else (combiner,)
 
 
-SYNTHESIZE = Strategy(synthesize, check, steps, SAMPLING)
+SYNTHESIZE = Strategy(synthesize, check, steps, COMMON_PARAMETERS)

@@ -10,9 +10,9 @@ from service.strategies.base import AgentResult, Emit, Kit, PlannedCalls, Strate
 from service.strategies.checks import find_json_fault, find_unused_key
 from service.strategies.fanout import ask_all
 from service.strategies.judging.verdicts import Bench, plan_verdicts, score_answers
+from service.strategies.options.parameters import COMMON_PARAMETERS
 from service.strategies.selecting import send_answer
 from service.strategies.voting.count import Party, count_votes, describe_votes, list_tied
-from service.strategies.writing import SAMPLING
 
 _LEAST_VOTERS = 3
 
@@ -61,4 +61,4 @@ def steps(ensemble: Ensemble) -> tuple[PlannedCalls, ...]:
     return (PlannedCalls(ensemble.agents), plan_verdicts(ensemble.judge))
 
 
-VOTE = Strategy(vote, check, steps, SAMPLING)
+VOTE = Strategy(vote, check, steps, COMMON_PARAMETERS)

@@ -13,17 +13,9 @@ from service.llm.response import OnPiece, Piece
 from service.strategies.base import AgentResult, Emit, Kit, advise_retry
 from service.strategies.calls.agent_call import AgentCall
 from service.strategies.fanout import choose_best
+from service.strategies.options.parameters import wants_tools
 from service.strategies.output import make_answer_output
 from service.strategies.provenance.marked_output import MarkedOutput, describe_single
-
-# Sampling options apply to every call, `stop` only to the writer's. Options that determine the
-# answer's format or its tool calls are not supported: a single answer could not replace it.
-SAMPLING = frozenset(
-    {
-        "temperature", "top_p", "seed", "presence_penalty", "frequency_penalty",
-        "reasoning_effort", "verbosity", "stop",
-    }
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +44,11 @@ async def write_answer(request: RunRequest, kit: Kit, emit: Emit, draft: Draft) 
     name, answers = draft.writer.name, draft.answers
     await emit(CombineStarted(name, tuple(each.agent.name for each in answers)))
     output = make_answer_output(request, kit, emit, name)
-    marked = MarkedOutput(request.question, answers, output) if draft.has_provenance else None
+    marked = _make_marked_output(request, draft, output)
     if marked:
         draft = replace(draft, notes=[*draft.notes, marked.task])
-    forward = _drop_tool_calls(marked.forward if marked else output)
+    written = marked.forward if marked else output
+    forward = written if wants_tools(request) else _drop_tool_calls(written)
     call = AgentCall(kit, draft.writer, request, make_writer_messages(request, draft), emit)
     author: AgentResult = call
     try:
@@ -83,8 +76,15 @@ async def write_answer(request: RunRequest, kit: Kit, emit: Emit, draft: Draft) 
     )
 
 
+def _make_marked_output(request: RunRequest, draft: Draft, output: OnPiece) -> MarkedOutput | None:
+    """Return the output without marks; None where none are wanted, as in JSON."""
+    if not draft.has_provenance or "response_format" in request.options.parameters:
+        return None
+    return MarkedOutput(request.question, draft.answers, output)
+
+
 def _drop_tool_calls(output: OnPiece) -> OnPiece:
-    """Return an output without tool calls: tools are refused for ensembles with a writer."""
+    """Return an output without tool calls, which the request does not want."""
 
     async def forward(piece: Piece) -> None:
         if not isinstance(piece, ToolCall):
@@ -112,12 +112,11 @@ async def _replace_answer(
 
 def make_writer_messages(request: RunRequest, draft: Draft) -> list[Message]:
     """Return the conversation, with the agents' answers after its last question."""
-    parts = [
-        f"Question:\n{request.question}",
-        "Answers of the assistants:",
-        *map(format_answer, draft.answers),
-        *draft.notes,
-    ]
+    last = request.messages[-1]
+    parts = ["Answers of the assistants:", *map(format_answer, draft.answers), *draft.notes]
+    if last.role != "user":  # the result of a tool, which must follow its call
+        return [*request.messages, Message("user", "\n\n".join(parts))]
+    parts.insert(0, f"Question:\n{request.question}")
     return [*request.messages[:-1], Message("user", "\n\n".join(parts))]
 
 

@@ -90,6 +90,7 @@ STATUSES: Mapping[str, int] = {
     "abandoned": 409,
     "cancelled": 409,
     "cost_cap": 502,
+    "format_not_met": 502,
     "content_filtered": 502,
     "circuit_open": 503,
     "endpoint_limited": 429,

@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Sequence
 from copy import copy
 
-from service.domain import AgentReport, Message, RunRequest, Usage
+from service.domain import AgentReport, Message, RunRequest, ToolCall, Usage
 from service.ensembles.catalog import Agent
 from service.errors import EndpointLimited, UpstreamError
 from service.llm.response import OnPiece
+from service.messages import join_tool_calls
 from service.strategies.base import Emit, Kit
 from service.strategies.calls.attempt import Phase
 from service.strategies.calls.attempts import try_model
@@ -84,6 +85,11 @@ class AgentCall:
     def text(self) -> str:
         """The text of the current attempt so far."""
         return self._bill.reply.text
+
+    @property
+    def tool_calls(self) -> Sequence[ToolCall]:
+        """The calls of the client's tools in the current attempt so far."""
+        return join_tool_calls(self._bill.reply.calls)
 
     @property
     def usage(self) -> Usage:

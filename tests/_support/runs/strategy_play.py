@@ -17,7 +17,7 @@ from service.llm.endpoints.hedges import HedgeBudgets
 from service.llm.endpoints.pace import AgentPaces
 from service.llm.resilience import RetryBudget
 from service.llm.tokens.counter import TokenCounter
-from service.strategies import STRATEGIES, Kit
+from service.strategies import Kit, run_strategy
 from telemetry import Telemetry, TelemetryConfig
 from tests._support.llm.scripted import (
     EmittedEvents,
@@ -114,9 +114,8 @@ async def play(
             run_id="run_1",
             reused=reused or {},
         )
-        strategy = STRATEGIES[outcome.kit.ensemble.strategy]
         try:
-            outcome.returned = await strategy.run(ask or an_ask(), outcome.kit, outcome.emit)
+            outcome.returned = await run_strategy(ask or an_ask(), outcome.kit, outcome.emit)
         except RunError as error:
             outcome.error = error
     return outcome

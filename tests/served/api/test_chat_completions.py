@@ -232,7 +232,6 @@ async def test_an_unknown_model_is_404_with_openais_error(api: Api) -> None:
             {"messages": [user(), {"role": "assistant", "tool_calls": [{}]}]},
             "messages.1.tool_calls.0.id",
         ),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
         ({"logit_bias": {"1": 5}}, "logit_bias"),
     ],
     ids=str,
@@ -246,6 +245,23 @@ async def test_an_unsupported_field_is_refused_by_name(
     assert parse_error(response)["type"] == "invalid_request_error"
     assert parse_error(response)["param"] == param
     assert (await upstream.stats())["requests"] == before
+
+
+async def test_a_combined_answer_has_the_requested_schema(api: Api) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"colour": {"enum": ["blue"]}, "why": {"type": "string"}},
+        "required": ["colour", "why"],
+        "additionalProperties": False,
+    }
+    form = {"type": "json_schema", "json_schema": {"name": "sky", "schema": schema}}
+    body = {"model": "fanout", "messages": [user()], "response_format": form}
+    for stream in (False, True):
+        response = await api.http.post(URL, json={**body, "stream": stream})
+        assert response.status_code == 200, response.text
+        assert "colour" in response.text
+    plain = (await api.http.post(URL, json=body)).json()["choices"][0]["message"]["content"]
+    assert json.loads(plain)["colour"] == "blue"
 
 
 async def test_invalid_json_and_unknown_paths_have_openais_error_format(api: Api) -> None:

@@ -21,6 +21,7 @@ from telemetry.http.headers import (
     normalize_method,
     read_inbound_context,
 )
+from telemetry.logs import redact
 from telemetry.non_recording import NonRecordingTracer
 from telemetry.semconv import OTHER
 from telemetry.spans.operation import Recorder
@@ -64,7 +65,7 @@ class ServerRequest:
         scope = self._scope
         attributes = {
             semconv.HTTP_METHOD: self._method,
-            semconv.URL_PATH: scope["path"],
+            semconv.URL_PATH: redact(scope["path"]),
             semconv.URL_SCHEME: scope.get("scheme", "http"),
             semconv.PROTOCOL_VERSION: scope.get("http_version", "1.1"),
             semconv.REQUEST_ID: self._inbound.request_id,

@@ -74,6 +74,12 @@ def _list_access_warnings(settings: Settings) -> list[str]:
             "can spend your money and read all conversations. Set API_KEY or AUTH=required, or "
             f"HTTP_ADDR=127.0.0.1:{port} to serve this machine only."
         )
+    is_reachable = not (settings.use_llm_mock or _is_local(host))
+    if is_reachable and settings.requires_auth and settings.registration_mode == "open":
+        warnings.append(
+            "REGISTRATION is open: any client that reaches the service can register and ask "
+            "questions at your expense. Set REGISTRATION=invite, or limits in limits.toml."
+        )
     if settings.api_key and len(settings.api_key.get_secret_value()) < _SHORTEST_KEY:
         warnings.append(
             f"API_KEY has less than {_SHORTEST_KEY} characters and can be guessed; "

@@ -179,6 +179,24 @@ def test_check_warns_when_strangers_can_spend_money(
     assert "API_KEY has less" not in out
 
 
+@pytest.mark.parametrize(
+    ("settings", "is_open"),
+    [
+        ({"auth": "required"}, True),
+        ({"auth": "required", "host": "127.0.0.1"}, False),
+        ({"auth": "required", "registration": "invite"}, False),
+        ({"api_key": "k" * 16}, False),
+        ({"api_key": "k" * 16, "registration": "open"}, True),
+    ],
+)
+def test_check_warns_when_strangers_can_register(
+    capsys: pytest.CaptureFixture[str], settings: dict[str, str], is_open: bool
+) -> None:
+    _settings(use_llm_mock="false", **settings)
+    assert main(["check"]) == 0
+    assert ("REGISTRATION is open" in capsys.readouterr().out) is is_open
+
+
 def test_check_warns_about_keys_that_can_be_guessed_or_replaced(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

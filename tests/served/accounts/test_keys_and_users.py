@@ -11,15 +11,19 @@ import pytest
 
 from tests._support.accounts.visitors import Visitor, code_of, visiting
 from tests._support.clients.api import until
+from tests._support.servers.databases import Postgres
 from tests._support.servers.processes import Process, run_server
 from tests._support.servers.services import Told
 
 
 @pytest.fixture(scope="module")
-def pair(told: Told, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Process, Process]]:
+def pair(
+    told: Told, postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Process, Process]]:
     """Two services on one database, which share neither memory nor Redis."""
     folder = tmp_path_factory.mktemp("pair")
-    settings = told(folder) | {"AUTH": "required"}
+    database = {"DATABASE_URL": postgres.new_database(), "MIGRATE_ON_START": "true"}
+    settings = told(folder) | database | {"AUTH": "required"}
     with (
         run_server(folder, "serve", "--port", "0", **settings) as first,
         run_server(folder, "serve", "--port", "0", **settings) as second,

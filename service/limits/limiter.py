@@ -11,7 +11,7 @@ from service.limits.defaults import DefaultLimit
 from service.limits.memory import MemoryCounters
 from service.limits.redis import RedisCounters
 from service.limits.redis_link import RedisLink, RedisUnavailable
-from service.limits.rules import OWN, AppliedRule, Kind, Rules
+from service.limits.rules import DEFAULT, OWN, AppliedRule, Kind, Rules
 from service.limits.use import Use
 from service.settings import Settings
 
@@ -54,6 +54,11 @@ class Limiter:
         self._processes = processes
 
     @property
+    def rules(self) -> Rules:
+        """The current rules of the file."""
+        return self._rules()
+
+    @property
     def uses_redis(self) -> bool:
         """Whether the counters are in Redis while it is available."""
         return self._redis is not None
@@ -67,8 +72,9 @@ class Limiter:
         """Return a sentence about which processes count together."""
         if self.is_shared:
             return "shared in Redis" if self._redis else "counted by this process"
-        share = f"each of {self._processes} processes applies its share"
-        return f"Redis is unavailable: {share}" if self._redis else f"without Redis {share}"
+        if self._redis:
+            return "Redis is unavailable: each process applies its share"
+        return f"without Redis each of {self._processes} processes applies its share"
 
     def needs_ensemble(self, use: Use) -> bool:
         """Return whether the limits of a request depend on the ensemble of its run."""
@@ -82,6 +88,11 @@ class Limiter:
         is_ruled = any(each.kind == "requests" and each.name not in OWN for each in found)
         default = None if is_ruled or not use.starts_run else self._default.find(use)
         return [*found, default] if default else found
+
+    def find_possible_rules(self, use: Use) -> list[AppliedRule]:
+        """Return the limits that may apply to such a request, also at other routes."""
+        default = [each for each in self.find_rules(use) if each.name == DEFAULT]
+        return [*self._rules().possible(use.principal, COUNTED), *default]
 
     async def take(self, rules: Sequence[AppliedRule]) -> Permit:
         """Take one from every limit if each has a rest, else from none."""

@@ -15,7 +15,7 @@ from service.settings import Settings
 _STARTS = ("start_run(", "start_retry(", "open_run(")
 _UNLIMITED = {
     "/", "/docs", "/openapi.json", "/metrics", "/health", "/health/live", "/health/ready",
-    "/api/runs/<run_id>/cancel", "/v1/responses/<response_id>/cancel",
+    "/api/me", "/api/runs/<run_id>/cancel", "/v1/responses/<response_id>/cancel",
 }  # fmt: skip
 
 

@@ -81,6 +81,12 @@ def build_answer(text: str, calls: Sequence[ToolCall] = ()) -> Message:
     return Message("assistant", text, _encode(fields))
 
 
+def make_prefix(text: str, *, is_marked: bool) -> Message:
+    """Return the start of an answer that a model is to continue, marked as such where required."""
+    fields = {"role": "assistant", "content": text, "prefix": True}
+    return Message("assistant", text, _encode(fields) if is_marked else None)
+
+
 # --- stored questions: columns hold the text and `raw`, and none holds the role ---
 
 

@@ -101,10 +101,12 @@ EVENT_GATE: Final = "app.gate"
 EVENT_BUDGET_REFUSED: Final = "app.budget_refused"
 AGREEMENT: Final = "app.agreement"  # of the agents, 0 to 1
 EVENT_CONTEXT_TRIMMED: Final = "app.context_trimmed"
+EVENT_CONTINUED: Final = "app.continued"
 EVENT_CALL_REFUSED: Final = "app.call_refused"
 EVENT_LIMIT_WAIT: Final = "app.limit_wait"
 REASON: Final = "app.reason"  # an error code, a decision, or the reason an agent was cut off
 AGENT: Final = "app.agent"  # the agent that was cut off or replaced
+POSITION: Final = "app.position"  # of a seam, in characters of the answer
 PHASE: Final = "app.phase"  # the limit that a straggler exceeded
 DELAY: Final = "app.delay_s"  # seconds until the next attempt, before a hedge, or of a wait
 
@@ -237,6 +239,12 @@ RECOVERIES: Final = counter(
 )
 
 # --- calls that an endpoint's circuit or limits delay or refuse ---
+CONTINUATIONS: Final = counter(
+    "fanout_continuations_total",
+    "Answers that broke off and were continued, by error code.",
+    "agent",
+    "reason",
+)
 OPEN_CIRCUITS: Final = gauge(
     "fanout_open_circuits",
     "Models that are not called, or only for a probe, because their server failed.",

@@ -34,11 +34,12 @@ class Agent:
     """One model with its prompt and limits, with all defaults filled in. Times are in seconds.
 
     `key_header` is the header of the API key, with a scheme before the key if it has one.
-    `stream_options`: whether a stream is requested with its usage. `content_parts` are the types of
-    message parts other than text that the model accepts; None: all. `think_tags`: whether the text
-    may have tags of reasoning. `instance` is the number of a copy; `json_schema` is that of an
-    answer which the service reads itself, and no file sets it. `hedge` is the part of calls that
-    may be sent a second time when their first token is late; `hedge_target` is the agent with the
+    `stream_options`: whether a stream is requested with its usage. `content_parts` are the
+    types of message parts other than text that the model accepts; None: all. `think_tags`:
+    whether the text may have tags of reasoning. `continues_by`: how a text that broke off is
+    sent to be continued. `instance` is the number of a copy; `json_schema` is that of an answer
+    which the service reads itself, and no file sets it. `hedge` is the part of calls that may
+    be sent a second time when their first token is late; `hedge_target` is the agent with the
     model, address and key of those. `config_hash` is a hash of all other fields.
     """
 
@@ -63,6 +64,7 @@ class Agent:
     extra_body: Mapping[str, Any]
     content_parts: Sequence[str] | None = None
     think_tags: Literal["auto", "open", "off"] = "auto"
+    continues_by: Literal["auto", "prefix", "instruction"] = field(default="auto", repr=False)
     instance: int = 0
     json_schema: Mapping[str, Any] | None = None
     config_hash: str = ""

@@ -66,6 +66,7 @@ class Ensemble:
     `agents` are those of all `layers`, of which only the strategy `layers` has more than one. After
     `min_answers` answers a run waits for the others for `straggler_grace_s`; with "auto" as long as
     each of them usually takes, and at most `straggler_max_s`; with "none" until each has ended.
+    `continues` is how often an answer that broke off is continued.
     `config_hash` is a hash of the prompts and limits; each run stores that of the configuration it
     used.
     """
@@ -85,6 +86,7 @@ class Ensemble:
     straggler_max_s: float
     timeout_s: float
     max_cost_usd: float | None
+    continues: int
     config_hash: str
 
     @property

@@ -60,6 +60,7 @@ class AgentTable(_Table):
     extra_body: dict[str, Any] = {}
     content_parts: list[str] | None = None
     think_tags: Literal["auto", "open", "off"] = "auto"
+    continues_by: Literal["auto", "prefix", "instruction"] = "auto"
 
 
 class EndpointTable(_Table):
@@ -86,6 +87,7 @@ class EnsembleTable(_Table):
     straggler_max_s: Seconds | None = None
     timeout_s: Seconds | None = None
     max_cost_usd: float | None = Field(default=None, gt=0)
+    continues: int = Field(default=2, ge=0, le=10, alias="continue")
 
 
 class EnsemblesTable(_Table):

@@ -14,6 +14,7 @@ from msgspec.structs import force_setattr
 from service.domain import AgentReport, DegradedBy, MissingAgent, ToolCall, Usage
 from service.events.fact import Fact, FinalFact
 from service.events.findings import Finding
+from service.events.seams import Seam
 
 
 class RunStarted(Fact, frozen=True, tag="run.started"):
@@ -220,6 +221,7 @@ Event = (
     | AnswerReset
     | AnswerToolCall
     | Finding
+    | Seam
     | RunFinished
     | RunFailed
 )

@@ -235,11 +235,12 @@ class Reply:
             self.content.add_calls(delta.tool_calls, delta.function_call, model)
 
     def _finish(self, _chunks: Iterable[bytes], model: str) -> None:
-        self.content.finish(model, is_cut_off=self.finish_reason in CUT_OFF)
+        is_complete, is_cut_off = self.has_ended or self.has_message, self.finish_reason in CUT_OFF
+        self.content.finish(model, is_cut_off=is_cut_off, is_complete=is_complete)
         if self.failure:
             failure, self.failure = self.failure, None  # its frames refer to this
             raise failure
-        if not (self.has_ended or self.has_message):
+        if not is_complete:
             tokens, document = self._document
             document = document if tokens == self.token_chunks else None
             error = make_document_error(document, model, is_all=not tokens)

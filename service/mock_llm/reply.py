@@ -111,6 +111,9 @@ def _make_tool_call(tool: MockTool, prompt: Prompt) -> MockToolCall:
 
 def _make_tokens(call: MockCall) -> Sequence[str]:
     tokens = _make_answer(call)
+    started = call.request.started_text
+    if started.strip() and (text := "".join(tokens)).startswith(started.rstrip()):
+        return split_tokens(text[len(started.rstrip()) :])
     if not _has_tags(call.script):
         return tokens
     dialect = find_dialect(call.script.dialect)

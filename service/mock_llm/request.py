@@ -161,8 +161,22 @@ class MockRequest(Struct):
         earlier = users[-2] if len(users) > 1 else ""
         return Prompt(system, self.question, earlier, base_name(self.model), seed)
 
+    @property
+    def started_text(self) -> str:
+        """The start of the answer that is to be continued: the last message of the assistant."""
+        ends = self.messages[-2:]
+        if ends[-1].role == "assistant":
+            return ends[-1].text
+        return ends[0].text if self._asks_for_rest else ""
+
+    @property
+    def _asks_for_rest(self) -> bool:
+        roles = [message.role for message in self.messages[-2:]]
+        return roles == ["assistant", "user"] and "broke off" in self.messages[-1].text
+
     def _users(self) -> Sequence[str]:
-        return [message.text for message in self.messages if message.role == "user"]
+        asked = self.messages[:-1] if self._asks_for_rest else self.messages
+        return [message.text for message in asked if message.role == "user"]
 
 
 _decoder = msgspec.json.Decoder(MockRequest)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from service.domain import ReasoningPiece, RunRequest, ToolCall
 from service.events import (
     AgentDelta,
@@ -11,6 +13,7 @@ from service.events import (
     AnswerReset,
     AnswerToolCall,
 )
+from service.events.seams import AgentContinued, AnswerContinued
 from service.llm.response import OnPiece, Piece
 from service.strategies.base import Emit, Kit
 
@@ -33,6 +36,21 @@ def make_answer_output(request: RunRequest, kit: Kit, emit: Emit, agent: str) ->
             await emit(AnswerDelta(agent, piece))
 
     return forward
+
+
+def make_seam_output(
+    emit: Emit, find_position: Callable[[], int] | None = None
+) -> Callable[[AgentContinued], Awaitable[None]]:
+    """Return a function that emits a seam of the agent whose text is the answer.
+
+    `find_position` returns the length of the answer if that is not the agent's unchanged text.
+    """
+
+    async def report(seam: AgentContinued) -> None:
+        position = find_position() if find_position else seam.position
+        await emit(AnswerContinued(seam.agent, seam.code, seam.message, seam.model, position))
+
+    return report
 
 
 def make_agent_output(request: RunRequest, emit: Emit, agent: str) -> OnPiece | None:

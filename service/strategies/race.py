@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 from service.domain import CHARS_PER_TOKEN, Answer, MissingAgent, ReasoningPiece, RunRequest
 from service.ensembles.catalog import Ensemble, EnsembleFault
 from service.errors import RunError, UpstreamError
 from service.events import AgentFailed, AgentFinished, AgentSkipped, AgentStarted
 from service.events.findings import RACE_LOST
+from service.events.seams import AgentContinued
 from service.llm.response import OnPiece, Piece
 from service.strategies.base import (
     AgentResult,
@@ -23,7 +25,7 @@ from service.strategies.base import (
 from service.strategies.calls.agent_call import AgentCall
 from service.strategies.checks import find_unused_key
 from service.strategies.fanout import make_too_few_answers, run_together
-from service.strategies.output import make_answer_output
+from service.strategies.output import make_answer_output, make_seam_output
 from service.strategies.selecting import send_answer
 from service.strategies.stragglers import Tasks
 
@@ -89,7 +91,9 @@ class _Track:
         await self._emit(AgentStarted(agent.name, agent.model))
         try:
             await call.answer(
-                self._make_forward(call, output), has_reasoning_events=reasoning != "none"
+                self._make_forward(call, output),
+                has_reasoning_events=reasoning != "none",
+                on_seam=partial(self._report_seam, call),
             )
             await self._win(call, output)
         except UpstreamError as error:
@@ -97,6 +101,10 @@ class _Track:
         else:
             if call is self.winner:
                 await self._emit(AgentFinished(agent.name, call.report()))
+
+    async def _report_seam(self, call: AgentCall, seam: AgentContinued) -> None:
+        report = make_seam_output(self._emit) if call is self.winner else self._emit
+        await report(seam)
 
     def _make_forward(self, call: AgentCall, output: OnPiece) -> OnPiece:
         async def forward(piece: Piece) -> None:

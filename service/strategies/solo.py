@@ -9,7 +9,7 @@ from service.events import AgentFailed, AgentFinished, AgentStarted
 from service.strategies.base import Emit, Kit, PlannedCalls, ReusedAnswer, Strategy, advise_retry
 from service.strategies.calls.agent_call import AgentCall
 from service.strategies.checks import find_unused_key
-from service.strategies.output import make_answer_output
+from service.strategies.output import make_answer_output, make_seam_output
 
 
 async def solo(request: RunRequest, kit: Kit, emit: Emit) -> Answer:
@@ -30,7 +30,11 @@ async def solo(request: RunRequest, kit: Kit, emit: Emit) -> Answer:
     call = AgentCall(kit, agent, request, request.messages, emit)
     await emit(AgentStarted(agent.name, agent.model))
     try:
-        await call.answer(forward, has_reasoning_events=request.options.reasoning != "none")
+        await call.answer(
+            forward,
+            has_reasoning_events=request.options.reasoning != "none",
+            on_seam=make_seam_output(emit),
+        )
     except UpstreamError as error:
         await emit(AgentFailed(agent.name, error.code, error.message, call.report()))
         retry = advise_retry([call], 1)

@@ -14,7 +14,7 @@ from service.strategies.base import AgentResult, Emit, Kit, advise_retry
 from service.strategies.calls.agent_call import AgentCall
 from service.strategies.fanout import choose_best
 from service.strategies.options.parameters import wants_tools
-from service.strategies.output import make_answer_output
+from service.strategies.output import make_answer_output, make_seam_output
 from service.strategies.provenance.marked_output import MarkedOutput, describe_single
 
 
@@ -52,7 +52,11 @@ async def write_answer(request: RunRequest, kit: Kit, emit: Emit, draft: Draft) 
     call = AgentCall(kit, draft.writer, request, make_writer_messages(request, draft), emit)
     author: AgentResult = call
     try:
-        await call.answer(forward, has_reasoning_events=request.options.reasoning != "none")
+        await call.answer(
+            forward,
+            has_reasoning_events=request.options.reasoning != "none",
+            on_seam=make_seam_output(emit, (lambda: len(marked.text)) if marked else None),
+        )
         if marked:
             await marked.finish()
             await emit(marked.describe(name))

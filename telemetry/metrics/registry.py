@@ -120,6 +120,7 @@ class Metrics:
         self.context_trims = self._counter(semconv.CONTEXT_TRIMS)
         self.reservations = self._counter(semconv.RESERVATIONS)
         self.recoveries = self._counter(semconv.RECOVERIES)
+        self.continuations = self._counter(semconv.CONTINUATIONS)
         self.open_circuits = self._gauge(semconv.OPEN_CIRCUITS)
         self.circuit_changes = self._counter(semconv.CIRCUIT_CHANGES)
         self.refused_calls = self._counter(semconv.REFUSED_CALLS)

@@ -90,6 +90,12 @@ class AgentOperation(TimedSpan):
             semconv.EVENT_LIMIT_WAIT, {semconv.REASON: reason, semconv.DELAY: round(wait_s, 3)}
         )
 
+    def record_continuation(self, reason: str, position: int) -> None:
+        """Record that an answer broke off after `position` characters and is continued."""
+        self._recorder.metrics.continuations.child(label_agent(self._name), reason).inc()
+        seam: Attributes = {semconv.REASON: reason, semconv.POSITION: position}
+        self._add_event(semconv.EVENT_CONTINUED, seam)
+
     def record_context_trim(self, dropped: int) -> None:
         """Record that the oldest `dropped` messages did not fit the context window."""
         self._recorder.metrics.context_trims.child(self._name).inc()

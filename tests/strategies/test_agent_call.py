@@ -51,7 +51,7 @@ async def test_an_agent_without_retries_is_called_once() -> None:
 
 @pytest.mark.parametrize("fault", ["reset", "cut", "error_object"])
 async def test_after_the_first_token_there_is_no_retry(fault: str) -> None:
-    outcome = await _solo(model(fault=fault, after=2), fallbacks=[model("spare")])
+    outcome = await _solo(model(fault=fault, after=2), fallbacks=[model("spare")], continues=0)
     assert len(outcome.server.asked) == 1
     assert outcome.of(AgentRetrying) == []
     assert outcome.error

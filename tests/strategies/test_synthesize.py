@@ -122,7 +122,9 @@ async def test_one_agents_failure_is_reported_and_does_not_end_the_run() -> None
 
 
 async def test_the_text_of_an_answer_that_broke_off_is_used_and_marked() -> None:
-    outcome = await play({"bad": _agent(fault="reset", after=2), "good": _agent("good")}, COMBINER)
+    outcome = await play(
+        {"bad": _agent(fault="reset", after=2), "good": _agent("good")}, COMBINER, continues=0
+    )
     failed = outcome.one(AgentFailed)
     assert failed.report.partial
     assert outcome.one(CombineStarted).used == ("bad", "good")
@@ -268,9 +270,9 @@ async def test_a_combiner_that_breaks_off_after_some_text_fails_the_run_under_it
     assert outcome.answer
 
 
-async def test_a_combiner_that_breaks_off_after_some_text_is_not_called_again() -> None:
+async def test_without_continuation_a_combiner_that_breaks_off_is_not_called_again() -> None:
     combiner = {"model": model("combine", fault="cut", after=2), "fallbacks": [model("spare")]}
-    outcome = await play({"a": _agent("a")}, combiner)
+    outcome = await play({"a": _agent("a")}, combiner, continues=0)
     assert outcome.server.asked_models() == ["a", "combine"]
 
 
@@ -344,7 +346,7 @@ async def test_without_prices_no_cost_is_known() -> None:
 
 async def test_the_usage_of_a_call_that_broke_off_is_an_estimate() -> None:
     agents = {"bad": _agent("bad", fault="reset", after=3), "good": _agent("good")}
-    outcome = await play(agents, COMBINER)
+    outcome = await play(agents, COMBINER, continues=0)
     assert outcome.one(AgentFailed).report.usage.estimated
     assert outcome.good.usage.estimated
 

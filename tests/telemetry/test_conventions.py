@@ -86,6 +86,7 @@ async def a_run(telemetry: Telemetry, parent: RequestInfo | None, outcome: str) 
             agent.record_hedge(0.5)
             agent.record_hedge_refused(0.5)
             agent.record_hedge_outcome("won")
+            agent.record_continuation("upstream_incomplete", 20)
             agent.record_refused_call("openai", "circuit_open")
             agent.record_limit_wait("rpm", 0.25)
             agent.finish(end, error_type="made-up" if end == "failed" else None, cost_usd=0.1)
@@ -372,6 +373,7 @@ THINGS = {
     *("requests", "runs", "streams", "items", "fds", "outcomes", "retries"),
     *("downs", "disconnects", "resumes", "events", "failures", "rejections", "fallbacks"),
     *("recoveries", "trims", "hedges", "cuts", "reservations", "circuits", "changes", "calls"),
+    "continuations",
 }
 NAMED_BY_CONVENTION = {"gen_ai_client_token_usage"}  # in tokens
 

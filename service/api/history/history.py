@@ -29,7 +29,7 @@ from service.api.http.query import (
     read_page,
 )
 from service.api.openapi.operation import Operation, ResponseSpec, Tag
-from service.api.runs.event_json import report_json
+from service.api.runs.report_json import report_json
 from service.api.runs.schemas import TokenUsage
 from service.errors import RequestError
 from service.store.lists.pages import Page

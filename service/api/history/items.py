@@ -10,7 +10,7 @@ from typing import Any
 from service.api.dependencies import ApiDependencies
 from service.api.http.degraded import answer_marks
 from service.api.http.pieces import LoadItems
-from service.api.runs.event_json import usage_json
+from service.api.runs.report_json import usage_json
 from service.errors import RequestError
 from service.runs.projections.long_logs import summarize_log
 from service.runs.run import Run

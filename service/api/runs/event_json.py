@@ -11,7 +11,8 @@ import msgspec
 from service.api.http.degraded import degraded_fields
 from service.api.http.frames import encode_event
 from service.api.http.sse import Encode
-from service.domain import AgentReport, Usage
+from service.api.runs.report_json import report_json, usage_json
+from service.domain import AgentReport
 from service.events import (
     AgentDelta,
     AgentFailed,
@@ -39,38 +40,8 @@ from service.events.findings import (
     RankingFinished,
     VoteFinished,
 )
+from service.events.seams import AgentContinued, AnswerContinued, Seam
 from service.runs.run import Run
-
-
-def usage_json(usage: Usage) -> dict[str, Any]:
-    """Return the token counts as JSON; `estimated` is present only when true."""
-    counts: dict[str, Any] = {
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "total_tokens": usage.total_tokens,
-        "cached_tokens": usage.cached_tokens,
-        "reasoning_tokens": usage.reasoning_tokens,
-    }
-    return {**counts, "estimated": True} if usage.estimated else counts
-
-
-def report_json(report: AgentReport) -> dict[str, Any]:
-    """Return an agent's report without its text: usage, cost in US dollars, times in ms.
-
-    `finish_reason` when its model's server has sent one. `reused` only when it is so: then the
-    times are those of the run that was paid. `left_out` only when parameters were left out.
-    """
-    account: dict[str, Any] = {
-        "usage": usage_json(report.usage),
-        "cost": report.cost,
-        "elapsed_ms": report.elapsed_ms,
-        "first_token_ms": report.first_token_ms,
-    }
-    if report.left_out:
-        account["left_out"] = report.left_out
-    if report.finish_reason:
-        account["finish_reason"] = report.finish_reason
-    return {**account, "reused": True} if report.reused else account
 
 
 def encoder(run: Run) -> Encode:
@@ -148,13 +119,20 @@ def _hedged(event: AgentHedged) -> dict[str, Any]:
     }
 
 
-def _without_answer(what: str, event: AgentFailed | AgentSkipped | AgentRetrying) -> dict[str, Any]:
+def _without_answer(
+    what: str, event: AgentFailed | AgentSkipped | AgentRetrying | Seam
+) -> dict[str, Any]:
     return {
         "status": f"{what} {event.agent}",
         "source": event.agent,
         "code": event.code,
         "message": event.message,
     }
+
+
+def _continued(event: Seam) -> dict[str, Any]:
+    more = {"model": event.model, "position": event.position}
+    return _without_answer("Continuing", event) | more
 
 
 def _combining(event: CombineStarted) -> dict[str, Any]:
@@ -234,6 +212,8 @@ _FIELDS: dict[type[Event], Callable[[Any], dict[str, Any]]] = {
     AgentSkipped: _skipped,
     AgentRetrying: _retrying,
     AgentHedged: _hedged,
+    AgentContinued: _continued,
+    AnswerContinued: _continued,
     CombineStarted: _combining,
     AnswerToolCall: _called,
     AgentReasoning: _reasoned,

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NotRequired
 
 from quart import Quart, Response, request
-from typing_extensions import TypedDict
 
 from service.api.dependencies import ApiDependencies
 from service.api.http import sse
@@ -16,35 +15,15 @@ from service.api.http.principal import current_principal
 from service.api.http.query import SequenceParam
 from service.api.limits.requests import start_retry
 from service.api.openapi.operation import EVENTS, LAST_EVENT_ID, Operation, ResponseSpec, Tag
-from service.api.runs.event_json import encoder, report_json, usage_json
-from service.api.runs.schemas import FindingFields, RunEvent, TokenUsage
+from service.api.runs.event_json import encoder
+from service.api.runs.report_json import report_json, usage_json
+from service.api.runs.schemas import AgentShown, FindingFields, RunEvent, TokenUsage
 from service.errors import RequestError
 from service.runs.projections.long_logs import summarize_log
 from service.runs.projections.summary import AgentSummary, RunSummary
 from service.runs.run import Run
 from service.runs.runs import Runs
 from service.store.records import AgentAnswer, StoredRun
-
-
-class AgentShown(TypedDict):
-    """An agent of a run; the fields from `model` on are present once it has ended."""
-
-    name: str
-    state: Literal["running", "answered", "failed", "skipped", "cancelled"]
-    retries: int
-    code: NotRequired[str]
-    message: NotRequired[str]
-    model: NotRequired[str]
-    usage: NotRequired[TokenUsage]
-    cost: NotRequired[float | None]
-    elapsed_ms: NotRequired[float]
-    first_token_ms: NotRequired[float | None]
-    reused: NotRequired[bool]
-    left_out: NotRequired[list[str]]
-    finish_reason: NotRequired[str]
-    answer: NotRequired[str]
-    reasoning: NotRequired[str]
-    partial: NotRequired[bool]
 
 
 class RunShown(DegradedFields, FindingFields):
@@ -244,6 +223,11 @@ def _agent(agent: AgentSummary) -> dict[str, Any]:
     if agent.report:
         shown |= {"model": agent.report.model, **report_json(agent.report)}
         shown |= {"answer": agent.report.text, "partial": agent.report.partial}
+    if agent.seams:
+        shown["continued"] = [
+            {"position": each.position, "model": each.model, "code": each.code}
+            for each in agent.seams
+        ]
     if agent.reasoning:
         shown["reasoning"] = agent.reasoning
     return shown

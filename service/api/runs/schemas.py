@@ -88,6 +88,39 @@ class FindingFields(TypedDict):
     dissent: NotRequired[list[DissentShown]]
 
 
+class SeamShown(TypedDict):
+    """A place at which an answer broke off and `model` continued it.
+
+    `position` is the number of characters before it, `code` the reason.
+    """
+
+    position: int
+    model: str
+    code: str
+
+
+class AgentShown(TypedDict):
+    """An agent of a run; the fields from `model` on are present once it has ended."""
+
+    name: str
+    state: Literal["running", "answered", "failed", "skipped", "cancelled"]
+    retries: int
+    code: NotRequired[str]
+    message: NotRequired[str]
+    model: NotRequired[str]
+    usage: NotRequired[TokenUsage]
+    cost: NotRequired[float | None]
+    elapsed_ms: NotRequired[float]
+    first_token_ms: NotRequired[float | None]
+    reused: NotRequired[bool]
+    left_out: NotRequired[list[str]]
+    finish_reason: NotRequired[str]
+    answer: NotRequired[str]
+    reasoning: NotRequired[str]
+    partial: NotRequired[bool]
+    continued: NotRequired[list[SeamShown]]
+
+
 class RunEvent(DegradedFields):
     """An event of a run. `type` determines the optional fields.
 
@@ -108,12 +141,14 @@ class RunEvent(DegradedFields):
         "agent.reasoning",
         "agent.finished",
         "agent.retrying",
+        "agent.continued",
         "agent.failed",
         "agent.skipped",
         "combine.started",
         "answer.delta",
         "answer.reasoning",
         "answer.reset",
+        "answer.continued",
         "answer.tool_call",
         "analysis.finished",
         "vote.finished",
@@ -135,6 +170,7 @@ class RunEvent(DegradedFields):
     model: NotRequired[str]
     code: NotRequired[str]
     attempt: NotRequired[int]
+    position: NotRequired[int]
     delay_ms: NotRequired[float]
     usage: NotRequired[TokenUsage]
     cost: NotRequired[float | None]

@@ -76,10 +76,13 @@ class Content:
         if function_call:
             self._append_calls(self._call_reader.read_legacy(function_call), model)
 
-    def finish(self, model: str, *, is_cut_off: bool = False) -> None:
-        """Add what is pending: halves of characters, possible tags, arguments never sent."""
+    def finish(self, model: str, *, is_cut_off: bool = False, is_complete: bool = True) -> None:
+        """Add what is pending: halves of characters, possible tags, arguments never sent.
+
+        A half character at the end is left out unless the answer is complete.
+        """
         self._append_reasoning(self._thought_joiner.end())
-        if rest := self._joiner.end():
+        if (rest := self._joiner.end()) and is_complete:
             self._add_split(self._tags.split(rest, self.parts), model)
         self._add_split(self._tags.end(is_cut_off=is_cut_off), model)
         self._append_calls(self._call_reader.end(), model)

@@ -9,6 +9,7 @@ import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass
 
+from service.errors import ServerReport
 from service.llm.requests.json_form import JsonForm
 from service.llm.requests.rules import RequestRules
 
@@ -17,6 +18,9 @@ _MOST_MODELS = 1_024
 # Bounds of the ratio between a server's count of tokens and that of the service.
 _LEAST_RATIO = 0.8
 _MOST_RATIO = 8.0
+# The next room, as a part of refused messages' tokens, when a server does not state its window.
+_AFTER_REFUSAL = 0.9
+_AFTER_SECOND_REFUSAL = 0.5
 
 
 @dataclass(slots=True)
@@ -26,7 +30,8 @@ class ModelTraits:
     `rules` are those with which a request was accepted after a refusal. `token_ratio` is the
     server's count of tokens divided by the service's. `room_tokens` is the largest size of the
     messages, by the server's count, that may be accepted. `json_form` is the strongest form of a
-    request for JSON that it accepts.
+    request for JSON that it accepts. `refuses_prefix`: it does not continue the start of an answer
+    that is the last message.
     """
 
     learned_at: float
@@ -34,6 +39,7 @@ class ModelTraits:
     token_ratio: float = 1.0
     room_tokens: int | None = None
     json_form: JsonForm = "json_schema"
+    refuses_prefix: bool = False
 
     def record_tokens(self, ours: int, theirs: int) -> None:
         """Learn from two counts of the same messages. A higher ratio applies at once."""
@@ -44,6 +50,19 @@ class ModelTraits:
     def limit_room(self, tokens: int) -> None:
         """Learn that messages of more than `tokens` are refused."""
         self.room_tokens = min(tokens, self.room_tokens or tokens)
+
+    def learn_window(
+        self, report: ServerReport, total: int, max_tokens: int, *, is_second: bool
+    ) -> None:
+        """Learn from a refusal of messages that have `total` tokens by the service's count."""
+        window, prompt = report.window_tokens, report.prompt_tokens
+        if prompt and prompt > total:
+            self.record_tokens(total, prompt)
+        if window:
+            self.limit_room(window - max_tokens if window > max_tokens else window // 2)
+        if window is None or is_second:
+            part = _AFTER_SECOND_REFUSAL if is_second else _AFTER_REFUSAL
+            self.limit_room(int(total * self.token_ratio * part))
 
 
 class LearnedTraits:

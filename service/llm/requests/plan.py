@@ -17,6 +17,12 @@ from service.ensembles.agents import Agent
 from service.errors import UpstreamContextExceeded, UpstreamError
 from service.llm.content_parts import adapt_messages, list_part_types
 from service.llm.protocol import Call
+from service.llm.requests.continuation import (
+    Continuation,
+    choose_form,
+    learn_refused_prefix,
+    requests_format,
+)
 from service.llm.requests.json_form import JsonForm, find_weaker_form, make_json_options
 from service.llm.requests.learned import LearnedTraits, ModelTraits
 from service.llm.requests.rules import Correction, RequestRules, choose_rules, find_correction
@@ -34,9 +40,6 @@ _log = logging.getLogger(__name__)
 
 _MOST_CORRECTIONS = 4  # of one call: servers name one refused parameter at a time
 _LEAST_COUNTED = 64  # tokens; with fewer the overhead of the template dominates
-# The next room, as a part of refused messages' tokens, when a server does not state its window.
-_AFTER_REFUSAL = 0.9
-_AFTER_SECOND_REFUSAL = 0.5
 
 
 class RequestPlan:
@@ -61,6 +64,7 @@ class RequestPlan:
         self._was_shortened = False
         self._json_form: JsonForm | None = None  # after a refusal of a stronger one
         self._counts: dict[str, int] = {}
+        self._continuation: Continuation | None = None
 
     def build_call(
         self, model: str, *, target: Agent, key: str | None, is_watched: bool, timeout_s: float
@@ -71,7 +75,7 @@ class RequestPlan:
         """
         agent = target
         default_key = f"LLM_KEY (or OPENAI_API_KEY, GROQ_API_KEY), or key_env of {agent.name}"
-        return Call(
+        call = Call(
             model=model,
             base_url=agent.base_url,
             provider=agent.provider,
@@ -91,6 +95,21 @@ class RequestPlan:
             timeout_s=timeout_s,
             rules=self._rules_of(target, model),
         )
+        if self._continuation is None:
+            return call
+        return self._continuation.apply(call, choose_form(target, self._traits_at(target, model)))
+
+    @property
+    def has_format(self) -> bool:
+        """Whether the answer must have a format, such as JSON."""
+        given = {**self._agent.extra_body, **self._options}
+        return self._agent.json_schema is not None or requests_format(given)
+
+    async def continue_from(self, text: str) -> None:
+        """Request the rest of an answer whose start is `text` from now on."""
+        if text.strip():
+            used = sum(await self._count([text], self._traits(self._agent.model).token_ratio))
+            self._continuation = Continuation(text, max(1, self._max_tokens - used))
 
     def _make_options(self, model: str) -> Mapping[str, Any]:
         """Return the fields of the caller; copies of an agent send different seeds."""
@@ -106,7 +125,7 @@ class RequestPlan:
     def _rules_of(self, target: Agent, model: str) -> RequestRules:
         if self._corrections:
             return self._corrections[-1].rules
-        learned = self._learned.of(target.base_url, model).rules
+        learned = self._traits_at(target, model).rules
         rules = choose_rules(target, model)
         return rules.merge(learned) if learned else rules
 
@@ -146,6 +165,10 @@ class RequestPlan:
         """
         if isinstance(error, UpstreamContextExceeded):
             return await self._shorten(error, call)
+        if self._continuation and learn_refused_prefix(
+            error, call, self._learned.of(call.base_url, call.model)
+        ):
+            return "with the start of the answer in another message"
         if len(self._corrections) >= _MOST_CORRECTIONS:
             return None
         correction = find_correction(error, call.rules, call.fields, call.messages)
@@ -174,7 +197,7 @@ class RequestPlan:
         texts = [each.content for each in self.messages]
         counts = await self._count(texts)
         total = sum(counts) + MESSAGE_TOKENS * len(counts)
-        _learn_window(traits, error, total, self._max_tokens, is_second=self._was_shortened)
+        traits.learn_window(error.report, total, self._max_tokens, is_second=self._was_shortened)
         if self._was_shortened:
             return None
         room = int(min(self._room(traits) / traits.token_ratio, total - 1))
@@ -215,23 +238,7 @@ class RequestPlan:
         return [math.ceil(self._counts[text] * ratio) for text in texts]
 
     def _traits(self, model: str) -> ModelTraits:
-        return self._learned.of(self._agent.base_url, model)
+        return self._traits_at(self._agent, model)
 
-
-def _learn_window(
-    traits: ModelTraits,
-    error: UpstreamContextExceeded,
-    total: int,
-    max_tokens: int,
-    *,
-    is_second: bool,
-) -> None:
-    """Learn from a refusal of messages that have `total` tokens by the service's count."""
-    window, prompt = error.report.window_tokens, error.report.prompt_tokens
-    if prompt and prompt > total:
-        traits.record_tokens(total, prompt)
-    if window:
-        traits.limit_room(window - max_tokens if window > max_tokens else window // 2)
-    if window is None or is_second:
-        part = _AFTER_SECOND_REFUSAL if is_second else _AFTER_REFUSAL
-        traits.limit_room(int(total * traits.token_ratio * part))
+    def _traits_at(self, target: Agent, model: str) -> ModelTraits:
+        return self._learned.of(target.base_url, model)

@@ -33,6 +33,7 @@ from service.events import (
     RunStarted,
 )
 from service.events.findings import RACE_LOST, UNUSABLE_JUDGE, Finding, describe_finding
+from service.events.seams import AgentContinued, AnswerContinued, Seam
 from service.messages import join_tool_calls
 
 
@@ -47,6 +48,7 @@ class AgentSummary:
     message: str | None = None
     report: AgentReport | None = None
     reasoning: str = ""
+    seams: list[Seam] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -118,7 +120,14 @@ def summarize(events: Iterable[Event]) -> RunSummary:
 def _apply_agent_event(run: RunSummary, event: Event) -> None:
     if not isinstance(
         event,
-        AgentStarted | AgentFinished | AgentFailed | AgentSkipped | AgentRetrying | CombineStarted,
+        AgentStarted
+        | AgentFinished
+        | AgentFailed
+        | AgentSkipped
+        | AgentRetrying
+        | AgentContinued
+        | AnswerContinued
+        | CombineStarted,
     ):
         return
     agent = run.agents.setdefault(event.agent, AgentSummary(event.agent))
@@ -131,6 +140,8 @@ def _apply_agent_event(run: RunSummary, event: Event) -> None:
             agent.state, agent.report = "answered", report
         case AgentRetrying():
             agent.retries += 1
+        case AgentContinued() | AnswerContinued():
+            agent.seams.append(event)
         case AgentFailed() | AgentSkipped():
             agent.state = "failed" if isinstance(event, AgentFailed) else "skipped"
             agent.code, agent.message, agent.report = event.code, event.message, event.report

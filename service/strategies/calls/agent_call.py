@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from copy import copy
 
 from service.domain import AgentReport, Message, RunRequest, ToolCall, Usage
 from service.ensembles.catalog import Agent
 from service.errors import EndpointLimited, UpstreamError
+from service.events.seams import AgentContinued
 from service.llm.response import OnPiece
 from service.messages import join_tool_calls
 from service.strategies.base import Emit, Kit
 from service.strategies.calls.attempt import Phase
 from service.strategies.calls.attempts import try_model
 from service.strategies.calls.context import CallContext
+from service.strategies.calls.continuing import can_continue
 from service.strategies.calls.patience import Cutoff, find_cutoff
+
+OnSeam = Callable[[AgentContinued], Awaitable[None]]
 
 
 class AgentCall:
@@ -37,12 +41,20 @@ class AgentCall:
         self._bill = self._context.bill
         kit.calls.append(self)
 
-    async def answer(self, on_piece: OnPiece | None, *, has_reasoning_events: bool = False) -> None:
+    async def answer(
+        self,
+        on_piece: OnPiece | None,
+        *,
+        has_reasoning_events: bool = False,
+        on_seam: OnSeam | None = None,
+    ) -> None:
         """Get the answer, and pass each piece to `on_piece` (None: no reader) on arrival.
 
-        The report has the reasoning unless that has events. Raises UpstreamError when every attempt
-        failed or the answer broke off.
+        An answer that broke off is continued, which `on_seam` reports instead of an event of the
+        agent. The report has the reasoning unless that has events. Raises UpstreamError when every
+        attempt failed or the answer broke off for good.
         """
+        self._on_seam = on_seam or self._context.emit
         context = self._context
         context.on_piece = on_piece
         self._has_reasoning_events = has_reasoning_events
@@ -83,8 +95,8 @@ class AgentCall:
 
     @property
     def text(self) -> str:
-        """The text of the current attempt so far."""
-        return self._bill.reply.text
+        """The text so far."""
+        return self._context.text
 
     @property
     def tool_calls(self) -> Sequence[ToolCall]:
@@ -107,7 +119,7 @@ class AgentCall:
         return AgentReport(
             agent=self.agent.name,
             model=self._bill.model,
-            text=reply.text,
+            text=self.text,
             usage=self.usage,
             cost=self.cost,
             elapsed_ms=round(self._context.elapsed_s * 1000, 1),
@@ -116,7 +128,7 @@ class AgentCall:
             partial=not self.answered,
             config_hash=self.agent.config_hash,
             left_out=self._context.left_out,
-            reasoning="" if self._has_reasoning_events else reply.reasoning,
+            reasoning="" if self._has_reasoning_events else self._reasoning,
         )
 
     def find_cutoff(self, latest: float) -> Cutoff:
@@ -132,19 +144,53 @@ class AgentCall:
         for attempt in self._context.attempts:
             attempt.record_cut(phase)
 
+    @property
+    def _reasoning(self) -> str:
+        return self._context.past_reasoning + self._bill.reply.reasoning
+
     async def _try_models(self) -> None:
-        context, models = self._context, (self.agent.model, *self.agent.fallbacks)
-        for model, fallback in zip(models, [*models[1:], None], strict=True):
+        """Call the models in their order until one completes the answer. Raises UpstreamError."""
+        context = self._context
+        models = iter((self.agent.model, *self.agent.fallbacks))
+        model = next(models)
+        while True:
             context.plan.start_model()
             self._bill.start_call(model)
             try:
                 await try_model(context, model)
                 return
             except UpstreamError as error:
-                is_useless = isinstance(error, EndpointLimited) and error.is_shared
-                if fallback is None or is_useless or self.has_output or not context.has_time_left:
-                    raise
-                self.stepped_down = context.was_retried = True
-                context.kit.workflow.record_step_down(self.agent.name, error.code)
-                await context.emit_retrying(error, fallback, 1, 0)
-        raise AssertionError("an agent has at least one model")
+                if can_continue(context, error):
+                    # At first the same model, then the next one if there is any.
+                    fallback = next(models, None) if context.seams else None
+                    self._step_down(error, fallback)
+                    model = fallback or model
+                    await self._continue(error, model)
+                else:
+                    fallback = await self._choose_fallback(error, models)
+                    if fallback is None:
+                        raise
+                    model = fallback
+
+    async def _choose_fallback(self, error: UpstreamError, models: Iterator[str]) -> str | None:
+        """Return the model to call after one that failed with `error`, if there is any."""
+        context = self._context
+        is_useless = isinstance(error, EndpointLimited) and error.is_shared
+        may_call = not (is_useless or context.has_call_output) and context.has_time_left
+        fallback = next(models, None) if may_call else None
+        if fallback:
+            self._step_down(error, fallback)
+            await context.emit_retrying(error, fallback, 1, 0)
+        return fallback
+
+    def _step_down(self, error: UpstreamError, fallback: str | None) -> None:
+        if fallback:
+            self.stepped_down = self._context.was_retried = True
+            self._context.kit.workflow.record_step_down(self.agent.name, error.code)
+
+    async def _continue(self, error: UpstreamError, model: str) -> None:
+        context, position = self._context, len(self.text)
+        context.operation.record_continuation(error.code, position)
+        event = AgentContinued(self.agent.name, error.code, error.message, model, position)
+        await self._on_seam(event)
+        await context.start_seam()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from itertools import count
 
-from service.errors import RequestCorrected, UpstreamError
+from service.errors import RequestCorrected, UpstreamEmpty, UpstreamError
 from service.llm.protocol import Call
 from service.llm.resilience import BUDGET_SPENT, retry_delay_s
 from service.strategies.calls.context import CallContext
@@ -21,6 +21,8 @@ async def try_model(context: CallContext, model: str) -> None:
         try:
             answered = await HedgedCall(context, call, attempt).send()
         except UpstreamError as error:
+            if context.continued and isinstance(error, UpstreamEmpty):
+                return  # nothing was left to write
             if await _correct(context, error, call, attempt):
                 continue
             failures += 1
@@ -30,6 +32,7 @@ async def try_model(context: CallContext, model: str) -> None:
             context.operation.record_retry(error.code, delay_s)
             await context.emit_retrying(error, model, attempt, delay_s)
         else:
+            await context.finish_text()
             await context.plan.record_answer(answered, context.bill.reply.usage)
             return
         context.bill.start_call(model)
@@ -42,7 +45,7 @@ async def _correct(context: CallContext, error: UpstreamError, call: Call, attem
 
     This takes nothing from the retry budget: a correction is remembered, so it is rare.
     """
-    if context.has_output or not context.has_time_left:
+    if context.has_call_output or not context.has_time_left:
         return False
     change = await context.plan.correct(error, call)
     if change is None:
@@ -57,7 +60,7 @@ async def _correct(context: CallContext, error: UpstreamError, call: Call, attem
 
 def _retry_delay_s(context: CallContext, error: UpstreamError, attempt: int) -> float | None:
     """Return the seconds until the next attempt; None when the model is not called again."""
-    if not error.retryable or context.has_output or attempt > context.agent.retries:
+    if not error.retryable or context.has_call_output or attempt > context.agent.retries:
         return None
     if not context.kit.client.endpoints.admits(context.agent.base_url, context.bill.model):
         return None  # its circuit has opened: a fallback model is called at once

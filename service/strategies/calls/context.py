@@ -17,6 +17,7 @@ from service.llm.requests.plan import RequestPlan
 from service.llm.response import OnPiece, Piece
 from service.strategies.base import Emit, Kit
 from service.strategies.calls.bill import Bill
+from service.strategies.calls.continued_text import ContinuedText
 
 if TYPE_CHECKING:
     from service.strategies.calls.attempt import ModelAttempt
@@ -39,6 +40,9 @@ class CallContext:
         self.was_retried = False  # also when the budget for retries did not permit it
         self.left_out: tuple[str, ...] = ()
         self.attempts: list[ModelAttempt] = []  # under way: one, or with its hedge two
+        self.continued: ContinuedText | None = None  # after a seam
+        self.seams = 0
+        self.past_reasoning = ""  # of the calls before the last seam
         self.is_probe: bool | None = None  # whether no limit of its own ends the wait for it
         self.emit = emit
         self._loop = asyncio.get_running_loop()
@@ -52,6 +56,16 @@ class CallContext:
     def has_output(self) -> bool:
         """Whether a piece of the answer has been forwarded."""
         return self.first_token_at is not None
+
+    @property
+    def has_call_output(self) -> bool:
+        """Whether a piece of the current call has been forwarded; of a continuation, a new one."""
+        return self.continued.has_output if self.continued else self.has_output
+
+    @property
+    def text(self) -> str:
+        """The text of the answer so far."""
+        return self.continued.text if self.continued else self.bill.reply.text
 
     @property
     def pace(self) -> AgentPace:
@@ -91,6 +105,8 @@ class CallContext:
 
     def build_call(self, model: str) -> Call:
         """Return the next request to `model`."""
+        if self.continued:
+            self.continued.restart()
         call = self._build(self.agent, model)
         self.left_out = call.left_out
         return call
@@ -120,8 +136,29 @@ class CallContext:
         """Pass a piece of the answer on to its reader, if there is one."""
         if self.first_token_at is None and not isinstance(piece, ReasoningPiece):
             self.first_token_at = self._loop.time()
-        if self.on_piece is not None:
+        if self.continued:
+            await self._pass_on(self.continued.take(piece))
+        elif self.on_piece is not None:
             await self.on_piece(piece)
+
+    async def finish_text(self) -> None:
+        """Pass on the rest of a continuation at the end of the answer."""
+        if self.continued:
+            await self._pass_on(self.continued.finish())
+
+    async def _pass_on(self, pieces: Sequence[Piece]) -> None:
+        if self.on_piece is not None:
+            for piece in pieces:
+                await self.on_piece(piece)
+
+    async def start_seam(self) -> None:
+        """Request the rest of the answer from now on: it broke off."""
+        text = self.text
+        self.seams += 1
+        self.past_reasoning += self.bill.reply.reasoning
+        self.was_retried = True
+        self.continued = ContinuedText(text)
+        await self.plan.continue_from(text)
 
     async def emit_retrying(
         self, error: ServiceError, model: str, attempt: int, delay_s: float

@@ -33,6 +33,7 @@ from service.events.findings import (
     VoteFinished,
     VoteGroup,
 )
+from service.events.seams import AgentContinued, AnswerContinued
 
 REPORT = AgentReport(
     agent="a",
@@ -63,6 +64,8 @@ SAMPLES: list[Event] = [
     RankingFinished((RankedAgent("a", 1.0),)),
     GateDecided("single", 0.9, "The answers agree.", 0.001),
     ProvenanceFinished("c", (ProvenancePart("text", 0, 4, ("a",)),), (Dissent("a", "It is red."),)),
+    AgentContinued("a", "code", "Why.", "gpt-4o", 4),
+    AnswerContinued("c", "code", "Why.", "gpt-4o", 4),
     RunFinished(
         "c",
         Usage(1, 2),

@@ -71,6 +71,7 @@ async def play(
     others: Mapping[str, Mapping[str, Any]] | None = None,
     members: Sequence[str] | None = None,
     tables: str = "",
+    continues: int | None = None,
     **ensemble: Any,
 ) -> Outcome:
     """Run the strategy of an ensemble; a RunError is a part of the outcome.
@@ -78,8 +79,10 @@ async def play(
     A `client` of an earlier outcome passes on what it knows about models and endpoints; `paces` and
     `hedges` do the same. `endpoints` has the `hedge` of addresses. `others` are agents that keys of
     the ensemble name, such as its judge. `members` may name agents twice.
-    `tables` is added to the text of the file.
+    `tables` is added to the text of the file; `continues` is its key `continue`.
     """
+    if continues is not None:
+        ensemble["continue"] = continues
     if members:
         ensemble["members"] = list(members)
     text = an_ensemble_file(agents, combiner, prices, others, **ensemble)

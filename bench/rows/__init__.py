@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from bench.lab import Lab
 from bench.rows.abandoned import measure_abandoned
+from bench.rows.access import measure_access
 from bench.rows.agents import measure_agents
 from bench.rows.latency import measure_latency
 from bench.rows.memory import measure_memory
@@ -43,4 +44,5 @@ ROWS: dict[str, Row] = {
     "tail": measure_tail,
     "telemetry": measure_telemetry_cost,
     "collector": measure_collector_effect,
+    "access": measure_access,
 }

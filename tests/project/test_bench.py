@@ -29,5 +29,7 @@ def test_the_benchmark_prints_every_row() -> None:
         "5 % of calls silent for 8 s",
         "CPU per run, every span exported",
         "the collector dead",
+        "CPU of a request with a key",
+        "AUTH=required with a key against AUTH=off",
     ):
         assert any(row in line for line in rows), ran.stdout

@@ -12,7 +12,7 @@ from service.api.middleware.origins import Origins
 
 _READABLE = (
     "X-Run-Id, X-Conversation-Id, X-Degraded, X-Request-ID, X-Trace-Id, traceresponse, "
-    f"Retry-After, x-should-retry, {READABLE}"
+    f"Retry-After, x-should-retry, WWW-Authenticate, {READABLE}"
 )
 _PREFLIGHT_MAX_AGE_S = 600
 

@@ -110,9 +110,7 @@ class Launcher:
             self._journal.on_append(pending)
 
         append(RunStarted(run.id, run.trace_id, ensemble.name, agents, workflow.span_id))
-        if (
-            is_reserved
-        ):  # an event before the first call: recovery settles a run without one as free
+        if is_reserved:  # before the first call: after a kill, a run without an event is free
             self._journal.flush_to_spool()
 
         async def emit(event: Event) -> None:

@@ -110,6 +110,14 @@ def create_app(
     is_mock = settings.use_llm_mock
     paces = AgentPaces()
     client = LLMClient(http, pace, limit, key_needed=not is_mock, endpoints=endpoints)
+    budgets = RunBudgets(
+        rules=lambda: limits.rules,
+        budgets=store.budgets,
+        learned=client.learned,
+        tokens=tokens,
+        telemetry=telemetry,
+        audit=audit,
+    )
     worker = Worker(
         settings,
         store,
@@ -122,7 +130,7 @@ def create_app(
             pace=pace,
             tokens=tokens,
             paces=paces,
-            budgets=RunBudgets(lambda: limits.rules, store.budgets, client, tokens, telemetry),
+            budgets=budgets,
         ),
     )
     services = open_account_services(settings, store.database, audit, worker.runs.cancel_all)
@@ -135,6 +143,7 @@ def create_app(
         sockets=OpenSockets(),
         origins=Origins(settings.allowed_origins),
         audit=audit,
+        budgets=budgets,
         accounts=accounts,
         endpoints=endpoints,
         account_services=services,

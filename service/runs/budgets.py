@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from service.access.principal import Principal
+from service.accounts.audit import Audit
 from service.domain import AgentReport, RunRequest
 from service.ensembles.agents import Agent
 from service.ensembles.catalog import Catalog, Ensemble
@@ -19,7 +20,7 @@ from service.limits.budgets import (
     make_request_error,
 )
 from service.limits.rules import Rules
-from service.llm.client import LLMClient
+from service.llm.requests.learned import LearnedTraits
 from service.llm.tokens.counter import TokenCounter
 from service.store.budgets.budgets import Budgets
 from service.store.budgets.records import BudgetDemand, BudgetShortage, BudgetState, BudgetUnit
@@ -39,22 +40,16 @@ class RunPlan:
     spending: Spending = field(default_factory=UnlimitedSpending)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunBudgets:
     """The budgets of runs. `rules` is called for each run, because their file can change."""
 
-    def __init__(
-        self,
-        rules: Callable[[], Rules],
-        budgets: Budgets,
-        client: LLMClient,
-        tokens: TokenCounter,
-        telemetry: Telemetry,
-    ) -> None:
-        self._rules = rules
-        self._budgets = budgets
-        self._learned = client.learned
-        self._tokens = tokens
-        self._telemetry = telemetry
+    rules: Callable[[], Rules]
+    budgets: Budgets
+    learned: LearnedTraits
+    tokens: TokenCounter
+    telemetry: Telemetry
+    audit: Audit
 
     async def plan(
         self,
@@ -68,11 +63,11 @@ class RunBudgets:
 
         Raises RequestError when the worst case exceeds `max_cost_usd` of the ensemble.
         """
-        states = list_budgets(self._rules(), request.principal, ensemble.name, _read_time())
+        states = list_budgets(self.rules(), request.principal, ensemble.name, _read_time())
         cap = ensemble.max_cost_usd
         if not states and cap is None:
             return RunPlan()
-        worst_cases = WorstCases(self._tokens, self._learned, catalog.prices)
+        worst_cases = WorstCases(self.tokens, self.learned, catalog.prices)
         steps = STRATEGIES[ensemble.strategy].steps(ensemble)
         planned = await estimate_steps(worst_cases, request, steps, reused)
         demands = [_make_demand(state, planned) for state in states]
@@ -85,17 +80,28 @@ class RunBudgets:
         extend = partial(self._extend, reserved)
         return RunPlan(demands, ReservedSpending(worst_cases, planned, extend))
 
-    def refuse(self, shortage: BudgetShortage) -> RequestError:
-        """Return the error for a run whose reservation was refused."""
-        self._telemetry.record_reservation("refused")
+    def refuse(self, shortage: BudgetShortage, principal: Principal) -> RequestError:
+        """Count and record a refused reservation; return the error for its run."""
+        self.telemetry.record_reservation("refused")
+        key, state = shortage.state.key, shortage.state
+        self.audit.record(
+            "budget.refused",
+            principal,
+            key.rule,
+            subject=key.subject,
+            unit=key.unit,
+            limit=state.limit,
+            remaining=state.remaining,
+            demanded=shortage.demanded,
+        )
         return make_request_error(shortage, _read_time())
 
     async def read(
         self, principal: Principal, ensemble: str | None = None
     ) -> Sequence[BudgetState]:
         """Return the caller's budgets with what is spent and reserved. Reserves nothing."""
-        return await self._budgets.read(
-            list_budgets(self._rules(), principal, ensemble, _read_time())
+        return await self.budgets.read(
+            list_budgets(self.rules(), principal, ensemble, _read_time())
         )
 
     async def _extend(self, reserved: _Reserved, agent: Agent, lack: Amounts) -> None:
@@ -115,7 +121,7 @@ class RunBudgets:
         self, reserved: _Reserved, agent: Agent, more: Mapping[BudgetUnit, int]
     ) -> None:
         try:
-            shortage = await self._budgets.extend(reserved.run_id, reserved.demands, more)
+            shortage = await self.budgets.extend(reserved.run_id, reserved.demands, more)
         except StorageUnavailable as error:
             raise BudgetExceeded(
                 f"{agent.name} was not called: its budget cannot be read. {error.message}"

@@ -227,7 +227,7 @@ class Runs:
         finally:
             self._opening -= 1
         if isinstance(opened, BudgetShortage):
-            raise self._dependencies.budgets.refuse(opened)
+            raise self._dependencies.budgets.refuse(opened, start.request.principal)
         if isinstance(opened, KeyConflict):
             check_conflict(start.key, opened)
             return await self.find(opened.run_id, start.request.owner)

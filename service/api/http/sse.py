@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-from quart import Response
+from quart import Response, has_request_context, request
 
 from service.api.http.degraded import HEADER
 from service.api.http.pieces import json_in_pieces
+from service.api.limits.headers import list_token_headers
 from service.events import Event
 from service.runs.log import Silence
 from service.runs.projections.summary import summarize
@@ -55,7 +57,14 @@ def stream(
 
 def run_headers(run: Run | StoredRun) -> dict[str, str]:
     """Return the headers of every response that belongs to a run."""
-    return {"X-Run-Id": run.id, "X-Conversation-Id": run.conversation_id}
+    headers = {"X-Run-Id": run.id, "X-Conversation-Id": run.conversation_id}
+    if isinstance(run, Run) and run.budgets and _is_openai():
+        headers |= list_token_headers(run.budgets, datetime.now(UTC))
+    return headers
+
+
+def _is_openai() -> bool:
+    return has_request_context() and request.path.startswith("/v1/")  # a WebSocket has no request
 
 
 def run_json(run: Run | StoredRun, shown: Mapping[str, Any]) -> Response:

@@ -15,10 +15,12 @@ from typing import Final
 from service.errors import RequestError
 from service.limits.amounts import PERIOD_S
 from service.limits.counters import CounterState, Outcome
+from service.store.budgets.records import BudgetState
 
 READABLE: Final = (
     "X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, RateLimit, RateLimit-Policy, "
-    "x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests"
+    "x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
+    "x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens"
 )
 """The headers that pages of other origins may read."""
 
@@ -49,6 +51,20 @@ def list_headers(outcome: Outcome, now: datetime, *, openai: bool) -> dict[str, 
             "x-ratelimit-reset-requests": format_duration(state.reset_s),
         }
     return headers
+
+
+def list_token_headers(budgets: Sequence[BudgetState], now: datetime) -> dict[str, str]:
+    """Return OpenAI's headers of the token budget that is closest to its limit."""
+    of_tokens = [each for each in budgets if each.key.unit == "tokens"]
+    if not of_tokens:
+        return {}
+    state = min(of_tokens, key=lambda each: each.remaining / each.limit)
+    left_s = max(0.0, (state.period_end - now).total_seconds())
+    return {
+        "x-ratelimit-limit-tokens": str(state.limit),
+        "x-ratelimit-remaining-tokens": str(state.remaining),
+        "x-ratelimit-reset-tokens": format_duration(left_s),
+    }
 
 
 def refuse(state: CounterState, now: datetime) -> RequestError:

@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 
+from service.accounts.audit import Audit
 from service.coalescing import CoalescingWindow
 from service.domain import Message, RunRequest
 from service.ensembles.catalog import Catalog
@@ -217,7 +218,14 @@ async def service(
             telemetry=telemetry,
             pace=pace,
             tokens=tokens,
-            budgets=RunBudgets(rules, memory.budgets, client, tokens, telemetry),
+            budgets=RunBudgets(
+                rules=rules,
+                budgets=memory.budgets,
+                learned=client.learned,
+                tokens=tokens,
+                telemetry=telemetry,
+                audit=Audit(memory.store().audit),
+            ),
         )
         with TemporaryDirectory() as folder:
             place = beside.folder if beside else Path(folder)

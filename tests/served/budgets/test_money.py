@@ -169,6 +169,21 @@ async def test_tokens_are_refused_with_429_and_the_end_of_the_period(limited: St
             await client.chat.completions.create(model="fanout", messages=USER)
 
 
+async def test_openais_headers_state_the_rest_of_a_token_budget(limited: Start) -> None:
+    service = limited('tokens = "100000/day"')
+    async with openai_client_of(service) as client:
+        for stream in (False, True):
+            raw = await client.chat.completions.with_raw_response.create(
+                model="fanout", messages=USER, stream=stream
+            )
+            assert raw.headers["x-ratelimit-limit-tokens"] == "100000"
+            assert 90_000 < int(raw.headers["x-ratelimit-remaining-tokens"]) < 100_000
+            assert raw.headers["x-ratelimit-reset-tokens"].endswith("s")
+    async with client_of(service.url) as api:
+        other = await api.http.post("/api/process", json=asking())
+        assert "x-ratelimit-limit-tokens" not in other.headers
+
+
 async def test_a_budget_is_renewed_when_its_period_ends(limited: Start) -> None:
     service = limited('tokens = "1000/second"')
     async with httpx.AsyncClient(timeout=PATIENCE_S) as http:

@@ -24,6 +24,7 @@ from service.store.accounts.records import LastAdminError, NameTakenError, Store
 from service.store.accounts.users import UserStore
 from service.store.lists.pages import Page
 
+_TAKES_EFFECT_S: Final = 1.0
 _STOP_POLL_S: Final = 0.1
 _STOP_WITHIN_S: Final = 10.0
 
@@ -128,10 +129,16 @@ class UserAdministration:
                 "The request is not valid: transfer_to: is the deleted user.",
                 [FieldError("transfer_to", "is the deleted user")],
             )
-        await self.change(found.id, by, {"disabled": True})  # no further request of theirs
+        if found.disabled_at is None:
+            await self.change(found.id, by, {"disabled": True})
+            await asyncio.sleep(_TAKES_EFFECT_S)  # then no process accepts a request of theirs
         await self._end_runs(found.id)
         if heir:
-            await self._transfer(found.id, heir.id, by)
+            try:
+                await self._transfer(found.id, heir.id, by)
+            except RequestError:  # runs have not ended: nothing was changed
+                await self.change(found.id, by, {"disabled": found.disabled_at is not None})
+                raise
         else:
             await self._ownership.delete(found.id)
         entry = make_entry("user.deleted", by, found.id, transferred=heir is not None)

@@ -29,7 +29,12 @@ from service.store.scope import ALL_OWNERS, Scope
 from service.store.search.fts5 import enable_secure_delete, purge_deleted_text
 
 _CONVERSATIONS_AT_ONCE: Final = 50
-_OF_RUNS: Final[Sequence[Table]] = (agent_answers, segments, signals, idempotency_keys)
+_REFERRING: Final[Sequence[Table]] = (
+    messages, agent_answers, segments, signals, idempotency_keys, runs,
+)  # fmt: skip
+TRANSFERRED: Final[Sequence[Table]] = (conversations, *_REFERRING)
+"""The tables whose rows receive a new owner. Sums of usage stay with the user who caused them."""
+
 # Other writers wait until the commit: a run that started in between would be lost.
 _LOCK: Final = sa.text("LOCK TABLE conversations, runs IN SHARE ROW EXCLUSIVE MODE")
 
@@ -147,6 +152,7 @@ async def _move_rows(connection: AsyncConnection, old: Scope, new: Scope) -> int
     """Change the owner of all rows; return the number of runs."""
     theirs = new.select(idempotency_keys, idempotency_keys.c.key)
     await connection.execute(old.delete(idempotency_keys).where(idempotency_keys.c.key.in_(theirs)))
-    for table in (messages, *_OF_RUNS):
-        await connection.execute(old.update(table, owner=new.owner))
-    return (await connection.execute(old.update(runs, owner=new.owner))).rowcount
+    moved = 0
+    for table in _REFERRING:  # runs are the last, and are counted
+        moved = (await connection.execute(old.update(table, owner=new.owner))).rowcount
+    return moved

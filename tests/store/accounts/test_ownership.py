@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from service.store.accounts.ownership import Ownership, StillRunningError, TransferredData
+from service.store.accounts.ownership import (
+    TRANSFERRED,
+    Ownership,
+    StillRunningError,
+    TransferredData,
+)
 from service.store.conversations import Conversations
 from service.store.history import History
 from service.store.journal.batch import Batch
+from service.store.schema import metadata
 from service.store.search.search import Search
+from service.store.usage.tables import usage_sums
 from tests._support.runs.store_records import (
     ME,
     NOW,
@@ -39,6 +46,11 @@ async def _write(parts: Parts, owner: str, conversation: str, key: str) -> str:
         )
     )
     return run.run_id
+
+
+def test_every_table_of_an_owner_is_transferred_or_stays_for_a_reason() -> None:
+    owned = {name for name, table in metadata.tables.items() if "owner" in table.columns}
+    assert owned == {table.name for table in TRANSFERRED} | {usage_sums.name}
 
 
 async def test_all_rows_have_the_new_owner(parts: Parts, ownership: Ownership) -> None:

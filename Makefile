@@ -11,7 +11,7 @@ LINT := $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 OPENAI_NODE := tests/clients/node/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help run migrate mock check test lint format lock bench clean observe trace test-observe test-real \
+.PHONY: help run migrate mock check test lint format lock bench audit clean observe trace test-observe test-real \
 	service-build service-up service-logs service-down \
 	test-coverage test-coverage-detailed test-coverage-visualize
 
@@ -76,6 +76,13 @@ test-real: $(VENV)/.installed-dev  ## Test against llama.cpp, LiteLLM and other 
 
 bench: $(VENV)/.installed-dev      ## Print the table of performance ratios
 	$(BIN)/python -m bench $(ARGS)
+
+# Tools of their own, not of the project: a fresh environment, and no entry in the lock files.
+audit:                             ## Search the locked dependencies for vulnerabilities, and the files for secrets
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install -q pip-audit==2.10.1 detect-secrets==1.5.0
+	.venv-audit/bin/detect-secrets-hook --baseline .secrets.baseline $$(git ls-files) || test $$? -eq 3  # 3: only lines have moved
+	for lock in requirements.lock requirements-dev.lock; do .venv-audit/bin/pip-audit --require-hashes --disable-pip -r $$lock || exit 1; done
 
 lock:                              ## Update the lock files (needs uv)
 	echo pip | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate - -o requirements-pip.lock

@@ -1,6 +1,7 @@
 """Strategies: the ways in which an ensemble makes one answer. Each has a module and a line here."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from service.domain import Answer, RunRequest
 from service.strategies.auto import AUTO
@@ -33,6 +34,11 @@ async def run_strategy(request: RunRequest, kit: Kit, emit: Emit) -> Answer:
 
     Strategies that pass on all options need no help with tools and formats.
     """
+    answer = await _run(request, kit, emit)
+    return replace(answer, is_unjudged=kit.is_unjudged)
+
+
+async def _run(request: RunRequest, kit: Kit, emit: Emit) -> Answer:
     strategy = STRATEGIES[kit.ensemble.strategy]
     if strategy.honours is not None and wants_tools(request):
         return await answer_with_tools(request, kit, emit)

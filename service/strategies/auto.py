@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from service.domain import Answer, RunRequest
 from service.ensembles.catalog import Ensemble, EnsembleFault
 from service.strategies.base import Emit, Kit, PlannedCalls, Strategy, plan_readers
@@ -37,8 +35,7 @@ async def auto(request: RunRequest, kit: Kit, emit: Emit) -> Answer:
         return answer
     kit.check_cost()
     kit.workflow.start_step("write")
-    answer = await combine(request, kit, emit, answers, missing)
-    return replace(answer, is_unjudged=answer.is_unjudged or gate.is_unjudged)
+    return await combine(request, kit, emit, answers, missing)
 
 
 def check(ensemble: Ensemble) -> EnsembleFault | None:

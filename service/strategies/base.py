@@ -102,7 +102,7 @@ class Kit:
 
     `deadline` is in the event loop's time; `keys` returns the API key of an agent. `reused` are
     the answers of an earlier run of the same question, by the agent's name. `run_id` is the seed of
-    every choice by chance, such as the order of candidates.
+    every choice by chance, such as the order of candidates. `is_unjudged`: a judge gave no verdict.
     """
 
     client: LLMClient
@@ -118,6 +118,7 @@ class Kit:
     paces: AgentPaces = field(default_factory=AgentPaces)
     hedges: HedgeBudgets = field(default_factory=HedgeBudgets)
     calls: list[Billed] = field(default_factory=list)
+    is_unjudged: bool = False
     spending: Spending = field(default_factory=UnlimitedSpending)
 
     @property

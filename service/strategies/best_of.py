@@ -32,7 +32,7 @@ async def best_of(request: RunRequest, kit: Kit, emit: Emit) -> Answer:
     chosen = ranked[0][0] if ranked else choose_best(answers)
     if ranked:
         await emit(make_ranking(ranked))
-    return await send_answer(request, kit, emit, chosen, missing, is_unjudged=not ranked)
+    return await send_answer(request, kit, emit, chosen, missing)
 
 
 def make_ranking(ranked: Sequence[tuple[AgentResult, float]]) -> RankingFinished:

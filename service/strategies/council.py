@@ -38,7 +38,6 @@ async def council(request: RunRequest, kit: Kit, emit: Emit) -> Answer:
         answers=[each for each, _ in ranked],
         missing=missing,
         notes=[_describe(ranked)] if any(ballots) else [],
-        is_unjudged=not all(ballots),
     )
     return await write_answer(request, kit, emit, draft)
 

@@ -15,8 +15,6 @@ async def send_answer(
     emit: Emit,
     chosen: AgentResult,
     missing: Sequence[MissingAgent] = (),
-    *,
-    is_unjudged: bool = False,
 ) -> Answer:
     """Send the complete text of `chosen` as the answer."""
     name = chosen.agent.name
@@ -28,5 +26,4 @@ async def send_answer(
         cost=kit.cost,
         finish_reason=chosen.report().finish_reason,
         missing=tuple(missing),
-        is_unjudged=is_unjudged,
     )

@@ -35,11 +35,9 @@ async def combine(
     combiner = kit.ensemble.combiner
     assert combiner is not None  # noqa: S101  (check() below)
     notes: list[str] = []
-    is_unjudged = False
     if wants_analysis(kit.ensemble) and len(answers) > 1:
         analysis = await analyse_answers(request, kit, emit, combiner, answers)
         kit.check_cost()
-        is_unjudged = analysis is None
         notes += [describe_analysis(analysis)] if analysis else []
         kit.workflow.start_step("write")
     draft = Draft(
@@ -47,7 +45,6 @@ async def combine(
         answers=answers,
         missing=missing,
         notes=notes,
-        is_unjudged=is_unjudged,
         has_provenance=kit.ensemble.provenance,
     )
     return await write_answer(request, kit, emit, draft)

@@ -27,26 +27,26 @@ async def vote(request: RunRequest, kit: Kit, emit: Emit) -> Answer:
     voters = [each for each in answers if each.answered]
     parties = count_votes(voters)
     await emit(describe_votes(parties))
-    chosen, is_unjudged = await decide(request, kit, emit, parties)
-    return await send_answer(request, kit, emit, chosen, missing, is_unjudged=is_unjudged)
+    chosen = await decide(request, kit, emit, parties)
+    return await send_answer(request, kit, emit, chosen, missing)
 
 
 async def decide(
     request: RunRequest, kit: Kit, emit: Emit, parties: Sequence[Party]
-) -> tuple[AgentResult, bool]:
-    """Return the chosen answer, and whether a judge that was needed gave no usable verdict.
+) -> AgentResult:
+    """Return an answer of the largest group.
 
-    Of equal groups the judge picks one; without a judge that of the first agent in the ensemble.
+    Of equal groups the judge picks one; without a verdict that of the first agent in the ensemble.
     """
     tied = list_tied(parties)
     leaders = [party.members[0] for party in tied]
     judge = kit.ensemble.judge
     if len(tied) == 1 or judge is None:
-        return leaders[0], False
+        return leaders[0]
     kit.workflow.start_step("judge")
     ranked = await score_answers(Bench(request, kit, emit, judge), leaders)
     kit.workflow.end_step()
-    return (ranked[0][0], False) if ranked else (leaders[0], True)
+    return ranked[0][0] if ranked else leaders[0]
 
 
 def check(ensemble: Ensemble) -> EnsembleFault | None:

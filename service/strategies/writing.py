@@ -23,15 +23,14 @@ class Draft:
     """The material of an answer: its writer, and the answers of the agents.
 
     `notes` are further parts of the writer's prompt, such as a ranking. `missing` are the agents
-    without a complete answer, `is_unjudged` as in Answer. `has_provenance`: whether each part of
-    the answer is to name the agents it rests on.
+    without a complete answer. `has_provenance`: whether each part of the answer is to name the
+    agents it rests on.
     """
 
     writer: Agent
     answers: Sequence[AgentResult]
     missing: tuple[MissingAgent, ...]
     notes: Sequence[str] = ()
-    is_unjudged: bool = False
     has_provenance: bool = False
 
 
@@ -75,7 +74,6 @@ async def write_answer(request: RunRequest, kit: Kit, emit: Emit, draft: Draft) 
         finish_reason=author.report().finish_reason,
         missing=draft.missing,
         is_substitute=call.stepped_down or author is not call,
-        is_unjudged=draft.is_unjudged,
         combiner=replace(report, text=marked.text) if marked and author is call else report,
     )
 

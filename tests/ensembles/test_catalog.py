@@ -227,3 +227,89 @@ def test_the_shipped_file_is_valid() -> None:
         "llm-2",
         "llm-combine",
     ]
+
+
+MEMBERS = """\
+[agents.a]
+[agents.b]
+[agents.c]
+[agents.judge]
+[agents.text]
+extra_body = {response_format = {type = "text"}}
+[agents.combine]
+
+[ensembles.fanout]
+"""
+
+
+@pytest.mark.parametrize(
+    ("table", "complaint"),
+    [
+        (["vote", 'agents = ["a", "b"]'], "11: ensembles.fanout.agents: vote needs at least three"),
+        (["vote", 'agents = ["a", "a"]'], "11: ensembles.fanout.agents: vote needs at least three"),
+        (["best_of", 'agents = ["a", "b"]'], "10: ensembles.fanout.strategy: best_of needs a ju"),
+        (["race", 'agents = ["a"]'], "11: ensembles.fanout.agents: race needs at least two agents"),
+        (["auto", 'agents = ["a", "b"]'], "10: ensembles.fanout.strategy: auto needs a combiner"),
+        (["council", 'agents = ["a", "b"]'], "10: ensembles.fanout.strategy: council needs a ch"),
+        (
+            ["best_of", 'agents = ["a", "b"]', 'judge = "text"'],
+            "12: ensembles.fanout.judge: text cannot answer in JSON",
+        ),
+        (
+            ["best_of", 'agents = ["a", "b"]', 'judge = "a"'],
+            "12: ensembles.fanout.judge: 'a' is also in agents",
+        ),
+        (
+            ["layers", 'layers = [["a"], ["b"], ["a"]]', 'combiner = "combine"'],
+            "11: ensembles.fanout.layers: 'a' is in two layers",
+        ),
+        (
+            ["layers", 'layers = [["a"], ["x"]]', 'combiner = "combine"'],
+            "11: ensembles.fanout.layers: there is no agent named 'x'",
+        ),
+        (
+            ["layers", 'layers = [["a"], ["b"]]', 'combiner = "b"'],
+            "12: ensembles.fanout.combiner: 'b' is also in layers",
+        ),
+        (
+            ["layers", 'agents = ["a", "b"]', 'combiner = "combine"'],
+            "10: ensembles.fanout.strategy: layers needs at least two layers",
+        ),
+        (
+            ["race", 'agents = ["a", "b"]', 'judge = "judge"'],
+            "12: ensembles.fanout.judge: race does not use judge",
+        ),
+        (
+            ["vote", 'agents = ["a", "b", "c"]', "analyse = true"],
+            "12: ensembles.fanout.analyse: vote does not use analyse",
+        ),
+        (
+            ["vote", 'agents = ["a", "b", "c"]', 'tools_policy = "combiner"'],
+            "12: ensembles.fanout.tools_policy: there is no combiner",
+        ),
+        (
+            [
+                "race",
+                'agents = ["a", "b"]',
+                "max_cost_usd = 0.5",
+                "[prices.gpt-4o-mini]\ninput = 1e6\noutput = 1e6",
+            ],
+            "12: ensembles.fanout.max_cost_usd: the cheapest call costs at least 1 US dollars",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value[0],
+)
+def test_an_ensemble_that_cannot_work_is_reported_with_its_line(
+    table: list[str], complaint: str
+) -> None:
+    strategy, *keys = table
+    text = "\n".join([f'{MEMBERS}strategy = "{strategy}"', *keys])
+    assert f"ensembles.toml:{complaint}" in _complaint(text)
+
+
+def test_an_agent_that_is_named_several_times_has_copies() -> None:
+    catalog = a_catalog(f'{MEMBERS}strategy = "vote"\nagents = ["a", "b", "a"]')
+    ensemble = catalog.ensembles["fanout"]
+    assert [agent.name for agent in ensemble.agents] == ["a#1", "b", "a#2"]
+    assert [agent.instance for agent in ensemble.agents] == [1, 0, 2]
+    assert len({agent.config_hash for agent in ensemble.agents}) == 3

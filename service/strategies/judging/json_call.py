@@ -68,6 +68,7 @@ async def ask_for_json(
         else:
             await emit(AgentFinished(agent.name, _join_reports(calls)))
             return verdict
+    kit.is_unjudged = True
     kit.workflow.record_step_down(agent.name, UNUSABLE_JUDGE)
     await emit(AgentFailed(agent.name, UNUSABLE_JUDGE, why, _join_reports(calls)))
     return None

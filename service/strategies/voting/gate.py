@@ -28,7 +28,6 @@ class Gate(NamedTuple):
     why: str
     best: AgentResult | None = None
     parties: Sequence[Party] = ()
-    is_unjudged: bool = False
 
 
 async def pass_gate(
@@ -70,7 +69,7 @@ async def _decide(
     verdict = await find_same_answer(Bench(request, kit, emit, judge), complete)
     if verdict is None:
         why = "The texts may differ, and the judge gave no usable verdict."
-        return Gate("combine", agreement, why, is_unjudged=True)
+        return Gate("combine", agreement, why)
     if verdict.agree:
         return Gate("single", agreement, "The judge finds that the texts agree.", best)
     return Gate("combine", agreement, "The judge finds that the texts differ.")

@@ -9,6 +9,7 @@ from bench.rows.abandoned import measure_abandoned
 from bench.rows.access import measure_access
 from bench.rows.agents import measure_agents
 from bench.rows.latency import measure_latency
+from bench.rows.limits import measure_limits
 from bench.rows.memory import measure_memory
 from bench.rows.saturation import measure_saturation
 from bench.rows.search import measure_search_postgresql, measure_search_sqlite
@@ -41,6 +42,7 @@ ROWS: dict[str, Row] = {
     "store-first-token": measure_store_first_token,
     "search-sqlite": measure_search_sqlite,
     "search-postgresql": measure_search_postgresql,
+    "limits": measure_limits,
     "tail": measure_tail,
     "telemetry": measure_telemetry_cost,
     "collector": measure_collector_effect,

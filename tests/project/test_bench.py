@@ -29,6 +29,8 @@ def test_the_benchmark_prints_every_row() -> None:
         "5 % of calls silent for 8 s",
         "CPU per run, every span exported",
         "the collector dead",
+        "CPU of a request with limits in memory",
+        "calls of Redis for the limits of a request",
         "CPU of a request with a key",
         "AUTH=required with a key against AUTH=off",
     ):

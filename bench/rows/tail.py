@@ -20,7 +20,7 @@ _SILENT = "&fault=pause&after=0&pause_ms=8000&rate=0.05"
 _P99 = 1.3
 _MORE_CALLS = 0.05
 _CALLS = 3  # of a run: two agents and the combiner
-_INTERVAL_S = 0.15  # few tokens and runs a second, so that the CPU adds little to the waits
+_INTERVAL_S = 0.2  # few tokens and runs a second, so that the CPU adds little to the waits
 _HEDGES = re.compile(rb"^fanout_hedges_total\{.*\} ([0-9.e+]+)$", re.MULTILINE)
 
 
@@ -41,20 +41,16 @@ class _Tail:
 
 
 async def measure_tail(lab: Lab) -> list[Line]:
-    """Ask three services at the same time: adaptive with hedges, and two fixed graces without."""
-    answer = MockAnswer(tokens=12, gap_ms=100, fault=_SILENT)
+    """Ask four services at the same time: adaptive ones with hedges, and fixed graces without.
+
+    One of the adaptive ones has no silent calls: its ratio shows the effect of other load.
+    """
     without = f'[endpoints."{lab.mock_url}"]\nhedge = 0'
-    settings = {"auto": "", "10": "straggler_grace_s = 10", "1": "straggler_grace_s = 1"}
     ensembles = {
-        name: BenchEnsemble(
-            f"tail-{name}",
-            answer,
-            MockAnswer(tokens=3, gap_ms=100, fault=_SILENT),
-            min_answers=1,
-            settings=setting,
-            tables=without if setting else "",
-        )
-        for name, setting in settings.items()
+        "adaptive": _make_ensemble("adaptive", _SILENT),
+        "sound": _make_ensemble("sound", ""),
+        "10": _make_ensemble("10", _SILENT, "straggler_grace_s = 10", without),
+        "1": _make_ensemble("1", _SILENT, "straggler_grace_s = 1", without),
     }
     async with AsyncExitStack() as stack:
         services = {
@@ -64,7 +60,7 @@ async def measure_tail(lab: Lab) -> list[Line]:
         found = await asyncio.gather(
             *(_measure(lab, services[name], ensembles[name]) for name in ensembles)
         )
-    adaptive, ten, one = found
+    adaptive, sound, ten, one = found
     return [
         Line(
             "first answer token with 5 % of calls silent for 8 s, p99 against p50",
@@ -80,9 +76,21 @@ async def measure_tail(lab: Lab) -> list[Line]:
             "",
             adaptive.more_calls <= _MORE_CALLS,
         ),
+        Line("the same without silent calls", f"{sound.ratio:.2f} ×", "", f"{sound}"),
         Line("the same with straggler_grace_s = 10, no hedges", f"{ten.ratio:.1f} ×", "", f"{ten}"),
         Line("the same with straggler_grace_s = 1, no hedges", f"{one.ratio:.1f} ×", "", f"{one}"),
     ]
+
+
+def _make_ensemble(name: str, fault: str, settings: str = "", tables: str = "") -> BenchEnsemble:
+    return BenchEnsemble(
+        f"tail-{name}",
+        MockAnswer(tokens=12, gap_ms=100, fault=fault),
+        MockAnswer(tokens=3, gap_ms=100, fault=fault),
+        min_answers=1,
+        settings=settings,
+        tables=tables,
+    )
 
 
 async def _measure(lab: Lab, served: Served, ensemble: BenchEnsemble) -> _Tail:

@@ -218,6 +218,8 @@ def _response(run: Run | StoredRun, state: Mapping[str, Any]) -> Response:
 
 def _agent(agent: AgentSummary) -> dict[str, Any]:
     shown: dict[str, Any] = {"name": agent.name, "state": agent.state, "retries": agent.retries}
+    if agent.hedges:
+        shown["hedges"] = agent.hedges
     if agent.code:
         shown |= {"code": agent.code, "message": agent.message}
     if agent.report:

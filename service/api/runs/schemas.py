@@ -105,6 +105,7 @@ class AgentShown(TypedDict):
     name: str
     state: Literal["running", "answered", "failed", "skipped", "cancelled"]
     retries: int
+    hedges: NotRequired[int]
     code: NotRequired[str]
     message: NotRequired[str]
     model: NotRequired[str]
@@ -142,6 +143,7 @@ class RunEvent(DegradedFields):
         "agent.finished",
         "agent.retrying",
         "agent.continued",
+        "agent.hedged",
         "agent.failed",
         "agent.skipped",
         "combine.started",
@@ -172,6 +174,7 @@ class RunEvent(DegradedFields):
     attempt: NotRequired[int]
     position: NotRequired[int]
     delay_ms: NotRequired[float]
+    waited_ms: NotRequired[float]
     usage: NotRequired[TokenUsage]
     cost: NotRequired[float | None]
     elapsed_ms: NotRequired[float]

@@ -18,6 +18,7 @@ from service.domain import (
 from service.events import (
     AgentFailed,
     AgentFinished,
+    AgentHedged,
     AgentReasoning,
     AgentRetrying,
     AgentSkipped,
@@ -49,6 +50,7 @@ class AgentSummary:
     report: AgentReport | None = None
     reasoning: str = ""
     seams: list[Seam] = field(default_factory=list)
+    hedges: int = 0
 
 
 @dataclass(slots=True)
@@ -127,6 +129,7 @@ def _apply_agent_event(run: RunSummary, event: Event) -> None:
         | AgentRetrying
         | AgentContinued
         | AnswerContinued
+        | AgentHedged
         | CombineStarted,
     ):
         return
@@ -142,6 +145,8 @@ def _apply_agent_event(run: RunSummary, event: Event) -> None:
             agent.retries += 1
         case AgentContinued() | AnswerContinued():
             agent.seams.append(event)
+        case AgentHedged():
+            agent.hedges += 1
         case AgentFailed() | AgentSkipped():
             agent.state = "failed" if isinstance(event, AgentFailed) else "skipped"
             agent.code, agent.message, agent.report = event.code, event.message, event.report

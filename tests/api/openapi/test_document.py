@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from quart import Quart
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict, get_type_hints
 
 from service.access.scopes import RouteScope
 from service.api.chat import chat
@@ -23,6 +23,10 @@ from service.api.openapi.operation import (
     ResponseSpec,
     Tag,
 )
+from service.api.runs.event_json import fields_of
+from service.api.runs.schemas import RunEvent
+from service.events import AgentDelta, AnswerDelta, Event
+from tests._support.runs.event_samples import SAMPLES
 
 
 class Asked(Body):
@@ -229,3 +233,11 @@ def test_a_renamed_class_keeps_its_component_name() -> None:
     asked = Operation("Ask", tag=Tag.ASK, scope="read", answers=answers)
     shapes = _described("GET", "/x", asked)["components"]["schemas"]
     assert {"chat.Turn", "openai_request.Turn"} <= set(shapes)
+
+
+@pytest.mark.parametrize("event", SAMPLES, ids=lambda event: event.type)
+def test_every_event_has_its_type_and_its_fields_in_the_schema(event: Event) -> None:
+    fields = get_type_hints(RunEvent)
+    assert event.type in get_args(fields["type"])
+    if not isinstance(event, AgentDelta | AnswerDelta):  # these are written without a dictionary
+        assert set(fields_of(1, event)) <= set(fields)

@@ -74,6 +74,8 @@ async def test_a_silent_combiner_is_called_again_beside_the_first_call(
     assert finished["usage"]["estimated"]
     assert len(answer_of(events).split()) == 8
     assert len(models.asked) - calls >= 4
+    shown = await api.shown(events[0].data["run_id"])
+    assert {each["name"]: each.get("hedges", 0) for each in shown["agents"]}["combine"] >= 1
     page = (await api.http.get("/metrics")).text
     assert 'fanout_hedges_total{agent="combine",reason="won"} 1.0' in page
 

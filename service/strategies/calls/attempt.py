@@ -102,5 +102,6 @@ class ModelAttempt:
             first_s=first - self.started_at,
             end_s=end - self.started_at,
             silence_s=self._silence_s if self.call.stream else None,
-            tokens=self.reply.token_chunks,
+            # A continuation has only a part of the answer's tokens.
+            tokens=0 if self._context.seams else self.reply.token_chunks,
         )

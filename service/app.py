@@ -143,7 +143,6 @@ def create_app(
         sockets=OpenSockets(),
         origins=Origins(settings.allowed_origins),
         audit=audit,
-        budgets=budgets,
         accounts=accounts,
         endpoints=endpoints,
         account_services=services,

@@ -13,7 +13,6 @@ from service.api.middleware.origins import Origins
 from service.ensembles.catalog import Catalog
 from service.limits.limiter import Limiter
 from service.llm.endpoints.endpoints import Endpoints
-from service.runs.budgets import RunBudgets
 from service.runs.runs import Runs
 from service.store.store import Store
 from telemetry import Telemetry
@@ -33,7 +32,6 @@ class ApiDependencies:
     sockets: OpenSockets
     origins: Origins
     audit: Audit
-    budgets: RunBudgets
     accounts: Accounts
     endpoints: Endpoints
     account_services: AccountServices

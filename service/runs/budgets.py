@@ -96,14 +96,6 @@ class RunBudgets:
         )
         return make_request_error(shortage, _read_time())
 
-    async def read(
-        self, principal: Principal, ensemble: str | None = None
-    ) -> Sequence[BudgetState]:
-        """Return the caller's budgets with what is spent and reserved. Reserves nothing."""
-        return await self.budgets.read(
-            list_budgets(self.rules(), principal, ensemble, _read_time())
-        )
-
     async def _extend(self, reserved: _Reserved, agent: Agent, lack: Amounts) -> None:
         """Reserve more for a call of `agent`. Raises BudgetExceeded."""
         if reserved.cap is not None and reserved.nano_usd + lack.nano_usd > reserved.cap:

@@ -1,6 +1,6 @@
 """Logins: a name and a password become a web session.
 
-An unknown name, a wrong password and a disabled user cannot be told apart: the response is the
+An unknown name, a wrong password and a disabled user cannot be distinguished: the response is the
 same, and each costs one verification of a hash.
 """
 
@@ -127,10 +127,10 @@ class Logins:
             self._audit.record("login.failed", by, user.id)
             raise RequestError("wrong_password", "The current password is wrong.")
         await self._throttle.note_success(user.id, visit.address, device)
-        kept = session.session.id if session else ""
+        current_id = session.session.id if session else ""
         entries = [make_entry("password.changed", by, user.id)]
         new_hash = await self._passwords.hash(password)
-        await self._users.set_password(user.id, new_hash, kept, entries)
+        await self._users.set_password(user.id, new_hash, current_id, entries)
         self._sessions.forget()
 
     async def _find(self, account: str) -> StoredUser | None:

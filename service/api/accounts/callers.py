@@ -21,7 +21,7 @@ def read_visit() -> Visit:
 
 
 async def find_session(accounts: AccountServices) -> ActiveSession | None:
-    """Return the session whose cookie the current request carried as its credential."""
+    """Return the session of the cookie that was the credential of the current request."""
     if current_principal().method != "session":
         return None
     return await accounts.sessions.resolve(SESSION.read(request))

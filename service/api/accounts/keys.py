@@ -43,7 +43,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
     accounts = api.account_services
 
     async def find_owner() -> StoredUser:
-        """Return the user whose keys the request is about. Raises RequestError 403, 404, 409."""
+        """Return the owner of the keys in the request. Raises RequestError 403, 404, 409."""
         principal, named = current_principal(), _USER.read_optional()
         if named is None:
             return await accounts.find_caller(principal)
@@ -151,7 +151,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
         return _respond_with(*rotated)
 
     async def find_owner_id() -> str | None:
-        """Return the user whose key the caller may change, None for all users."""
+        """Return the owner of the keys that the caller may change, None for all users."""
         accounts.check_on()
         principal = current_principal()
         return None if principal.may("admin") else (await accounts.find_caller(principal)).id

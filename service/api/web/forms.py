@@ -1,7 +1,7 @@
 """Forms of pages: their fields, the token against CSRF, and the page that follows a login.
 
 A form on a page before the login has no session to protect, but a page of another site could log
-a visitor in as somebody else. Its token is derived from a random cookie that the form's page set.
+a visitor in as another user. Its token is derived from a random cookie that the form's page set.
 """
 
 from __future__ import annotations

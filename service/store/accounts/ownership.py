@@ -33,14 +33,14 @@ _REFERRING: Final[Sequence[Table]] = (
     messages, agent_answers, segments, signals, idempotency_keys, runs,
 )  # fmt: skip
 TRANSFERRED: Final[Sequence[Table]] = (conversations, *_REFERRING)
-"""The tables whose rows receive a new owner. Sums of usage stay with the user who caused them."""
+"""The tables with rows that a transfer changes. Sums of usage stay with their user."""
 
 # Other writers wait until the commit: a run that started in between would be lost.
 _LOCK: Final = sa.text("LOCK TABLE conversations, runs IN SHARE ROW EXCLUSIVE MODE")
 
 
 class StillRunningError(Exception):
-    """The owner has running runs, whose events still arrive under the old owner."""
+    """The owner has running runs. Their events still arrive under the old owner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +100,8 @@ class Ownership:
     ) -> TransferredData:
         """Give all data of `owner` to `heir`, in one transaction.
 
-        A conversation whose id the heir has already receives a new id, and an Idempotency-Key that
-        the heir has already is dropped. Raises StillRunningError.
+        A conversation receives a new id where the heir has its id too, and an Idempotency-Key that
+        the heir has too is dropped. Raises StillRunningError.
         """
         old, new = Scope(owner), Scope(heir)
 
@@ -122,7 +122,7 @@ class Ownership:
 
 
 async def _rename_colliding(connection: AsyncConnection, old: Scope, new: Scope) -> int:
-    """Give new ids to the old owner's conversations whose ids the new owner has."""
+    """Give new ids to conversations of the old owner where the new owner has their ids."""
     theirs = new.select(conversations, conversations.c.id)
     colliding = old.select(conversations).where(conversations.c.id.in_(theirs))
     rows = (await connection.execute(colliding)).mappings().all()

@@ -24,7 +24,7 @@ class InviteRefusedError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredUser:
-    """A user. Without `password_hash` nobody can log in with a password.
+    """A user. Without `password_hash` no login with a password is possible.
 
     `limits` has the keys of a rule in limits.toml.
     """

@@ -83,9 +83,9 @@ class WebSessionStore:
         return await write_audited(self._database, work, audit)
 
 
-async def delete_sessions(connection: AsyncConnection, user_id: str, kept_id: str = "") -> None:
-    """End all sessions of a user except `kept_id`, in the transaction of `connection`."""
-    others = (web_sessions.c.user_id == user_id) & (web_sessions.c.id != kept_id)
+async def delete_sessions(connection: AsyncConnection, user_id: str, current_id: str = "") -> None:
+    """End all sessions of a user except `current_id`, in the transaction of `connection`."""
+    others = (web_sessions.c.user_id == user_id) & (web_sessions.c.id != current_id)
     await _delete(connection, others)
 
 

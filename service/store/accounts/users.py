@@ -113,9 +113,13 @@ class UserStore:
         return await write_audited(self._database, work, audit)
 
     async def set_password(
-        self, user_id: str, password_hash: str, kept_session: str, audit: Sequence[AuditEntry] = ()
+        self,
+        user_id: str,
+        password_hash: str,
+        current_session: str,
+        audit: Sequence[AuditEntry] = (),
     ) -> bool:
-        """Set the password of a user and end their sessions except `kept_session`.
+        """Set the password of a user and end their sessions except `current_session`.
 
         Return False for an unknown user.
         """
@@ -125,7 +129,7 @@ class UserStore:
             values = {"password_hash": password_hash, "updated_at": datetime.now(UTC)}
             if not (await connection.execute(change.values(values))).rowcount:
                 return False
-            await delete_sessions(connection, user_id, kept_session)
+            await delete_sessions(connection, user_id, current_session)
             await count_change(connection)
             return True
 

@@ -12,7 +12,7 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 def make_user(name: str = "alice", **fields: Any) -> StoredUser:
-    """Return a user whose id is derived from the name."""
+    """Return a user with an id that is derived from the name."""
     user = StoredUser(id=f"id-{name}", name=name, role="user", created_at=NOW, updated_at=NOW)
     return replace(user, **fields)
 

@@ -74,6 +74,8 @@ class KeyAdministration:
         """Change `name`, `scopes`, `limits` or `expires_at` of a key."""
         found = await self.find(user_id, key_id)
         _check_own_scopes(found, by)
+        if not values:
+            return found
         if values.get("scopes") is not None:
             _check_scopes(values["scopes"], by)
         elif "scopes" in values:

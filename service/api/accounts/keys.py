@@ -22,11 +22,11 @@ from service.api.accounts.schemas import (
 )
 from service.api.dependencies import ApiDependencies
 from service.api.history.history import page_fields
-from service.api.http.body import invalid_request, read_body
+from service.api.http.body import read_body
 from service.api.http.principal import current_principal
 from service.api.http.query import PAGE, TextParam, read_page
 from service.api.openapi.operation import Operation, ResponseSpec, Tag
-from service.errors import FieldError, RequestError
+from service.errors import RequestError
 from service.store.accounts.records import StoredKey, StoredUser
 
 _USER = TextParam(
@@ -110,8 +110,6 @@ def install(app: Quart, api: ApiDependencies) -> None:
         owner_id, principal = await find_owner_id(), current_principal()
         body = await read_body(KeyChange)
         values: dict[str, Any] = {name: getattr(body, name) for name in body.model_fields_set}
-        if "name" in values and values["name"] is None:
-            raise invalid_request([FieldError("name", "must not be null")])
         if "limits" in values:
             values["limits"] = check_own_limits(values["limits"], principal)
         changed = await accounts.keys.change(owner_id, key_id, principal, values)

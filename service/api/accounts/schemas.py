@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, NotRequired
 
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import AwareDatetime, ConfigDict, Field, StringConstraints
 from typing_extensions import TypedDict
 
 from service.access.principal import AccessScope, Role
@@ -57,13 +57,20 @@ class UserRequest(Body):
     limits: Limits | None = None
 
 
+def _without_defaults(schema: dict[str, Any]) -> None:
+    for each in schema["properties"].values():
+        del each["default"]  # an absent field is not changed
+
+
 class UserChange(Body):
     """Changes of a user; null removes an e-mail address or limits."""
 
-    role: Role | None = None
+    model_config = ConfigDict(json_schema_extra=_without_defaults)
+
+    role: Role = "user"
     email: Email | None = None
-    password: Password | None = None
-    disabled: bool | None = None
+    password: Password = ""
+    disabled: bool = False
     limits: Limits | None = None
 
 
@@ -79,7 +86,9 @@ class KeyRequest(Body):
 class KeyChange(Body):
     """Changes of a key; null removes an expiry or limits, and restores the scopes of the role."""
 
-    name: KeyLabel | None = None
+    model_config = ConfigDict(json_schema_extra=_without_defaults)
+
+    name: KeyLabel = ""
     scopes: Scopes | None = None
     expires_at: AwareDatetime | None = None
     limits: Limits | None = None

@@ -145,9 +145,6 @@ def install(app: Quart, api: ApiDependencies) -> None:
 def _read_changes(body: UserChange) -> dict[str, Any]:
     """Return the fields that the body has. Raises RequestError 400."""
     values = {name: getattr(body, name) for name in body.model_fields_set}
-    for name in ("role", "password", "disabled"):
-        if name in values and values[name] is None:
-            raise invalid_request([FieldError(name, "must not be null")])
     if "limits" in values:
         values["limits"] = check_limits(values["limits"])
     return values

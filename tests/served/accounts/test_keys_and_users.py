@@ -173,6 +173,16 @@ async def test_an_unsuitable_key_is_refused(root: Visitor, body: dict[str, objec
     assert (await root.send("POST", "/api/keys", json=body)).status_code == 400
 
 
+async def test_a_change_of_nothing_changes_nothing_and_null_is_no_name(root: Visitor) -> None:
+    created = await _create_key(root, scopes=["read"])
+    address = f"/api/keys/{created['id']}"
+    unchanged = await root.send("PATCH", address, json={})
+    assert (unchanged.status_code, unchanged.json()["scopes"]) == (200, ["read"])
+    assert (await root.send("PATCH", address, json={"name": None})).status_code == 400
+    assert (await root.send("PATCH", "/api/users/root", json={})).status_code == 200
+    assert (await root.send("PATCH", "/api/users/root", json={"role": None})).status_code == 400
+
+
 async def test_keys_of_other_users_are_for_administrators(
     root: Visitor, visitors: tuple[Visitor, Visitor]
 ) -> None:

@@ -21,7 +21,7 @@ from service.runs.settings import IdempotencyKey, Limits
 from service.store.records import NewKey, NewRun, StoredRun
 from service.store.runs import RunStore
 from service.strategies import STRATEGIES
-from service.strategies.options.parameters import find_unsupported
+from service.strategies.options.parameters import TOOL_PARAMETERS, find_unsupported
 from telemetry import current_request
 
 
@@ -154,7 +154,9 @@ def _find_unsupported(request: RunRequest, ensemble: Ensemble) -> Iterator[Field
     """Yield the parameters and messages that `ensemble` cannot honour."""
     honours = STRATEGIES[ensemble.strategy].honours
     for parameter in find_unsupported(request, ensemble, honours):
-        yield _unsupported(parameter, f"ensemble {ensemble.name} makes one answer of several")
+        why = f"ensemble {ensemble.name} makes one answer of several"
+        has_remedy = parameter in TOOL_PARAMETERS
+        yield _unsupported(parameter, f"{why} without a tools_policy" if has_remedy else why)
     types = list_part_types(request.messages)
     if types and not any(accepts(agent, types) for agent in ensemble.agents):
         yield _unsupported(

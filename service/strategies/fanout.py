@@ -31,20 +31,23 @@ class FanoutResult(NamedTuple):
 T = TypeVar("T")
 
 
-async def ask_all(
-    request: RunRequest,
-    kit: Kit,
-    emit: Emit,
-    agents: Sequence[Agent] | None = None,
-    messages: Sequence[Message] | None = None,
-) -> FanoutResult:
-    """Call `agents`, by default all of the ensemble; those with a reused answer are not called.
+class AskedLayer(NamedTuple):
+    """Agents to call with their messages. `is_needed`: the run fails without enough answers."""
 
-    `messages` are by default those of the request. An agent's failure does not end the run. Raises
-    RunError, with every agent's reason, when fewer than `min_answers` agents answered.
+    agents: Sequence[Agent]
+    messages: Sequence[Message]
+    is_needed: bool = True
+
+
+async def ask_all(
+    request: RunRequest, kit: Kit, emit: Emit, asked: AskedLayer | None = None
+) -> FanoutResult:
+    """Call all agents of the ensemble, or of `asked`; those with a reused answer are not called.
+
+    An agent's failure does not end the run. Raises RunError, with every agent's reason, when
+    fewer than `min_answers` agents answered.
     """
-    agents = kit.ensemble.agents if agents is None else agents
-    messages = request.messages if messages is None else messages
+    agents, messages, is_needed = asked or AskedLayer(kit.ensemble.agents, request.messages)
     results = [
         _reuse_answer(agent, kit) or AgentCall(kit, agent, request, messages, emit)
         for agent in agents
@@ -58,7 +61,7 @@ async def ask_all(
     wait = partial(wait_for_agents, kit=kit, emit=emit, needed=needed - reused)
     await run_together([(each, _call_agent(each, request, emit)) for each in calls], wait)
     kit.check_cost()
-    if sum(each.answered for each in results) < needed:
+    if is_needed and sum(each.answered for each in results) < needed:
         raise make_too_few_answers(results, needed)
     return FanoutResult(
         [each for each in results if each.answered or each.text.strip()],

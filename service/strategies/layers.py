@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 from service.domain import Answer, Message, MissingAgent, RunRequest
 from service.ensembles.catalog import Ensemble, EnsembleFault
-from service.errors import RunError
 from service.strategies.base import AgentResult, Emit, Kit, PlannedCalls, Strategy, plan_readers
 from service.strategies.checks import find_unused_key
-from service.strategies.fanout import ask_all
+from service.strategies.fanout import AskedLayer, ask_all
 from service.strategies.options.parameters import COMMON_PARAMETERS, for_agents
 from service.strategies.writing import Draft, format_answer, write_answer
 
@@ -23,7 +22,7 @@ _TASK = (
 async def layers(request: RunRequest, kit: Kit, emit: Emit) -> Answer:
     """Call the agents layer by layer, then the combiner with the answers of the last layer.
 
-    A layer without enough answers is left out, unless it is the first: then RunError is raised.
+    A later layer without an answer is left out. Raises RunError when the first has too few.
     """
     ensemble = kit.ensemble
     assert ensemble.combiner is not None  # noqa: S101  (check() below)
@@ -32,13 +31,10 @@ async def layers(request: RunRequest, kit: Kit, emit: Emit) -> Answer:
     missing: list[MissingAgent] = []
     for number, layer in enumerate(ensemble.layers, 1):
         kit.workflow.start_step(f"layer {number}")
-        messages = _make_messages(request, answers) if answers else None
-        try:
-            answers, lost = await ask_all(own, kit, emit, layer, messages)
-        except RunError as error:
-            if not answers or error.code != "too_few_answers":
-                raise
-            lost = tuple(MissingAgent(agent.name, error.code) for agent in layer)
+        messages = _make_messages(request, answers) if answers else request.messages
+        asked = AskedLayer(layer, messages, is_needed=not answers)
+        given, lost = await ask_all(own, kit, emit, asked)
+        answers = given or answers
         missing += lost
     kit.workflow.start_step("write")
     draft = Draft(writer=ensemble.combiner, answers=answers, missing=tuple(missing))

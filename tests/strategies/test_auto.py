@@ -47,7 +47,14 @@ async def _auto(*texts: str, judge: Script | None = None, **more: Any) -> Outcom
 
 
 @pytest.mark.parametrize(
-    "texts", [(SKY, SKY), (SKY, SKY_AGAIN), ("Paris", "The answer is Paris."), ("42", "42.0", "42")]
+    "texts",
+    [
+        ("The sky is blue since air scatters light.", "Since air scatters light, the sky is blue."),
+        (SKY, SKY),
+        (SKY, SKY_AGAIN),
+        ("Paris", "The answer is Paris."),
+        ("42", "42.0", "42"),
+    ],
 )
 async def test_the_combiner_is_not_called_when_the_agents_agree(texts: tuple[str, ...]) -> None:
     outcome = await _auto(*texts)

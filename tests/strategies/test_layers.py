@@ -51,7 +51,7 @@ async def test_a_later_layer_that_fails_is_left_out() -> None:
     outcome = await _layers([["a", "b"], ["c"]], status={"c": 500})
     assert outcome.answer == "The end."
     assert "Text of b." in outcome.server.last_message("combine")
-    assert [each.agent for each in outcome.good.missing] == ["c"]
+    assert [(each.agent, each.code) for each in outcome.good.missing] == [("c", "upstream_failed")]
     assert outcome.good.degraded_by == ("agents",)
 
 

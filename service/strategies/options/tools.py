@@ -14,7 +14,7 @@ from service.domain import Answer, MissingAgent, RunRequest, ToolCall
 from service.events import AnswerToolCall
 from service.events.findings import VoteFinished, VoteGroup
 from service.strategies.base import AgentResult, Emit, Kit
-from service.strategies.fanout import ask_all
+from service.strategies.fanout import AskedLayer, ask_all
 from service.strategies.options.parameters import for_agents, without_tools
 from service.strategies.selecting import send_answer
 from service.strategies.solo import solo
@@ -40,7 +40,8 @@ async def _let_writer_call(request: RunRequest, kit: Kit, emit: Emit) -> Answer:
     writer = ensemble.chair or ensemble.combiner
     assert writer is not None  # noqa: S101  (checks.find_unused_key)
     own = without_tools(for_agents(request))
-    answers, missing = await ask_all(own, kit, emit, ensemble.layers[0])
+    asked = AskedLayer(ensemble.layers[0], request.messages)
+    answers, missing = await ask_all(own, kit, emit, asked)
     return await write_answer(
         request, kit, emit, Draft(writer=writer, answers=answers, missing=missing)
     )
@@ -48,7 +49,8 @@ async def _let_writer_call(request: RunRequest, kit: Kit, emit: Emit) -> Answer:
 
 async def _vote(request: RunRequest, kit: Kit, emit: Emit) -> Answer:
     """Call the agents with tools, and send the calls, or the text, of the largest group."""
-    answers, missing = await ask_all(request, kit, emit, kit.ensemble.layers[0])
+    asked = AskedLayer(kit.ensemble.layers[0], request.messages)
+    answers, missing = await ask_all(request, kit, emit, asked)
     voters = [each for each in answers if each.answered]
     groups: dict[Hashable, list[AgentResult]] = {}
     for each in voters:

@@ -17,6 +17,7 @@ from service.strategies.voting.similarity import count_words
 # Parts of the content words of a statement that an agent's text contains at least.
 _CLAIMED = 0.25
 _UNCLAIMED = 0.6
+_CLOSING = re.compile(r"[.!?…:;,)\]\"'”»]+(?=\s|$)")
 _SENTENCE = re.compile(r"\S.*?(?:[.!?…](?=\s|$)|(?=\n\s*\n)|$)", re.S)
 
 
@@ -28,7 +29,8 @@ def find_provenance(
     names = [each.agent.name for each in answers]
     parts: list[ProvenancePart] = []
     start = 0
-    for at, numbers in marks.marks:
+    for place, numbers in marks.marks:
+        at = _skip_closing(text, place)
         claimed = [names[number - 1] for number in numbers if 0 < number <= len(names)]
         *before, last = _split(text, start, at) or [(at, at)]
         parts += [_attribute(text, span, words) for span in before]
@@ -49,6 +51,12 @@ def find_dissent(marks: MarkFilter, answers: Sequence[AgentResult]) -> tuple[Dis
         if 0 < number <= len(answers)
         if _share(statement, set(count_words(answers[number - 1].text))) >= _CLAIMED
     )
+
+
+def _skip_closing(text: str, at: int) -> int:
+    """Return the position after the marks that end a sentence: models write them on either side."""
+    found = _CLOSING.match(text, at)
+    return found.end() if found else at
 
 
 def _split(text: str, start: int, end: int) -> list[tuple[int, int]]:

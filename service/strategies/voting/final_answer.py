@@ -13,7 +13,7 @@ from typing import Any
 from service.strategies.judging.json_text import find_json
 from service.strategies.voting.numbers import read_number
 
-SHORT_CHARS = 120  # a longer final answer is a text, about which no vote is possible
+SHORT_CHARS = 60  # a longer final answer is a text, about which no vote is possible
 
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _MARKED = re.compile(

@@ -56,7 +56,6 @@ async def _decide(
         if share > 1 / 2:
             why = f"{len(parties[0].members)} of {len(complete)} short answers are equal."
             return Gate("vote", share, why, parties=parties)
-        return Gate("combine", share, "The short answers differ, and none has a majority.")
     agreement = measure_agreement([each.text for each in complete])
     if agreement >= AGREED:
         return Gate("single", agreement, "The texts agree.", best)

@@ -41,6 +41,14 @@ async def test_each_marked_part_names_its_agents_and_the_marks_are_not_sent() ->
     assert "⟦1⟧" in outcome.server.last_message("combine")
 
 
+async def test_a_mark_before_the_full_stop_belongs_to_its_sentence() -> None:
+    outcome = await _combine("Air scatters short waves ⟦1⟧. At sunset red light remains ⟦2⟧!")
+    assert [part.text for part in _parts(outcome)] == [
+        "Air scatters short waves.",
+        "At sunset red light remains!",
+    ]
+
+
 async def test_a_claim_without_support_in_the_agents_text_is_dropped() -> None:
     outcome = await _combine("The sky looks blue since air scatters short waves. ⟦1,2⟧")
     assert [part.agents for part in _parts(outcome)] == [("a",)]

@@ -70,3 +70,20 @@ async def test_streams_and_websockets_pass_a_proxy_at_once(proxy_url: str) -> No
         await socket.send_json({"messages": USER, "ensemble": "ticking"})
         assert "token" in await socket.receive_json() or "error" in await socket.receive_json()
         await socket.send_json({"type": "cancel"})
+
+
+@pytest.mark.parametrize(
+    ("host", "reported", "status"),
+    [
+        ("localhost", "chat", 200),
+        ("localhost", "evil.example", 421),
+        ("evil.example", "localhost", 421),  # a page chooses the header in a rebinding attack
+        ("evil.example", "chat", 421),
+    ],
+)
+async def test_a_reported_host_does_not_replace_the_check_of_the_sent_one(
+    behind: Process, host: str, reported: str, status: int
+) -> None:
+    async with client_of(behind.url) as api:
+        headers = {"Host": host, "X-Forwarded-Host": reported}
+        assert (await api.http.get("/health", headers=headers)).status_code == status

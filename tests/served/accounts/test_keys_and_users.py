@@ -144,6 +144,13 @@ async def test_a_rotated_key_is_valid_for_the_grace_period(
     assert not await _is_refused(second, last["key"])
 
 
+async def test_a_change_without_fields_changes_nothing(root: Visitor) -> None:
+    created = await _create_key(root, scopes=["read"])
+    changed = await root.send("PATCH", f"/api/keys/{created['id']}", json={})
+    assert changed.status_code == 200, changed.text
+    assert changed.json()["scopes"] == ["read"]
+
+
 async def test_an_expired_key_is_refused_and_a_past_expiry_is_not_accepted(
     visitors: tuple[Visitor, Visitor],
 ) -> None:

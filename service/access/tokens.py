@@ -46,11 +46,18 @@ class TokenClaims:
     """The claims of a verified token that are read.
 
     `role` is None when the token has no role claim; `scopes` None when it does not restrict them.
+    `ends_at_s` is a Unix time, with the leeway for clocks that differ.
     """
 
     subject: str
     role: Role | None
     scopes: frozenset[str] | None
+    ends_at_s: float
+
+    def check_time(self, now_s: float) -> None:
+        """Raise TokenError when the token has expired at the Unix time `now_s`."""
+        if now_s >= self.ends_at_s:
+            raise TokenError(_REASONS[jwt.ExpiredSignatureError])
 
 
 class TokenVerifier:
@@ -77,9 +84,11 @@ class TokenVerifier:
             )
         except jwt.PyJWTError as error:
             raise TokenError(_REASONS.get(type(error), "The token is not valid.")) from None
-        _check_times(parsed.claims)
+        claims = parsed.claims
+        _check_times(claims)
+        ends_at_s = claims["exp"] + _LEEWAY_S
         return TokenClaims(
-            _read_subject(parsed.claims), _read_role(parsed.claims), _read_scopes(parsed.claims)
+            _read_subject(claims), _read_role(claims), _read_scopes(claims), ends_at_s
         )
 
     def _choose_key(self, parsed: ParsedToken, keys: KeySet) -> VerificationKey:

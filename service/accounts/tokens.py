@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
 from dataclasses import replace
+from time import time
 
+from service.access.jwks import KeySet
 from service.access.principal import Principal, Role
 from service.access.scopes import ROLES, limit_scopes
 from service.access.strict_jws import TokenError
@@ -22,6 +26,7 @@ from service.store.accounts.credentials import ActiveUser
 
 OWNER_PREFIX = "jwt:"
 _USER_ID_PREFIX = "user_"
+_MAX_VERIFIED = 10_000
 
 
 def make_verifier(settings: Settings) -> TokenVerifier:
@@ -38,11 +43,19 @@ class Tokens:
     """
 
     def __init__(
-        self, verifier: TokenVerifier, source: KeySource, users: CachedLookup[ActiveUser]
+        self,
+        verifier: TokenVerifier,
+        source: KeySource,
+        users: CachedLookup[ActiveUser],
+        read_time_s: Callable[[], float] = time,
     ) -> None:
         self._verifier = verifier
         self._source = source
         self._users = users
+        self._read_time_s = read_time_s
+        # By a hash of the token; those of `_verified_with`, the keys at that time.
+        self._verified: dict[bytes, TokenClaims] = {}
+        self._verified_with: KeySet | None = None
 
     async def resolve_token(self, token: str) -> Principal:
         """Return the caller. Raises RequestError, and StorageUnavailable."""
@@ -58,11 +71,26 @@ class Tokens:
         return _make_principal(owner, owner, claims.role or "user", claims)
 
     async def _verify(self, token: str) -> TokenClaims:
+        """Return the claims of a token; the signature of each token is verified once.
+
+        That takes 0.1 ms of CPU, a third of what a request may cost.
+        """
         keys = self._source.keys
         if keys is None:
             raise RequestError(
                 "keys_unavailable", "The keys that verify tokens could not be loaded yet."
             )
+        if keys is not self._verified_with:
+            self._verified, self._verified_with = {}, keys
+        digest = hashlib.sha256(token.encode()).digest()
+        claims = self._verified.get(digest)
+        if claims is None:
+            claims = await self._verify_signature(token, keys)
+            self._remember(digest, claims)
+        claims.check_time(self._read_time_s())
+        return claims
+
+    async def _verify_signature(self, token: str, keys: KeySet) -> TokenClaims:
         try:
             return self._verifier.verify(token, keys)
         except UnknownKeyError:
@@ -70,6 +98,11 @@ class Tokens:
             if self._source.keys is keys:
                 raise
             return self._verifier.verify(token, self._source.keys or keys)
+
+    def _remember(self, digest: bytes, claims: TokenClaims) -> None:
+        if len(self._verified) >= _MAX_VERIFIED:
+            del self._verified[next(iter(self._verified))]
+        self._verified[digest] = claims
 
 
 def _make_user_principal(user: ActiveUser, claims: TokenClaims) -> Principal:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 
 import pytest
 
 from service.access.jwks import KeySet, parse_jwks
 from service.access.principal import Principal, Role
-from service.access.tokens import HMAC, PUBLIC_KEY_ALGORITHMS, TokenVerifier
+from service.access.tokens import HMAC, PUBLIC_KEY_ALGORITHMS, TokenClaims, TokenVerifier
 from service.accounts.lookup import CachedLookup
 from service.accounts.signing_keys import SecretKey
 from service.accounts.tokens import Tokens
@@ -113,3 +114,42 @@ async def test_before_the_first_keys_a_token_is_neither_valid_nor_invalid() -> N
     with pytest.raises(RequestError) as caught:
         await Tokens(verifier, _Source(None), CachedLookup(_load)).resolve_token("a.b.c")
     assert caught.value.code == "keys_unavailable"
+
+
+class _CountingVerifier(TokenVerifier):
+    """Counts verified signatures."""
+
+    count = 0
+
+    def verify(self, token: str, keys: KeySet) -> TokenClaims:
+        self.count += 1
+        return super().verify(token, keys)
+
+
+async def test_a_signature_is_verified_once_and_the_time_always() -> None:
+    verifier = _CountingVerifier(ISSUER, AUDIENCE, frozenset({HMAC}))
+    now_s = time.time()
+    tokens = Tokens(verifier, SecretKey(SECRET), CachedLookup(_load), lambda: now_s)
+    token = make_hs256_token(claims=make_claims(exp=int(now_s) + 60))
+    for _ in range(3):
+        await tokens.resolve_token(token)
+    assert verifier.count == 1
+    now_s += 100
+    with pytest.raises(RequestError, match="has expired"):
+        await tokens.resolve_token(token)
+
+
+async def test_a_key_that_the_issuer_removed_ends_its_tokens() -> None:
+    issuer = Issuer()
+    source = _Source(parse_jwks(json.dumps(issuer.jwks)))
+    verifier = TokenVerifier(ISSUER, AUDIENCE, PUBLIC_KEY_ALGORITHMS)
+    tokens = Tokens(verifier, source, CachedLookup(_load))
+    await tokens.resolve_token(issuer.make_token("ES256"))
+    source.keys = parse_jwks(json.dumps({"keys": issuer.jwks["keys"][:1]}))
+    with pytest.raises(RequestError, match="unknown key"):
+        await tokens.resolve_token(issuer.make_token("ES256"))
+    token = issuer.make_token("RS256")
+    await tokens.resolve_token(token)
+    source.keys = parse_jwks(json.dumps({"keys": issuer.jwks["keys"][1:]}))
+    with pytest.raises(RequestError, match="unknown key"):
+        await tokens.resolve_token(token)

@@ -109,3 +109,11 @@ async def test_the_menu_is_closed_on_a_phone(page: Page) -> None:
     await expect(entry).to_be_hidden()
     await expect(page.locator("#search h3")).to_be_in_viewport()
     assert await page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+async def test_the_page_sends_the_key_that_is_entered(page: Page) -> None:
+    await page.get_by_label("API key").fill("sk-example")
+    async with page.expect_request("**/api/me") as sent:
+        await page.locator("article", has_text="/api/me").get_by_role("button").first.click()
+    request = await sent.value
+    assert request.headers["authorization"] == "Bearer sk-example"

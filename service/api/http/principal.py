@@ -194,7 +194,8 @@ def _challenge(error: str = "", description: str = "", scope: str = "") -> dict[
     Source: RFC 6750, 3
     """
     facts = {"error": error, "error_description": description, "scope": scope}
-    parts = [_REALM, *(f'{name}="{value}"' for name, value in facts.items() if value)]
+    quoted = {name: value.replace('"', "'") for name, value in facts.items() if value}
+    parts = [_REALM, *(f'{name}="{value}"' for name, value in quoted.items())]
     return {"WWW-Authenticate": ", ".join(parts)}
 
 

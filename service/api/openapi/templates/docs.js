@@ -21,6 +21,8 @@ function request(form) {
   for (const field of form.querySelectorAll('[data-in="header"]')) {
     if (field.value !== "") headers.set(field.name, field.value);
   }
+  const key = document.getElementById("api-key").value.trim();
+  if (key) headers.set("Authorization", `Bearer ${key}`);
   const body = form.querySelector("textarea")?.value;
   if (body) headers.set("Content-Type", "application/json");
   return { method: form.dataset.method.toUpperCase(), headers, body: body || undefined };

@@ -217,6 +217,18 @@ async def test_a_run_is_settled_in_the_period_of_its_reservation(parts: Parts) -
     assert await balance(parts, tomorrow) == (2, 0)
 
 
+async def test_a_clock_that_goes_back_finds_the_earlier_period_as_it_was(parts: Parts) -> None:
+    """Neither the earlier nor the later period can be spent twice."""
+    today, tomorrow = demand(limit=150), demand(limit=150, start=DAY + timedelta(days=1))
+    for each in (today, tomorrow):  # the clock goes forward ...
+        await end(parts, await open_run(parts, each))
+    for each in (today, tomorrow):  # ... back, and forward again
+        refused = make_run(demands=[each])
+        written = await parts.journal.write(Batch(openings=[refused]))
+        assert isinstance(written.get_result(refused.run_id), BudgetShortage)
+        assert await balance(parts, each) == (70, 0)
+
+
 async def test_past_budgets_are_deleted_late_and_never_with_a_reservation(parts: Parts) -> None:
     running = await open_run(parts, demand(subject="user:2"))
     await end(parts, await open_run(parts))

@@ -49,7 +49,7 @@ class Origination:
 
 
 class TrustedProxies:
-    """The proxies whose reports are believed: addresses and networks, separated by commas.
+    """The proxies that are believed: addresses and networks, separated by commas.
 
     The constructor raises ValueError for a malformed one.
     """
@@ -123,7 +123,7 @@ def is_loopback(address: str) -> bool:
 
 @lru_cache(maxsize=1_024)
 def counted_address(address: str) -> str:
-    """Return the address or network whose requests are counted together: /64 for IPv6."""
+    """Return the address or network that counts as one caller: /64 for IPv6."""
     parsed = _parse(address)
     if isinstance(parsed, IPv6Address):
         return str(IPv6Network((parsed, _IPV6_SITE_BITS), strict=False))

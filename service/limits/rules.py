@@ -84,7 +84,7 @@ class Rule:
         )
 
     def subject_of(self, principal: Principal) -> str:
-        """Return the subject whose use the rule counts.
+        """Return the subject that the rule counts.
 
         A rule for keys counts each key, one for addresses each address, others each user. Callers
         without an account are counted by address.

@@ -1,4 +1,4 @@
-"""Subjects: the users, keys and addresses whose use is counted."""
+"""Subjects: the users, keys and addresses that limits count."""
 
 from __future__ import annotations
 

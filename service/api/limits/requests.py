@@ -1,8 +1,8 @@
 """The limits of a request: taken before its handler, or when it is known which run it starts.
 
 The body of a request that is refused is not read: limits are taken as soon as the route is known.
-Two kinds of requests are decided when their run starts: those whose rule depends on the ensemble,
-and those that may attach to an existing run, which counts as no further request.
+Two kinds of requests are decided when their run starts: those with a rule that depends on the
+ensemble, and those that may attach to an existing run, which counts as no further request.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ class LimitShown(TypedDict):
     """A limit with the remaining amount; `kind` is `requests`, `streams`, `tokens` or `cost_usd`.
 
     `rule` is `user` or `key` for the limits that are stored with them. `reset_at` is the time at
-    which all of it is available again. `burst` is the size of a bucket, whose rate is `limit`.
+    which all of it is available again. `burst` is the size of a bucket with the rate `limit`.
     """
 
     rule: str

@@ -48,13 +48,19 @@ async def _refusal(by: Service, run_id: str, owner: str = "anonymous") -> Reques
 
 
 async def test_a_retry_calls_only_agents_without_an_answer() -> None:
-    async with service(HALF, timeout_s=40) as one, service(WHOLE, beside=one) as other:
+    async with (
+        service(HALF, timeout_s=40, straggler_grace_s="none") as one,
+        service(WHOLE, beside=one) as other,
+    ):
         await _retried(other, await one.finish())
         assert sorted(other.server.asked_models()) == ["b", "combine"]
 
 
 async def test_the_combiner_gets_the_reused_answers() -> None:
-    async with service(HALF, timeout_s=40) as one, service(WHOLE, beside=one) as other:
+    async with (
+        service(HALF, timeout_s=40, straggler_grace_s="none") as one,
+        service(WHOLE, beside=one) as other,
+    ):
         first = await one.finish()
         landed = (await one.answers(first))["a"].report.text
         await _retried(other, first)
@@ -62,7 +68,10 @@ async def test_the_combiner_gets_the_reused_answers() -> None:
 
 
 async def test_a_reused_answer_is_marked_as_reused() -> None:
-    async with service(HALF, timeout_s=40) as one, service(WHOLE, beside=one) as other:
+    async with (
+        service(HALF, timeout_s=40, straggler_grace_s="none") as one,
+        service(WHOLE, beside=one) as other,
+    ):
         again = await _retried(other, await one.finish())
     reports = [each.report for each in again.log.after(0) if isinstance(each, AgentFinished)]
     assert {report.agent: report.reused for report in reports} == {"a": True, "b": False}
@@ -70,20 +79,29 @@ async def test_a_reused_answer_is_marked_as_reused() -> None:
 
 async def test_an_agent_with_another_configuration_is_called_again() -> None:
     changed = {**WHOLE, "a": {"model": model("a"), "temperature": 0.5}}
-    async with service(HALF, timeout_s=40) as one, service(changed, beside=one) as other:
+    async with (
+        service(HALF, timeout_s=40, straggler_grace_s="none") as one,
+        service(changed, beside=one) as other,
+    ):
         await _retried(other, await one.finish())
         assert sorted(other.server.asked_models()) == ["a", "b", "combine"]
 
 
 async def test_an_agent_that_failed_is_called_again() -> None:
     agents = {**HALF, "c": {"model": model("c", fault="status", status=400)}}
-    async with service(agents, timeout_s=40) as one, service(agents, beside=one) as other:
+    async with (
+        service(agents, timeout_s=40, straggler_grace_s="none") as one,
+        service(agents, beside=one, straggler_grace_s="none") as other,
+    ):
         await _retried(other, await one.finish())
         assert sorted(other.server.asked_models()) == ["c", "never"]
 
 
 async def test_a_retry_has_the_context_before_its_run() -> None:
-    async with service(HALF, timeout_s=40) as one, service(WHOLE, beside=one) as other:
+    async with (
+        service(HALF, timeout_s=40, straggler_grace_s="none") as one,
+        service(WHOLE, beside=one) as other,
+    ):
         await other.finish(saying("First?"))
         second = await one.finish(saying("Second?", history=Continue("conv_1")))
         await other.finish(saying("Third?", history=Continue("conv_1")))
@@ -98,7 +116,10 @@ async def test_a_retry_has_the_context_before_its_run() -> None:
 async def test_a_retry_has_the_initial_messages_of_the_conversation() -> None:
     brought = (Message("user", "Q1"), Message("assistant", "A1"))
     ask = an_ask(messages=(*brought, Message("user", "Q2")), history=Continue("conv_1"))
-    async with service(HALF, timeout_s=40) as one, service(WHOLE, beside=one) as other:
+    async with (
+        service(HALF, timeout_s=40, straggler_grace_s="none") as one,
+        service(WHOLE, beside=one) as other,
+    ):
         await _retried(other, await one.finish(ask))
         asked = next(each for each in other.server.asked if each["model"] == model("b"))
     assert [message["content"] for message in asked["messages"]] == ["Q1", "A1", "Q2"]
@@ -106,7 +127,7 @@ async def test_a_retry_has_the_initial_messages_of_the_conversation() -> None:
 
 async def test_a_retry_has_the_options_of_the_first_request() -> None:
     ask = an_ask(stream_agents=True, max_tokens=7, timeout_s=30.0)
-    async with service(HALF) as one, service(WHOLE, beside=one) as other:
+    async with service(HALF, straggler_grace_s="none") as one, service(WHOLE, beside=one) as other:
         first = await one.finish(ask)
         again = await other.stored(await _retried(other, first))
         was = await one.stored(first)
@@ -119,7 +140,7 @@ async def test_a_retry_has_the_options_of_the_first_request() -> None:
 
 async def test_a_retry_costs_only_its_own_calls() -> None:
     async with (
-        service(HALF, timeout_s=40, **PRICED) as one,
+        service(HALF, timeout_s=40, straggler_grace_s="none", **PRICED) as one,
         service(WHOLE, beside=one, **PRICED) as other,
     ):
         first = await one.finish()
@@ -136,7 +157,10 @@ async def test_a_retry_costs_only_its_own_calls() -> None:
 
 
 async def test_a_retry_takes_the_place_of_its_run() -> None:
-    async with service(HALF, timeout_s=40) as one, service(WHOLE, beside=one) as other:
+    async with (
+        service(HALF, timeout_s=40, straggler_grace_s="none") as one,
+        service(WHOLE, beside=one) as other,
+    ):
         first = await one.finish()
         again = await _retried(other, first)
         assert again.conversation_id == first.conversation_id
@@ -147,14 +171,17 @@ async def test_a_retry_takes_the_place_of_its_run() -> None:
 
 
 async def test_the_old_run_can_still_be_read() -> None:
-    async with service(HALF, timeout_s=40) as one, service(WHOLE, beside=one) as other:
+    async with (
+        service(HALF, timeout_s=40, straggler_grace_s="none") as one,
+        service(WHOLE, beside=one) as other,
+    ):
         first = await one.finish()
         await _retried(other, first)
         assert await other.read(await other.runs.find(first.id, "anonymous")) == first.log.after(0)
 
 
 async def test_a_retry_of_a_superseded_run_replaces_the_latest() -> None:
-    async with service(HALF, timeout_s=40) as it:
+    async with service(HALF, timeout_s=40, straggler_grace_s="none") as it:
         first = await it.finish()
         second = await _retried(it, first)
         third = await _retried(it, first)
@@ -162,14 +189,17 @@ async def test_a_retry_of_a_superseded_run_replaces_the_latest() -> None:
 
 
 async def test_an_existing_retry_is_returned() -> None:
-    async with service(HALF, timeout_s=40) as one, service(WHOLE, beside=one) as other:
+    async with (
+        service(HALF, timeout_s=40, straggler_grace_s="none") as one,
+        service(WHOLE, beside=one) as other,
+    ):
         first = await one.finish()
         again = await _retried(other, first)
         assert (await other.runs.retry(first.id, Principal(owner="anonymous"))).id == again.id
 
 
 async def test_a_running_retry_is_returned() -> None:
-    async with service(HALF, timeout_s=40) as it:
+    async with service(HALF, timeout_s=40, straggler_grace_s="none") as it:
         first = await it.finish()
         again = await it.runs.retry(first.id, Principal(owner="anonymous"))
         assert await it.runs.retry(first.id, Principal(owner="anonymous")) is again
@@ -201,13 +231,13 @@ async def test_a_running_run_cannot_be_retried() -> None:
 
 
 async def test_another_owners_run_cannot_be_retried() -> None:
-    async with service(HALF, timeout_s=40) as it:
+    async with service(HALF, timeout_s=40, straggler_grace_s="none") as it:
         run = await it.finish(an_ask(principal=Principal(owner="me")))
         assert (await _refusal(it, run.id, "you")).code == "run_not_found"
 
 
 async def test_drains_and_limits_apply_to_retries() -> None:
-    async with service(HALF, timeout_s=40, limits={"open_runs": 1}) as it:
+    async with service(HALF, timeout_s=40, straggler_grace_s="none", limits={"open_runs": 1}) as it:
         first = await it.finish()
         running = await it.start()
         assert (await _refusal(it, first.id)).code == "overloaded"

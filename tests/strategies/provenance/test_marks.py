@@ -1,4 +1,4 @@
-"""Marks in a stream: removed at every split, recorded, and told apart from brackets of the text."""
+"""Marks in a stream: removed at every split, recorded, and distinguished from the text."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ async def test_a_number_without_an_answer_is_dropped() -> None:
 
 
 async def test_parts_without_marks_rest_on_the_agents_with_most_of_their_words() -> None:
-    outcome = await _combine(f"{BLUE} Nobody mentioned elephants here!")
+    outcome = await _combine(f"{BLUE} Elephants live in Africa!")
     assert [part.agents for part in _parts(outcome)] == [("a",), ()]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -79,7 +80,8 @@ async def test_the_first_reason_to_stop_is_the_reported_one() -> None:
 
 async def test_text_that_was_sent_makes_a_failed_run_partial() -> None:
     combiner = {"model": model("combine", fault="stall", after=2), "idle_timeout_s": 3}
-    async with service(combiner=combiner) as it:
+    once: dict[str, Any] = {"continue": 0}
+    async with service(combiner=combiner, **once) as it:
         run = await it.finish()
         final = await failed(run)
     assert (final.partial, final.agent, final.code) == (True, "combine", "upstream_timeout")

@@ -16,6 +16,8 @@ _LEAST_LETTERS_IN_WORD = 5  # of a repetition that starts within a word
 _LEAST_UNSPACED = 2  # characters of scripts without spaces, such as Chinese
 _FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})[ \t]*([^\s`]*)[^\n`]*$", re.MULTILINE)
 _OPENING_FENCE = re.compile(r"\s*(`{3,}|~{3,})[ \t]*(\S+)[ \t]*\n")
+# A text that ends with the marker of a list item or a heading.
+_MARKER = re.compile(r"(?:^|\n)[ \t]*([-*+]|\d+[.)]|#+)[ \t]*$")
 _SPACES = re.compile(r"\s+")
 # Thai and Lao, Burmese, Khmer, and the scripts of Chinese and Japanese.
 _UNSPACED = re.compile(
@@ -109,6 +111,9 @@ def _find_overlap_end(text: str, continuation: str) -> int:
         return 0
     if len(whole) > MOST_OVERLAP_CHARS and start.startswith(whole):
         return _find_raw_end(continuation, whole)
+    marker = _MARKER.search(text)
+    if marker and start.startswith(f"{marker[1]} "):
+        return _find_raw_end(continuation, marker[1])
     is_new_word = text[-1:].isspace() or continuation[:1].isspace()
     for length in _find_borders(whole[-MOST_OVERLAP_CHARS:], start[:MOST_OVERLAP_CHARS]):
         ends_in_word = _is_letter(start[length - 1]) and _is_letter(start[length : length + 1])

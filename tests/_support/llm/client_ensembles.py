@@ -31,7 +31,7 @@ AGENTS: Mapping[str, Table] = {
     "strict": _agent("fault=status&status=400"),
     "busy": _agent("fault=status&status=429&retry_after=1"),
     "busy-once": _agent("tokens=9&fault=status&status=429&retry_after=1&times=1"),
-    "breaking": _agent("tokens=40&first_ms=5&gap_ms=2&fault=reset&after=20"),
+    "breaking": _agent("tokens=90&first_ms=5&gap_ms=2&fault=reset&after=20"),
 }
 
 

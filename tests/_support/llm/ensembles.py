@@ -104,15 +104,23 @@ ENSEMBLES: Mapping[str, Table] = {
         "combiner": "llm-combine",
         "min_answers": 2,
     },
-    "both-bad": {"agents": ["bad-status", "bad-cut"], "combiner": "llm-combine"},
+    "both-bad": {"agents": ["bad-status", "bad-cut"], "combiner": "llm-combine", "continue": 0},
     "all-degraded": {"agents": ["llm-1", "bad-busy"], "combiner": "bad-status"},
     "combiner-stands-in": {"agents": ["llm-1", "llm-2"], "combiner": "stand-in"},
     **{
-        f"one-{name}": {"agents": ["llm-1", f"bad-{name}"], "combiner": "llm-combine"}
+        f"one-{name}": {
+            "agents": ["llm-1", f"bad-{name}"],
+            "combiner": "llm-combine",
+            "continue": 0,
+        }
         for name in FAULTS
     },
     **{
-        f"combiner-{name}": {"agents": ["llm-1", "llm-2"], "combiner": f"bad-{name}"}
+        f"combiner-{name}": {
+            "agents": ["llm-1", "llm-2"],
+            "combiner": f"bad-{name}",
+            "continue": 0,
+        }
         for name in FAULTS
     },
     **{f"odd-{name}": {"strategy": "solo", "agents": [f"odd-{name}"]} for name in ODDITIES},

@@ -31,7 +31,7 @@ _AGENTS: Mapping[str, Table] = {
         _agent("hung-once", "tokens=12&first_ms=5&gap_ms=2&fault=hang&times=1"),
         _agent("failing-once", "tokens=12&first_ms=5&fault=status&status=400&times=1"),
         _agent("failing", "fault=status&status=400"),
-        _agent("breaking-once", "tokens=20&first_ms=5&gap_ms=2&fault=reset&after=5&times=1"),
+        _agent("breaking-once", "tokens=20&first_ms=5&gap_ms=2&fault=reset&after=5&times=3"),
     )
 }
 

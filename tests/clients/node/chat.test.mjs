@@ -155,7 +155,7 @@ test('an error midway is thrown behind what came', async () => {
   };
   const error = await errorOf(read(), OpenAI.APIError);
   assert.ok(error.code && error.message);
-  assert.equal(textOf(chunks).trim().split(/\s+/).length, 20);
+  assert.equal(textOf(chunks).trim().split(/\s+/).length, 60);
   assert.ok(chunks.every((c) => !c.choices[0].finish_reason));
 });
 

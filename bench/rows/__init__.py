@@ -8,6 +8,7 @@ from bench.lab import Lab
 from bench.rows.abandoned import measure_abandoned
 from bench.rows.access import measure_access
 from bench.rows.agents import measure_agents
+from bench.rows.cut import measure_cut
 from bench.rows.latency import measure_latency
 from bench.rows.limits import measure_limits
 from bench.rows.memory import measure_memory
@@ -44,6 +45,7 @@ ROWS: dict[str, Row] = {
     "search-postgresql": measure_search_postgresql,
     "limits": measure_limits,
     "tail": measure_tail,
+    "cut": measure_cut,
     "telemetry": measure_telemetry_cost,
     "collector": measure_collector_effect,
     "access": measure_access,

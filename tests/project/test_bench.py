@@ -26,6 +26,7 @@ def test_the_benchmark_prints_every_row() -> None:
         "saturation",
         "search, SQLite",
         "history page, PostgreSQL",
+        "failed runs with 1 % of combiners cut midway",
         "5 % of calls silent for 8 s",
         "CPU per run, every span exported",
         "the collector dead",

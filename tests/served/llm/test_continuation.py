@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests._support.clients.api import Api, answer_of, client_of, of_type
-from tests._support.llm.breaking_server import ANSWER, BreakingServer, breaking
 from tests._support.llm.ensembles import as_toml
+from tests._support.servers.breaking_server import ANSWER, BreakingServer, breaking
 from tests._support.servers.processes import Process, run_server
 from tests._support.servers.services import UNHURRIED_STORE
 

@@ -233,7 +233,7 @@ def _statuses(route: Route) -> set[int]:
     if IDEMPOTENCY_KEY in described.parameters:
         found.add(422)
     if described.is_limited:
-        found.add(429)
+        found |= {402, 429} if described.use == "run" else {429}
     unknown = found - STATUSES.keys()
     if unknown:
         raise LookupError(f"{route.path}: {unknown} have no description in components.py")

@@ -87,6 +87,11 @@ def test_a_body_brings_the_errors_that_a_body_can_have() -> None:
     ]
 
 
+def test_a_route_that_asks_models_may_exceed_a_budget() -> None:
+    asking = Operation("Ask", tag=Tag.ASK, scope="run", body=Asked, answers=(WHOLE,), use="run")
+    assert "402" in _answers(asking)
+
+
 def test_an_idempotency_key_brings_its_error() -> None:
     asking = Operation(
         "Ask",

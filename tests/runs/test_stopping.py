@@ -193,7 +193,8 @@ class CreepingLoop(SkippingLoop):
 
 def test_the_runs_deadline_comes_before_those_of_its_calls() -> None:
     async def run_out_of_time() -> None:
-        async with service({**FOREVER, "b": {"model": model("b")}}, timeout_s=40) as it:
+        agents = {**FOREVER, "b": {"model": model("b")}}
+        async with service(agents, timeout_s=40, straggler_grace_s="none") as it:
             assert (await failed(await it.finish())).code == "run_timeout"
 
     with asyncio.Runner(loop_factory=CreepingLoop) as runner:

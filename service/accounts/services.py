@@ -91,7 +91,7 @@ def open_account_services(
         registration=Registration(users, passwords, throttle, settings.registration_mode),
         sessions=sessions,
         users=UserAdministration(users, passwords, Ownership(database), stop_runs),
-        keys=KeyAdministration(KeyStore(database)),
+        keys=KeyAdministration(KeyStore(database), users),
         invites=InviteStore(database),
         passwords=passwords,
         throttle=throttle,

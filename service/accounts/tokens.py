@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from time import time
@@ -26,6 +27,7 @@ from service.store.accounts.credentials import ActiveUser
 
 OWNER_PREFIX = "jwt:"
 _USER_ID_PREFIX = "user_"
+_USER_ID = re.compile(_USER_ID_PREFIX + "[0-9a-f]{32}")
 _MAX_VERIFIED = 10_000
 
 
@@ -67,6 +69,8 @@ class Tokens:
             user = await self._users.find(claims.subject)
             if user is not None:
                 return _make_user_principal(user, claims)
+        if _USER_ID.fullmatch(claims.subject):  # else a deleted user would have a second life
+            raise RequestError("unauthorized", "The user of the token does not exist.")
         owner = OWNER_PREFIX + claims.subject
         return _make_principal(owner, owner, claims.role or "user", claims)
 

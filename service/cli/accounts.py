@@ -63,9 +63,10 @@ async def open_accounts(settings: Settings) -> AccountTools:
     elif fault := await check(settings.database, settings.store_timeout_s):
         raise SettingsError(fault)
     database, passwords = Database(settings.database, timeout_s=_TIMEOUT_S), Passwords()
+    users = UserStore(database)
     return AccountTools(
-        users=UserAdministration(UserStore(database), passwords, Ownership(database)),
-        keys=KeyAdministration(KeyStore(database)),
+        users=UserAdministration(users, passwords, Ownership(database)),
+        keys=KeyAdministration(KeyStore(database), users),
         invites=InviteStore(database),
         passwords=passwords,
         database=database,

@@ -15,6 +15,7 @@ from service.accounts.lookup import CachedLookup
 from service.accounts.signing_keys import SecretKey
 from service.accounts.tokens import Tokens
 from service.errors import RequestError
+from service.ids import new_id
 from service.store.accounts.credentials import ActiveUser
 from tests._support.accounts.issuer import (
     AUDIENCE,
@@ -46,6 +47,11 @@ async def test_a_subject_that_is_no_users_id_is_an_owner_of_its_own(subject: str
     assert caller.owner == f"jwt:{subject}"
     assert caller.user == f"jwt:{subject}"
     assert caller.role == "user"
+
+
+async def test_the_id_of_a_deleted_user_is_no_new_owner() -> None:
+    with pytest.raises(RequestError, match="does not exist"):
+        await _resolve(sub=new_id("user"))
 
 
 async def test_the_id_of_a_user_is_that_user() -> None:

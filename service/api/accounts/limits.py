@@ -29,8 +29,7 @@ def check_own_limits(
     Raises RequestError 400 for limits above those of the caller, unless it is an administrator.
     """
     checked = check_limits(limits)
-    if checked and not principal.may("admin"):
-        for own in (principal.user_limits, principal.key_limits):
-            if own and (kind := find_excess(checked, own)):
-                raise invalid_request([FieldError("limits", f"{kind}: is above the caller's own")])
+    own = principal.user_limits
+    if checked and own and not principal.may("admin") and (kind := find_excess(checked, own)):
+        raise invalid_request([FieldError("limits", f"{kind}: is above the caller's own")])
     return checked

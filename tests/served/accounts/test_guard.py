@@ -58,6 +58,24 @@ async def _send_raw(guarded: Guarded, path: str, headers: list[str]) -> str:
 # --- HTTP ---
 
 
+async def test_a_token_that_lowers_the_role_creates_no_key_of_the_full_role(
+    http: httpx.AsyncClient, guarded: Guarded
+) -> None:
+    root = await guarded.rows.add_user("boss", role="admin")
+    token = guarded.issuer.make_token("ES256", make_claims(sub=root.id, role="user"))
+    lowered = {"Authorization": f"Bearer {token}"}
+    body = {"name": "x"}
+    created = (await http.post("/api/keys", json=body, headers=lowered)).json()
+    assert "admin" not in created["scopes"]
+    change = {"scopes": None}
+    changed = await http.patch(f"/api/keys/{created['id']}", json=change, headers=lowered)
+    assert "admin" not in changed.json()["scopes"]
+    rotated = await http.post(f"/api/keys/{root.key.id}/rotate", headers=lowered)
+    assert rotated.status_code == 403
+    users = await http.get("/api/users", headers={"X-API-Key": created["key"]})
+    assert users.status_code == 403
+
+
 async def test_each_kind_of_credential_is_its_caller(
     http: httpx.AsyncClient, guarded: Guarded, alice: TestUser
 ) -> None:

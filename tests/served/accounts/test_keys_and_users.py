@@ -128,6 +128,39 @@ async def test_a_key_gives_no_scopes_that_its_creator_lacks(
     assert widened.json()["scopes"] == ["keys", "read"]
 
 
+async def test_a_key_cannot_escape_its_limits_or_outlive_its_creator(
+    visitors: tuple[Visitor, Visitor],
+) -> None:
+    first, second = visitors
+    await first.enter("escaping")
+    other = await _create_key(first)
+    limited = await _create_key(first, limits={"requests": "1000/minute"})
+    for method, path, body in (
+        ("POST", "/api/keys", {"name": "x"}),
+        ("POST", "/api/keys", {"name": "x", "limits": limited["limits"]}),
+        ("PATCH", f"/api/keys/{limited['id']}", {"limits": None}),
+        ("PATCH", f"/api/keys/{other['id']}", {"name": "x"}),
+        ("POST", f"/api/keys/{limited['id']}/rotate", {}),
+        ("POST", f"/api/keys/{other['id']}/rotate", {}),
+    ):
+        headers = _bearer(limited["key"])
+        refused = await second.http.request(method, path, json=body, headers=headers)
+        assert (refused.status_code, refused.json()["code"]) == (403, "forbidden"), (method, path)
+    end = (datetime.now(UTC) + timedelta(hours=1)).isoformat(timespec="seconds")
+    guest = await _create_key(first, expires_at=end)
+    headers = _bearer(guest["key"])
+    later = {"expires_at": (datetime.now(UTC) + timedelta(days=9)).isoformat()}
+    for method, path, changes in (
+        ("POST", "/api/keys", {"name": "x"}),
+        ("POST", "/api/keys", {"name": "x", **later}),
+        ("PATCH", f"/api/keys/{guest['id']}", {"expires_at": None}),
+        ("PATCH", f"/api/keys/{guest['id']}", later),
+        ("POST", f"/api/keys/{other['id']}/rotate", {}),
+    ):
+        shown = await second.http.request(method, path, json=changes, headers=headers)
+        assert shown.json()["expires_at"] == guest["expires_at"], (method, path, shown.text)
+
+
 async def test_a_rotated_key_is_valid_for_the_grace_period(
     visitors: tuple[Visitor, Visitor],
 ) -> None:

@@ -2,7 +2,10 @@
 
 Names are unique without regard to case and to compatible forms of the same letter (`Ａlice` is
 `alice`). A name cannot contain `:` and `@`, and cannot look like an id: it can be confused neither
-with an owner such as `jwt:…`, nor with an address, nor with the id of another user.
+with an owner such as `jwt:…`, nor with an address, nor with the id of another user. Invisible
+characters are refused, and so are Latin letters beside those of scripts with the same shapes
+(`аlice` with a Cyrillic `а`). A name in one script can still resemble one in another.
+Source: Unicode 16, DerivedCoreProperties (Default_Ignorable_Code_Point); UTS 39, 5.2
 """
 
 from __future__ import annotations
@@ -17,6 +20,10 @@ _MAX_EMAIL_CHARS = 254  # RFC 5321, 4.5.3.1.3
 _PUNCTUATION = frozenset("._-+")
 _ID = re.compile(r"[a-z]+_[0-9a-f]{32}")
 _EMAIL = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@.]+")
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
+)
+_LOOKALIKE_SCRIPTS = frozenset({"LATIN", "GREEK", "CYRILLIC", "ARMENIAN", "COPTIC", "CHEROKEE"})
 _RESERVED = frozenset({ANONYMOUS_OWNER, "api_key", "static_key", "system", "none", "null"})
 
 
@@ -29,6 +36,8 @@ def parse_name(text: str) -> str:
         raise ValueError(
             "must consist of letters, digits and . _ - + and start with one of the first two"
         )
+    if _INVISIBLE.search(name) or len(_find_scripts(name) & _LOOKALIKE_SCRIPTS) > 1:
+        raise ValueError("must not have invisible characters or letters of lookalike scripts")
     if make_name_key(name) in _RESERVED or _ID.fullmatch(make_name_key(name)):
         raise ValueError("is reserved")
     return name
@@ -50,6 +59,11 @@ def make_name_key(name: str) -> str:
     """
     folded = unicodedata.normalize("NFKC", name.strip()).casefold()
     return unicodedata.normalize("NFKC", folded)
+
+
+def _find_scripts(name: str) -> set[str]:
+    """Return the first words of the names of the characters: the script for letters."""
+    return {unicodedata.name(each, "").partition(" ")[0] for each in name}
 
 
 def _is_allowed(character: str) -> bool:

@@ -7,7 +7,9 @@ import pytest
 from service.access.names import make_name_key, parse_email, parse_name
 
 
-@pytest.mark.parametrize("name", ["alice", "Zoë", "鈴木", "a.b-c_d+e", "7of9", "x" * 64])
+@pytest.mark.parametrize(
+    "name", ["alice", "Zoë", "鈴木", "a.b-c_d+e", "7of9", "x" * 64, "Иван", "東京tower"]
+)
 def test_names_of_many_languages_are_accepted(name: str) -> None:
     assert parse_name(f" {name} ") == name
 
@@ -24,6 +26,15 @@ def test_names_of_many_languages_are_accepted(name: str) -> None:
 def test_a_name_cannot_be_confused_with_an_owner_an_id_or_an_address(name: str) -> None:
     with pytest.raises(ValueError, match=r"must|reserved"):
         parse_name(name)
+
+
+@pytest.mark.parametrize("made", [
+    "alice\u034f", "alice\u3164", "\u1160alice", "alice\ufe0f", "alice\uffa0", "al\U000e0101ice",
+    "\u0430lice", "alic\u0435", "\u0391lice", "paypa\u04cf", "a\u2c81",
+])  # fmt: skip
+def test_a_name_has_no_invisible_or_lookalike_characters(made: str) -> None:
+    with pytest.raises(ValueError, match="must not"):
+        parse_name(made)
 
 
 def test_names_that_look_the_same_have_one_key() -> None:

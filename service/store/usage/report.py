@@ -16,7 +16,7 @@ from service.store.database import Database
 from service.store.scope import ALL_OWNERS, Scope
 from service.store.usage.records import UsageSums
 from service.store.usage.sums import SUMS, make_addition
-from service.store.usage.tables import ALL, usage_sums
+from service.store.usage.tables import ALL, TOTALS, usage_sums
 
 UsageDimension = Literal["day", "agent", "model", "key", "user", "ensemble"]
 DIMENSIONS: tuple[UsageDimension, ...] = get_args(UsageDimension)
@@ -54,31 +54,36 @@ class UsageStore:
         self._database = database
 
     async def list_groups(self, query: UsageQuery, limit: int) -> list[UsageGroup]:
-        """Return at most `limit` groups in the order of their values.
-
-        Whole months are read from the rows of months unless the query is grouped by day.
-        """
-        columns = [usage_sums.c[_COLUMNS.get(name, name)] for name in query.by]
-        # With agents, a run counts for each agent that took part in it.
-        is_of_agents = bool({"agent", "model"} & set(query.by))
-        counted = {"runs": usage_sums.c.calls} if is_of_agents else {}
-        sums = [sa.func.sum(counted.get(name, usage_sums.c[name])).label(name) for name in SUMS]
-        statement = (
-            sa.select(*columns, *sums)
-            .where(*_select_owner(query), sa.or_(*_select_periods(query)))
-            .group_by(*columns)
-            .order_by(*columns)
-            .limit(limit)
-        )
+        """Return at most `limit` groups in the order of their values."""
+        statement = select_groups(query).limit(limit)
         access = ALL_OWNERS if query.owner is None else Scope(query.owner)
         rows = await self._database.fetch_all(statement, "read_usage", access)
-        groups = [_make_group(tuple(row), len(columns)) for row in rows]
+        groups = [_make_group(tuple(row), len(query.by)) for row in rows]
         return [each for each in groups if each.sums != UsageSums()]
 
     async def fold(self, today: date) -> None:
         """Join the rows that several processes have written, once their day is over."""
         if self._database.dialect == "postgresql":
             await self._database.write(partial(_fold, today), access=ALL_OWNERS)
+
+
+def select_groups(query: UsageQuery) -> sa.Select[Any]:
+    """Return the statement of the groups in the order of their values.
+
+    Whole months are read from the rows of months unless the query is grouped by day. Totals are
+    read unless it is grouped by ensemble, agent or model.
+    """
+    columns = [usage_sums.c[_COLUMNS.get(name, name)] for name in query.by]
+    # With agents, a run counts for each agent that took part in it.
+    is_of_agents = bool({"agent", "model"} & set(query.by))
+    counted = {"runs": usage_sums.c.calls} if is_of_agents else {}
+    sums = [sa.func.sum(counted.get(name, usage_sums.c[name])).label(name) for name in SUMS]
+    return (
+        sa.select(*columns, *sums)
+        .where(*_select_owner(query), sa.or_(*_select_periods(query)))
+        .group_by(*columns)
+        .order_by(*columns)
+    )
 
 
 def _select_owner(query: UsageQuery) -> Iterator[ColumnElement[bool]]:
@@ -92,17 +97,19 @@ def _select_owner(query: UsageQuery) -> Iterator[ColumnElement[bool]]:
 
 def _select_periods(query: UsageQuery) -> Iterator[ColumnElement[bool]]:
     """Yield the conditions of days and of whole months that are the time of the query."""
+    needs_details = {"ensemble", "agent", "model"} & set(query.by)
+    day, month = ("day", "month") if needs_details else (TOTALS["day"], TOTALS["month"])
     first, end = query.since, query.until + timedelta(days=1)
     month_start = first if first.day == 1 else _next_month(first)
     month_end = end.replace(day=1)
     if "day" in query.by or month_start >= month_end:
-        yield _between("day", first.isoformat(), query.until.isoformat())
+        yield _between(day, first.isoformat(), query.until.isoformat())
         return
     last_month = (month_end - timedelta(days=1)).isoformat()[:7]
-    yield _between("month", month_start.isoformat()[:7], last_month)
+    yield _between(month, month_start.isoformat()[:7], last_month)
     for start, after in ((first, month_start), (month_end, end)):
         if start < after:
-            yield _between("day", start.isoformat(), (after - timedelta(days=1)).isoformat())
+            yield _between(day, start.isoformat(), (after - timedelta(days=1)).isoformat())
 
 
 def _next_month(day: date) -> date:
@@ -123,8 +130,8 @@ async def _fold(today: date, connection: AsyncConnection) -> None:
     """Move rows of past days and months to the writer "", without waiting for locked ones."""
     before = (today - _OLD_ENOUGH).isoformat()
     past = sa.or_(
-        (usage_sums.c.level == "day") & (usage_sums.c.period < before),
-        (usage_sums.c.level == "month") & (usage_sums.c.period < before[:7]),
+        usage_sums.c.level.in_(("day", TOTALS["day"])) & (usage_sums.c.period < before),
+        usage_sums.c.level.in_(("month", TOTALS["month"])) & (usage_sums.c.period < before[:7]),
     )
     key = tuple(usage_sums.primary_key)
     chosen = (

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.connections.urls import Dialect
 from service.store.usage.records import UsageShare, UsageSums
-from service.store.usage.tables import ALL, usage_sums
+from service.store.usage.tables import ALL, TOTALS, usage_sums
 
 _INSERTS: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 _KEY = tuple(column.name for column in usage_sums.primary_key)
@@ -55,9 +55,11 @@ class UsageWriter:
     def _list_keys(self, run: EndedRun, share: UsageShare) -> Iterable[tuple[str, ...]]:
         day = run.ended_at.astimezone(UTC).date().isoformat()
         of_agent = (run.ensemble, share.agent, share.model, self._writer)
+        of_all = (ALL, ALL, ALL, self._writer)
         for level, period in (("day", day), ("month", day[:7])):
-            yield (level, run.owner, period, run.key_id or "", *of_agent)
-            yield (level, ALL, period, "", *of_agent)
+            for owner, key_id in ((run.owner, run.key_id or ""), (ALL, "")):
+                yield (level, owner, period, key_id, *of_agent)
+                yield (TOTALS[level], owner, period, key_id, *of_all)
 
 
 def make_addition(dialect: Dialect) -> sa.Executable:

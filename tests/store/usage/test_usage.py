@@ -1,4 +1,4 @@
-"""Sums of usage: counted once for each run, complete, and read from few rows."""
+"""Sums of usage: counted once for each run, and complete."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from datetime import UTC, date, datetime
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.access.principal import Principal
 from service.domain import AgentReport, Usage
@@ -162,35 +161,6 @@ async def test_concurrent_processes_add_up_also_after_their_rows_are_joined(
     assert {row.writer for row in rows} == {""}
     for each in databases:
         await each.close()
-
-
-async def test_a_year_of_many_users_is_read_from_few_rows(database: Database) -> None:
-    """The rows that a query reads depend on neither the number of runs nor that of days."""
-    rows = [
-        {
-            "level": level, "owner": owner, "period": period, "key_id": "", "ensemble": "fanout",
-            "agent": agent, "model": "a", "writer": "",
-            **dict.fromkeys((c.name for c in usage_sums.columns if not c.primary_key), 1_000),
-        }
-        for owner in ("*", *(f"user_{number}" for number in range(40)))
-        for agent in ("", "llm-1")
-        for level, periods in (
-            ("day", [f"2026-{m:02}-{d:02}" for m in range(1, 13) for d in range(1, 29)]),
-            ("month", [f"2026-{m:02}" for m in range(1, 13)]),
-        )
-        for period in periods
-    ]  # fmt: skip
-    await database.execute(sa.insert(usage_sums).values(rows[:1]), access=ALL_OWNERS)
-
-    async def fill(connection: AsyncConnection) -> None:
-        await connection.execute(sa.insert(usage_sums), rows[1:])
-
-    await database.write(fill, access=ALL_OWNERS)
-    year = {"since": date(2026, 1, 1), "until": date(2026, 12, 31)}
-    (everyone,) = await _total(database, owner=None, **year)
-    assert everyone.sums.runs == 2 * 12 * 1_000
-    by_user = await _total(database, "user", owner=None, **year)
-    assert [each.sums.runs for each in by_user] == [24_000] * 40
 
 
 def test_the_shares_of_a_run_add_up_to_its_usage() -> None:

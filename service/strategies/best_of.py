@@ -9,27 +9,29 @@ from service.ensembles.catalog import Ensemble, EnsembleFault
 from service.events.findings import RankedAgent, RankingFinished
 from service.strategies.base import AgentResult, Emit, Kit, PlannedCalls, Strategy
 from service.strategies.checks import find_json_fault, find_unused_key
-from service.strategies.fanout import ask_all, choose_best
+from service.strategies.fanout import ask_all
 from service.strategies.judging.verdicts import Bench, plan_verdicts, score_answers
 from service.strategies.options.parameters import COMMON_PARAMETERS
 from service.strategies.selecting import send_answer
 
 
 async def best_of(request: RunRequest, kit: Kit, emit: Emit) -> Answer:
-    """Call all agents and then the judge; a single answer needs no judge.
+    """Call all agents and then the judge; a single complete answer needs no judge.
 
-    Without a usable verdict the first complete answer is sent. Raises RunError without an answer.
+    Texts that were cut off are not judged: the answer is sent as it is. Without a usable verdict
+    the first complete answer is sent. Raises RunError without an answer.
     """
     judge = kit.ensemble.judge
     assert judge is not None  # noqa: S101  (check() below)
     kit.workflow.start_step("ask")
-    answers, missing = await ask_all(request, kit, emit)
+    given, missing = await ask_all(request, kit, emit)
+    answers = [each for each in given if each.answered]
     if len(answers) == 1:
         return await send_answer(request, kit, emit, answers[0], missing)
     kit.workflow.start_step("judge")
     ranked = await score_answers(Bench(request, kit, emit, judge), answers)
     kit.workflow.end_step()
-    chosen = ranked[0][0] if ranked else choose_best(answers)
+    chosen = ranked[0][0] if ranked else answers[0]
     if ranked:
         await emit(make_ranking(ranked))
     return await send_answer(request, kit, emit, chosen, missing)

@@ -85,6 +85,31 @@ async def test_nonsense_is_asked_again_once_with_the_reason() -> None:
     assert report.usage.output_tokens > len(good) // 4
 
 
+async def test_an_empty_verdict_is_asked_again_once_without_an_empty_message() -> None:
+    good = json.dumps({"scores": {"A": 1, "B": 5, "C": 9}})
+    for empty in ("", " \n "):
+        outcome = await _judge([empty, good])
+        assert outcome.one(AgentRetrying).code == "judge_unusable"
+        (again,) = outcome.server.asked[-1]["messages"]
+        assert again["role"] == "user"
+        assert again["content"].endswith("Reply again, with only the JSON object.")
+        assert outcome.good.degraded_by == ()
+
+
+async def test_a_text_that_was_cut_off_is_neither_judged_nor_sent() -> None:
+    outcome = await _judge(points({"First": 3, "Second": 9, "Third": 10}), cut=["c"])
+    assert outcome.answer == "Second answer."
+    judged = read_candidates(outcome.server.asked[-1])
+    assert sorted(judged.values()) == ["First answer.", "Second answer."]
+    assert [each.agent for each in outcome.good.missing] == ["c"]
+
+
+async def test_the_only_complete_answer_needs_no_judge() -> None:
+    outcome = await _judge(points({"Third": 10}), cut=["a", "c"])
+    assert outcome.answer == "Second answer."
+    assert "judge" not in outcome.server.asked_models()
+
+
 async def test_a_judge_that_answers_nonsense_twice_is_replaced_by_the_order() -> None:
     outcome = await _judge("I like all of them!")
     assert outcome.server.asked_models().count("judge") == 2

@@ -10,7 +10,7 @@ import msgspec
 
 from service.domain import AgentReport, Message, RequestOptions, RunRequest, add_costs
 from service.ensembles.catalog import Agent
-from service.errors import UpstreamError
+from service.errors import UpstreamEmpty, UpstreamError
 from service.events import AgentFailed, AgentFinished, AgentRetrying, AgentStarted
 from service.events.findings import UNUSABLE_JUDGE
 from service.strategies.base import Emit, Kit
@@ -59,15 +59,16 @@ async def ask_for_json(
             verdict = _read(call.text, question)
         except UpstreamError as error:
             why = error.message
-            break
+            if type(error) is not UpstreamEmpty:  # a filter or a limit would come again
+                break
         except (ValueError, msgspec.ValidationError) as error:
             why = f"{agent.name} gave no usable JSON: {str(error).rstrip('.')}."
-            if attempt < _TRIES:
-                await emit(AgentRetrying(agent.name, UNUSABLE_JUDGE, why, agent.model, attempt, 0))
-                messages = _ask_again(messages, call.text, why)
         else:
             await emit(AgentFinished(agent.name, _join_reports(calls)))
             return verdict
+        if attempt < _TRIES:
+            await emit(AgentRetrying(agent.name, UNUSABLE_JUDGE, why, agent.model, attempt, 0))
+            messages = _ask_again(messages, call.text, why)
     kit.is_unjudged = True
     kit.workflow.record_step_down(agent.name, UNUSABLE_JUDGE)
     await emit(AgentFailed(agent.name, UNUSABLE_JUDGE, why, _join_reports(calls)))
@@ -82,6 +83,8 @@ def _read(text: str, question: JsonQuestion[Verdict]) -> Verdict:
 
 def _ask_again(messages: Sequence[Message], text: str, why: str) -> list[Message]:
     fault = f"Your reply cannot be used: {why} Reply again, with only the JSON object."
+    if not text.strip():  # some servers refuse an empty message
+        return [Message("user", f"{messages[-1].content}\n\n{fault}")]
     return [*messages, Message("assistant", text[:_QUOTED_CHARS]), Message("user", fault)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -20,7 +20,8 @@ _CANDIDATE = re.compile(r'<candidate-\w+ label="(\w+)">\n(.*?)\n</candidate-\w+>
 class ScriptedTexts(httpx.AsyncBaseTransport):
     """Answers by the model's name. `refused` are models that refuse a `response_format`.
 
-    `delays_s` has the seconds before a model's first token, `status` models that fail.
+    `delays_s` has the seconds before a model's first token, `status` models that fail, `cut` models
+    whose answers break off before their end.
     """
 
     def __init__(
@@ -30,11 +31,13 @@ class ScriptedTexts(httpx.AsyncBaseTransport):
         refused: Mapping[str, Sequence[str]] | None = None,
         delays_s: Mapping[str, float] | None = None,
         status: Mapping[str, int] | None = None,
+        cut: Collection[str] = (),
     ) -> None:
         self._texts = texts
         self._refused = refused or {}
         self._delays_s = delays_s or {}
         self._status = status or {}
+        self._cut = cut
         self._calls: dict[str, int] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -56,7 +59,8 @@ class ScriptedTexts(httpx.AsyncBaseTransport):
         else:
             text = script[min(number, len(script)) - 1]
         pieces = [chunk(piece) for piece in re.findall(r"\s*\S+|\s+$", text)]
-        blocks = Blocks([*pieces, chunk(finish="stop"), DONE])
+        end = [] if model in self._cut else [chunk(finish="stop"), DONE]
+        blocks = Blocks([*pieces, *end])
         return httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=blocks)
 
 

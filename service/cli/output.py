@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+# What `json.dumps` leaves as it is: DEL, the controls C1, and those of the direction of text.
+_UNPRINTABLE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +27,17 @@ class CommandOutput:
 
     def render(self, *, as_json: bool) -> str:
         """Return what the standard output receives."""
-        return json.dumps(self.data, indent=2, ensure_ascii=False) if as_json else self.text
+        if not as_json:
+            return self.text
+        return _UNPRINTABLE.sub(_escape, json.dumps(self.data, indent=2, ensure_ascii=False))
 
 
 def make_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], empty: str) -> str:
-    """Return rows as lines with aligned columns below their names; `empty` if there are none."""
+    """Return rows as lines with aligned columns below their names; `empty` if there are none.
+
+    Control characters are escaped: a user's text must not control the terminal of an administrator,
+    or look like another row.
+    """
     if not rows:
         return empty
     cells = [[each.upper().replace("_", " ") for each in columns]]
@@ -50,7 +60,12 @@ def _format(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {each}" for name, each in value.items()) or "-"
+        return ", ".join(f"{_format(name)} {_format(each)}" for name, each in value.items()) or "-"
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return ",".join(map(str, value)) or "-"
-    return str(value)
+        return ",".join(map(_format, value)) or "-"
+    return "".join(each if each.isprintable() else _escape(each) for each in str(value))
+
+
+def _escape(found: re.Match[str] | str) -> str:
+    """Return a character as in JSON."""
+    return json.dumps(found if isinstance(found, str) else found[0])[1:-1]

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator
 from pydantic_core import PydanticCustomError
 
 DEFAULT_HEDGE = 0.05  # a part of the calls
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def _check_name(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        words = "must be 1 to 64 letters, digits and . _ -, the first one a letter or a digit"
+        raise PydanticCustomError("name", words)
+    return value
+
+
+Name = Annotated[str, AfterValidator(_check_name)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 

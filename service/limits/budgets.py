@@ -25,6 +25,11 @@ def list_budgets(
     return [_make_budget(each, now) for each in rules.applicable(principal, ensemble, BUDGET_KINDS)]
 
 
+def list_possible_budgets(rules: Rules, principal: Principal, now: datetime) -> list[BudgetState]:
+    """Return the budgets that may apply to a run, of any route and ensemble, with nothing spent."""
+    return [_make_budget(each, now) for each in rules.possible(principal, BUDGET_KINDS)]
+
+
 def _make_budget(rule: AppliedRule, now: datetime) -> BudgetState:
     assert rule.period is not None  # noqa: S101  (only `streams` has none)
     key = BudgetKey(

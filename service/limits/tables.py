@@ -12,11 +12,11 @@ from pydantic import (
     ConfigDict,
     Field,
     InstanceOf,
-    StringConstraints,
     ValidationError,
     model_validator,
 )
 
+from service.ensembles.tables import Name
 from service.limits.amounts import Amount, parse_amount, parse_money
 
 Network = IPv4Network | IPv6Network
@@ -39,7 +39,6 @@ def _parse_network(value: object) -> Network:
         raise ValueError(f"has bits beyond its prefix; the network is {whole}") from None
 
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 _Text = Annotated[str, Field(min_length=1, max_length=200)]
 _Texts = Annotated[tuple[_Text, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
 _Roles = Annotated[

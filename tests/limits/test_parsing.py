@@ -50,7 +50,8 @@ def _fault(text: str) -> str:
         ('match.address = "10.0.0.1/8"', "the network is 10.0.0.0/8"),
         ('match.address = "example.com"', "must be an address or a network"),
         ('match.route = ""', "at least 1 character"),
-        ('name = "a b"', "pattern"),
+        ('name = "a b"', "must be 1 to 64 letters, digits and . _ -"),
+        ('name = ""', "must be 1 to 64 letters, digits and . _ -"),
     ],
 )
 def test_a_fault_is_reported_with_its_line(line: str, reason: str) -> None:

@@ -17,6 +17,7 @@ from pydantic import (
     StringConstraints,
     ValidationError,
 )
+from pydantic_core import ErrorDetails
 from quart import current_app, request
 
 from service.api.http.body_limits import turn_of
@@ -188,7 +189,7 @@ def _request_error(error: ValidationError) -> RequestError:
     if faults[0]["type"] == "json_invalid":
         why = str(faults[0]["msg"]).removeprefix("Invalid JSON: ")
         return RequestError("bad_json", f"The body is not valid JSON: {why}.")
-    details = [FieldError(_path(fault["loc"]), _sentence(fault["msg"])) for fault in faults[:20]]
+    details = [FieldError(_path(fault["loc"]), _describe(fault)) for fault in faults[:20]]
     return invalid_request(details)
 
 
@@ -208,8 +209,10 @@ def _path(loc: tuple[Any, ...]) -> str:
     return path.encode("ascii", "backslashreplace").decode()[:128]
 
 
-def _sentence(message: str) -> str:
-    sentence = message.removeprefix("Value error, ")
+def _describe(fault: ErrorDetails) -> str:
+    if fault["type"].startswith(("datetime", "timezone")):
+        return "must be a time with its offset from UTC, such as 2027-01-31T12:00:00Z"
+    sentence = fault["msg"].removeprefix("Value error, ")
     if sentence == "Extra inputs are not permitted":
         return "this field is not known"
     if sentence == "Field required":

@@ -13,7 +13,7 @@ from service.access.principal import Principal
 from service.api.dependencies import ApiDependencies
 from service.api.middleware.forwarded import is_direct
 from service.limits.amounts import NANO_PER_USD
-from service.limits.budgets import list_budgets
+from service.limits.budgets import list_possible_budgets
 from service.limits.counters import CounterState
 from service.limits.use import Use
 from service.store.budgets.records import BudgetState
@@ -45,10 +45,7 @@ async def list_limits(api: ApiDependencies, principal: Principal) -> list[LimitS
     use = Use(principal=principal, starts_run=True, is_answer=True, is_local=is_local)
     states = await api.limiter.peek(api.limiter.find_possible_rules(use))
     now = datetime.now(UTC)
-    ensemble = api.catalog().default
-    budgets = await api.store.budgets.read(
-        list_budgets(api.limiter.rules, principal, ensemble, now)
-    )
+    budgets = await api.store.budgets.read(list_possible_budgets(api.limiter.rules, principal, now))
     return [*(_show_counter(each, now) for each in states), *map(_show_budget, budgets)]
 
 

@@ -35,7 +35,7 @@ _MAX_GROUPS = 10_000
 class UsageFigures(TypedDict):
     """Sums of usage; costs are in US dollars.
 
-    `runs` counts runs; grouped by agent or model, the runs in which the agent took part.
+    `runs` counts runs; grouped by agent or model, the agents of runs.
     `wasted_cost` is the part of the cost that led to no answer. `unpriced_calls` counts answers
     whose model has no price.
     """

@@ -21,6 +21,10 @@ name = "councils"
 match = { role = "user", ensemble = "whole" }
 requests = "1/day"
 [[rules]]
+name = "clients-of-openai"
+match = { role = "user", route = "/v1/*" }
+tokens = "1000000/day"
+[[rules]]
 name = "users"
 match.role = "user"
 requests = "100/minute"
@@ -71,7 +75,7 @@ async def test_the_caller_sees_what_is_left_of_each_limit(
     first = _command(settings, "keys", "create", "--user", "ada", "--name", "a")["key"]
     async with client_of(closed.url) as api:
         for _ in range(3):
-            assert len(await _limits(api, first)) == 4
+            assert len(await _limits(api, first)) == 5
         assert (await _limits(api, first))["users", "requests"]["remaining"] == 100
         response = await api.http.post(
             "/api/process",
@@ -87,6 +91,7 @@ async def test_the_caller_sees_what_is_left_of_each_limit(
     assert shown["users", "cost_usd"]["limit"] == 5
     assert shown["users", "cost_usd"]["remaining"] <= 5
     assert shown["councils", "requests"]["limit"] == 1
+    assert shown["clients-of-openai", "tokens"]["remaining"] == 1_000_000
 
 
 async def test_the_keys_of_a_user_share_its_limit_and_have_their_own(

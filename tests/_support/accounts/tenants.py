@@ -35,9 +35,6 @@ class Tenant:
     word: str
     ids: Mapping[str, str]
 
-    def client(self, url: str, timeout_s: float) -> httpx.Client:
-        return httpx.Client(base_url=url, headers=self.user.headers, timeout=timeout_s)
-
 
 @dataclass(frozen=True)
 class Call:

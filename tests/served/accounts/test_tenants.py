@@ -12,9 +12,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import aiohttp
 import httpx
 import pytest
 
+from tests._support.accounts.issuer import AUDIENCE, ISSUER, SECRET, make_claims, make_hs256_token
 from tests._support.accounts.rows import AccountRows, TestUser
 from tests._support.accounts.tenants import Call, Tenant, list_calls, make_data, make_unknown
 from tests._support.patience import PATIENCE_S
@@ -23,7 +25,16 @@ from tests._support.servers.processes import Process, run_server
 from tests._support.servers.services import Told
 
 _VOLATILE = re.compile(r"^(date|x-request-id|x-trace-id|traceresponse|x-run-id|content-length)$")
+_ISSUED = {"JWT_SECRET": SECRET, "JWT_ISSUER": ISSUER, "JWT_AUDIENCE": AUDIENCE}
 _WORDS = ("zebrafish", "kingfisher")
+
+
+def _make_headers(tenant: Tenant, credential: str) -> dict[str, str]:
+    """Return the headers of a request with the key of a user, or with a token of an issuer."""
+    if credential == "key":
+        return tenant.user.headers
+    token = make_hs256_token(claims=make_claims(sub=tenant.user.id))
+    return {"Authorization": f"Bearer {token}"}
 
 
 @dataclass(frozen=True)
@@ -34,8 +45,9 @@ class _Shared:
     tenants: tuple[Tenant, Tenant]
     document: Mapping[str, Any]
 
-    def client(self, tenant: Tenant) -> httpx.Client:
-        return tenant.client(self.process.url, PATIENCE_S)
+    def client(self, tenant: Tenant, credential: str = "key") -> httpx.Client:
+        headers = _make_headers(tenant, credential)
+        return httpx.Client(base_url=self.process.url, headers=headers, timeout=PATIENCE_S)
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -48,7 +60,8 @@ def shared(
         postgres: Postgres = request.getfixturevalue("postgres")
         url = postgres.new_database()
     settings = {"DATABASE_URL": url, "MIGRATE_ON_START": "true", "AUTH": "required"}
-    with run_server(folder, "serve", "--port", "0", **{**told(folder), **settings}) as process:
+    settings = {**told(folder), **settings, **_ISSUED}
+    with run_server(folder, "serve", "--port", "0", **settings) as process:
         yield _Shared(process, _make_tenants(url, process.url), _read_document(process.url))
 
 
@@ -77,6 +90,12 @@ def _read_document(url: str) -> Mapping[str, Any]:
 def _pairs(shared: _Shared) -> list[tuple[Tenant, Tenant]]:
     first, second = shared.tenants
     return [(first, second), (second, first)]
+
+
+def _pairs_with_credentials(shared: _Shared) -> list[tuple[Tenant, Tenant, str]]:
+    """Return the pairs, the first user with a key and the second one with a token."""
+    kinds = ("key", "token")
+    return [(*pair, kind) for pair, kind in zip(_pairs(shared), kinds, strict=True)]
 
 
 def _list_pairs_of_calls(shared: _Shared, other: Tenant) -> list[tuple[Call, Call]]:
@@ -113,8 +132,9 @@ def _normalize(answer: httpx.Response, call: Call, other: Tenant) -> tuple[Any, 
 
 
 def test_no_address_crosses_from_one_user_to_the_other(shared: _Shared) -> None:
-    for caller, other in _pairs(shared):
-        with shared.client(caller) as client, shared.client(other) as owner:
+    for caller, other, credential in _pairs_with_credentials(shared):
+        with shared.client(caller, credential) as client, shared.client(other) as owner:
+            assert client.get("/api/me").json()["user_id"] == caller.user.id
             before = _look(owner, other)
             for call, unknown in _list_pairs_of_calls(shared, other):
                 answer, expected = call.send(client), unknown.send(client)
@@ -183,10 +203,48 @@ def test_a_conversation_of_another_user_is_no_context(shared: _Shared) -> None:
         assert taken == new < longer
 
 
+def test_a_conversation_of_another_user_is_no_context_on_a_socket(shared: _Shared) -> None:
+    for caller, other, credential in _pairs_with_credentials(shared):
+        conversation = f"socket-{credential}"
+        with shared.client(other) as owner:
+            _ask(owner, conversation, f"Remember {other.word} for all later questions.")
+            longer = _ask(owner, conversation, "Hello")
+            before = owner.get(f"/api/conversations/{conversation}").raise_for_status().json()
+        headers = _make_headers(caller, credential)
+        found = []
+        for name in (conversation, f"new-{conversation}"):
+            asyncio.run(_ask_on_socket(shared.process.url, headers, name))
+            with shared.client(caller) as client:
+                newest = client.get("/history", params={"limit": 1}).json()["items"][0]
+                found.append(_count_tokens(client, newest["id"]))
+        assert found[0] == found[1] < longer
+        with shared.client(other) as owner:
+            assert owner.get(f"/api/conversations/{conversation}").json() == before
+
+
+async def _ask_on_socket(url: str, headers: Mapping[str, str], conversation: str) -> None:
+    """Ask a question on the WebSocket, and wait for the end of the answer."""
+    messages = [{"role": "user", "content": "Hello"}]
+    question = {"messages": messages, "conversation_id": conversation, "ensemble": "wordy"}
+    async with (
+        aiohttp.ClientSession(headers=headers) as session,
+        session.ws_connect(f"{url}/chat") as socket,
+    ):
+        await socket.send_json(question)
+        while "token" in (message := await socket.receive_json(timeout=PATIENCE_S)):
+            pass
+        assert message["done"] == "true"
+
+
 def _ask(client: httpx.Client, conversation: str, text: str) -> int:
     """Ask a question and return the number of tokens that the agent received."""
     body = {"message": text, "message_id": "m", "conversation_id": conversation}
     answer = client.post("/api/process", json={**body, "ensemble": "wordy"})
     assert answer.status_code == 200, answer.text
-    run = client.get(f"/api/runs/{answer.headers['X-Run-Id']}").json()
+    return _count_tokens(client, answer.headers["X-Run-Id"])
+
+
+def _count_tokens(client: httpx.Client, run_id: str) -> int:
+    """Return the number of tokens that the agents of a run received."""
+    run = client.get(f"/api/runs/{run_id}").json()
     return sum(each["usage"]["input_tokens"] for each in run["agents"])

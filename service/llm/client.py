@@ -163,6 +163,7 @@ class LLMClient:
             idle_s=call.idle_timeout_s if call.stream else None,
             on_first_token=admission.confirm,
         ) as deadlines:
+            reply.was_sent = True
             response = await self._send(call, span)
             admission.record_headers(response.headers)
             try:
@@ -185,13 +186,12 @@ class LLMClient:
             raise _make_empty_error(call, reply)
 
     async def _send(self, call: Call, span: ChatOperation) -> httpx.Response:
-        headers = {**_HEADERS, **_make_key_header(call)}
         try:
             # Not build_request: it parses and merges the same URL and headers for every call.
             request = httpx.Request(
                 "POST",
                 _endpoint(call.base_url),
-                headers=headers,
+                headers={**_HEADERS, **_make_key_header(call)},
                 content=call.body(),
                 extensions={"timeout": _TIMEOUT},
             )

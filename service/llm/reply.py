@@ -37,12 +37,12 @@ from service.messages import join_tool_calls
 class Reply:
     """The answer to one call so far.
 
-    It fills while the answer arrives, so that an interrupted call leaves a partial answer. It has
-    ended with a `finish_reason`, which is OpenAI's or `error`, or when it is `done`: the end marker
-    has arrived.
+    It fills while the answer arrives: an interrupted call leaves a part of it. It has ended with
+    a `finish_reason`, OpenAI's or `error`, or when it is `done`: the end marker has arrived.
     """
 
     content: Content = field(default_factory=Content)
+    was_sent: bool = False  # whether the call was sent; one that waited for a limit is not
     token_chunks: int = 0  # chunks with a token of the answer or of reasoning
     finish_reason: str = ""
     failure: UpstreamError | None = None  # that the reason for the end states

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from service.domain import Usage
 from service.events import AgentFinished, AgentSkipped, CombineStarted
 from service.llm.endpoints.pace import AgentPaces
 from telemetry import Telemetry, TelemetryConfig
 from tests._support.llm.paced_server import PacedServer, Timing
-from tests._support.llm.scripted import now
+from tests._support.llm.scripted import URL, now
+from tests._support.runs.scripted_texts import ScriptedTexts
 from tests._support.runs.strategy_play import Outcome, play
 
 QUICK = Timing(first_s=0.3, tokens=2, gap_s=0.04)
@@ -206,3 +208,19 @@ async def test_a_cut_off_agent_is_missing_in_the_answer() -> None:
     outcome = await runs.ask(Timing(first_s=60.0))
     assert [(each.agent, each.code) for each in outcome.good.missing] == [("other", "straggler")]
     assert len(outcome.of(AgentFinished)) == 1
+
+
+async def test_a_call_that_still_waits_for_a_limit_costs_nothing() -> None:
+    texts = {"a": "An answer.", "b": "A late answer.", "c": "Never sent."}
+    outcome = await play(
+        {name: {"model": name} for name in "abc"},
+        None,
+        server=ScriptedTexts(texts, delays_s={"b": 30}),
+        strategy="vote",
+        straggler_grace_s=0.05,
+        tables=f'\n[endpoints."{URL}"]\nparallel = 1\n',
+    )
+    skipped = {each.agent: each.report.usage for each in outcome.of(AgentSkipped)}
+    assert outcome.server.asked_models() == ["a", "b"]
+    assert skipped["b"].input_tokens > 0
+    assert skipped["c"] == Usage()

@@ -107,7 +107,8 @@ class Bill:
     def _usage_of(self, call: _BilledCall) -> Usage:
         if call.reply.usage:
             return call.reply.usage
-        if call.reply.token_chunks or call.was_cut_off:  # the server worked, but reported no usage
+        was_cut_off = call.was_cut_off and call.reply.was_sent
+        if call.reply.token_chunks or was_cut_off:  # the server worked, but reported no usage
             return Usage.estimate(self._plan.messages, call.reply.text)
         return Usage()
 

@@ -115,6 +115,6 @@ class _ReservedCall(AbstractAsyncContextManager[None]):
 
     def _estimate(self, *, was_refused: bool) -> Usage:
         """Return the usage of a call whose server reported none, as `Bill` estimates it."""
-        if was_refused and not self._reply.token_chunks:
+        if not self._reply.was_sent or (was_refused and not self._reply.token_chunks):
             return Usage()
         return Usage.estimate(self._call.messages, self._reply.text)

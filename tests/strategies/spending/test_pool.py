@@ -143,15 +143,17 @@ async def test_a_call_that_fails_returns_its_share() -> None:
     assert bank.extended == []
 
 
-async def test_a_cancelled_call_without_a_report_is_paid_by_an_estimate() -> None:
-    bank = Bank(limit=1000)
-    pool = spending(bank, {"a": await worst()})
-    with pytest.raises(asyncio.CancelledError):
-        async with pool.call(an_agent(), a_call(), a_reply()):
-            raise asyncio.CancelledError
-    await spend(pool, Usage(PROMPT, OUTPUT))
-    (lack,) = bank.extended
-    assert lack.tokens == Usage.estimate(a_call().messages, "").total_tokens > 0
+async def test_a_cancelled_call_without_a_report_is_paid_by_an_estimate_if_it_was_sent() -> None:
+    for was_sent in (True, False):
+        bank, reply = Bank(limit=1000), a_reply()
+        reply.was_sent = was_sent
+        pool = spending(bank, {"a": await worst()})
+        with pytest.raises(asyncio.CancelledError):
+            async with pool.call(an_agent(), a_call(), reply):
+                raise asyncio.CancelledError
+        await spend(pool, Usage(PROMPT, OUTPUT))
+        estimate = Usage.estimate(a_call().messages, "").total_tokens
+        assert [lack.tokens for lack in bank.extended] == ([estimate] if was_sent else [])
 
 
 async def test_random_calls_never_use_more_than_is_reserved() -> None:

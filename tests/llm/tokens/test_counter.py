@@ -178,9 +178,6 @@ async def test_closing_a_counter_closes_its_shared_counts() -> None:
     assert shared.closed
 
 
-def test_the_service_loads_tokenizers_and_redis_only_when_needed() -> None:
-    program = (
-        "import sys, service.app; "
-        "assert not {'rs_bpe', 'redis', 'service.llm.tokens.cache'} & set(sys.modules)"
-    )
+def test_the_service_loads_tokenizers_only_when_needed() -> None:
+    program = "import sys, service.app; assert 'rs_bpe' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)

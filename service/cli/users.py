@@ -103,11 +103,11 @@ async def _invite(options: argparse.Namespace, tools: AccountTools) -> CommandOu
 
 async def _delete(options: argparse.Namespace, tools: AccountTools) -> CommandOutput:
     user = await tools.users.find(options.user)
-    if not options.yes and sys.stdin.isatty():
+    if not options.yes:
         sys.stderr.write(f"Type {user.name} to delete this user with all data: ")
         sys.stderr.flush()
         if sys.stdin.readline().strip() != user.name:
-            raise RequestError("bad_request", "Nothing was deleted.")
+            raise RequestError("bad_request", "Nothing was deleted; a script needs --yes.")
     await tools.users.delete(user.id, COMMAND_LINE, options.transfer_to)
     return CommandOutput(f"Deleted {user.name}.", {"id": user.id, "deleted": True})
 

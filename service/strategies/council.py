@@ -16,6 +16,7 @@ from service.strategies.writing import Draft, write_answer
 
 REVIEW = "#review"  # added to an agent's name for its call as a reviewer
 _LEAST_RANKED = 2  # a single answer has no order
+_FEWEST_AGENTS = _LEAST_RANKED + 1  # a reviewer does not rank its own answer
 
 
 async def council(request: RunRequest, kit: Kit, emit: Emit) -> Answer:
@@ -90,11 +91,13 @@ def find_chair(ensemble: Ensemble) -> Agent | None:
 
 
 def check(ensemble: Ensemble) -> EnsembleFault | None:
-    """Return a fault unless there are a chair and several agents that can rank in JSON."""
+    """Return a fault unless there are a chair and three agents that can rank in JSON."""
     if find_chair(ensemble) is None:
         return EnsembleFault("council needs a chair")
-    if len(ensemble.agents) == 1:
-        return EnsembleFault("council needs at least two agents; solo asks one", "agents")
+    if len(ensemble.agents) < _FEWEST_AGENTS:
+        return EnsembleFault(
+            "council needs at least three agents: each ranks the answers of the others", "agents"
+        )
     faults = (find_json_fault(each, "agents") for each in ensemble.agents)
     return next(filter(None, faults), None) or find_unused_key(ensemble, "chair")
 

@@ -118,13 +118,19 @@ def test_a_user_can_be_changed(
     assert _run(capsys, "users", "limits", "alice", "--none")["limits"] is None
     _type(monkeypatch, PASSWORD)
     assert _run(capsys, "users", "password", "alice", "--password-stdin")["has_password"]
-    assert _run(capsys, "users", "delete", "alice")["deleted"]
+    _type(monkeypatch, "")
+    assert "needs --yes" in _fail(capsys, "users", "delete", "alice")
+    assert _run(capsys, "users", "delete", "alice", "--yes")["deleted"]
     assert "no such user" in _fail(capsys, "users", "disable", "alice")
 
 
 def test_the_last_administrator_stays(capsys: pytest.CaptureFixture[str]) -> None:
     _run(capsys, "users", "add", "alice", "--admin")
-    for arguments in (["role", "alice", "user"], ["disable", "alice"], ["delete", "alice"]):
+    for arguments in (
+        ["role", "alice", "user"],
+        ["disable", "alice"],
+        ["delete", "alice", "--yes"],
+    ):
         assert "last administrator" in _fail(capsys, "users", *arguments)
     assert _run(capsys, "users", "list")["items"][0]["disabled"] is False
 
@@ -139,7 +145,7 @@ def test_the_last_administrator_stays(capsys: pytest.CaptureFixture[str]) -> Non
         (["users", "limits", "alice", "--requests", "60 per minute"], "must look like '60/minute'"),
         (["users", "password", "alice"], "--password-stdin"),
         (["users", "adopt", "bob"], "no such user"),
-        (["users", "delete", "alice", "--transfer-to", "alice"], "is the deleted user"),
+        (["users", "delete", "alice", "--yes", "--transfer-to", "alice"], "is the deleted user"),
         (["keys", "create", "--user", "alice", "--name", "x", "--expires", "2001-01-01"], "future"),
         (["keys", "rotate", "unknown"], "no such key"),
     ],

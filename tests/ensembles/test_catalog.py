@@ -252,6 +252,10 @@ extra_body = {response_format = {type = "text"}}
         (["auto", 'agents = ["a", "b"]'], "10: ensembles.fanout.strategy: auto needs a combiner"),
         (["council", 'agents = ["a", "b"]'], "10: ensembles.fanout.strategy: council needs a ch"),
         (
+            ["council", 'agents = ["a", "b"]', 'chair = "c"'],
+            "11: ensembles.fanout.agents: council needs at least three agents",
+        ),
+        (
             ["best_of", 'agents = ["a", "b"]', 'judge = "text"'],
             "12: ensembles.fanout.judge: text cannot answer in JSON",
         ),

@@ -22,7 +22,12 @@ from service.ensembles.agents import (
     build_agent,
     hash_configuration,
 )
-from service.ensembles.endpoints import EndpointLimits, apply_endpoints, build_limits
+from service.ensembles.endpoints import (
+    EndpointLimits,
+    apply_endpoints,
+    build_limits,
+    find_unguarded,
+)
 from service.ensembles.faults import Fault, find_table_faults, format_faults, reword
 from service.ensembles.members import ROLES, build_layers
 from service.ensembles.prices import Price
@@ -109,6 +114,7 @@ class Catalog:
     agents: Mapping[str, Agent]
     prices: Mapping[str, Price]
     limits: Mapping[str, EndpointLimits]
+    unguarded: frozenset[str]  # endpoints without circuit breakers
 
     def find(self, name: str) -> Ensemble | None:
         """Return the ensemble, or the single agent, of this name; for "" the default ensemble."""
@@ -175,6 +181,7 @@ def parse_ensembles(
         agents=MappingProxyType(agents),
         prices=MappingProxyType(prices),
         limits=build_limits(file.endpoints),
+        unguarded=find_unguarded(file.endpoints),
     )
 
 

@@ -37,6 +37,11 @@ def build_limits(tables: Mapping[str, EndpointTable]) -> Mapping[str, EndpointLi
     return MappingProxyType({key: each for key, each in limits.items() if each != EndpointLimits()})
 
 
+def find_unguarded(tables: Mapping[str, EndpointTable]) -> frozenset[str]:
+    """Return the normalized addresses of servers that are called also while they fail."""
+    return frozenset(_normalize(address) for address, table in tables.items() if not table.breaker)
+
+
 def find_endpoint_faults(tables: Mapping[str, EndpointTable]) -> list[tuple[str, str]]:
     """Return the addresses that are invalid, or named twice in different forms, each with why."""
     faults, seen = [], dict[str, str]()

@@ -76,6 +76,7 @@ class AgentTable(_Table):
 
 class EndpointTable(_Table):
     hedge: float = Field(default=DEFAULT_HEDGE, ge=0, le=1)
+    breaker: bool = True
     rpm: int | None = Field(default=None, ge=1)
     tpm: int | None = Field(default=None, ge=1)
     parallel: int | None = Field(default=None, ge=1)

@@ -21,7 +21,7 @@ from tests._support.servers.services import Start
 def settings(folder: Path, base_url: str) -> dict[str, str]:
     """Return the settings of a service in `folder` that calls the models at `base_url`."""
     ensembles = folder / "some-ensembles.toml"
-    ensembles.write_text(client_ensembles.toml())
+    ensembles.write_text(client_ensembles.toml(base_url))
     return {
         "USE_LLM_MOCK": "false",
         "LLM_BASE_URL": base_url,

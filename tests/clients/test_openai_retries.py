@@ -72,7 +72,8 @@ def models() -> Iterator[RefusingServer]:
 
 @contextmanager
 def _serve(models: RefusingServer, folder: Path) -> Iterator[Process]:
-    (folder / "refused.toml").write_text('default = "default"\n' + _ensembles())
+    unguarded = f'[endpoints."{models.url}"]\nbreaker = false\n'
+    (folder / "refused.toml").write_text('default = "default"\n' + _ensembles() + unguarded)
     told = {"USE_LLM_MOCK": "false", "LLM_BASE_URL": models.url, "LLM_KEY": "sk-any-key"}
     file = str(folder / "refused.toml")
     with run_server(folder, "serve", "--port", "0", ENSEMBLES_FILE=file, **told) as process:

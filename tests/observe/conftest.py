@@ -96,7 +96,7 @@ def serve(mock_llm: Process, tmp_path_factory: pytest.TempPathFactory) -> Serve:
     def serving(endpoint: str, *arguments: str, **settings: str) -> Iterator[Process]:
         folder = tmp_path_factory.mktemp("service")
         file = folder / "some-ensembles.toml"
-        file.write_text(ensembles.toml())
+        file.write_text(ensembles.toml(base_url=mock_llm.url))
         told = {
             "USE_LLM_MOCK": "false",
             "LLM_BASE_URL": mock_llm.url,

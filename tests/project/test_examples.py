@@ -47,6 +47,7 @@ _NOT_RUN = {
     "yaml",
     "mermaid",
     "nginx",
+    "sql",
 }  # no language: a drawing, or the lines of a stream
 _SHORTENED = re.compile(r"^…\n", re.M)
 _A_RUN = re.compile(r"run_01a1…")

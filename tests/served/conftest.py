@@ -33,7 +33,7 @@ def told(mock_llm: Process, gusher_url: str) -> Told:
 
     def settings(folder: Path) -> dict[str, str]:
         file = folder / "some-ensembles.toml"
-        file.write_text(ensembles.toml(gusher_url))
+        file.write_text(ensembles.toml(gusher_url, mock_llm.url))
         return {
             "USE_LLM_MOCK": "false",
             "LLM_BASE_URL": mock_llm.url,

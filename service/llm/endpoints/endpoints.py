@@ -72,6 +72,7 @@ class Endpoints:
         self._processes = processes
         self._breakers: OrderedDict[tuple[str, str], CircuitBreaker] = OrderedDict()
         self._queues: dict[str, TurnQueue] = {}
+        self._unguarded: frozenset[str] = frozenset()
 
     def configure(self, catalog: Catalog) -> None:
         """Use the limits of a catalog; what is known about its models and endpoints remains."""
@@ -88,7 +89,9 @@ class Endpoints:
             for agent in catalog.agents.values()
             for target in (agent, agent.hedge_target or agent)
             for model in (target.model, *target.fallbacks)
+            if _endpoint(target.base_url) not in catalog.unguarded
         }
+        self._unguarded = catalog.unguarded
         for key in self._breakers.keys() - known:
             self._breakers.pop(key).close()
 
@@ -126,9 +129,11 @@ class Endpoints:
 
     def _find_breaker(self, call: Call) -> CircuitBreaker:
         key = (_endpoint(call.base_url), call.model)
+        clock = asyncio.get_running_loop().time
+        if key[0] in self._unguarded:
+            return CircuitBreaker(clock)
         breaker = self._breakers.get(key)
         if breaker is None:
-            clock = asyncio.get_running_loop().time
             breaker = CircuitBreaker(
                 clock, partial(self._report_circuit, call.provider, call.model)
             )

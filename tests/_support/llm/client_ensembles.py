@@ -54,6 +54,6 @@ PRICES: Mapping[str, Table] = {
 }
 
 
-def toml() -> str:
-    """Return all of it as an `ensembles.toml`."""
-    return as_toml(AGENTS, ENSEMBLES, PRICES)
+def toml(base_url: str) -> str:
+    """Return all of it as an `ensembles.toml`, for models at `base_url`."""
+    return as_toml(AGENTS, ENSEMBLES, PRICES, base_url)

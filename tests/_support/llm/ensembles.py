@@ -129,21 +129,31 @@ ENSEMBLES: Mapping[str, Table] = {
 PRICES: Mapping[str, Table] = {f"mock?{QUICK}": {"input": 1.0, "output": 2.0}}
 
 
-def toml(gusher_url: str = "http://127.0.0.1:9/v1") -> str:
-    """Return all of it as an `ensembles.toml`; two models are asked at a server of their own."""
+def toml(gusher_url: str = "http://127.0.0.1:9/v1", base_url: str = "") -> str:
+    """Return all of it as an `ensembles.toml`; two models are asked at a server of their own.
+
+    The models at `base_url` may fail as often as they do.
+    """
     there = {"base_url": gusher_url}
     agents = {**AGENTS, **{name: {**AGENTS[name], **there} for name in ("gusher", "blabber")}}
-    return as_toml(agents, ENSEMBLES, PRICES)
+    return as_toml(agents, ENSEMBLES, PRICES, base_url)
 
 
 def as_toml(
-    agents: Mapping[str, Table], ensembles: Mapping[str, Table], prices: Mapping[str, Table]
+    agents: Mapping[str, Table],
+    ensembles: Mapping[str, Table],
+    prices: Mapping[str, Table],
+    unguarded: str = "",
 ) -> str:
-    """Return these as the text of an `ensembles.toml`."""
+    """Return these as the text of an `ensembles.toml`.
+
+    The server `unguarded` has no circuit breakers: tests of one service share its failing models.
+    """
     tables = {
         **{f"agents.{name}": table for name, table in agents.items()},
         **{f"ensembles.{name}": table for name, table in ensembles.items()},
         **{f'prices."{model}"': table for model, table in prices.items()},
+        **({f'endpoints."{unguarded}"': {"breaker": False}} if unguarded else {}),
     }
     return "\n".join(
         f"[{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in table.items())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from service.access.principal import Principal
 from service.conversation import Branch, Continue, Given, History
 from service.domain import Message, RequestOptions, RunRequest
 from service.events import RunFinished
@@ -115,8 +116,8 @@ async def test_with_a_limit_of_no_exchanges_only_the_question_is_sent() -> None:
 
 async def test_another_owners_conversation_of_the_same_id_is_not_part_of_the_history() -> None:
     async with service(**SOLO) as it:
-        await it.finish(_next("First?", owner="me"))
-        await it.finish(_next("Second?", owner="you"))
+        await it.finish(_next("First?", principal=Principal(owner="me")))
+        await it.finish(_next("Second?", principal=Principal(owner="you")))
         assert _sent_messages(it) == [("user", "Second?")]
 
 

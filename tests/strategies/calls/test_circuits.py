@@ -54,6 +54,17 @@ async def test_refusals_do_not_open_the_circuit(status: int) -> None:
     assert len(outcome.server.asked) == 1
 
 
+async def test_a_server_without_circuit_breakers_is_called_also_while_it_fails() -> None:
+    name = model(fault="status", status=503)
+    unguarded = f'[endpoints."{URL}/"]\nbreaker = false'
+    outcome = await _solo(name, tables=unguarded)
+    for _ in range(2 * FAILURES_TO_OPEN):
+        outcome = await _solo(name, outcome, tables=unguarded)
+    assert outcome.bad.code == "upstream_failed"
+    assert outcome.server.asked
+    assert not outcome.kit.client.endpoints.list_open()
+
+
 async def test_answers_that_break_off_do_not_open_the_circuit() -> None:
     name = model(fault="reset", after=2)
     outcome = await _solo(name)

@@ -20,10 +20,11 @@ WITH_DOTS = [query for query in QUERIES if query.exemplar]
 LINKS = "exemplarTraceIdDestinations"
 SOURCES = ROOT / "deploy/grafana/provisioning/datasources/stack.yml"
 
-# Panels without data in the traffic of these tests: no agent has a fallback, and the mock's
-# models have no price.
+# Panels without data in the traffic of these tests: no agent has a fallback, the mock's models
+# have no price and no circuit breakers, too few calls for hedges, and no limits.
 SILENT = {"Step-downs, per minute", "Cost per hour, by agent", "Cost per hour, by model"}
-SILENT |= {"Cost of a run", "Spent"}
+SILENT |= {"Cost of a run", "Spent", "Models not called, calls that wait", "Hedges, per minute"}
+SILENT |= {"Refused by limits, per minute"}
 
 
 def fill_variables(expr: str) -> str:

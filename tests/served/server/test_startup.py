@@ -117,13 +117,12 @@ async def test_the_environment_takes_precedence_over_the_env_file(
 ) -> None:
     settings = told(tmp_path)
     told_in_file = "".join(f"{name}={value}\n" for name, value in settings.items())
-    (tmp_path / ".env").write_text(f"{told_in_file}MAX_BODY_BYTES=100000\nJWT_SECRET=x\n")
+    (tmp_path / ".env").write_text(f"{told_in_file}MAX_BODY_BYTES=100000\n")
     with serving(run(tmp_path, "serve", "--port", "0", MAX_BODY_BYTES="2048")) as service:
         async with client_of(service.url) as api:
             assert (await api.ask())[-1].data["status"] == "Completed"
             too_large = await api.http.post("/api/process", json=asking("x" * 3000))
             assert too_large.status_code == 413
-        assert "Warning: JWT_SECRET has no effect in this version." in service.err
 
 
 async def test_a_changed_ensembles_file_is_used_without_a_restart(start: Start) -> None:

@@ -26,16 +26,17 @@ def run_service(
     """Run a service with the ensembles `fanout` and `solo`, whose agents all are `model`
     of the server at `base_url`.
 
-    `settings` are further settings, `keys` further keys of every agent.
+    `settings` are further settings, `keys` further keys of every agent. Each question reaches the
+    server, and an answer of `solo` that breaks off is not continued.
     """
     agent = {"model": model, "max_tokens": 32, "temperature": 0, "retries": 0, **keys}
     agents = dict.fromkeys(AGENTS, agent)
     ensembles: Mapping[str, Mapping[str, Any]] = {
         "fanout": {"agents": ["llm-1", "llm-2"], "combiner": "llm-combine"},
-        "solo": {"strategy": "solo", "agents": ["llm-1"]},
+        "solo": {"strategy": "solo", "agents": ["llm-1"], "continue": 0},
     }
     file = folder / "ensembles.toml"
-    file.write_text(as_toml(agents, ensembles, {}))
+    file.write_text(as_toml(agents, ensembles, {}, base_url))
     environment = {
         "USE_LLM_MOCK": "false",
         "LLM_BASE_URL": base_url,

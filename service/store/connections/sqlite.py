@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Self
 from urllib.parse import quote
@@ -20,6 +21,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 _CHECKPOINT_WAIT_MS = 200
+_INTERRUPT_EVERY_S = 0.05
 
 _ThreadJob = Callable[[sqlite3.Connection], None]
 
@@ -69,6 +71,24 @@ class Cursor:
             cursor.close()
 
 
+class _Jobs:
+    """Work for the connection's thread; what has not started when it is abandoned is left out."""
+
+    def __init__(self, jobs: Sequence[_ThreadJob]) -> None:
+        self.is_abandoned = False
+        self.is_done = False
+        self._jobs = jobs
+
+    def __call__(self, connection: sqlite3.Connection) -> None:
+        try:
+            for job in self._jobs:
+                if self.is_abandoned:
+                    raise sqlite3.OperationalError("interrupted")
+                job(connection)
+        finally:
+            self.is_done = True
+
+
 class SqliteConnection(aiosqlite.Connection):
     """A connection that defers jobs without a result.
 
@@ -85,13 +105,22 @@ class SqliteConnection(aiosqlite.Connection):
     async def run_job(self, job: _ThreadJob) -> None:
         """Run the deferred jobs, then `job`, in the connection's thread."""
         deferred, self._deferred = self._deferred, ()
+        jobs = _Jobs([*deferred, job])
         try:
-            await self._execute(_run_jobs, self._conn, [*deferred, job])  # type: ignore[no-untyped-call]  # theirs
+            await self._execute(jobs, self._conn)  # type: ignore[no-untyped-call]  # theirs
         except asyncio.CancelledError:
             # Here, because SQLAlchemy then closes the connection, which waits for the thread.
             if self.is_interruptible:
-                self._conn.interrupt()
+                jobs.is_abandoned = True
+                self._interrupt(jobs)
             raise
+
+    def _interrupt(self, jobs: _Jobs) -> None:
+        """Stop the query of `jobs`, repeatedly: SQLite ignores this before the query starts."""
+        if not jobs.is_done:
+            with suppress(sqlite3.ProgrammingError):  # closed meanwhile
+                self._conn.interrupt()
+            asyncio.get_running_loop().call_later(_INTERRUPT_EVERY_S, self._interrupt, jobs)
 
     def cursor(self) -> Cursor:  # type: ignore[override]  # theirs is also a context manager
         return Cursor(self)
@@ -120,11 +149,6 @@ def connect(
     connection.is_interruptible = is_interruptible
     connection._thread.daemon = True  # noqa: SLF001  (as SQLAlchemy does for its own)
     return connection
-
-
-def _run_jobs(connection: sqlite3.Connection, jobs: Sequence[_ThreadJob]) -> None:
-    for job in jobs:
-        job(connection)
 
 
 def _close_cursor(cursor: sqlite3.Cursor) -> None:

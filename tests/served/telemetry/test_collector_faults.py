@@ -55,7 +55,8 @@ def lines_of_export(process: Process) -> list[str]:
         for line in read_log_lines(process)
         if not line["logger"].startswith(("access", "service"))
     ]
-    return said + [line for line in process.err.splitlines() if not line.startswith("{")]
+    starts = ("{", "Warning:")  # of log lines, and of warnings at the start
+    return said + [line for line in process.err.splitlines() if not line.startswith(starts)]
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ from service.llm.proxies import ProxyingTransport, read_proxies
 from service.llm.resilience import RetryBudget
 from service.llm.tokens.counter import open_counter
 from service.mock_llm.transport import MockTransport
+from service.pages import pages
 from service.runs.budgets import RunBudgets
 from service.runs.launcher import RunDependencies
 from service.runs.past_paces import load_paces
@@ -148,7 +149,7 @@ def create_app(
         account_services=services,
         limiter=limiter,
     )
-    quart = create_quart(settings, api)
+    quart = create_quart(settings, api, pages.install)
 
     def apply(catalog: Catalog) -> None:
         _apply_catalog(telemetry, endpoints, catalog)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from quart import Quart, has_request_context, request
 from quart import websocket as handshake
 
@@ -21,7 +23,6 @@ from service.api.runs import runs as runs_api
 from service.api.sessions import ask, sessions
 from service.api.text import stream
 from service.api.usage import audit, usage
-from service.api.web import logins
 from service.settings import Settings
 from telemetry import current_request
 
@@ -44,12 +45,15 @@ APIS = (
     users,
     keys,
     me,
-    logins,
     health,
 )
 
 
-def create_quart(settings: Settings, api: ApiDependencies) -> Quart:
+def create_quart(
+    settings: Settings,
+    api: ApiDependencies,
+    install_pages: Callable[[Quart, ApiDependencies], None],
+) -> Quart:
     """Return the application with all addresses of the service."""
     app = Quart("service", static_folder=None)
     app.config["RESPONSE_TIMEOUT"] = None
@@ -69,6 +73,7 @@ def create_quart(settings: Settings, api: ApiDependencies) -> Quart:
         cors.install(app, api.origins)
     for each in APIS:
         each.install(app, api)
+    install_pages(app, api)
     document.install(app)
     docs_page.install(app)
     return app

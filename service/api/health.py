@@ -100,9 +100,14 @@ def install(app: Quart, api: ApiDependencies) -> None:
         "List the addresses of the service",
         tag=Tag.OPERATIONS,
         scope="public",
-        answers=(ResponseSpec("The addresses.", str, media="text/plain"),),
+        answers=(
+            ResponseSpec("The addresses.", str, media="text/plain"),
+            ResponseSpec("A redirect of a browser to the pages.", status=303),
+        ),
     )
     async def welcome() -> Response:
+        if "text/html" in request.headers.get("Accept", "").lower():
+            return Response("", 303, {"Location": "/web/", "Vary": "Accept"})
         return Response(_WELCOME, content_type="text/plain; charset=utf-8")
 
 

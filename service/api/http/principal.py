@@ -74,8 +74,11 @@ def is_page(handler: Callable[..., Any]) -> bool:
 
 
 def current_principal() -> Principal:
-    """Return the principal of the current request or WebSocket."""
-    principal: Principal = g.principal
+    """Return the principal of the current request or WebSocket.
+
+    It is unauthenticated where the request was refused before the guard.
+    """
+    principal: Principal = g.get("principal", UNAUTHENTICATED)
     return principal
 
 

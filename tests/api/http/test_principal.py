@@ -20,6 +20,7 @@ from service.api.application import create_quart
 from service.api.dependencies import ApiDependencies
 from service.api.http import errors, principal
 from service.api.http.principal import current_principal, needs_scope, scope_of
+from service.pages import pages
 from service.settings import Settings
 
 STATIC_KEY = "a-static-key-0123456789"
@@ -38,7 +39,7 @@ AUTHENTICATED = {
 
 def _service() -> Quart:
     api = MagicMock()
-    return create_quart(Settings(), cast(ApiDependencies, api))
+    return create_quart(Settings(), cast(ApiDependencies, api), pages.install)
 
 
 def test_every_route_declares_the_scope_that_it_needs() -> None:

@@ -10,6 +10,7 @@ from unittest.mock import MagicMock
 from service.api.application import create_quart
 from service.api.dependencies import ApiDependencies
 from service.api.openapi.operation import Operation, operation
+from service.pages import pages
 from service.settings import Settings
 
 _STARTS = ("start_run(", "start_retry(", "open_run(")
@@ -20,7 +21,7 @@ _UNLIMITED = {
 
 
 def _routes() -> Iterator[tuple[str, Operation, Callable[..., Any]]]:
-    app = create_quart(Settings(), cast(ApiDependencies, MagicMock()))
+    app = create_quart(Settings(), cast(ApiDependencies, MagicMock()), pages.install)
     for rule in app.url_map.iter_rules():
         handler = app.view_functions[rule.endpoint]
         described = operation(handler)

@@ -242,10 +242,11 @@ async def test_a_websocket_reports_the_limit_and_stays_open(limited: Process) ->
 
 
 async def test_openais_sdk_waits_for_the_limit_and_repeats_the_request(limited: Process) -> None:
-    client = openai_client_of(limited, max_retries=5, default_headers=come_from(new_address()))
-    for _ in range(5):
-        completion = await client.chat.completions.create(model="solo", messages=USER)
-        assert completion.choices[0].message.content
+    options = {"max_retries": 5, "default_headers": come_from(new_address())}
+    async with openai_client_of(limited, **options) as client:
+        for _ in range(5):
+            completion = await client.chat.completions.create(model="solo", messages=USER)
+            assert completion.choices[0].message.content
 
 
 async def test_pages_of_other_origins_may_read_the_headers(start: Start) -> None:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from urllib.parse import urlencode
 
-from quart import Quart, Response, request
+from quart import Blueprint, Response, request
 
-from service.access.opaque_tokens import is_csrf_token, make_csrf_token
+from service.access.opaque_tokens import is_csrf_token
 from service.accounts.logins.login import LoggedIn, LoginAttempt
 from service.accounts.logins.registration import NewAccount
 from service.accounts.logins.web_sessions import ActiveSession
 from service.api.accounts.callers import read_visit, set_login_cookies
-from service.api.dependencies import ApiDependencies
 from service.api.http.errors import STATUSES
 from service.api.http.principal import needs_scope
 from service.api.middleware.cookies import DEVICE, SESSION
-from service.api.web.forms import (
+from service.errors import RequestError, ServiceError
+from service.pages.dependencies import PageDependencies
+from service.pages.forms import (
     DEFAULT_PAGE,
     has_form_token,
     prepare_form_token,
@@ -24,8 +24,7 @@ from service.api.web.forms import (
     read_next,
     set_form_cookie,
 )
-from service.api.web.rendering import Pages, install_style, redirect_to
-from service.errors import RequestError, ServiceError
+from service.pages.rendering import redirect_to
 
 _OFF_TITLE = "Accounts are off"
 _OFF = (
@@ -36,36 +35,20 @@ _EXPIRED = "The form has expired. Please try again."
 _LOGIN_PATH = "/web/login"
 
 
-def install(app: Quart, api: ApiDependencies) -> None:
-    """Add the pages of accounts to `app`."""
-    pages = Pages()
-    install_style(app, pages)
-    _install_start(app, api, pages)
-    _install_login(app, api, pages)
-    _install_registration(app, api, pages)
-    _install_logout(app, api, pages)
+def install(blueprint: Blueprint, pages: PageDependencies) -> None:
+    """Add the pages for logging in and out, and for registering."""
+    _install_login(blueprint, pages)
+    _install_registration(blueprint, pages)
+    _install_logout(blueprint, pages)
 
 
-def _install_start(app: Quart, api: ApiDependencies, pages: Pages) -> None:
-    @app.get("/web/")
-    @needs_scope("public")
-    async def start_page() -> Response:
-        if not api.account_services.is_on:
-            return pages.show_message(_OFF_TITLE, _OFF)
-        active = await _find_active(api)
-        if active is None:
-            return redirect_to(f"{_LOGIN_PATH}?{urlencode({'next': DEFAULT_PAGE})}")
-        csrf_token = make_csrf_token(SESSION.read(request))
-        return pages.render("start.html", user=active.user, csrf_token=csrf_token)
-
-
-def _install_login(app: Quart, api: ApiDependencies, pages: Pages) -> None:
-    accounts = api.account_services
+def _install_login(blueprint: Blueprint, pages: PageDependencies) -> None:
+    accounts = pages.api.account_services
 
     def show_form(next_page: str, name: str = "", error: ServiceError | None = None) -> Response:
         secret, csrf_token = prepare_form_token()
         page = pages.render(
-            "login.html",
+            "accounts/login.html",
             _status_of(error),
             name=name,
             error=error.message if error else "",
@@ -77,17 +60,17 @@ def _install_login(app: Quart, api: ApiDependencies, pages: Pages) -> None:
         _set_retry(page, error)
         return page
 
-    @app.get(_LOGIN_PATH)
+    @blueprint.get(_LOGIN_PATH)
     @needs_scope("public")
     async def login_page() -> Response:
         if not accounts.is_on:
             return pages.show_message(_OFF_TITLE, _OFF)
         next_page = read_next(request.args.get("next", DEFAULT_PAGE))
-        if await _find_active(api):
+        if await _find_active(pages):
             return redirect_to(next_page)
         return show_form(next_page)
 
-    @app.post("/web/auth/login")
+    @blueprint.post("/web/auth/login")
     @needs_scope("public")
     async def log_in_by_form() -> Response:
         if not accounts.is_on:
@@ -106,16 +89,16 @@ def _install_login(app: Quart, api: ApiDependencies, pages: Pages) -> None:
             login = await accounts.logins.log_in(attempt)
         except ServiceError as error:
             return show_form(next_page, name, error)
-        return _enter(api, login, next_page)
+        return _enter(pages, login, next_page)
 
 
-def _install_registration(app: Quart, api: ApiDependencies, pages: Pages) -> None:
-    accounts = api.account_services
+def _install_registration(blueprint: Blueprint, pages: PageDependencies) -> None:
+    accounts = pages.api.account_services
 
     def show_form(values: Mapping[str, str], error: ServiceError | None = None) -> Response:
         secret, csrf_token = prepare_form_token()
         page = pages.render(
-            "register.html",
+            "accounts/register.html",
             _status_of(error),
             values={name: values.get(name, "") for name in ("name", "email", "invite")},
             error=error.message if error else "",
@@ -126,14 +109,14 @@ def _install_registration(app: Quart, api: ApiDependencies, pages: Pages) -> Non
         _set_retry(page, error)
         return page
 
-    @app.get("/web/register")
+    @blueprint.get("/web/register")
     @needs_scope("public")
     async def registration_page() -> Response:
         if not accounts.is_on:
             return pages.show_message(_OFF_TITLE, _OFF)
         return show_form({"invite": request.args.get("invite", "")})
 
-    @app.post("/web/auth/register")
+    @blueprint.post("/web/auth/register")
     @needs_scope("public")
     async def register_by_form() -> Response:
         if not accounts.is_on:
@@ -151,26 +134,25 @@ def _install_registration(app: Quart, api: ApiDependencies, pages: Pages) -> Non
             login = await accounts.logins.start_session(user, read_visit())
         except ServiceError as error:
             return show_form(form, error)
-        return _enter(api, login, DEFAULT_PAGE)
+        return _enter(pages, login, DEFAULT_PAGE)
 
 
-def _install_logout(app: Quart, api: ApiDependencies, pages: Pages) -> None:
-    accounts = api.account_services
+def _install_logout(blueprint: Blueprint, pages: PageDependencies) -> None:
+    accounts = pages.api.account_services
 
-    @app.get("/web/auth/logout")
+    @blueprint.get("/web/auth/logout")
     @needs_scope("public")
     async def logout_page() -> Response:
         """Show a button: a link or a picture on another site must not log a visitor out."""
-        active = await _find_active(api)
+        active = await _find_active(pages)
         if active is None:
             return redirect_to(_LOGIN_PATH)
-        csrf_token = make_csrf_token(SESSION.read(request))
-        return pages.render("logout.html", user=active.user, csrf_token=csrf_token)
+        return pages.render("accounts/logout.html", user=active.user)
 
-    @app.post("/web/auth/logout")
+    @blueprint.post("/web/auth/logout")
     @needs_scope("public")
     async def log_out_by_form() -> Response:
-        form, active = await read_form(), await _find_active(api)
+        form, active = await read_form(), await _find_active(pages)
         if active:
             if not is_csrf_token(form.get("csrf_token", ""), SESSION.read(request)):
                 return pages.show_message("Not logged out", _EXPIRED, 403)
@@ -180,16 +162,16 @@ def _install_logout(app: Quart, api: ApiDependencies, pages: Pages) -> None:
         return response
 
 
-async def _find_active(api: ApiDependencies) -> ActiveSession | None:
+async def _find_active(pages: PageDependencies) -> ActiveSession | None:
     """Return the session of the visitor."""
-    accounts = api.account_services
+    accounts = pages.api.account_services
     tokens = SESSION.read_all(request) if accounts.is_on else []
     return await accounts.sessions.resolve(tokens[0]) if len(tokens) == 1 else None
 
 
-def _enter(api: ApiDependencies, login: LoggedIn, next_page: str) -> Response:
+def _enter(pages: PageDependencies, login: LoggedIn, next_page: str) -> Response:
     response = redirect_to(next_page)
-    set_login_cookies(response, login, api.account_services.sessions.lifetime_s)
+    set_login_cookies(response, login, pages.api.account_services.sessions.lifetime_s)
     return response
 
 

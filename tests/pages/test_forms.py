@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.api.web.forms import read_next
+from service.pages.forms import read_next
 
 
 @pytest.mark.parametrize("path", ["/", "/web/", "/web/chat/conv_1?a=b&c=%20#x", "/docs"])

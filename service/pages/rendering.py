@@ -1,0 +1,63 @@
+"""Pages as responses: templates, and the headers that protect them.
+
+A page loads nothing from another origin and has no inline script or style, so that injected text
+cannot run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from quart import Response
+
+from service.pages.assets import Assets
+from service.pages.visitor import Visitor
+from service.version import VERSION
+
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+class Templates:
+    """The templates of this package, as pages.
+
+    Every template can use `visitor` (a `Visitor`), `asset(name)` (the address of a static file),
+    `scripts(name)` (those of a script and all that it imports) and `version`.
+    """
+
+    def __init__(self, assets: Assets) -> None:
+        self._templates = Environment(
+            loader=PackageLoader("service.pages"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.globals.update(
+            asset=assets.path_of, scripts=assets.scripts_of, version=VERSION
+        )
+
+    def render(
+        self, template: str, visitor: Visitor, status: int, values: Mapping[str, Any]
+    ) -> Response:
+        """Return a page; its template escapes `values`."""
+        html = self._templates.get_template(template).render(visitor=visitor, **values)
+        return protect(Response(html, status, content_type="text/html; charset=utf-8"))
+
+
+def redirect_to(path: str) -> Response:
+    """Return a redirect to the page at the local `path`."""
+    return protect(Response("", 303, {"Location": path}))
+
+
+def protect(response: Response) -> Response:
+    """Set the headers that every page has, and return the response."""
+    response.headers["Content-Security-Policy"] = _POLICY
+    response.headers["Referrer-Policy"] = "same-origin"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Cache-Control"] = "no-store"
+    return response

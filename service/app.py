@@ -17,7 +17,7 @@ from service.accounts.services import open_account_services
 from service.api.application import create_quart
 from service.api.chat.open_sockets import OpenSockets
 from service.api.dependencies import ApiDependencies
-from service.api.lifespan import add_lifespan
+from service.api.lifespan import Lifespan
 from service.api.limits.open_streams import OpenStreams
 from service.api.middleware.forwarded import ForwardedClient
 from service.api.middleware.lingering_close import LingeringClose
@@ -61,7 +61,7 @@ MOCK_URL = "http://mock-llm/v1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """The parts of one service; a server serves `asgi`."""
+    """The parts of one service; a server serves `asgi`, a command without one uses `lifespan`."""
 
     settings: Settings
     ensembles: EnsemblesFile
@@ -70,6 +70,7 @@ class Services:
     runs: Runs
     sockets: OpenSockets
     limits: LimitsFile
+    lifespan: Lifespan
     asgi: App
 
     def request_reload(self) -> None:
@@ -159,8 +160,7 @@ def create_app(
         telemetry.set_labels(rules=rules.names)
         audit.record("limits.reloaded", SYSTEM)
 
-    add_lifespan(
-        quart,
+    lifespan = Lifespan(
         worker,
         watches=(
             pace.adapt,
@@ -182,6 +182,7 @@ def create_app(
             partial(asyncio.to_thread, telemetry.shutdown),
         ),
     )
+    lifespan.install(quart)
     return Services(
         settings=settings,
         ensembles=ensembles,
@@ -190,6 +191,7 @@ def create_app(
         runs=worker.runs,
         sockets=api.sockets,
         limits=limits,
+        lifespan=lifespan,
         asgi=_wrap(quart, settings, telemetry),
     )
 

@@ -1,39 +1,64 @@
-"""The start and the end of the service with those of its server."""
+"""The start and the end of the service, with those of its server or in a command."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
+from typing import Self
 
 from quart import Quart
 
 from service.runs.worker import Worker
 
 
-def add_lifespan(
-    app: Quart,
-    worker: Worker,
-    watches: Iterable[Callable[[], Coroutine[None, None, None]]],
-    settles: Iterable[Callable[[], Awaitable[None]]],
-    closes: Iterable[Callable[[], Awaitable[None]]],
-) -> None:
-    """Start `worker`, then the background tasks `watches`, when the server starts.
+class Lifespan:
+    """The steps of the start and the end, in their order.
 
-    The end of the server stops the tasks, calls `settles`, which may use the store, stops `worker`
-    and then calls `closes` in their order. Each step runs also when an earlier one fails.
+    The start starts `worker`, then the background tasks `watches`. The end stops the tasks, calls
+    `settles`, which may use the store, stops `worker` and then calls `closes`. Each step of the end
+    runs also when an earlier one fails.
     """
-    steps = AsyncExitStack()
 
-    async def start() -> None:
-        for close in reversed(tuple(closes)):
-            steps.push_async_callback(close)
-        await worker.start()
-        steps.push_async_callback(worker.stop)
-        for settle in settles:
-            steps.push_async_callback(settle)
-        for watch in watches:
-            steps.callback(asyncio.create_task(watch()).cancel)
+    def __init__(
+        self,
+        worker: Worker,
+        watches: Iterable[Callable[[], Coroutine[None, None, None]]],
+        settles: Iterable[Callable[[], Awaitable[None]]],
+        closes: Iterable[Callable[[], Awaitable[None]]],
+    ) -> None:
+        self._worker = worker
+        self._watches = tuple(watches)
+        self._settles = tuple(settles)
+        self._closes = tuple(closes)
+        self._steps = AsyncExitStack()
 
-    app.before_serving(start)
-    app.after_serving(steps.aclose)
+    async def start(self) -> None:
+        """Start the service, without a server."""
+        for close in reversed(self._closes):
+            self._steps.push_async_callback(close)
+        await self._worker.start()
+        self._steps.push_async_callback(self._worker.stop)
+        for settle in self._settles:
+            self._steps.push_async_callback(settle)
+        for watch in self._watches:
+            self._steps.callback(asyncio.create_task(watch()).cancel)
+
+    async def stop(self) -> None:
+        """End it; its runs must have ended before (`Runs.drain`)."""
+        await self._steps.aclose()
+
+    async def __aenter__(self) -> Self:
+        """Start the service in a command that serves nothing."""
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop open runs at once, and the service."""
+        await self._worker.runs.drain(0)
+        await self.stop()
+
+    def install(self, app: Quart) -> None:
+        """Start and end with the server of `app`."""
+        app.before_serving(self.start)
+        app.after_serving(self.stop)

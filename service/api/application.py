@@ -52,7 +52,7 @@ APIS = (
 def create_quart(
     settings: Settings,
     api: ApiDependencies,
-    install_pages: Callable[[Quart, ApiDependencies], None],
+    install_pages: Callable[[Quart, ApiDependencies, Settings], None],
 ) -> Quart:
     """Return the application with all addresses of the service."""
     app = Quart("service", static_folder=None)
@@ -73,7 +73,7 @@ def create_quart(
         cors.install(app, api.origins)
     for each in APIS:
         each.install(app, api)
-    install_pages(app, api)
+    install_pages(app, api, settings)
     document.install(app)
     docs_page.install(app)
     return app

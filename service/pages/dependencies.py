@@ -11,6 +11,7 @@ from service.api.dependencies import ApiDependencies
 from service.api.http.principal import current_principal
 from service.pages.rendering import Templates
 from service.pages.visitor import Visitor, current_csrf_token
+from service.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +22,7 @@ class PageDependencies:
     """
 
     api: ApiDependencies
+    settings: Settings
     templates: Templates
     accounts_on: bool
 

@@ -13,15 +13,19 @@ from service.pages.dependencies import PageDependencies
 from service.pages.errors import show_errors_as_pages
 from service.pages.rendering import Templates
 from service.pages.start import start
+from service.settings import Settings
 
 AREAS = (start, logins)
 
 
-def install(app: Quart, api: ApiDependencies) -> None:
+def install(app: Quart, api: ApiDependencies, settings: Settings) -> None:
     """Add the pages to `app`."""
     assets = Assets()
     pages = PageDependencies(
-        api=api, templates=Templates(assets), accounts_on=api.account_services.is_on
+        api=api,
+        settings=settings,
+        templates=Templates(assets),
+        accounts_on=api.account_services.is_on,
     )
     blueprint = Blueprint("pages", __name__, static_folder=None)
     install_assets(blueprint, assets)

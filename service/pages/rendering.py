@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from quart import Response
 
 from service.pages.assets import Assets
+from service.pages.figures import FILTERS
 from service.pages.visitor import Visitor
 from service.version import VERSION
 
@@ -26,7 +27,8 @@ class Templates:
     """The templates of this package, as pages.
 
     Every template can use `visitor` (a `Visitor`), `asset(name)` (the address of a static file),
-    `scripts(name)` (those of a script and all that it imports) and `version`.
+    `scripts(name)` (those of a script and all that it imports), `version`, and the filters of
+    `service.pages.figures`.
     """
 
     def __init__(self, assets: Assets) -> None:
@@ -40,6 +42,7 @@ class Templates:
         self._templates.globals.update(
             asset=assets.path_of, scripts=assets.scripts_of, version=VERSION
         )
+        self._templates.filters.update(FILTERS)
 
     def render(
         self, template: str, visitor: Visitor, status: int, values: Mapping[str, Any]

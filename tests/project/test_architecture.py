@@ -40,6 +40,8 @@ LAYERS = {
     "service.accounts": 4,
     "service.limits": 4,
     "service.runs": 5,
+    "service.evaluation": 6,
+    "service.evaluation.questions": 3,  # the mock knows the answers of the sample
     "service.api": 6,
     "service.pages": 7,
     "service.app": 8,

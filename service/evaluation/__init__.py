@@ -1,0 +1,1 @@
+"""Evaluation of ensembles with a file of questions: questions, grades, statistics, reports."""

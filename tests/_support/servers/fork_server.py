@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import importlib
 import json
 import os
 import select
@@ -168,6 +169,7 @@ def _become(order: Mapping[str, Any]) -> None:
 
 
 def _main() -> int:
+    importlib.import_module("service.cli.commands")  # once, before the forks
     from service.cli.main import main
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the tests

@@ -10,6 +10,7 @@ from service.store.budgets.budgets import Budgets
 from service.store.call_history import CallHistory
 from service.store.conversations import Conversations
 from service.store.database import Database
+from service.store.evaluations.cache import EvaluationCache
 from service.store.history import History
 from service.store.journal.writer import JournalWriter
 from service.store.runs import RunStore
@@ -34,6 +35,7 @@ class Store:
     audit: AuditLog
     usage: UsageStore
     calls: CallHistory
+    evaluations: EvaluationCache
 
     async def close(self) -> None:
         """Finish pending work and close the connections."""
@@ -58,4 +60,5 @@ def open_store(settings: Settings, telemetry: Telemetry) -> Store:
         audit=AuditLog(database),
         usage=UsageStore(database),
         calls=CallHistory(database),
+        evaluations=EvaluationCache(database),
     )

@@ -260,6 +260,7 @@ def test_no_docstring_begins_with_a_question_word() -> None:
 
 
 MAX_MODULES = 16  # in a folder, `__init__.py` included
+_MIGRATIONS = "service.store.migrations.versions"  # one module a change, for all times
 
 
 def _test_modules() -> list[str]:
@@ -270,6 +271,7 @@ def _test_modules() -> list[str]:
 
 def test_no_folder_has_more_than_sixteen_modules() -> None:
     folders = Counter(name.rpartition(".")[0] for name in (*MODULES, *_test_modules()))
+    del folders[_MIGRATIONS]
     assert not {name: count for name, count in folders.items() if count > MAX_MODULES}
 
 

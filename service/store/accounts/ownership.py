@@ -14,6 +14,7 @@ from service.ids import new_id
 from service.store.accounts.changes import write_audited
 from service.store.audit.entries import AuditEntry
 from service.store.database import Database
+from service.store.evaluations.tables import evaluation_cache
 from service.store.lists.paging import move_run_count
 from service.store.runs import RunStore
 from service.store.schema import (
@@ -30,7 +31,7 @@ from service.store.search.fts5 import enable_secure_delete, purge_deleted_text
 
 _CONVERSATIONS_AT_ONCE: Final = 50
 _REFERRING: Final[Sequence[Table]] = (
-    messages, agent_answers, segments, signals, idempotency_keys, runs,
+    messages, agent_answers, segments, signals, idempotency_keys, evaluation_cache, runs,
 )  # fmt: skip
 TRANSFERRED: Final[Sequence[Table]] = (conversations, *_REFERRING)
 """The tables with rows that a transfer changes. Sums of usage stay with their user."""
@@ -150,8 +151,9 @@ async def _copy_conversations(connection: AsyncConnection, old: Scope, new: Scop
 
 async def _move_rows(connection: AsyncConnection, old: Scope, new: Scope) -> int:
     """Change the owner of all rows; return the number of runs."""
-    theirs = new.select(idempotency_keys, idempotency_keys.c.key)
-    await connection.execute(old.delete(idempotency_keys).where(idempotency_keys.c.key.in_(theirs)))
+    for keyed in (idempotency_keys, evaluation_cache):
+        theirs = new.select(keyed, keyed.c.key)
+        await connection.execute(old.delete(keyed).where(keyed.c.key.in_(theirs)))
     moved = 0
     for table in _REFERRING:  # runs are the last, and are counted
         moved = (await connection.execute(old.update(table, owner=new.owner))).rowcount

@@ -11,6 +11,7 @@ from service.store.accounts.ownership import (
     TransferredData,
 )
 from service.store.conversations import Conversations
+from service.store.evaluations.cache import EvaluationCache
 from service.store.history import History
 from service.store.journal.batch import Batch
 from service.store.schema import metadata
@@ -62,6 +63,21 @@ async def test_all_rows_have_the_new_owner(parts: Parts, ownership: Ownership) -
     assert await parts.runs.list_agent_answers(OTHER_OWNER, run_id)
     assert await parts.runs.find_key(OTHER_OWNER, "key", NOW)
     assert await parts.runs.find_key(ME, "key", NOW) is None
+
+
+async def test_cached_evaluations_move_and_those_of_the_new_owner_count(
+    parts: Parts, ownership: Ownership
+) -> None:
+    cache = EvaluationCache(parts.database)
+    mine = await _write(parts, ME, "conv_a", "key-a")
+    theirs = await _write(parts, OTHER_OWNER, "conv_b", "key-b")
+    await cache.add(ME, "both", mine, NOW)
+    await cache.add(ME, "only mine", mine, NOW)
+    await cache.add(OTHER_OWNER, "both", theirs, NOW)
+    await ownership.transfer(ME, OTHER_OWNER)
+    found = await cache.find(OTHER_OWNER, ["both", "only mine"], NOW)
+    assert found == {"both": theirs, "only mine": mine}
+    assert await cache.find(ME, ["both", "only mine"], NOW) == {}
 
 
 async def test_lists_counts_and_search_follow_the_owner(parts: Parts, ownership: Ownership) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.connections.row_security import bypasses_policies
 from service.store.database import Database
+from service.store.evaluations.cache import EvaluationCache
 from service.store.journal.batch import Batch
 from service.store.journal.writer import JournalWriter
 from service.store.lists.paging import count_rows
@@ -20,6 +21,7 @@ from service.store.schema import metadata, runs
 from service.store.scope import ALL_OWNERS, Access, Scope
 from tests._support.runs.store_records import (
     ME,
+    NOW,
     OTHER_OWNER,
     make_agent_answer,
     make_key,
@@ -49,6 +51,7 @@ async def _store_runs(database: Database) -> None:
         answer, events = make_agent_answer(ended), make_segment(ended, 1, 9)
         await writer.write(Batch([ended, running], [answer], [events], [make_run_end(ended)]))
         await RunStore(database).request_stop(owner, running.run_id)
+        await EvaluationCache(database).add(owner, "key", ended.run_id, NOW)
 
 
 async def _read_owners(database: Database, table: str, access: Access) -> Sequence[str]:

@@ -1,0 +1,1 @@
+"""The cache of evaluations: the stored run that has answered a request."""

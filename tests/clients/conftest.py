@@ -7,13 +7,16 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from openai import AsyncOpenAI
+from playwright.async_api import Browser
 
 from tests._support.clients.openai_sdk import client_of
 from tests._support.llm import client_ensembles
 from tests._support.llm.awkward_texts import reciting
 from tests._support.llm.ensembles import as_toml
 from tests._support.llm.mock_stats import OpenCalls
+from tests._support.pages.browser import open_browser
 from tests._support.servers.processes import Process, run_server
 from tests._support.servers.services import Start
 
@@ -104,4 +107,11 @@ async def client(service: Process) -> AsyncIterator[AsyncOpenAI]:
 async def hasty(impatient: Process) -> AsyncIterator[AsyncOpenAI]:
     """The same of the impatient service."""
     async with client_of(impatient) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    """The system's browser."""
+    async with open_browser() as opened:
         yield opened

@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page
 
 from tests._support.clients.breakable_line import Line, line_to
 from tests._support.clients.browser_scripts import EVENT_SOURCE, FETCH, FETCH_AND_LEAVE, SOCKET
 from tests._support.llm.awkward_texts import text_of
 from tests._support.patience import PATIENCE_S
 from tests._support.servers.processes import Process
-from tests._support.servers.programs import chromium
 from tests._support.servers.services import Start
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    """The system's browser, without a window."""
-    program = chromium()
-    # Chromium's sandbox does not work for root, and in many containers for no user at all.
-    options = ["--no-sandbox"] if os.geteuid() == 0 else []
-    async with async_playwright() as playwright:
-        launched = await playwright.chromium.launch(executable_path=program, args=options)
-        yield launched
-        await launched.close()
 
 
 @pytest_asyncio.fixture(loop_scope="module")

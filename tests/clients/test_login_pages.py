@@ -4,39 +4,28 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
-from playwright.async_api import ConsoleMessage, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 
 from tests._support.accounts.visitors import PASSWORD, code_of
+from tests._support.pages.browser import open_page
 from tests._support.servers.processes import Process
-from tests._support.servers.programs import chromium
 from tests._support.servers.services import Start
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-@pytest_asyncio.fixture
+
+@pytest_asyncio.fixture(loop_scope="module")
 async def guarded(start: Start) -> Process:
     return start(AUTH="required")
 
 
-@pytest_asyncio.fixture
-async def page(guarded: Process) -> AsyncIterator[Page]:
-    """A browser, in which the pages' policy is violated nowhere."""
-    complaints: list[str] = []
-
-    def note(message: ConsoleMessage) -> None:
-        if "the server responded with a status of 4" not in message.text:  # as tests want it to
-            complaints.append(message.text)
-
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=chromium(), args=["--no-sandbox"]
-        )
-        shown = await browser.new_page()
-        shown.on("console", note)
-        shown.on("pageerror", lambda error: complaints.append(str(error)))
-        yield shown
-        await browser.close()
-    assert not complaints
+@pytest_asyncio.fixture(loop_scope="module")
+async def page(browser: Browser) -> AsyncIterator[Page]:
+    """A page whose policy is violated nowhere."""
+    async with open_page(browser) as opened:
+        yield opened
 
 
 async def test_a_person_registers_logs_out_and_logs_in_again(page: Page, guarded: Process) -> None:

@@ -15,6 +15,8 @@ from service.strategies.voting.numbers import read_number
 
 SHORT_CHARS = 60  # a longer final answer is a text, about which no vote is possible
 
+_MOST_BOXES = 20  # that are read; each may extend to the end of the text
+
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _MARKED = re.compile(
     r"(?:^|\n|[.!?]\s+)[\s>#*_]*(?:so |therefore,? |thus,? |hence,? )?(?:the )?"
@@ -79,7 +81,7 @@ def _read_json(text: str) -> Any:
 
 def _find_boxed(text: str) -> str:
     """Return the content of the last box, whose braces may be nested."""
-    for found in reversed(list(_BOXED.finditer(text))):
+    for found in list(_BOXED.finditer(text))[: -_MOST_BOXES - 1 : -1]:
         depth = 1
         for at in range(found.end(), len(text)):
             depth += {"{": 1, "}": -1}.get(text[at], 0)

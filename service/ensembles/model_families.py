@@ -6,6 +6,7 @@ console.groq.com/docs/models, docs.anthropic.com, ai.google.dev/gemini-api/docs/
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -103,6 +104,38 @@ def family_of(model: str) -> ModelFamily:
     name = model.lower().rpartition("/")[2].removeprefix("ft:")
     prefixes = [prefix for prefix in _FAMILIES if name.startswith(prefix)]
     return _FAMILIES[max(prefixes, key=len)] if prefixes else _UNKNOWN
+
+
+# By prefix of the model's name; the names of makers, for comparisons between their models.
+_MAKERS: Mapping[str, str] = {
+    **dict.fromkeys(("gpt", "chatgpt", "o1", "o3", "o4", "codex"), "openai"),
+    "claude": "anthropic",
+    **dict.fromkeys(("gemini", "gemma"), "google"),
+    **dict.fromkeys(("llama", "meta-llama"), "meta"),
+    **dict.fromkeys(
+        ("mistral", "mixtral", "ministral", "codestral", "magistral", "pixtral", "devstral"),
+        "mistral",
+    ),
+    **dict.fromkeys(("qwen", "qwq"), "qwen"),
+    "deepseek": "deepseek",
+    "grok": "xai",
+    "command": "cohere",
+    "phi": "microsoft",
+}
+_LETTERS = re.compile(r"[a-z]*")
+
+
+def name_family(model: str) -> str:
+    """Return the maker of a model, such as "openai"; for an unknown one the start of its name.
+
+    Models of one maker prefer texts of their own kind: https://arxiv.org/abs/2404.13076
+    """
+    name = model.lower().partition("?")[0].rpartition("/")[2].removeprefix("ft:")
+    prefixes = [prefix for prefix in _MAKERS if name.startswith(prefix)]
+    if prefixes:
+        return _MAKERS[max(prefixes, key=len)]
+    letters = _LETTERS.match(name)
+    return (letters and letters[0]) or name
 
 
 def smallest_context(models: Iterable[str]) -> int:

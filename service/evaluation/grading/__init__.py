@@ -1,0 +1,1 @@
+"""Grades of answers: their comparison with exact, numeric and JSON references. Pure functions."""

@@ -1,0 +1,1 @@
+"""Statistics of comparisons: intervals, exact tests, verdicts, biases of judges. Pure functions."""

@@ -35,7 +35,7 @@ class Liveness(TypedDict):
 
 def install(app: Quart, api: ApiDependencies) -> None:
     """Add `/`, `/health…` and `/metrics` to `app`."""
-    runs, telemetry = api.runs, api.telemetry
+    telemetry = api.telemetry
 
     @app.get("/health")
     @Operation(
@@ -45,17 +45,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
         answers=(ResponseSpec("The result of each check.", Health),),
     )
     async def health() -> Response:
-        trouble = runs.journal.failing or api.store.database.find_file_fault()
-        checks = {
-            "accepting": "draining" if runs.draining else "ok",
-            "store": trouble.message if trouble else "ok",
-            "models": _describe_circuits(api.endpoints.list_open()) or "ok",
-        }
-        sharing = api.limiter.describe_sharing()
-        if api.limiter.uses_redis:
-            checks["redis"] = "ok" if api.limiter.is_shared else sharing
-        status = "ok" if set(checks.values()) == {"ok"} else "degraded"
-        return jsonify({"status": status, "version": VERSION, "checks": checks, "limits": sharing})
+        return jsonify(check_health(api))
 
     @app.get("/health/live")
     @Operation(
@@ -76,7 +66,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
         errors=(503,),
     )
     async def ready() -> Response:
-        runs.check_accepting()
+        api.runs.check_accepting()
         return jsonify({"status": "ok"})
 
     @app.get("/metrics")
@@ -109,6 +99,26 @@ def install(app: Quart, api: ApiDependencies) -> None:
         if "text/html" in request.headers.get("Accept", "").lower():
             return Response("", 303, {"Location": "/web/", "Vary": "Accept"})
         return Response(_WELCOME, content_type="text/plain; charset=utf-8")
+
+
+def check_health(api: ApiDependencies) -> Health:
+    """Return the health of this process, its store and its models."""
+    trouble = api.runs.journal.failing or api.store.database.find_file_fault()
+    checks = {
+        "accepting": "draining" if api.runs.draining else "ok",
+        "store": trouble.message if trouble else "ok",
+        "models": _describe_circuits(api.endpoints.list_open()) or "ok",
+    }
+    sharing = api.limiter.describe_sharing()
+    if api.limiter.uses_redis:
+        checks["redis"] = "ok" if api.limiter.is_shared else sharing
+    is_ok = set(checks.values()) == {"ok"}
+    return {
+        "status": "ok" if is_ok else "degraded",
+        "version": VERSION,
+        "checks": checks,
+        "limits": sharing,
+    }
 
 
 def _describe_circuits(circuits: Sequence[OpenCircuit]) -> str:

@@ -7,7 +7,8 @@ from quart import Blueprint, Quart, Response
 from service.api.dependencies import ApiDependencies
 from service.api.http.principal import needs_scope
 from service.errors import RequestError
-from service.pages.accounts import logins
+from service.pages.accounts import account, logins
+from service.pages.admin import admin
 from service.pages.assets import Assets, install_assets
 from service.pages.dependencies import PageDependencies
 from service.pages.errors import show_errors_as_pages
@@ -15,7 +16,7 @@ from service.pages.rendering import Templates
 from service.pages.start import start
 from service.settings import Settings
 
-AREAS = (start, logins)
+AREAS = (start, logins, account, admin)
 
 
 def install(app: Quart, api: ApiDependencies, settings: Settings) -> None:

@@ -13,8 +13,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from quart import Response
 
 from service.pages.assets import Assets
-from service.pages.figures import FILTERS
 from service.pages.visitor import Visitor
+from service.pages.words import FILTERS
 from service.version import VERSION
 
 _POLICY: Final = (
@@ -28,7 +28,7 @@ class Templates:
 
     Every template can use `visitor` (a `Visitor`), `asset(name)` (the address of a static file),
     `scripts(name)` (those of a script and all that it imports), `version`, and the filters of
-    `service.pages.figures`.
+    `service.pages.words`.
     """
 
     def __init__(self, assets: Assets) -> None:

@@ -12,7 +12,10 @@ from service.access.principal import AccessScope, Principal
 from service.api.middleware.cookies import SESSION
 
 # Address, label, and the scope that a visitor needs to use the page.
-_LINKS: Final[tuple[tuple[str, str, AccessScope], ...]] = ()
+_LINKS: Final[tuple[tuple[str, str, AccessScope], ...]] = (
+    ("/web/account", "Account", "read"),
+    ("/web/admin", "Administration", "admin"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
 from service.domain import Usage
 
 
 def format_cost(usd: float | None) -> str:
-    """Return an amount in US dollars; "" for an unknown price."""
+    """Return an amount in US dollars, below a cent with two digits; "" for an unknown price."""
     if usd is None:
         return ""
     if usd == 0:
         return "$0"
     if usd < 0.01:
-        return f"${usd:.2g}"
-    return f"${usd:.3f}" if usd < 1 else f"${usd:.2f}"
+        return f"${usd:.{1 - math.floor(math.log10(usd))}f}"
+    return f"${usd:.3f}" if usd < 1 else f"${usd:,.2f}"
 
 
 def format_duration(ms: float | None) -> str:
@@ -33,3 +38,28 @@ def format_tokens(usage: Usage) -> str:
     count = usage.total_tokens
     shown = f"{count:,} token{'' if count == 1 else 's'}"
     return f"about {shown}" if usage.estimated else shown
+
+
+def format_count(number: float) -> str:
+    """Return a number with a comma for each thousand, and without a fraction of zeros."""
+    return f"{number:,.0f}" if number == int(number) else f"{number:,.2f}"
+
+
+def format_moment(moment: datetime | None) -> str:
+    """Return a time to the minute, in UTC; "never" for None."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if moment else "never"
+
+
+def format_iso(moment: datetime) -> str:
+    """Return a time for the attribute `datetime` of an HTML element."""
+    return moment.astimezone(UTC).isoformat(timespec="seconds")
+
+
+FILTERS: Final[Mapping[str, Callable[[Any], str]]] = {
+    "cost": format_cost,
+    "count": format_count,
+    "duration": format_duration,
+    "iso": format_iso,
+    "moment": format_moment,
+}
+"""The filters of the templates."""

@@ -1,7 +1,7 @@
 """Times and lengths of the last answers of all agents.
 
-The service's own view of all owners' rows: `Scope` does not restrict it, no API uses it, and it has
-no texts.
+The service's own view of all owners' rows: `Scope` does not restrict it, only the page of
+administrators shows it, and it has no texts.
 """
 
 from __future__ import annotations

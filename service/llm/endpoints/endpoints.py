@@ -109,6 +109,16 @@ class Endpoints:
                 now_open.append(OpenCircuit(model, host_of(endpoint), breaker.wait_s))
         return now_open
 
+    def find_open(self, base_url: str, model: str) -> OpenCircuit | None:
+        """Return the circuit of a model if it is not called at present, or only for a probe."""
+        breaker = self._breakers.get((_endpoint(base_url), model))
+        if breaker is None:
+            return None
+        breaker.forget()
+        if breaker.state == "closed":
+            return None
+        return OpenCircuit(model, host_of(base_url), breaker.wait_s)
+
     async def admit(self, call: Call) -> AdmittedCall:
         """Wait for the limits of the call's endpoint, at most its own time.
 

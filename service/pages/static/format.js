@@ -5,7 +5,9 @@
 export function formatCost(usd) {
   if (usd === null || usd === undefined) return "";
   if (usd === 0) return "$0";
-  return usd < 0.01 ? `$${usd.toPrecision(2)}` : `$${usd.toFixed(usd < 1 ? 3 : 2)}`;
+  if (usd < 0.01) return `$${usd.toFixed(1 - Math.floor(Math.log10(usd)))}`;
+  if (usd < 1) return `$${usd.toFixed(3)}`;
+  return `$${usd.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 })}`;
 }
 
 /** @param {number | null | undefined} ms in milliseconds */

@@ -1,0 +1,1 @@
+"""The page of administrators: users, usage of all, agents, limits, the audit log."""

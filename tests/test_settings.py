@@ -102,6 +102,8 @@ def test_names_are_case_insensitive(env_file: Path) -> None:
         ("log_json", "2"),
         ("production", "no way"),
         ("trust_traceparent", "x"),
+        ("trace_url", "javascript:alert(1)"),
+        ("trace_url", "http:///trace/{trace_id}"),
         ("http_addr", "localhost"),
         ("http_addr", "localhost:"),
         ("http_addr", "localhost:http"),
@@ -112,6 +114,18 @@ def test_names_are_case_insensitive(env_file: Path) -> None:
 )
 def test_a_malformed_setting_is_named(env_file: Path, name: str, value: str) -> None:
     assert _complaint(env_file, **{name: value}).startswith(f"{name.upper()}: ")
+
+
+@pytest.mark.parametrize(
+    ("template", "url"),
+    [
+        ("http://jaeger.test/trace/{trace_id}?raw", "http://jaeger.test/trace/abc?raw"),
+        ("http://jaeger.test/trace/", "http://jaeger.test/trace/abc"),
+    ],
+)
+def test_the_address_of_a_trace_has_its_id(env_file: Path, template: str, url: str) -> None:
+    assert _settings(env_file, trace_url=template).find_trace_url("abc") == url
+    assert _settings(env_file).find_trace_url("abc") is None
 
 
 @pytest.mark.parametrize("name", ["drain_s", "keep_alive_s", "detach_grace_s", "run_retention_s"])

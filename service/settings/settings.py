@@ -12,13 +12,14 @@ from service.base_url import parse_base_url
 from service.settings.access import AccessSettings
 from service.settings.database import DatabaseSettings
 from service.settings.limits import LimitSettings
+from service.settings.pages import WebPageSettings
 
 OPENAI_URL = "https://api.openai.com/v1"
 GROQ_URL = "https://api.groq.com/openai/v1"
 ENCODING = "utf-8-sig"  # editors on Windows write a byte order mark
 
 
-class Settings(AccessSettings, DatabaseSettings, LimitSettings):
+class Settings(AccessSettings, DatabaseSettings, LimitSettings, WebPageSettings):
     """All settings with their defaults. Durations are in seconds, sizes in bytes."""
 
     model_config = SettingsConfigDict(

@@ -13,6 +13,7 @@ from service.store.database import Database
 from service.store.evaluations.cache import EvaluationCache
 from service.store.history import History
 from service.store.journal.writer import JournalWriter
+from service.store.lists.outlines import Outlines
 from service.store.runs import RunStore
 from service.store.search.search import Search
 from service.store.usage.report import UsageStore
@@ -36,6 +37,7 @@ class Store:
     usage: UsageStore
     calls: CallHistory
     evaluations: EvaluationCache
+    outlines: Outlines
 
     async def close(self) -> None:
         """Finish pending work and close the connections."""
@@ -61,4 +63,5 @@ def open_store(settings: Settings, telemetry: Telemetry) -> Store:
         usage=UsageStore(database),
         calls=CallHistory(database),
         evaluations=EvaluationCache(database),
+        outlines=Outlines(database),
     )

@@ -230,7 +230,7 @@ def test_the_service_finds_its_database_whatever_the_password(
 ) -> None:
     told = dict(SERVICES["app"]["environment"])
     assert told["POSTGRES_PASSWORD"] == SERVICES["postgres"]["environment"]["POSTGRES_PASSWORD"]
-    told |= {"POSTGRES_PASSWORD": password, "DATABASE_URL": "", "REDIS_URL": ""}
+    told |= {"POSTGRES_PASSWORD": password, "DATABASE_URL": "", "REDIS_URL": "", "TRACE_URL": ""}
     for name, value in told.items():
         monkeypatch.setenv(name, value)
     url = urlsplit(load_settings(None).database)

@@ -1,0 +1,1 @@
+"""The pages of conversations: their list, search in them, and the branches of one."""

@@ -11,10 +11,10 @@ from service.api.limits.shown import LimitShown
 from service.pages.words import format_cost, format_count
 
 _KINDS: Final[Mapping[str, str]] = {
-    "requests": "requests",
-    "streams": "streams open at the same time",
-    "tokens": "tokens",
-    "cost_usd": "cost",
+    "requests": " requests",
+    "streams": " streams open at the same time",
+    "tokens": " tokens",
+    "cost_usd": "",
 }
 _OWNERS: Final[Mapping[str, str]] = {
     "user": "set for this user",
@@ -42,7 +42,7 @@ def describe_limit(limit: LimitShown) -> ShownLimit:
     whole = float(limit.get("burst", limit["limit"]))
     remaining = max(0.0, limit["remaining"])
     return ShownLimit(
-        allowance=f"{write(limit['limit'])} {_KINDS[limit['kind']]}{period}{burst}",
+        allowance=f"{write(limit['limit'])}{_KINDS[limit['kind']]}{period}{burst}",
         rule=_OWNERS.get(limit["rule"], f"rule {limit['rule']}"),
         remaining=f"{write(remaining)} of {write(whole)}",
         share=round(min(1.0, remaining / whole), 3) if whole else 0.0,

@@ -23,6 +23,8 @@ const DAY_MS = 86_400_000;
  */
 export function connectForms(followUps = {}) {
   enableForms(document);
+  // For browsers that do not know the media feature `scripting`.
+  for (const each of document.querySelectorAll(".no-script")) each.remove();
   document.addEventListener("submit", (event) => {
     const form = /** @type {HTMLFormElement} */ (event.target);
     if (form.dataset.call === undefined) return;
@@ -123,6 +125,7 @@ function ask(text, word) {
   input.required = word !== undefined;
   dialog.returnValue = "cancel";
   dialog.showModal();
+  (word === undefined ? find("confirm-cancel") : input).focus();
   return new Promise((resolve) => {
     const decide = () => {
       const isRight = word === undefined || input.value === word;

@@ -9,7 +9,15 @@ from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.async_api import Browser, ConsoleMessage, Dialog, Page, Request, async_playwright
+from playwright.async_api import (
+    Browser,
+    ConsoleMessage,
+    Dialog,
+    Page,
+    Request,
+    async_playwright,
+    expect,
+)
 
 from tests._support.missing import miss
 from tests._support.patience import PATIENCE_S
@@ -26,7 +34,8 @@ _AXE = NODE_FOLDER / "node_modules" / "axe-core" / "axe.min.js"
 
 @asynccontextmanager
 async def open_browser(*arguments: str) -> AsyncIterator[Browser]:
-    """Run the system's browser, without a window."""
+    """Run the system's browser, without a window; expectations wait as long as other conditions."""
+    expect.set_options(timeout=PATIENCE_S * 1000)
     # Chromium's sandbox does not work for root, and in many containers for no user at all.
     options = [*arguments, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
     async with async_playwright() as playwright:

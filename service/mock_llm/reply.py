@@ -15,6 +15,7 @@ from uuid import uuid4
 from service.mock_llm.dialects.servers import find_dialect
 from service.mock_llm.request import MockRequest
 from service.mock_llm.script import Script
+from service.mock_llm.skills.skills import answer_with_skills
 from service.mock_llm.text import Prompt, answer_tokens, reasoning_tokens, split_tokens
 from service.mock_llm.tools import MockTool, NamedTool, ObjectFormat, SampleMaker, SchemaFormat
 from service.mock_llm.wire import MockReply, MockToolCall, encode
@@ -46,6 +47,7 @@ class MockCall:
     pace: TokenPace
     id: str
     created: int
+    seed: int = 0  # of the mock; that of the prompt may be the request's or the script's
 
 
 def make_reply(call: MockCall) -> MockReply:
@@ -127,6 +129,9 @@ def _make_answer(call: MockCall) -> Sequence[str]:
         return ()
     if call.script.fault == "split_utf8":
         return split_tokens(MULTIBYTE_TEXT)
+    skilled = answer_with_skills(call.request, call.script, call.seed)
+    if skilled is not None:
+        return split_tokens(skilled)
     tokens = answer_tokens(call.prompt, call.script.tokens)
     form = call.request.response_format
     if isinstance(form, ObjectFormat | SchemaFormat):

@@ -41,7 +41,13 @@ Reasoning = Literal[
     "1",  # before the answer: as the dialect sends it, in `<think>` tags where it has no form
     "tags",  # in `<think>` tags at the start of the text, as from a server without a parser
 ]
+Combining = Literal[
+    "majority",  # the most frequent of the answers that it is sent
+    "longest",  # the longest of them
+    "right",  # a right one if there is any, else the first
+]
 _PositiveInt = Annotated[int, Meta(ge=1)]
+_Probability = Annotated[float, Meta(ge=0, le=1)]
 _Milliseconds = Annotated[float, Meta(ge=0, le=86_400_000)]
 
 
@@ -61,9 +67,27 @@ class Script(Struct, frozen=True, forbid_unknown_fields=True):
     drip_ms: _Milliseconds = 1000.0
     pause_ms: _Milliseconds = 8000.0
     times: _PositiveInt | None = None
-    rate: Annotated[float, Meta(ge=0, le=1)] = 1.0
+    rate: _Probability = 1.0
     # The server whose format the response has; `dialects/servers.py` lists them. Default: OpenAI's.
     dialect: str | None = None
+    # Answer arithmetic and the questions of `service/evaluation/sample/`, right with this
+    # probability.
+    skill: _Probability | None = None
+    # The only topic of the skill; the probability of the others is `elsewhere`.
+    topic: str | None = None
+    elsewhere: _Probability = 0.2
+    # The part of the questions on which all agents with this option make the same errors.
+    shared: _Probability = 0.0
+    # Sentences before the answer, for judges that prefer long ones.
+    pad: Annotated[int, Meta(ge=0, le=100)] = 0
+    # Judge answers: prefer the right one with this probability, unless it is one of the biased
+    # parts, or of those with a reply that is no verdict.
+    judge: _Probability | None = None
+    prefers_first: _Probability = 0.0
+    prefers_longer: _Probability = 0.0
+    nonsense: _Probability = 0.0
+    # Combine answers by repeating one of them.
+    combine: Combining | None = None
     # Default: 1 in a dialect that has a form of reasoning, else 0.
     reasoning: Reasoning | None = None
 

@@ -87,6 +87,7 @@ class MockLLM:
             pace=self._pace,
             id=f"chatcmpl-{uuid4().hex}",
             created=int(time.time()),
+            seed=self._seed,
         )
         return plan_call(call)
 

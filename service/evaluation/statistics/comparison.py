@@ -34,7 +34,7 @@ class Tally:
 class Difference:
     """The difference (wins - losses) / decided, with its interval and p-values.
 
-    `p_corrected` is Holm's for all comparisons of the same table.
+    `p_corrected` is Holm's for all comparisons of an evaluation.
     """
 
     value: float
@@ -46,8 +46,8 @@ class Difference:
     def verdict(self) -> ComparisonVerdict:
         """Better or worse only if the interval excludes 0 and the corrected test agrees.
 
-        The second condition limits the chance of a false claim in a table to 5 %, however many
-        comparisons it has.
+        The second condition limits the chance of any false claim to 5 %, however many comparisons
+        an evaluation has.
         """
         if not self.interval.excludes(0.0) or self.p_corrected >= 1 - LEVEL:
             return "no difference"
@@ -55,7 +55,7 @@ class Difference:
 
 
 def measure_differences(tallies: Sequence[Tally]) -> list[Difference]:
-    """Return the difference of each comparison of one table, in their order."""
+    """Return the differences of all comparisons of an evaluation, in their order."""
     p_values = [sign_test(each.wins, each.losses) for each in tallies]
     corrected = correct_by_holm(p_values)
     return [

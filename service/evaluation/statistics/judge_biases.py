@@ -88,7 +88,10 @@ def _count(results: Iterable[bool]) -> Share:
 
 
 def _has_texts(pair: JudgedPair, answers: _Answers) -> bool:
-    return all((pair.question_id, name) in answers for name in (pair.left, pair.right))
+    """Return whether both answers are known, and differ: equal ones are a tie without a judge."""
+    texts = [answers.get((pair.question_id, name)) for name in (pair.left, pair.right)]
+    left, right = (each.text.strip() if each else None for each in texts)
+    return left is not None and right is not None and left != right
 
 
 def _find_longer_wins(pairs: Iterable[JudgedPair], answers: _Answers) -> Iterable[bool]:

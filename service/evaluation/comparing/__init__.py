@@ -1,0 +1,1 @@
+"""Comparisons between the contestants of an evaluation, computed from its results."""

@@ -23,8 +23,7 @@ ServiceError
     ├── CircuitOpen           not called: its server has failed several times in a row
     └── EndpointLimited       not called: a limit of its endpoint is used up
 
-They are raised where they happen and become an event or an HTTP response in one place. Any other
-exception is a bug.
+Each becomes an event or an HTTP response in one place. Any other exception is a bug.
 """
 
 from __future__ import annotations
@@ -98,9 +97,8 @@ class StorageUnavailable(ServiceError):
 class RetryAdvice:
     """Whether a client that repeats a failed question can get an answer.
 
-    It is not useful when the failure is permanent, and when the service itself has tried again:
-    retries of the client on top would multiply the calls. `after_s` is the delay in seconds that
-    the model server requests.
+    It is useless after a permanent failure, and after retries by the service: those of the client
+    would multiply them. `after_s` is the delay that the model server requests.
     """
 
     is_useful: bool = True
@@ -126,10 +124,10 @@ class RunError(ServiceError):
 
 @dataclass(frozen=True, slots=True)
 class ServerReport:
-    """The facts of an error that a model's server reported.
+    """An error that a model's server reported; `has_status`: `status` is that of the response.
 
-    `sentence` is its reason ("": none), `fields` are the request fields that it names in a field
-    of its own. A refusal of too long messages may state the model's window and their tokens.
+    `sentence` is its reason ("": none); `codes` and `fields` are those that it names. A refusal of
+    too long messages may state the model's window and their tokens.
     """
 
     status: int | None = None
@@ -137,6 +135,8 @@ class ServerReport:
     fields: tuple[str, ...] = ()
     window_tokens: int | None = None
     prompt_tokens: int | None = None
+    has_status: bool = False
+    codes: tuple[str, ...] = ()
 
 
 class RequestCorrected(ServiceError):

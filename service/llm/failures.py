@@ -9,6 +9,7 @@ import email.utils
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC
 from typing import Any
 
@@ -77,7 +78,7 @@ def make_stream_error(error: Any, model: str) -> UpstreamError:
     facts = read_error(error)
     status = _find_status(facts)
     sentence = facts.sentence or "no reason given"
-    return _make_error(facts, status, f"{model} reported an error: {sentence}", None)
+    return _make_error(facts, status, f"{model} reported an error: {sentence}")
 
 
 def make_document_error(document: Any, model: str, *, is_all: bool = False) -> UpstreamError | None:
@@ -104,22 +105,24 @@ def make_status_error(
         message = f"{model} answered {status}{detail.rstrip('.')}; check the agent's base_url."
     else:
         message = f"{model} answered {status}{detail or '.'}"
-    return _make_error(facts, status, message, parse_retry_after_s(headers))
+    error = _make_error(facts, status, message)
+    error.retry_after_s = parse_retry_after_s(headers)
+    error.report = replace(error.report, has_status=True)
+    return error
 
 
-def _make_error(
-    facts: ErrorFacts, status: int | None, message: str, retry_after_s: float | None
-) -> UpstreamError:
+def _make_error(facts: ErrorFacts, status: int | None, message: str) -> UpstreamError:
     is_context = is_context_refusal(facts)
     report = ServerReport(
         status=status,
         sentence=facts.sentence,
         fields=tuple(facts.fields),
+        codes=tuple(facts.codes),
         window_tokens=find_window_tokens(facts) if is_context else None,
         prompt_tokens=find_prompt_tokens(facts) if is_context else None,
     )
     kind = UpstreamContextExceeded if is_context else _choose_kind(facts, status)
-    return kind(message, retry_after_s=retry_after_s, report=report)
+    return kind(message, report=report)
 
 
 def _choose_kind(facts: ErrorFacts, status: int | None) -> type[UpstreamError]:

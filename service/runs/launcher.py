@@ -21,6 +21,7 @@ from service.runs.budgets import RunBudgets
 from service.runs.journal.journal import Journal
 from service.runs.journal.pending import PendingEvents
 from service.runs.log import RunLog
+from service.runs.projections.recording import encode_recording
 from service.runs.projections.rows import make_agent_answer, make_final_answers, make_run_end
 from service.runs.projections.summary import get_end_state, make_run_failed
 from service.runs.recovery.lease import Lease
@@ -102,7 +103,8 @@ class Launcher:
         kit = self._make_kit(prepared, workflow, timeout_s)
         if budgets:
             self._dependencies.telemetry.record_reservation("reserved")
-        run = LiveRun(_make_run(prepared, workflow, budgets), kit, self._grace_s)
+        log = RunLog(clock=asyncio.get_running_loop().time)
+        run = LiveRun(_make_run(prepared, workflow, budgets, log), kit, self._grace_s)
         pending = self._journal.track(run.id, run.owner, run.log)
 
         def append(event: Event) -> None:
@@ -120,7 +122,10 @@ class Launcher:
                 self._journal.add_answer(answer)
 
         async def conclude(final: RunFinished | RunFailed) -> bool:
+            recording = encode_recording(run.log, final, kit.recorders)
+            kit.recorders.clear()  # they refer to the replies
             ending = _make_end(run, final, retention, is_reserved=is_reserved)
+            ending = replace(ending, recording=recording)
             await self._commit_end(run, pending, final, ending)
             if pending.is_fenced:
                 final = make_run_failed(run.log.after(0), INTERRUPTED.code, INTERRUPTED.message)
@@ -196,7 +201,9 @@ def _make_end(
     return replace(ending, is_reserved=is_reserved)
 
 
-def _make_run(prepared: PreparedRun, workflow: Workflow, budgets: Sequence[BudgetState]) -> Run:
+def _make_run(
+    prepared: PreparedRun, workflow: Workflow, budgets: Sequence[BudgetState], log: RunLog
+) -> Run:
     opening = prepared.opening
     return Run(
         id=opening.run_id,
@@ -209,6 +216,6 @@ def _make_run(prepared: PreparedRun, workflow: Workflow, budgets: Sequence[Budge
         created_at=opening.created_at,
         retry_of=opening.retry_of,
         options=opening.ask.options,
-        log=RunLog(),
+        log=log,
         budgets=budgets,
     )

@@ -7,6 +7,7 @@ for a reader. A reader takes all new events at once, so a burst costs it one wak
 from __future__ import annotations
 
 import asyncio
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum, auto
 
@@ -19,11 +20,19 @@ class RunLog:
     """An append-only list of events, numbered from 1.
 
     There may be a gap in the numbers before the final event, `last_seq`: events of a process that
-    others cannot reach have them.
+    others cannot reach have them. With a `clock`, in seconds, it also has the time of each event.
     """
 
-    def __init__(self, events: Sequence[Event] = (), last_seq: int | None = None) -> None:
+    def __init__(
+        self,
+        events: Sequence[Event] = (),
+        last_seq: int | None = None,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
         self._events = list(events)
+        self._clock = clock
+        self.started_at = clock() if clock else 0.0
+        self._times_s = array("f")  # 4 bytes for each event
         self.last_seq = len(self._events) if last_seq is None else last_seq
         self._is_released = False
         self._readers: set[Reader] = set()
@@ -36,8 +45,14 @@ class RunLog:
         if self.finished:
             raise RuntimeError(f"{event.type} after the end of the run")
         self._events.append(event)
+        if self._clock is not None:
+            self._times_s.append(self._clock() - self.started_at)
         self.last_seq = len(self._events) if seq is None else seq
         self.wake_readers(at_once=event.final)
+
+    def list_times_s(self) -> array[float]:
+        """Return the seconds from the start to each event, and at the end those until now."""
+        return self._times_s + array("f", [self._clock() - self.started_at if self._clock else 0])
 
     def wake_readers(self, *, at_once: bool = True) -> None:
         """Let readers look for events."""

@@ -93,7 +93,8 @@ class AgentAnswer:
 class RunEnd:
     """The end of a run. `state` is completed, failed, cancelled or interrupted.
 
-    `interrupted_at` is the last event before a gap, or None, `findings` the strategy's JSON. With
+    `interrupted_at` is the last event before a gap, or None, `findings` the strategy's JSON,
+    `recording` the times of its events and its model calls, None when they are unknown. With
     `is_reserved` it settles the run's reservation, after an `interruption` also unknown amounts.
     """
 
@@ -115,6 +116,7 @@ class RunEnd:
     error: str | None = None
     tool_calls: Sequence[ToolCall] = ()
     findings: str | None = None
+    recording: bytes | None = None
     interrupted_at: int | None = None
     attempt: int = FIRST_ATTEMPT
     shares: Sequence[UsageShare] = ()

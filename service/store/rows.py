@@ -190,7 +190,7 @@ def encode_run(opening: NewRun) -> Mapping[str, Any]:
 
 
 _ENDED_LISTS = ("degraded_by", "missing", "tool_calls")
-_ENDED_PLAIN = ("answered_by", "finish_reason", "code", "error", "findings")
+_ENDED_PLAIN = ("answered_by", "finish_reason", "code", "error", "findings", "recording")
 
 
 def encode_run_end(ending: RunEnd) -> Mapping[str, Any]:

@@ -60,6 +60,13 @@ class RunStore:
         content: Mapping[str, Any] = json.loads(rows[0].content) if rows else {}
         return content
 
+    async def read_recording(self, owner: str, run_id: str) -> bytes | None:
+        """Return the recording of a run that has ended; None when it has none."""
+        scope = Scope(owner)
+        statement = scope.select(runs, runs.c.recording).where(runs.c.id == run_id)
+        rows = await self._database.fetch_all(statement, access=scope)
+        return rows[0].recording if rows else None
+
     async def list_segments(self, owner: str, run_id: str, after: int = 0) -> list[Segment]:
         """Return the segments with events after `after`, in order.
 

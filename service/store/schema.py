@@ -121,6 +121,7 @@ runs = Table(
     Column("particulars", CleanText),  # JSON, see `rows._Particulars`; NULL for the defaults
     Column("tool_calls", CleanText),  # of the answer: a JSON array of `ToolCall`
     Column("findings", CleanText),  # of the strategy: JSON; NULL for none
+    Column("recording", LargeBinary),  # `runs/projections/recording.py`; expires with the events
     # The words to index, NULL for those of the text itself; see `search/words.py`.
     Column("question_words", CleanText),
     Column("answer_words", CleanText),

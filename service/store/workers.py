@@ -187,6 +187,6 @@ async def _delete_expired_events(now: datetime, connection: AsyncConnection) -> 
     ids = list(await connection.scalars(due))
     if ids:
         await connection.execute(sa.delete(segments).where(segments.c.run_id.in_(ids)))
-        mark = sa.update(runs).where(runs.c.id.in_(ids)).values(events_expired=True)
+        mark = sa.update(runs).where(runs.c.id.in_(ids)).values(events_expired=True, recording=None)
         await connection.execute(mark)
     return len(ids)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from service.domain import AgentReport, Answer, RunRequest, ToolCall, Usage, add_costs
 from service.ensembles.catalog import Agent, Check, Ensemble
@@ -18,6 +18,9 @@ from service.llm.resilience import RetryBudget
 from service.llm.tokens.counter import TokenCounter
 from service.strategies.spending.pool import Spending, UnlimitedSpending
 from telemetry import Workflow
+
+if TYPE_CHECKING:
+    from service.strategies.calls.recorder import CallRecorder
 
 Emit = Callable[[Event], Awaitable[None]]
 
@@ -103,6 +106,7 @@ class Kit:
     `deadline` is in the event loop's time; `keys` returns the API key of an agent. `reused` are
     the answers of an earlier run of the same question, by the agent's name. `run_id` is the seed of
     every choice by chance, such as the order of candidates. `is_unjudged`: a judge gave no verdict.
+    `recorders` have the requests to models so far.
     """
 
     client: LLMClient
@@ -118,6 +122,7 @@ class Kit:
     paces: AgentPaces = field(default_factory=AgentPaces)
     hedges: HedgeBudgets = field(default_factory=HedgeBudgets)
     calls: list[Billed] = field(default_factory=list)
+    recorders: list[CallRecorder] = field(default_factory=list)
     is_unjudged: bool = False
     spending: Spending = field(default_factory=UnlimitedSpending)
 

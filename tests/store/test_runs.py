@@ -34,7 +34,7 @@ async def _write_complete_run(parts: Parts) -> str:
         openings=[run],
         segments=[make_segment(run, 1, 4, b"first"), make_segment(run, 5, 9, b"second")],
         answers=[make_agent_answer(run, "llm-1"), make_agent_answer(run, "llm-2")],
-        endings=[make_run_end(run, findings='{"ranking": []}')],
+        endings=[make_run_end(run, findings='{"ranking": []}', recording=b"{}")],
     )
     await parts.journal.write(batch)
     return run.run_id
@@ -46,6 +46,7 @@ READS: dict[str, Callable[[Parts, str, str], Awaitable[Any]]] = {
     "list_agent_answers": lambda parts, owner, run_id: parts.runs.list_agent_answers(owner, run_id),
     "read_config": lambda parts, owner, run_id: parts.runs.read_config(owner, run_id),
     "read_findings": lambda parts, owner, run_id: parts.runs.read_findings(owner, run_id),
+    "read_recording": lambda parts, owner, run_id: parts.runs.read_recording(owner, run_id),
     "find_key": lambda parts, owner, run_id: parts.runs.find_key(owner, "key", NOW),
     "list_exchanges": lambda parts, owner, run_id: parts.runs.list_exchanges(owner, "c", 5),
     "list_initial_messages": lambda parts, owner, run_id: parts.runs.list_initial_messages(

@@ -68,6 +68,7 @@ STATUSES: Mapping[str, int] = {
     "no_password": 409,
     "no_session": 409,
     "previous_response_in_progress": 409,
+    "run_not_finished": 409,
     "run_not_retryable": 409,
     "runs_running": 409,
     "no_stored_answers": 409,

@@ -69,7 +69,7 @@ def install(app: Quart, api: ApiDependencies) -> None:
 
     async def respond(found: Run | StoredRun) -> Response:
         if isinstance(found, Run):
-            return _response(found, _from_events(found, await summarize_log(found.log)))
+            return sse.run_json(found, await describe_run(found))
         answers = await tables.list_agent_answers(found.owner, found.id)
         findings = await tables.read_findings(found.owner, found.id)
         return _response(found, {**_from_record(found, answers), **findings})
@@ -200,9 +200,18 @@ def _interruption(seq: int | None) -> dict[str, Any]:
     return {} if seq is None else {"interrupted_at": seq}
 
 
+async def describe_run(run: Run) -> dict[str, Any]:
+    """Return a run whose events are available as JSON, with its answers."""
+    return _describe(run, _from_events(run, await summarize_log(run.log)))
+
+
 def _response(run: Run | StoredRun, state: Mapping[str, Any]) -> Response:
+    return sse.run_json(run, _describe(run, state))
+
+
+def _describe(run: Run | StoredRun, state: Mapping[str, Any]) -> dict[str, Any]:
     ensemble = run.ensemble_name if isinstance(run, Run) else run.ensemble
-    shown: dict[str, Any] = {
+    return {
         "run_id": run.id,
         "message_id": run.message_id,
         "conversation_id": run.conversation_id,
@@ -213,7 +222,6 @@ def _response(run: Run | StoredRun, state: Mapping[str, Any]) -> Response:
         **({"retry_of": run.retry_of} if run.retry_of else {}),
         **state,
     }
-    return sse.run_json(run, shown)
 
 
 def _agent(agent: AgentSummary) -> dict[str, Any]:

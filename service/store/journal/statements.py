@@ -103,7 +103,7 @@ _ENDED = (
     "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "usage_estimated",
     "cost_usd", "elapsed_ms", "ended_at", "last_seq", "events_expire_at",
     "degraded", "degraded_by", "missing", "answered_by", "finish_reason", "code", "error",
-    "tool_calls", "findings", "interrupted_at",
+    "tool_calls", "findings", "recording", "interrupted_at",
 )  # fmt: skip
 END_RUN = (
     sa.update(runs)

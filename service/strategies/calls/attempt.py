@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from copy import copy
 from functools import partial
 from typing import Literal
 
@@ -13,6 +14,7 @@ from service.llm.protocol import Call
 from service.llm.reply import Reply
 from service.llm.response import Piece
 from service.strategies.calls.context import CallContext
+from service.strategies.calls.recorder import CallRecorder
 
 Phase = Literal["first_token", "silence", "length", "limit", "grace", "cost"]
 """The limit that an agent exceeded: its own until the first token, within a silence or for its
@@ -37,6 +39,7 @@ class ModelAttempt:
         self.first_at: float | None = None  # of the answer or of its reasoning
         self.last_at = self.started_at
         self._silence_s = 0.0
+        self._recorder = CallRecorder(context.agent.name, call, reply, self.started_at)
 
     @property
     def pace(self) -> AgentPace:
@@ -51,6 +54,7 @@ class ModelAttempt:
         """
         context = self._context
         context.attempts.append(self)
+        context.kit.recorders.append(self._recorder)
         try:
             receive = partial(self._receive, forward)
             async with context.kit.spending.call(context.agent, self.call, self.reply):
@@ -58,6 +62,7 @@ class ModelAttempt:
                     self.call, self.reply, receive, context.operation, number
                 )
         except UpstreamError as error:
+            self._recorder.error = copy(error)  # without its traceback, which refers to this frame
             if isinstance(error, UpstreamTimeout):
                 self.record_cut("silence")
             elif isinstance(error, BudgetExceeded):
@@ -66,6 +71,7 @@ class ModelAttempt:
         else:
             self._record_answer()
         finally:
+            self._recorder.ended_at = self._loop.time()
             context.attempts.remove(self)
 
     def record_overtaken(self) -> None:
@@ -93,6 +99,7 @@ class ModelAttempt:
         else:
             self._silence_s = max(self._silence_s, now - self.last_at)
         self.last_at = now
+        self._recorder.add(piece, now)
         await forward(self, piece)
 
     def _record_answer(self) -> None:

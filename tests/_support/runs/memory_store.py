@@ -109,6 +109,7 @@ class Tables:
     beats: dict[str, WorkerBeat] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=lambda: Ledger({}))
     findings: dict[str, str | None] = field(default_factory=dict)
+    recordings: dict[str, bytes | None] = field(default_factory=dict)
     configs: dict[str, str] = field(default_factory=dict)
 
     def own(self, owner: str, run_id: str) -> StoredRun | None:
@@ -263,6 +264,10 @@ class MemoryRuns(RunStore):
         tables = await self._read()
         found = tables.findings.get(run_id) if tables.own(owner, run_id) else None
         return json.loads(found) if found else {}
+
+    async def read_recording(self, owner: str, run_id: str) -> bytes | None:
+        tables = await self._read()
+        return tables.recordings.get(run_id) if tables.own(owner, run_id) else None
 
     async def find_key(self, owner: str, key: str, now: datetime) -> KnownKey | None:
         known = (await self._read()).keys.get((owner, key))
@@ -463,6 +468,7 @@ def _add(tables: Tables, batch: Batch) -> frozenset[str]:
             tables.runs[run.id] = replace(run, **values)
             tables.expire_at[run.id] = ending.events_expire_at
             tables.findings[run.id] = ending.findings
+            tables.recordings[run.id] = ending.recording
             tables.signals.pop(run.id, None)
     return frozenset(fenced)
 

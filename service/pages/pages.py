@@ -10,6 +10,7 @@ from service.errors import RequestError
 from service.pages.accounts import account, logins
 from service.pages.admin import admin
 from service.pages.assets import Assets, install_assets
+from service.pages.chat import chat
 from service.pages.conversations import conversation_pages
 from service.pages.dependencies import PageDependencies
 from service.pages.errors import show_errors_as_pages
@@ -18,7 +19,7 @@ from service.pages.runs import run_page
 from service.pages.start import start
 from service.settings import Settings
 
-AREAS = (start, run_page, conversation_pages, logins, account, admin)
+AREAS = (start, chat, run_page, conversation_pages, logins, account, admin)
 
 
 def install(app: Quart, api: ApiDependencies, settings: Settings) -> None:

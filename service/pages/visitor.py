@@ -13,6 +13,7 @@ from service.api.middleware.cookies import SESSION
 
 # Address, label, and the scope that a visitor needs to use the page.
 _LINKS: Final[tuple[tuple[str, str, AccessScope], ...]] = (
+    ("/web/chat", "Chat", "read"),
     ("/web/conversations", "Conversations", "read"),
     ("/web/account", "Account", "read"),
     ("/web/admin", "Administration", "admin"),

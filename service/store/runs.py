@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -128,6 +128,30 @@ class RunStore:
             statement = statement.where(runs.c.id < before)
         rows = await self._database.fetch_all(statement, "read_conversation", scope)
         return [decode_run(row) for row in reversed(rows)]
+
+    async def list_links(self, owner: str, conversation_id: str) -> list[tuple[str, str]]:
+        """Return the ids of the conversation's runs in any state, oldest first.
+
+        With each the run that it follows, "" for the one before it. Superseded runs are excluded.
+        """
+        scope = Scope(owner)
+        statement = (
+            scope.select(runs, runs.c.id, runs.c.particulars)
+            .where(runs.c.conversation_id == conversation_id, runs.c.superseded_by.is_(None))
+            .order_by(runs.c.id)
+        )
+        rows = await self._database.fetch_all(statement, "read_conversation", scope)
+        particulars = [json.loads(row.particulars or "{}") for row in rows]
+        return [
+            (row.id, each.get("follows", "")) for row, each in zip(rows, particulars, strict=True)
+        ]
+
+    async def list_by_ids(self, owner: str, run_ids: Sequence[str]) -> list[StoredRun]:
+        """Return these runs, oldest first."""
+        scope = Scope(owner)
+        statement = scope.select(runs, *RUN_COLUMNS).where(runs.c.id.in_(run_ids))
+        rows = await self._database.fetch_all(statement.order_by(runs.c.id), access=scope)
+        return [decode_run(row) for row in rows]
 
     async def find_latest_run_id(self, owner: str, conversation_id: str) -> str | None:
         """Return the id of the conversation's newest run, in any state."""

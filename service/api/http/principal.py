@@ -26,7 +26,7 @@ from service.access.scopes import RouteScope, is_allowed
 from service.accounts.audit import Audit
 from service.accounts.resolver import Resolver
 from service.api.middleware.cookies import SESSION, check_csrf
-from service.api.openapi.operation import operation
+from service.api.openapi.operation import RouteUse, operation
 from service.errors import RequestError
 
 CLOSE_CODES: Final[Mapping[str, int]] = {"unauthorized": 4401, "forbidden": 4403}
@@ -35,6 +35,7 @@ CLOSE_CODES: Final[Mapping[str, int]] = {"unauthorized": 4401, "forbidden": 4403
 _REALM = 'Bearer realm="llm-sse-service"'
 _CHAT_PROTOCOL = "chat"
 _ATTRIBUTE = "needed_scope"
+_USE = "counted_use"
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
@@ -49,11 +50,15 @@ def install(app: Quart, resolver: Resolver | None, audit: Audit) -> None:
     app.before_websocket(guard.check_handshake)
 
 
-def needs_scope(scope: RouteScope) -> Callable[[Handler], Handler]:
-    """Declare the scope of a handler without an `Operation`: a WebSocket, or a page."""
+def needs_scope(scope: RouteScope, use: RouteUse = "free") -> Callable[[Handler], Handler]:
+    """Declare the scope of a handler without an `Operation`, and its use of limits.
+
+    Such a handler serves a WebSocket, or a page.
+    """
 
     def declare(handler: Handler) -> Handler:
         setattr(handler, _ATTRIBUTE, scope)
+        setattr(handler, _USE, use)
         return handler
 
     return declare
@@ -66,6 +71,15 @@ def scope_of(handler: Callable[..., Any]) -> RouteScope:
     if scope is None:
         raise LookupError(f"{handler.__qualname__} declares no scope")
     return scope
+
+
+def use_of(handler: Callable[..., Any]) -> RouteUse:
+    """Return what the limits of a handler count, "free" for nothing."""
+    described = operation(handler)
+    if described is None:
+        page_use: RouteUse = getattr(handler, _USE, "free")
+        return page_use
+    return described.use if described.is_limited else "free"
 
 
 def is_page(handler: Callable[..., Any]) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from quart import Response, has_request_context, request
@@ -22,6 +23,8 @@ from service.store.records import StoredRun
 
 # Returns event number `seq` in the format of an API; "" for an event that the API omits.
 Encode = Callable[[int, Event], str]
+# Yields the new events, which follow event `seq`, as texts of bounded size.
+EncodeAll = Callable[[int, Sequence[Event]], Iterator[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,13 @@ def stream(
     runs: Runs, run: Run, encode: Encode, after: int = 0, form: StreamFormat = EVENT_STREAM
 ) -> Response:
     """Return the response that streams the events of `run` that follow event `after`."""
+    return stream_all(runs, run, partial(_blocks, encode), after, form)
+
+
+def stream_all(
+    runs: Runs, run: Run, encode: EncodeAll, after: int = 0, form: StreamFormat = EVENT_STREAM
+) -> Response:
+    """Return the same response of events that are encoded together, as they are found."""
     response = Response(
         _body(runs, run, encode, after, form),
         headers={**HEADERS, **run_headers(run), **_degraded_header(run)},
@@ -87,7 +97,7 @@ def _degraded_header(run: Run | StoredRun) -> dict[str, str]:
 
 
 async def _body(
-    runs: Runs, run: Run, encode: Encode, after: int, form: StreamFormat
+    runs: Runs, run: Run, encode: EncodeAll, after: int, form: StreamFormat
 ) -> AsyncGenerator[bytes, None]:
     with runs.reading(run, after) as reader:
         while True:
@@ -97,12 +107,12 @@ async def _body(
             if events is Silence.KEEP_ALIVE:
                 yield form.keep_alive
                 continue
-            for block in _blocks(encode, reader.seq - len(events), events):
-                yield block
+            for block in encode(reader.seq - len(events), events):
+                yield block.encode()
                 await asyncio.sleep(0)  # a client that reads fast never makes the loop wait
 
 
-def _blocks(encode: Encode, seq: int, events: Sequence[Event]) -> Iterator[bytes]:
+def _blocks(encode: Encode, seq: int, events: Sequence[Event]) -> Iterator[str]:
     """Encode the events that follow event `seq` into blocks of bounded size.
 
     As one block, a long replay would be a single send, and a client that reads slowly but
@@ -115,7 +125,7 @@ def _blocks(encode: Encode, seq: int, events: Sequence[Event]) -> Iterator[bytes
         texts.append(text)
         size += len(text)
         if size >= _BLOCK_BYTES:
-            yield "".join(texts).encode()
+            yield "".join(texts)
             texts, size = [], 0
     if size:
-        yield "".join(texts).encode()
+        yield "".join(texts)

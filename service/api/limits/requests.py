@@ -19,11 +19,11 @@ from service.access.addresses import is_loopback
 from service.access.principal import Principal
 from service.accounts.audit import Audit
 from service.api.dependencies import ApiDependencies
-from service.api.http.principal import current_principal
+from service.api.http.principal import current_principal, use_of
 from service.api.limits.headers import list_headers, refuse
 from service.api.limits.open_streams import hold
 from service.api.middleware.forwarded import is_direct
-from service.api.openapi.operation import Operation, RouteUse, operation
+from service.api.openapi.operation import RouteUse
 from service.domain import RunRequest
 from service.limits.counters import Outcome
 from service.limits.limiter import Limiter, Permit
@@ -131,11 +131,11 @@ def install(app: Quart, api: ApiDependencies) -> None:
     limits = RequestLimits(api)
 
     async def check() -> None:
-        described = _describe_route(app)
-        if described is None or not described.is_limited:
+        counted = _find_use(app)
+        if counted == "free":
             return
         scope = request.scope
-        use = _use_of(request, current_principal(), described.use)
+        use = _use_of(request, current_principal(), counted)
         admission = g.admission = RequestAdmission(limits, use, lambda permit: hold(scope, permit))
         may_attach = any(name in request.headers for name in _ATTACHING)
         if not use.starts_run or not (may_attach or admission.needs_run):
@@ -192,12 +192,12 @@ async def start_retry(runs: Runs, run_id: str, principal: Principal) -> Run:
     return run
 
 
-def _describe_route(app: Quart) -> Operation | None:
-    """Return the description of the current route; preflights of browsers have none."""
+def _find_use(app: Quart) -> RouteUse:
+    """Return what the limits of the current request count; nothing for a browser's preflight."""
     rule = request.url_rule
     if rule is None or request.method == "OPTIONS":
-        return None
-    return operation(app.view_functions[rule.endpoint])
+        return "free"
+    return use_of(app.view_functions[rule.endpoint])
 
 
 def _use_of(received: Any, principal: Principal, use: RouteUse) -> Use:

@@ -1,0 +1,1 @@
+"""`/web/chat`: questions, agents that answer at the same time, and one answer."""

@@ -11,7 +11,7 @@ LINT := $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 OPENAI_NODE := tests/clients/node/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help run migrate mock check test lint format lock bench audit clean observe trace test-observe test-real \
+.PHONY: help run migrate mock check test lint format lock bench audit clean screenshots observe trace test-observe test-real \
 	service-build service-up service-logs service-down \
 	test-coverage test-coverage-detailed test-coverage-visualize
 
@@ -73,6 +73,9 @@ test-observe: $(VENV)/.installed-dev  ## Test the stack of `observe` with real r
 test-real: $(VENV)/.installed-dev  ## Test against llama.cpp, LiteLLM and other model servers
 	$(BIN)/python -m tools.real_servers install || test "$$CI" != true
 	$(BIN)/python -m pytest tests/real -n 2 --dist loadfile $(ARGS)
+
+screenshots: $(VENV)/.installed-dev ## Take pictures of the pages into docs/images (needs Chromium)
+	$(BIN)/python -m tools.screenshots $(ARGS)
 
 bench: $(VENV)/.installed-dev      ## Print the table of performance ratios
 	$(BIN)/python -m bench $(ARGS)

@@ -40,7 +40,8 @@ async def test_an_invited_person_registers_is_changed_disabled_and_deleted(
 ) -> None:
     async with open_page(browser) as page, open_page(browser) as guest:
         await _log_in(page, staffed)
-        await page.get_by_label("Role", exact=True).first.select_option("viewer")
+        invitation = page.get_by_role("form", name="An invitation")
+        await invitation.get_by_label("Role").select_option("viewer")
         await page.get_by_role("button", name="Create invitation").click()
         shown = page.get_by_role("region", name="New invitation")
         await expect(shown).to_be_focused()

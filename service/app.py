@@ -68,6 +68,7 @@ class Services:
     telemetry: Telemetry
     store: Store
     runs: Runs
+    budgets: RunBudgets
     sockets: OpenSockets
     limits: LimitsFile
     lifespan: Lifespan
@@ -189,6 +190,7 @@ def create_app(
         telemetry=telemetry,
         store=store,
         runs=worker.runs,
+        budgets=budgets,
         sockets=api.sockets,
         limits=limits,
         lifespan=lifespan,

@@ -68,17 +68,27 @@ class RunBudgets:
         if not states and cap is None:
             return RunPlan()
         worst_cases = WorstCases(self.tokens, self.learned, catalog.prices)
-        steps = STRATEGIES[ensemble.strategy].steps(ensemble)
-        planned = await estimate_steps(worst_cases, request, steps, reused)
+        planned = await _estimate(worst_cases, request, ensemble, reused)
         demands = [_make_demand(state, planned) for state in states]
-        total = sum((amounts for step in planned for amounts in step.values()), Amounts())
+        total = _sum_nano_usd(planned)
         reserved = _Reserved(
-            run_id, demands, None if cap is None else round(cap * NANO_PER_USD), total.nano_usd
+            run_id, demands, None if cap is None else round(cap * NANO_PER_USD), total
         )
         if reserved.is_over_cap:
-            raise _over_cap(ensemble, total.nano_usd)
+            raise _over_cap(ensemble, total)
         extend = partial(self._extend, reserved)
         return RunPlan(demands, ReservedSpending(worst_cases, planned, extend))
+
+    async def estimate_nano_usd(
+        self,
+        request: RunRequest,
+        ensemble: Ensemble,
+        catalog: Catalog,
+        reused: Mapping[str, AgentReport],
+    ) -> int:
+        """Return the most that a run can cost without failures, in billionths of a US dollar."""
+        worst_cases = WorstCases(self.tokens, self.learned, catalog.prices)
+        return _sum_nano_usd(await _estimate(worst_cases, request, ensemble, reused))
 
     def refuse(self, shortage: BudgetShortage, principal: Principal) -> RequestError:
         """Count and record a refused reservation; return the error for its run."""
@@ -139,6 +149,20 @@ class _Reserved:
     @property
     def is_over_cap(self) -> bool:
         return self.cap is not None and self.nano_usd > self.cap
+
+
+async def _estimate(
+    worst_cases: WorstCases,
+    request: RunRequest,
+    ensemble: Ensemble,
+    reused: Mapping[str, AgentReport],
+) -> Sequence[Mapping[str, Amounts]]:
+    steps = STRATEGIES[ensemble.strategy].steps(ensemble)
+    return await estimate_steps(worst_cases, request, steps, reused)
+
+
+def _sum_nano_usd(planned: Sequence[Mapping[str, Amounts]]) -> int:
+    return sum(amounts.nano_usd for step in planned for amounts in step.values())
 
 
 def _read_time() -> datetime:

@@ -1,0 +1,1 @@
+"""Panels: each agent answers a question once, and all strategies work from these answers."""

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import difflib
-import re
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from service.cli.account_arguments import add_keys_options, add_users_options
+from service.cli.client_arguments import add_ask_options, add_top_options
+from service.cli.parser import CommandParser, program_name
 from service.cli.report_arguments import add_audit_options, add_usage_options
 from service.version import VERSION
 
 WORKER: Final = "worker"  # started by `serve --workers`, not by users
-_PROGRAM = "python -m service"
-_OPTION = re.compile(r"--[a-z][a-z-]*")
-_UNKNOWN_COMMAND = re.compile(r"argument command: invalid choice: '([^']*)'")
 _MODEL_OPTIONS = """\
 A model's name may have options after a question mark, such as
 mock?tokens=200&gap_ms=5&fault=reset, which set the length, the pace and the
@@ -29,10 +25,11 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     """Return the options of a command, and its name as `command`. Invalid ones exit with 2."""
     if list(arguments[:1]) == [WORKER]:
         return _build_worker_parser().parse_args(arguments[1:])
-    parser = _Parser(
-        prog=_PROGRAM,
+    program = program_name()
+    parser = CommandParser(
+        prog=program,
         description="Asks several LLM agents at once and streams their combined answer.",
-        epilog=f"{_PROGRAM} serve --help lists the options of serve; other commands likewise.",
+        epilog=f"{program} serve --help lists the options of serve; other commands likewise.",
     )
     parser.add_argument("--version", action="version", version=VERSION)
     commands = parser.add_subparsers(required=True, metavar="command", dest="command")
@@ -51,27 +48,6 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     if unknown:
         parsers[options.command].refuse(unknown)
     return options
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors suggest the most similar command or option."""
-
-    def error(self, message: str) -> NoReturn:
-        if found := _UNKNOWN_COMMAND.search(message):
-            message = f"there is no command {found[1]}{_suggest(found[1], _COMMANDS)}"
-        self.print_usage(sys.stderr)
-        self.exit(2, f"{self.prog}: {message}\n{self.prog} --help explains the arguments.\n")
-
-    def refuse(self, unknown: Sequence[str]) -> NoReturn:
-        """Exit because of arguments that do not exist."""
-        known = _OPTION.findall(self.format_usage())
-        hint = _suggest(unknown[0].partition("=")[0], known)
-        self.error(f"there is no argument {unknown[0]}{hint}")
-
-
-def _suggest(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, [*known], n=1, cutoff=0.5)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _add_serve_options(parser: argparse.ArgumentParser) -> None:
@@ -121,7 +97,7 @@ def _add_no_options(_parser: argparse.ArgumentParser) -> None:
 
 
 def _build_worker_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"{_PROGRAM} {WORKER}")
+    parser = argparse.ArgumentParser(prog=WORKER)
     parser.add_argument("sock", type=int)
     parser.add_argument("parent", type=int)
     parser.set_defaults(command=WORKER)
@@ -131,6 +107,8 @@ def _build_worker_parser() -> argparse.ArgumentParser:
 # The commands for users, each with its summary and a function that adds its options.
 _COMMANDS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "serve": ("start the service", _add_serve_options),
+    "ask": ("ask a question, or start a chat", add_ask_options),
+    "top": ("watch a running service", add_top_options),
     "migrate": ("migrate the database to this version", _add_migrate_options),
     "users": ("manage users on the configured database", add_users_options),
     "keys": ("manage API keys on the configured database", add_keys_options),

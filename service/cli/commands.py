@@ -48,7 +48,7 @@ from telemetry import TelemetryError, check_otel_variables, configure_logging
 _log = logging.getLogger(__name__)
 
 ENV_FILE = Path(".env")
-_FAULTS = (SettingsError, EnsemblesError, LimitsError, TelemetryError, StorageUnavailable)
+FAULTS = (SettingsError, EnsemblesError, LimitsError, TelemetryError, StorageUnavailable)
 
 
 def run_command(arguments: Sequence[str]) -> int:
@@ -59,18 +59,12 @@ def run_command(arguments: Sequence[str]) -> int:
     except RequestError as error:
         print(error, file=sys.stderr)
         return 1
-    except (
-        SettingsError,
-        EnsemblesError,
-        LimitsError,
-        TelemetryError,
-        StorageUnavailable,
-    ) as error:
+    except FAULTS as error:
         print(error, file=sys.stderr)
         return 2
 
 
-def _load_configuration(
+def load_configuration(
     overrides: Mapping[str, object],
 ) -> tuple[Settings, Mapping[str, str], Catalog]:
     """Return the settings, with the command line's overrides, the variables and the catalog."""
@@ -94,7 +88,7 @@ def _load_configuration(
 
 def _serve(options: argparse.Namespace) -> int:
     overrides = {"workers": options.workers, "host": options.host, "port": options.port}
-    settings, variables, catalog = _load_configuration(overrides)
+    settings, variables, catalog = load_configuration(overrides)
     configure_logging(level=settings.log_level, json=settings.json_logs)
     raise_open_file_limit()
     host, port = settings.address
@@ -103,7 +97,7 @@ def _serve(options: argparse.Namespace) -> int:
     except OSError as error:
         print(f"HTTP_ADDR: cannot listen on {host}:{port}: {error}", file=sys.stderr)
         return 1
-    _prepare_database(
+    prepare_database(
         settings
     )  # after listening: another service at this port may use the same tables
     print_first_admin_code(settings, base_url(sock))
@@ -115,14 +109,14 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _run_worker(options: argparse.Namespace) -> int:
-    settings, variables, _ = _load_configuration({})
+    settings, variables, _ = load_configuration({})
     configure_logging(level=settings.log_level, json=settings.json_logs)
     with socket.socket(fileno=options.sock) as sock:
         serve(settings, variables, sock, parent=options.parent)
     return 0
 
 
-def _prepare_database(settings: Settings) -> None:
+def prepare_database(settings: Settings) -> None:
     """Migrate the database if MIGRATE_ON_START, else raise SettingsError if that is needed.
 
     An unreachable database does not prevent the start: it may be available later.
@@ -141,7 +135,7 @@ def _prepare_database(settings: Settings) -> None:
 
 
 def _migrate(options: argparse.Namespace) -> int:
-    settings, _, _ = _load_configuration({})
+    settings, _, _ = load_configuration({})
     if options.check:
         fault = asyncio.run(check(settings.database, settings.store_timeout_s))
         print(fault or "The database is at this version.")
@@ -184,7 +178,7 @@ def _mock(options: argparse.Namespace) -> int:
 
 
 def _check(_options: argparse.Namespace) -> int:
-    settings, variables, catalog = _load_configuration({})
+    settings, variables, catalog = load_configuration({})
     proxies = read_proxies({} if settings.use_llm_mock else variables)
     database = parse_url(settings.database).display_name
     print(f"{settings.ensembles_file} is valid.\nThe database: {database}")

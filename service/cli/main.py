@@ -5,9 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+_CLIENT_COMMANDS = ("ask", "top")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code; each error of the user is one line on stderr."""
+    """Run a command and return its exit code; each error of the user is one line on stderr.
+
+    The imports of the service take seconds, and a client of a running service needs none of them.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] and arguments[0] in _CLIENT_COMMANDS:
+        from service.cli.client import run_client
+
+        return run_client(arguments)
     from service.cli.commands import run_command
 
-    return run_command(sys.argv[1:] if arguments is None else arguments)
+    return run_command(arguments)

@@ -1,0 +1,56 @@
+"""The events of a run, from a service over HTTP or from this process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+RunEventFields = dict[str, Any]
+"""One event of `POST /api/process`: the fields of its JSON."""
+
+
+class AskFailed(Exception):
+    """A question that got no run, or a run that was lost, with a sentence for the user.
+
+    `is_usage`: the arguments of the command are at fault.
+    """
+
+    def __init__(self, message: str, *, is_usage: bool = False) -> None:
+        super().__init__(message)
+        self.is_usage = is_usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A question and its options, as `POST /api/process` accepts them."""
+
+    text: str
+    ensemble: str | None = None
+    conversation_id: str | None = None
+    stream_agents: bool = False
+    stream_reasoning: bool = False
+    max_tokens: int | None = None
+    timeout_s: float | None = None
+
+
+class RunFeed(Protocol):
+    """The events of one run, read once."""
+
+    async def next_event(self) -> RunEventFields | None:
+        """Return the next event, None behind the last one. Raises AskFailed."""
+
+    async def cancel(self) -> None:
+        """Cancel the run; its last events follow. Raises AskFailed."""
+
+    async def close(self) -> None:
+        """Stop reading."""
+
+
+class QuestionService(Protocol):
+    """Answers questions."""
+
+    def ask(self, question: Question) -> RunFeed:
+        """Return the events of a new run."""
+
+    def resume(self, run_id: str) -> RunFeed:
+        """Return all events of an existing run, from the first."""

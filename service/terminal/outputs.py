@@ -1,0 +1,123 @@
+"""Where the events of a run are shown: panels, plain text, or lines of JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import Protocol, TextIO
+
+from rich.console import Console
+from rich.live import Live
+
+from service.terminal.feed import RunEventFields
+from service.terminal.panels import LivePanels, render_answer
+from service.terminal.run_view import RunView
+from service.terminal.safe_text import make_printable
+
+_PICTURES_PER_S = 12
+
+
+class RunOutput(Protocol):
+    """Shows one run; `show` and `finish` raise BrokenPipeError when no reader is left."""
+
+    async def show(self, event: RunEventFields) -> None:
+        """Show an event, which the view of the run contains already."""
+
+    async def finish(self) -> None:
+        """Show what remains after the last event."""
+
+
+class JsonLines:
+    """Every event as one line of JSON on the standard output."""
+
+    async def show(self, event: RunEventFields) -> None:
+        """Write the event."""
+        await write(sys.stdout, json.dumps(event) + "\n")
+
+    async def finish(self) -> None:
+        """Do nothing."""
+
+
+class PlainText:
+    """The answer's text as it arrives; with `is_terminal` without control characters.
+
+    A pipe receives exactly the answer. An answer that starts again is written again from its
+    start; `waits_for_end` avoids that.
+    """
+
+    def __init__(self, view: RunView, *, is_terminal: bool, waits_for_end: bool) -> None:
+        self._view = view
+        self._is_terminal = is_terminal
+        self._waits_for_end = waits_for_end
+        self._has_written = False
+        self._last = ""
+
+    async def show(self, event: RunEventFields) -> None:
+        """Write the text of an event."""
+        if event["type"] == "answer.delta" and not self._waits_for_end:
+            await self._write(event["message"])
+        elif event["type"] == "answer.reset" and self._has_written:
+            await self._write("\n\n")
+            await write(sys.stderr, "The answer broke off and starts again below.\n")
+
+    async def finish(self) -> None:
+        """Write the line feed at the end; before it the answer if it has been held back."""
+        if self._waits_for_end and self._view.answer:
+            await self._write(self._view.text)
+        if self._has_written and not self._last.endswith("\n"):
+            await self._write("\n")
+
+    async def _write(self, text: str) -> None:
+        self._has_written, self._last = True, text
+        await write(sys.stdout, make_printable(text) if self._is_terminal else text)
+
+
+class Panels:
+    """Live panels, in place of which the complete answer remains."""
+
+    def __init__(self, view: RunView, console: Console) -> None:
+        self._view = view
+        self._console = console
+        self._live: Live | None = None
+
+    async def show(self, _event: RunEventFields) -> None:
+        """Start the panels with the first event; they draw themselves."""
+        if self._live is None:
+            self._live = Live(
+                LivePanels(self._view),
+                console=self._console,
+                refresh_per_second=_PICTURES_PER_S,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            await asyncio.to_thread(self._live.start)
+
+    async def finish(self) -> None:
+        """Remove the panels and print the answer."""
+        if self._live:
+            await asyncio.to_thread(self._live.stop)
+            self._live = None
+        if self._view.answer:
+            await asyncio.to_thread(self._console.print, render_answer(self._view.text))
+
+
+def choose_output(view: RunView, *, as_json: bool, waits_for_end: bool) -> RunOutput:
+    """Return the output for the standard output of this process."""
+    if as_json:
+        return JsonLines()
+    console = Console()
+    if console.is_terminal and not console.is_dumb_terminal and not waits_for_end:
+        return Panels(view, console)
+    return PlainText(view, is_terminal=sys.stdout.isatty(), waits_for_end=waits_for_end)
+
+
+async def write(stream: TextIO, text: str) -> None:
+    """Write and flush in a thread: a pipe whose reader pauses must not stop the event loop."""
+
+    def write_now() -> None:
+        stream.write(text)
+        stream.flush()
+
+    await asyncio.to_thread(write_now)

@@ -26,6 +26,7 @@ from service.api.middleware.send_timeout import App, SendTimeout
 from service.coalescing import CoalescingWindow
 from service.ensembles.catalog import Agent, AgentDefaults, Catalog
 from service.ensembles.keys import find_key
+from service.ensembles.shipped import find_ensembles_file
 from service.ensembles.watcher import EnsemblesFile
 from service.limits.file import LimitsFile
 from service.limits.limiter import open_limiter
@@ -212,7 +213,7 @@ def open_ensembles(settings: Settings) -> EnsemblesFile:
         max_tokens=settings.max_tokens,
     )
     checks = {name: strategy.check for name, strategy in STRATEGIES.items()}
-    return EnsemblesFile(settings.ensembles_file, defaults, checks)
+    return EnsemblesFile(find_ensembles_file(settings), defaults, checks)
 
 
 def agent_key(agent: Agent, settings: Settings, variables: Mapping[str, str]) -> str | None:

@@ -25,6 +25,7 @@ from service.cli.reports import run_audit, run_usage
 from service.cli.users import run_users
 from service.cli.warnings import collect_warnings, netloc_of
 from service.ensembles.catalog import Catalog, EnsemblesError
+from service.ensembles.shipped import find_ensembles_file
 from service.errors import RequestError, StorageUnavailable
 from service.limits.file import LimitsFile
 from service.limits.parsing import LimitsError
@@ -181,7 +182,7 @@ def _check(_options: argparse.Namespace) -> int:
     settings, variables, catalog = load_configuration({})
     proxies = read_proxies({} if settings.use_llm_mock else variables)
     database = parse_url(settings.database).display_name
-    print(f"{settings.ensembles_file} is valid.\nThe database: {database}")
+    print(f"{find_ensembles_file(settings)} is valid.\nThe database: {database}")
     rules = LimitsFile(settings.limits_file).rules
     if settings.limits_file.exists():
         print(f"{settings.limits_file} is valid: {len(rules.rules)} rules")

@@ -21,3 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from service.cli.commands import run_command
 
     return run_command(arguments)
+
+
+def run() -> None:
+    """Run the installed command `llm-sse`."""
+    sys.exit(main())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from service.app import Services, create_app
 from service.cli.commands import FAULTS, load_configuration, prepare_database
@@ -13,9 +15,13 @@ from service.terminal.feed import QuestionService
 from service.terminal.local import LocalService
 from telemetry import configure_logging
 
+# In the folder of a service.
+_SIGNS = (".env", "ensembles.toml", "data/service.db")
+
 
 def use_standalone(loop: BackgroundLoop, use: Callable[[QuestionService], int]) -> int:
     """Start a service with the settings of `serve`, call `use` with it, and stop it."""
+    _enter_data_folder()
     try:
         settings, variables, _ = load_configuration({})
         configure_logging(level="warning", json=settings.json_logs)
@@ -28,6 +34,19 @@ def use_standalone(loop: BackgroundLoop, use: Callable[[QuestionService], int]) 
         return use(LocalService(services))
     finally:
         loop.run(_close(services))
+
+
+def _enter_data_folder() -> None:
+    """Use a folder of the user's own, unless the current one is that of a service.
+
+    The command is typed anywhere, and must not leave a database in every folder.
+    """
+    if "DATABASE_URL" in os.environ or any(Path(each).exists() for each in _SIGNS):
+        return
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    folder = Path(data) / "llm-sse"
+    folder.mkdir(parents=True, exist_ok=True)
+    os.chdir(folder)
 
 
 async def _open(create: Callable[[], Services]) -> Services:

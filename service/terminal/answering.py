@@ -126,7 +126,8 @@ class Answering:
             if each.state in ("failed", "skipped")
         ]
         if view.run_id:
+            tokens = (outcome.get("usage") or {}).get("total_tokens", 0)
             facts = [view.run_id, view.conversation_id, f"{view.elapsed_s:.1f} s"]
-            facts += [format_cost(view.cost_usd)] if view.cost_usd is not None else []
+            facts += [f"{tokens} tokens", format_cost(view.cost_usd) or "no price"]
             lines.append(" · ".join(facts))
         return "".join(f"{line}\n" for line in lines)

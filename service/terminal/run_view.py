@@ -73,8 +73,9 @@ class RunView:
     @property
     def elapsed_s(self) -> float:
         """Seconds since the start, as the service measured them when the run is over."""
-        if self.outcome and "elapsed_ms" in self.outcome:
-            return float(self.outcome["elapsed_ms"]) / 1_000
+        elapsed_ms = self.outcome.get("elapsed_ms") if self.outcome else None
+        if elapsed_ms is not None:
+            return float(elapsed_ms) / 1_000
         return monotonic() - self.started_at
 
     @property

@@ -46,6 +46,7 @@ LAYERS = {
     "service.pages": 7,
     "service.app": 8,
     "service.server": 9,
+    "service.terminal": 9,
     "service.cli": 10,
     "service.__main__": 11,
 }
@@ -117,7 +118,7 @@ def test_only_the_apis_and_the_pages_import_quart() -> None:
     assert {_area(name) for name in users} == {"service.api", "service.pages"}
 
 
-def test_only_the_model_clients_and_the_accounts_import_an_http_client() -> None:
+def test_only_clients_of_other_servers_import_an_http_client() -> None:
     for library in ("httpx", "aiohttp"):
         users = {_area(name) for name in MODULES if library in set(_imports(name))}
         # Accounts fetch the public keys of an issuer of tokens.
@@ -126,6 +127,7 @@ def test_only_the_model_clients_and_the_accounts_import_an_http_client() -> None
             "service.mock_llm",
             "service.accounts",
             "service.app",
+            "service.terminal",
             "telemetry",
         }
         assert users <= allowed

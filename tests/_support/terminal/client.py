@@ -85,11 +85,11 @@ class OnTerminal:
 
 @contextmanager
 def on_terminal(
-    folder: Path, *arguments: str, columns: int = 100, term: str = "xterm-256color", **settings: str
+    folder: Path, *arguments: str, term: str = "xterm-256color", **settings: str
 ) -> Iterator[OnTerminal]:
     """Start a client command on a pseudo-terminal, and end it with the block."""
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
     variables: Mapping[str, str] = {**settings, "TERM": term}
     popen = subprocess.Popen(
         ["setsid", "--ctty", "--wait", *command(*arguments)],

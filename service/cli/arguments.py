@@ -6,10 +6,10 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from service.cli.account_arguments import add_keys_options, add_users_options
-from service.cli.client_arguments import add_ask_options, add_top_options
+from service.cli.administration.account_arguments import add_keys_options, add_users_options
+from service.cli.administration.report_arguments import add_audit_options, add_usage_options
+from service.cli.client.arguments import add_ask_options, add_top_options
 from service.cli.parser import CommandParser, program_name
-from service.cli.report_arguments import add_audit_options, add_usage_options
 from service.version import VERSION
 
 WORKER: Final = "worker"  # started by `serve --workers`, not by users

@@ -8,7 +8,7 @@ import socket
 import sys
 from collections.abc import Mapping
 
-from service.cli.accounts import create_code
+from service.cli.administration.accounts import create_code
 from service.cli.warnings import collect_warnings, netloc_of
 from service.ensembles.catalog import Catalog
 from service.errors import StorageUnavailable

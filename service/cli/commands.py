@@ -16,13 +16,13 @@ from pathlib import Path
 import uvloop
 
 from service.app import agent_key, open_ensembles
-from service.cli.accounts import AccountTools, open_accounts
+from service.cli.administration.accounts import AccountTools, open_accounts
+from service.cli.administration.keys import run_keys
+from service.cli.administration.reports import run_audit, run_usage
+from service.cli.administration.users import run_users
 from service.cli.arguments import WORKER, parse_arguments
 from service.cli.banner import print_banner, print_first_admin_code
-from service.cli.keys import run_keys
 from service.cli.output import CommandOutput
-from service.cli.reports import run_audit, run_usage
-from service.cli.users import run_users
 from service.cli.warnings import collect_warnings, netloc_of
 from service.ensembles.catalog import Catalog, EnsemblesError
 from service.ensembles.shipped import find_ensembles_file

@@ -15,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] and arguments[0] in _CLIENT_COMMANDS:
-        from service.cli.client import run_client
+        from service.cli.client.command import run_client
 
         return run_client(arguments)
     from service.cli.commands import run_command

@@ -10,7 +10,7 @@ from enum import IntEnum
 from service.terminal.feed import AskFailed, RunFeed
 from service.terminal.outputs import RunOutput, write
 from service.terminal.panels import format_cost
-from service.terminal.run_view import RunView
+from service.terminal.run_view import WatchedRun
 from service.terminal.safe_text import make_line
 
 _CANCEL_S = 10.0  # for the last event of a cancelled run
@@ -31,7 +31,7 @@ class Answering:
     """Reads and shows one run. `interrupt` may be called while `run` is awaited."""
 
     def __init__(
-        self, feed: RunFeed, view: RunView, output: RunOutput, *, is_strict: bool = False
+        self, feed: RunFeed, view: WatchedRun, output: RunOutput, *, is_strict: bool = False
     ) -> None:
         self.view = view
         self._feed = feed

@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 
 from service.terminal.answering import Answering, ExitCode
 from service.terminal.background_loop import BackgroundLoop
-from service.terminal.feed import Question, QuestionService
+from service.terminal.feed import AskedQuestion, QuestionService
 from service.terminal.outputs import choose_output
 from service.terminal.question_text import print_notice
-from service.terminal.run_view import RunView
+from service.terminal.run_view import WatchedRun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskOptions:
     """Options of `ask`: `question` has those of every question of a chat."""
 
-    question: Question
+    question: AskedQuestion
     resume: str | None = None
     as_json: bool = False
     waits_for_end: bool = False
@@ -60,7 +60,7 @@ class ShownAnswer:
 
 
 def _show(loop: BackgroundLoop, service: QuestionService, options: AskOptions) -> ShownAnswer:
-    view = RunView()
+    view = WatchedRun()
     output = choose_output(view, as_json=options.as_json, waits_for_end=options.waits_for_end)
 
     async def work() -> Answering:
@@ -80,7 +80,7 @@ _HELP = """\
 Ctrl-C stops an answer."""
 
 
-def _change(question: Question, command: str, argument: str) -> Question:
+def _change(question: AskedQuestion, command: str, argument: str) -> AskedQuestion:
     """Return the options that a command of the chat leaves."""
     if command == "/ensemble":
         return replace(question, ensemble=argument or None)

@@ -21,7 +21,7 @@ class AskFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class AskedQuestion:
     """A question and its options, as `POST /api/process` accepts them."""
 
     text: str
@@ -49,7 +49,7 @@ class RunFeed(Protocol):
 class QuestionService(Protocol):
     """Answers questions."""
 
-    def ask(self, question: Question) -> RunFeed:
+    def ask(self, question: AskedQuestion) -> RunFeed:
         """Return the events of a new run."""
 
     def resume(self, run_id: str) -> RunFeed:

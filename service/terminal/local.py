@@ -15,7 +15,7 @@ from service.errors import ServiceError
 from service.ids import new_id
 from service.runs.log import Reader, Silence
 from service.runs.run import Run
-from service.terminal.feed import AskFailed, Question, RunEventFields
+from service.terminal.feed import AskedQuestion, AskFailed, RunEventFields
 
 
 class LocalService:
@@ -24,7 +24,7 @@ class LocalService:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    def ask(self, question: Question) -> LocalFeed:
+    def ask(self, question: AskedQuestion) -> LocalFeed:
         """Return the events of a new run."""
         return LocalFeed(self._services, question=question)
 
@@ -37,7 +37,7 @@ class LocalFeed:
     """The events of one run of this process, or of one in its database."""
 
     def __init__(
-        self, services: Services, *, question: Question | None = None, run_id: str = ""
+        self, services: Services, *, question: AskedQuestion | None = None, run_id: str = ""
     ) -> None:
         self._runs = services.runs
         self._question = question
@@ -83,7 +83,7 @@ class LocalFeed:
         return self._run, self._reader
 
 
-def _to_request(question: Question) -> RunRequest:
+def _to_request(question: AskedQuestion) -> RunRequest:
     return RunRequest(
         messages=(Message("user", question.text),),
         message_id=new_id("msg"),

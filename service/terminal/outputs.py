@@ -12,7 +12,7 @@ from rich.live import Live
 
 from service.terminal.feed import RunEventFields
 from service.terminal.panels import LivePanels, render_answer
-from service.terminal.run_view import RunView
+from service.terminal.run_view import WatchedRun
 from service.terminal.safe_text import make_printable
 
 _PICTURES_PER_S = 12
@@ -46,7 +46,7 @@ class PlainText:
     start; `waits_for_end` avoids that.
     """
 
-    def __init__(self, view: RunView, *, is_terminal: bool, waits_for_end: bool) -> None:
+    def __init__(self, view: WatchedRun, *, is_terminal: bool, waits_for_end: bool) -> None:
         self._view = view
         self._is_terminal = is_terminal
         self._waits_for_end = waits_for_end
@@ -76,7 +76,7 @@ class PlainText:
 class Panels:
     """Live panels, in place of which the complete answer remains."""
 
-    def __init__(self, view: RunView, console: Console) -> None:
+    def __init__(self, view: WatchedRun, console: Console) -> None:
         self._view = view
         self._console = console
         self._live: Live | None = None
@@ -103,7 +103,7 @@ class Panels:
             await asyncio.to_thread(self._console.print, render_answer(self._view.text))
 
 
-def choose_output(view: RunView, *, as_json: bool, waits_for_end: bool) -> RunOutput:
+def choose_output(view: WatchedRun, *, as_json: bool, waits_for_end: bool) -> RunOutput:
     """Return the output for the standard output of this process."""
     if as_json:
         return JsonLines()

@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from service.terminal.run_view import AgentView, RunView
+from service.terminal.run_view import WatchedAgent, WatchedRun
 from service.terminal.safe_text import make_line, make_printable
 
 _COLOURS: Final = {
@@ -26,7 +26,7 @@ _MARKDOWN_CHARS: Final = 100_000  # longer answers are printed as they are
 class LivePanels:
     """The panels of a run, as high as the terminal; drawn anew for each picture."""
 
-    def __init__(self, view: RunView) -> None:
+    def __init__(self, view: WatchedRun) -> None:
         self._view = view
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -40,7 +40,7 @@ class LivePanels:
         yield Panel(Group(*lines), title=Text(describe(self._view)), title_align="left")
 
 
-def list_shown(view: RunView, limit: int) -> list[AgentView]:
+def list_shown(view: WatchedRun, limit: int) -> list[WatchedAgent]:
     """Return at most `limit` agents, those that work first."""
     agents = list(view.agents.values())
     if len(agents) <= limit:
@@ -48,7 +48,7 @@ def list_shown(view: RunView, limit: int) -> list[AgentView]:
     return sorted(agents, key=lambda each: not each.is_working)[:limit]
 
 
-def agents_table(agents: list[AgentView], total: int, width: int) -> Table:
+def agents_table(agents: list[WatchedAgent], total: int, width: int) -> Table:
     """Return a table of agents: state, times, tokens, cost and the end of the text."""
     table = Table(box=None, expand=True, pad_edge=False, show_header=width >= 60)
     table.add_column("agent", no_wrap=True, ratio=2)
@@ -72,7 +72,7 @@ def agents_table(agents: list[AgentView], total: int, width: int) -> Table:
     return table
 
 
-def describe(view: RunView) -> str:
+def describe(view: WatchedRun) -> str:
     """Return the phase of a run, its time and its cost in one line."""
     cost = f" · {format_cost(view.cost_usd)}" if view.cost_usd is not None else ""
     return f"{view.phase} · {view.elapsed_s:.1f} s{cost}"

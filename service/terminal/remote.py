@@ -15,7 +15,7 @@ from typing import Any, Final
 import httpx
 
 from service.ids import new_id
-from service.terminal.feed import AskFailed, Question, RunEventFields
+from service.terminal.feed import AskedQuestion, AskFailed, RunEventFields
 from service.version import VERSION
 
 _CONNECT_S: Final = 10.0
@@ -31,7 +31,7 @@ class RemoteService:
     def __init__(self, url: str, api_key: str | None) -> None:
         self.http = open_client(url, api_key)
 
-    def ask(self, question: Question) -> RemoteFeed:
+    def ask(self, question: AskedQuestion) -> RemoteFeed:
         """Return the events of a new run."""
         return RemoteFeed(self.http, question=question)
 
@@ -78,7 +78,7 @@ class RemoteFeed:
     """The events of one run of a service, over as many connections as it takes."""
 
     def __init__(
-        self, http: httpx.AsyncClient, *, question: Question | None = None, run_id: str = ""
+        self, http: httpx.AsyncClient, *, question: AskedQuestion | None = None, run_id: str = ""
     ) -> None:
         self._http = http
         self._body = _body_of(question) if question else None
@@ -185,7 +185,7 @@ def _name(error: Exception) -> str:
     return str(error).rstrip(".") or type(error).__name__
 
 
-def _body_of(question: Question) -> Mapping[str, Any]:
+def _body_of(question: AskedQuestion) -> Mapping[str, Any]:
     fields = {
         "message": question.text,
         "message_id": new_id("msg"),

@@ -11,7 +11,7 @@ _SEEN_CHARS = 400  # of an agent's text: a panel shows its end
 
 
 @dataclass(slots=True)
-class AgentView:
+class WatchedAgent:
     """One agent, and the writer of the answer; `state` is in words."""
 
     name: str
@@ -32,10 +32,10 @@ class AgentView:
 
 
 @dataclass(slots=True)
-class RunView:
+class WatchedRun:
     """A run: `answer` is its text so far, `outcome` its last event."""
 
-    agents: dict[str, AgentView] = field(default_factory=dict)
+    agents: dict[str, WatchedAgent] = field(default_factory=dict)
     run_id: str = ""
     conversation_id: str = ""
     ensemble: str = ""
@@ -50,7 +50,7 @@ class RunView:
         self.conversation_id = event.get("conversation_id", self.conversation_id)
         if kind == "run.started":
             self.run_id, self.ensemble = event["run_id"], event["ensemble"]
-            self.agents = {name: AgentView(name) for name in event["agents"]}
+            self.agents = {name: WatchedAgent(name) for name in event["agents"]}
         elif kind == "combine.started":
             self.phase = "combining"
             self._writer(event).state = "answering"
@@ -87,8 +87,8 @@ class RunView:
         known = [each.cost_usd for each in self.agents.values() if each.cost_usd is not None]
         return sum(known) if known else None
 
-    def _writer(self, event: RunEventFields) -> AgentView:
-        return self.agents.setdefault(event["source"], AgentView(event["source"]))
+    def _writer(self, event: RunEventFields) -> WatchedAgent:
+        return self.agents.setdefault(event["source"], WatchedAgent(event["source"]))
 
     def _apply_to_agent(self, kind: str, event: RunEventFields) -> None:
         agent = self._writer(event)
@@ -108,7 +108,7 @@ class RunView:
             self._end_agent(agent, event)
 
     @staticmethod
-    def _end_agent(agent: AgentView, event: RunEventFields) -> None:
+    def _end_agent(agent: WatchedAgent, event: RunEventFields) -> None:
         endings = {"agent.finished": "answered", "agent.failed": "failed"}
         agent.state = endings.get(event["type"], "skipped")
         agent.note = event.get("message", "") if agent.state != "answered" else ""

@@ -100,5 +100,6 @@ def _find_anchors(page: Path) -> set[str]:
 def test_a_page_names_only_settings_that_exist(page: Path) -> None:
     known = KNOWN | {"OBSERVE_APP", *(variable for variable, _ in Addresses().ports())}
     known |= {"TCP_USER_TIMEOUT", "BODY_TIMEOUT", "RESPONSE_TIMEOUT"}  # of the kernel, of Quart
+    known |= {"LLM_SSE_URL", "LLM_SSE_API_KEY", "XDG_DATA_HOME"}  # of the terminal client
     named = set(re.findall(r"`([A-Z][A-Z0-9]*_[A-Z0-9_]+)\b", page.read_text("utf-8")))
     assert not {name for name in named - known if not name.startswith("OTEL_")}

@@ -22,19 +22,19 @@ from service.events import (
     RunStarted,
 )
 from service.terminal.panels import LivePanels, render_answer
-from service.terminal.run_view import RunView
+from service.terminal.run_view import WatchedRun
 from service.terminal.safe_text import make_line, make_printable
 from tests._support.runs.event_samples import SAMPLES
 
 
-def _view(*events: Event) -> RunView:
-    view = RunView()
+def _view(*events: Event) -> WatchedRun:
+    view = WatchedRun()
     for seq, event in enumerate(events, 1):
         view.apply(fields_of(seq, event))
     return view
 
 
-def _draw(view: RunView, width: int = 100, height: int = 30) -> str:
+def _draw(view: WatchedRun, width: int = 100, height: int = 30) -> str:
     file = io.StringIO()
     console = Console(file=file, width=width, height=height, force_terminal=True)
     console.print(LivePanels(view))
@@ -44,7 +44,7 @@ def _draw(view: RunView, width: int = 100, height: int = 30) -> str:
 @pytest.mark.parametrize("event", SAMPLES, ids=lambda event: event.type)
 def test_every_event_is_understood(event: Event) -> None:
     fields = {"message": "text", "source": "a", **_fields(event)}
-    view = RunView()
+    view = WatchedRun()
     view.apply(fields)
     assert view.outcome == (fields if event.final else None)
     assert _draw(view)
@@ -62,7 +62,7 @@ def test_agents_have_their_states_in_words() -> None:
         RunStarted, AgentStarted, AgentRetrying, AgentFinished, AgentFailed, AgentSkipped,
         CombineStarted, RunFinished, RunFailed,
     }  # fmt: skip
-    view = RunView()
+    view = WatchedRun()
     view.apply({"type": "run.started", "run_id": "r", "ensemble": "e", "agents": ["a", "b", "c"]})
     view.apply({"type": "agent.started", "source": "a", "model": "m"})
     view.apply({"type": "agent.delta", "source": "a", "message": "Hello"})
@@ -85,7 +85,7 @@ def test_agents_have_their_states_in_words() -> None:
 
 
 def test_an_answer_that_starts_again_replaces_the_first_one() -> None:
-    view = RunView()
+    view = WatchedRun()
     view.apply({"type": "answer.delta", "source": "w", "message": "wrong"})
     view.apply({"type": "answer.reset", "source": "w"})
     view.apply({"type": "answer.delta", "source": "w", "message": "right"})
@@ -94,7 +94,7 @@ def test_an_answer_that_starts_again_replaces_the_first_one() -> None:
 
 @pytest.mark.parametrize(("width", "height"), [(20, 6), (40, 10), (200, 60)])
 def test_pictures_fit_every_window(width: int, height: int) -> None:
-    view = RunView()
+    view = WatchedRun()
     names = [f"agent-{number}" for number in range(50)]
     view.apply({"type": "run.started", "run_id": "r", "ensemble": "e", "agents": names})
     view.apply({"type": "answer.delta", "source": "w", "message": "line\n" * 10_000})
@@ -105,7 +105,7 @@ def test_pictures_fit_every_window(width: int, height: int) -> None:
 def test_a_model_cannot_control_the_terminal() -> None:
     hostile = "\x1b]0;title\x07\x1b[2J\x9b31m\rover\u202ereversed\x7f"
     assert not set(make_printable(hostile)) & set("\x1b\x07\x9b\r\u202e\x7f")
-    view = RunView()
+    view = WatchedRun()
     view.apply({"type": "run.started", "run_id": "r", "ensemble": "e", "agents": [hostile]})
     view.apply({"type": "agent.delta", "source": hostile, "message": hostile})
     view.apply({"type": "answer.delta", "source": "w", "message": hostile})

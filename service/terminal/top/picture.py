@@ -14,7 +14,7 @@ _OUTCOMES = "fanout_agent_outcomes_total"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AgentRow:
+class AgentRates:
     """One agent: rates, and the mean time of an answer in s."""
 
     agent: str
@@ -26,7 +26,7 @@ class AgentRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EnsembleRow:
+class EnsembleRates:
     """One ensemble: ended runs per minute, and the quantiles of the first output in s."""
 
     ensemble: str
@@ -37,7 +37,7 @@ class EnsembleRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
+class ServicePicture:
     """A service; rates belong to the last `span_s` seconds, None: to all since its start."""
 
     status: str
@@ -48,19 +48,19 @@ class Picture:
     errors_per_min: float
     cost_usd_per_min: float
     open_circuits: list[str]
-    ensembles: list[EnsembleRow]
-    agents: list[AgentRow]
+    ensembles: list[EnsembleRates]
+    agents: list[AgentRates]
 
     def to_json(self) -> dict[str, Any]:
         """Return it for programs."""
         return asdict(self)
 
 
-def compare(earlier: Metrics | None, later: Metrics, health: Mapping[str, Any]) -> Picture:
+def compare(earlier: Metrics | None, later: Metrics, health: Mapping[str, Any]) -> ServicePicture:
     """Return the picture of the time between two samples, or of all time up to `later`."""
     span_s = later.at_s - earlier.at_s if earlier else None
     changes = Changes(earlier or Metrics({}), later, span_s or _uptime_s(later))
-    return Picture(
+    return ServicePicture(
         status=str(health.get("status", "unknown")),
         version=str(health.get("version", "")),
         span_s=span_s,
@@ -98,9 +98,9 @@ class Changes:
         )
 
 
-def _compare_ensembles(changes: Changes) -> list[EnsembleRow]:
+def _compare_ensembles(changes: Changes) -> list[EnsembleRates]:
     rows = [
-        EnsembleRow(
+        EnsembleRates(
             ensemble=name,
             completed_per_min=changes.rate("fanout_runs_total", workflow=name, outcome="completed"),
             failed_per_min=changes.rate("fanout_runs_total", workflow=name, outcome="failed"),
@@ -113,9 +113,9 @@ def _compare_ensembles(changes: Changes) -> list[EnsembleRow]:
     return sorted(rows, key=lambda row: -row.completed_per_min - row.failed_per_min)
 
 
-def _compare_agents(changes: Changes) -> list[AgentRow]:
+def _compare_agents(changes: Changes) -> list[AgentRates]:
     rows = [
-        AgentRow(
+        AgentRates(
             agent=name,
             answered_per_min=changes.rate(_OUTCOMES, agent=name, outcome="answered"),
             failed_per_min=changes.rate(_OUTCOMES, agent=name, outcome="failed"),

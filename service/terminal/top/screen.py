@@ -8,10 +8,12 @@ from rich.text import Text
 
 from service.terminal.panels import format_cost
 from service.terminal.safe_text import make_line
-from service.terminal.top.picture import Picture
+from service.terminal.top.picture import ServicePicture
 
 
-def render_picture(picture: Picture, url: str, *, max_rows: int | None = None) -> RenderableType:
+def render_picture(
+    picture: ServicePicture, url: str, *, max_rows: int | None = None
+) -> RenderableType:
     """Return the tables; at most `max_rows` agents and ensembles each."""
     head = Text(f"{url} · {picture.status} · version {picture.version}")
     if picture.status != "ok":
@@ -28,7 +30,7 @@ def render_picture(picture: Picture, url: str, *, max_rows: int | None = None) -
     return Group(*parts, "", _ensembles(picture, max_rows), "", _agents(picture, max_rows))
 
 
-def _ensembles(picture: Picture, max_rows: int | None) -> Table:
+def _ensembles(picture: ServicePicture, max_rows: int | None) -> Table:
     table = _table("ensemble", "done/min", "failed/min", "first p50", "first p95")
     for row in picture.ensembles[:max_rows]:
         table.add_row(
@@ -41,7 +43,7 @@ def _ensembles(picture: Picture, max_rows: int | None) -> Table:
     return table
 
 
-def _agents(picture: Picture, max_rows: int | None) -> Table:
+def _agents(picture: ServicePicture, max_rows: int | None) -> Table:
     table = _table("agent", "done/min", "failed/min", "retries/min", "mean", "cost/min")
     for row in picture.agents[:max_rows]:
         table.add_row(

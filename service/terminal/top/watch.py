@@ -17,7 +17,7 @@ from service.terminal.background_loop import BackgroundLoop
 from service.terminal.feed import AskFailed
 from service.terminal.outputs import write
 from service.terminal.remote import describe_refusal, open_client
-from service.terminal.top.picture import Picture, compare
+from service.terminal.top.picture import ServicePicture, compare
 from service.terminal.top.samples import Metrics, parse_metrics
 from service.terminal.top.screen import render_picture
 
@@ -91,14 +91,14 @@ class Top:
         except TimeoutError:
             return
 
-    async def _read_patiently(self) -> Picture | None:
+    async def _read_patiently(self) -> ServicePicture | None:
         """Return the next picture, None while the service cannot be reached."""
         try:
             return await self._read()
         except AskFailed:
             return None
 
-    async def _read(self) -> Picture:
+    async def _read(self) -> ServicePicture:
         metrics = parse_metrics((await self._get("/metrics")).text)
         health = (await self._get("/health", accepts_errors=True)).json()
         picture = compare(self._earlier, metrics, health)
@@ -114,13 +114,13 @@ class Top:
             raise AskFailed(f"{path}: {describe_refusal(response)}")
         return response
 
-    async def _print(self, picture: Picture) -> None:
+    async def _print(self, picture: ServicePicture) -> None:
         if self._options.as_json:
             await write(sys.stdout, json.dumps(picture.to_json()) + "\n")
         else:
             await asyncio.to_thread(self._console.print, self._render(picture))
 
-    def _render(self, picture: Picture) -> Any:
+    def _render(self, picture: ServicePicture) -> Any:
         is_screen = self._console.is_terminal and not self._options.once
         rows = max(3, (self._console.height - _LINES_BESIDE_ROWS) // 2) if is_screen else None
         return render_picture(picture, self._options.url, max_rows=rows)

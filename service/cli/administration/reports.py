@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from service.cli.accounts import AccountTools
+from service.cli.administration.accounts import AccountTools
 from service.cli.output import CommandOutput, make_table
 from service.errors import RequestError
 from service.store.accounts.users import UserStore

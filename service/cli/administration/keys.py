@@ -8,10 +8,10 @@ from typing import Any
 
 from service.access.api_keys import ApiKey
 from service.accounts.keys import NewApiKey
-from service.cli.account_arguments import read_limits
-from service.cli.accounts import COMMAND_LINE, AccountTools
+from service.cli.administration.account_arguments import read_limits
+from service.cli.administration.accounts import COMMAND_LINE, AccountTools
+from service.cli.administration.users import check_limits
 from service.cli.output import CommandOutput, format_moment, make_table
-from service.cli.users import check_limits
 from service.errors import RequestError
 from service.store.accounts.records import StoredKey, StoredUser
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from service.accounts.logins.registration import create_invite, parse_email_field
 from service.accounts.users import NewUser
-from service.cli.account_arguments import read_limits
-from service.cli.accounts import COMMAND_LINE, AccountTools
+from service.cli.administration.account_arguments import read_limits
+from service.cli.administration.accounts import COMMAND_LINE, AccountTools
 from service.cli.output import CommandOutput, format_moment, make_table
 from service.errors import RequestError
 from service.limits.tables import check_stored_limits

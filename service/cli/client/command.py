@@ -7,11 +7,11 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from service.cli.client_arguments import add_ask_options, add_top_options
+from service.cli.client.arguments import add_ask_options, add_top_options
 from service.cli.parser import CommandParser, program_name
 from service.terminal.ask import AskOptions, answer, chat
 from service.terminal.background_loop import BackgroundLoop
-from service.terminal.feed import AskFailed, Question, QuestionService
+from service.terminal.feed import AskedQuestion, AskFailed, QuestionService
 from service.terminal.question_text import compose_question, has_piped_input
 from service.terminal.remote import RemoteService
 from service.terminal.top.watch import TopOptions, watch
@@ -46,7 +46,7 @@ def _ask(options: argparse.Namespace) -> int:
     with BackgroundLoop() as loop:
         if options.url:
             return _use_remote(loop, options, asked, use)
-        from service.cli.standalone import use_standalone
+        from service.cli.client.standalone import use_standalone
 
         return use_standalone(loop, lambda service: use(loop, service, asked))
 
@@ -70,7 +70,7 @@ def _read_question(options: argparse.Namespace) -> AskOptions:
     if options.resume and text:
         raise AskFailed("--resume shows an existing run and takes no question.", is_usage=True)
     return AskOptions(
-        question=Question(
+        question=AskedQuestion(
             text=text,
             ensemble=options.ensemble,
             conversation_id=options.conversation,

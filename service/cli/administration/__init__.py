@@ -1,0 +1,1 @@
+"""The commands of administrators: users, keys, usage and audit."""

@@ -1,0 +1,1 @@
+"""The client commands: ask and top."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from service.terminal.top.picture import compare
-from service.terminal.top.samples import Metrics, find_quantile, parse_metrics
+from service.terminal.top.samples import MetricSamples, find_quantile, parse_metrics
 
 _TEXT = """\
 # TYPE fanout_runs counter
@@ -27,7 +27,7 @@ fanout_open_circuits{{provider="openai",model="m"}} 1
 HEALTH = {"status": "ok", "version": "1"}
 
 
-def _metrics(at_s: float, completed: int, failed: int, cost: float) -> Metrics:
+def _metrics(at_s: float, completed: int, failed: int, cost: float) -> MetricSamples:
     text = _TEXT.format(completed=completed, failed=failed, cost=cost)
     return replace(parse_metrics(text), at_s=at_s)
 

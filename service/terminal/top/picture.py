@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from service.terminal.top.samples import Metrics, find_quantile
+from service.terminal.top.samples import MetricSamples, find_quantile
 
 _FIRST_OUTPUT = "fanout_time_to_first_output_seconds"
 _OUTCOMES = "fanout_agent_outcomes_total"
@@ -56,10 +56,12 @@ class ServicePicture:
         return asdict(self)
 
 
-def compare(earlier: Metrics | None, later: Metrics, health: Mapping[str, Any]) -> ServicePicture:
+def compare(
+    earlier: MetricSamples | None, later: MetricSamples, health: Mapping[str, Any]
+) -> ServicePicture:
     """Return the picture of the time between two samples, or of all time up to `later`."""
     span_s = later.at_s - earlier.at_s if earlier else None
-    changes = Changes(earlier or Metrics({}), later, span_s or _uptime_s(later))
+    changes = Changes(earlier or MetricSamples({}), later, span_s or _uptime_s(later))
     return ServicePicture(
         status=str(health.get("status", "unknown")),
         version=str(health.get("version", "")),
@@ -77,7 +79,7 @@ def compare(earlier: Metrics | None, later: Metrics, health: Mapping[str, Any]) 
 class Changes:
     """The differences of counters between two samples, per minute. A restart counts from zero."""
 
-    def __init__(self, earlier: Metrics, later: Metrics, span_s: float) -> None:
+    def __init__(self, earlier: MetricSamples, later: MetricSamples, span_s: float) -> None:
         self.earlier, self.later = earlier, later
         self._minutes = max(span_s, 0.001) / 60
 
@@ -135,7 +137,7 @@ def _mean_s(changes: Changes, agent: str) -> float | None:
     return changes.difference(f"{name}_sum", agent=agent) / count if count else None
 
 
-def _list_circuits(metrics: Metrics) -> list[str]:
+def _list_circuits(metrics: MetricSamples) -> list[str]:
     return [
         f"{labels.get('model', '')} ({labels.get('provider', '')})"
         for labels, value in metrics.samples.get("fanout_open_circuits", ())
@@ -143,5 +145,5 @@ def _list_circuits(metrics: Metrics) -> list[str]:
     ]
 
 
-def _uptime_s(metrics: Metrics) -> float:
+def _uptime_s(metrics: MetricSamples) -> float:
     return time.time() - metrics.total("process_start_time_seconds")

@@ -13,7 +13,7 @@ Labels = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Metrics:
+class MetricSamples:
     """The samples by name, each with its labels; `at_s` is the time of the request."""
 
     samples: Mapping[str, list[tuple[Labels, float]]]
@@ -42,13 +42,13 @@ class Metrics:
                 yield labels, value
 
 
-def parse_metrics(text: str) -> Metrics:
+def parse_metrics(text: str) -> MetricSamples:
     """Return the samples of `GET /metrics`. Raises ValueError for another format."""
     samples: dict[str, list[tuple[Labels, float]]] = defaultdict(list)
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             samples[sample.name].append((sample.labels, sample.value))
-    return Metrics(samples)
+    return MetricSamples(samples)
 
 
 def find_quantile(

@@ -18,7 +18,7 @@ from service.terminal.feed import AskFailed
 from service.terminal.outputs import write
 from service.terminal.remote import describe_refusal, open_client
 from service.terminal.top.picture import ServicePicture, compare
-from service.terminal.top.samples import Metrics, parse_metrics
+from service.terminal.top.samples import MetricSamples, parse_metrics
 from service.terminal.top.screen import render_picture
 
 _LINES_BESIDE_ROWS = 9
@@ -56,7 +56,7 @@ class Top:
         self._options = options
         self._console = Console()
         self._stopped = asyncio.Event()
-        self._earlier: Metrics | None = None
+        self._earlier: MetricSamples | None = None
 
     def stop(self) -> None:
         """End `run` after the current picture."""

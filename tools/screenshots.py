@@ -31,6 +31,7 @@ import httpx
 from playwright.async_api import Browser, Page, async_playwright
 
 from service.settings import KNOWN
+from tools.png import reduce_colours
 
 FOLDER: Final = Path("docs/images")
 LOOKS: Final[Mapping[str, dict[str, Any]]] = {
@@ -254,7 +255,7 @@ async def _take_look(
         if name in names:
             await PAGES[name](page, site)
             file = folder / f"{name}-{look}.png"
-            await page.screenshot(path=file)
+            file.write_bytes(reduce_colours(await page.screenshot()))
             print(f"{file}: {file.stat().st_size // 1000} kB")
     await context.close()
 

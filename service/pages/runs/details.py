@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from service.errors import RequestError
 from service.events import Event
 from service.pages.runs.timeline import RunCourse
 from service.runs.projections.long_logs import summarize_log
+from service.runs.projections.recording import StoredCall, decode_recording
 from service.runs.projections.summary import AgentSummary, RunSummary
 from service.runs.run import Run
 from service.store.records import AgentAnswer, StoredRun
@@ -41,8 +43,25 @@ async def load_details(api: ApiDependencies, owner: str, run_id: str) -> RunDeta
         summary = _restore_summary(found, answers)
         summary.findings |= await api.store.runs.read_findings(owner, run_id)
         events, elapsed_ms = (), found.elapsed_ms
-    course = RunCourse(summary=summary, elapsed_ms=elapsed_ms, ends_ms=ends_ms, events=events)
+    course = RunCourse(
+        summary=summary,
+        elapsed_ms=elapsed_ms,
+        ends_ms=ends_ms,
+        events=events,
+        calls=await _list_calls(api, owner, run_id, events),
+    )
     return RunDetails(stored=stored, summary=summary, course=course)
+
+
+async def _list_calls(
+    api: ApiDependencies, owner: str, run_id: str, events: Sequence[Event]
+) -> Sequence[StoredCall]:
+    """Return the calls of models that are recorded with the end of a run."""
+    stored = await api.store.runs.read_recording(owner, run_id)
+    if stored is None:
+        return ()
+    recording = await asyncio.to_thread(decode_recording, stored, events)
+    return recording.calls if recording else ()
 
 
 def _find_ends(stored: StoredRun, answers: Sequence[AgentAnswer]) -> Mapping[str, float]:

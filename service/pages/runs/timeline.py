@@ -7,26 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from service.events import AgentHedged, AgentRetrying, Event
-from service.events.seams import Seam
-from service.pages.runs.wording import format_ms
+from service.events import Event
+from service.pages.runs.calls import LaneBar, describe_calls, describe_steps, make_call_bars
+from service.runs.projections.recording import StoredCall
 from service.runs.projections.summary import AgentSummary, RunSummary
 
 _STEPS: Final = (1, 2, 5, 10)
 _MAX_TICKS: Final = 6
 _EQUAL_MS: Final = 100  # agents that start within it were asked at once
-
-
-@dataclass(frozen=True, slots=True)
-class LaneBar:
-    """A stretch of a lane, in ms since the start of the run.
-
-    `kind` is waiting (for the first token), writing or open (still in progress).
-    """
-
-    kind: str
-    start_ms: float
-    end_ms: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,13 +53,15 @@ class RunCourse:
     """The facts that a timeline is made of.
 
     `ends_ms` are the known moments, in ms since the start, at which agents ended; `elapsed_ms` is
-    the age of a running run. `events` are empty when they have expired.
+    the age of a running run. `events` are empty when they have expired. `calls` are those of the
+    recording, which only a run that has ended in its own process has.
     """
 
     summary: RunSummary
     elapsed_ms: float | None
     ends_ms: Mapping[str, float] = field(default_factory=dict)
     events: Sequence[Event] = ()
+    calls: Sequence[StoredCall] = ()
 
 
 def make_timeline(course: RunCourse) -> Timeline:
@@ -89,18 +79,22 @@ def make_timeline(course: RunCourse) -> Timeline:
 
 
 def _make_lane(course: RunCourse, agent: AgentSummary, *, is_slowest: bool) -> Lane:
+    calls = [each for each in course.calls if each.agent == agent.name]
     start_ms, end_ms = _find_span(course, agent)
+    start_ms = min((float(each.at) for each in calls), default=start_ms)
     first_ms = None
     if agent.report and agent.report.first_token_ms is not None and not agent.report.reused:
         first_ms = start_ms + agent.report.first_token_ms
+    recorded = [bar for each in calls for bar in make_call_bars(each)]
+    steps = describe_calls(calls) if len(calls) > 1 else ()
     return Lane(
         agent=agent,
         role=_find_role(course.summary, agent),
         start_ms=start_ms,
         first_ms=first_ms,
         end_ms=end_ms,
-        bars=_make_bars(course, (start_ms, first_ms, end_ms)),
-        steps=_describe_steps(course.events, agent),
+        bars=recorded or _make_bars(course, agent, (start_ms, first_ms, end_ms)),
+        steps=[*steps, *describe_steps(course.events, agent)],
         is_slowest=is_slowest,
     )
 
@@ -126,14 +120,19 @@ def _guess_start(course: RunCourse, agent: AgentSummary) -> float:
 
 
 def _make_bars(
-    course: RunCourse, span: tuple[float, float | None, float | None]
+    course: RunCourse, agent: AgentSummary, span: tuple[float, float | None, float | None]
 ) -> Sequence[LaneBar]:
+    """Return the bars of an agent without recorded calls."""
     start_ms, first_ms, end_ms = span
+    is_failed = agent.state == "failed"
     if end_ms is None:
         return [LaneBar("open", start_ms, max(start_ms, course.elapsed_ms or start_ms))]
     if first_ms is None:
-        return [LaneBar("waiting", start_ms, end_ms)]
-    return [LaneBar("waiting", start_ms, first_ms), LaneBar("writing", first_ms, end_ms)]
+        return [LaneBar("waiting", start_ms, end_ms, is_failed=is_failed)]
+    return [
+        LaneBar("waiting", start_ms, first_ms, is_failed=is_failed),
+        LaneBar("writing", first_ms, end_ms, is_failed=is_failed),
+    ]
 
 
 def _find_role(run: RunSummary, agent: AgentSummary) -> str:
@@ -150,41 +149,6 @@ def _find_slowest(run: RunSummary) -> str | None:
         if agent.report and not agent.report.reused and _find_role(run, agent) == "agent"
     }
     return max(times, key=lambda name: times[name]) if len(times) > 1 else None
-
-
-def _describe_steps(events: Sequence[Event], agent: AgentSummary) -> Sequence[str]:
-    if not events:
-        steps = [_count_retries(agent.retries)] if agent.retries else []
-    else:
-        steps = [*_list_steps(events, agent.name)]
-    if agent.report and agent.report.reused:
-        steps.append("The answer is from an earlier run and was not paid again.")
-    if agent.code:
-        steps.append(f"{agent.message or 'No reason is known.'} ({agent.code})")
-    return steps
-
-
-def _count_retries(count: int) -> str:
-    return "1 further attempt." if count == 1 else f"{count} further attempts."
-
-
-def _list_steps(events: Sequence[Event], name: str) -> Iterator[str]:
-    for event in events:
-        if isinstance(event, AgentRetrying) and event.agent == name:
-            yield (
-                f"An attempt failed: {event.message} ({event.code}) {event.model} was called "
-                f"after {format_ms(event.delay_ms)}."
-            )
-        elif isinstance(event, AgentHedged) and event.agent == name:
-            yield (
-                f"No token after {format_ms(event.waited_ms)}: {event.model} was called a second "
-                "time beside the first call (hedge)."
-            )
-        elif isinstance(event, Seam) and event.agent == name:
-            yield (
-                f"The text broke off after {event.position} characters ({event.code}); "
-                f"{event.model} continued it."
-            )
 
 
 def _list_ticks(total_ms: float) -> Iterator[float]:

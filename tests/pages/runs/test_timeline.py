@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import replace
 
 import pytest
@@ -19,7 +20,9 @@ from service.events import (
 )
 from service.events.seams import AgentContinued
 from service.pages.runs.timeline import Lane, RunCourse, Timeline, make_timeline
+from service.runs.projections.recording import CallFailure, StoredCall
 from service.runs.projections.summary import summarize
+from service.strategies.calls.recorder import TEXT
 
 _STARTED = RunStarted("run", "trace", "fanout", ("a", "b"))
 
@@ -96,6 +99,37 @@ def test_attempts_hedges_seams_and_the_failure_are_stated_in_order() -> None:
     expected = ["It is busy.", "after 250 ms", "second", "12 characters", "It took too long."]
     assert [found.index(each) for each in expected] == sorted(map(found.index, expected))
     assert "Not of this agent" not in found
+
+
+def test_recorded_calls_place_attempts_and_hedges_where_they_were() -> None:
+    times, sizes = array("f", [0.03]).tobytes(), array("I", [4 + TEXT]).tobytes()
+    calls = [
+        StoredCall("a", "m", 10, 40, failure=CallFailure("upstream_busy", "It is busy.")),
+        StoredCall("a", "m", 100, 90, times=times, sizes=sizes, text="x", finish="stop"),
+        StoredCall("a", "n", 120, 50, is_hedge=True),
+        StoredCall("b", "m", 5, 5),
+    ]
+    course = RunCourse(
+        summary=summarize([_STARTED, *_finish("a")]),
+        elapsed_ms=500,
+        ends_ms={"a": 190},
+        calls=calls,
+    )
+    (lane,) = make_timeline(course).lanes
+    assert [(bar.kind, bar.start_ms, bar.end_ms) for bar in lane.bars] == [
+        ("waiting", 10, 50),
+        ("waiting", 100, 130),
+        ("writing", 130, 190),
+        ("waiting", 120, 170),
+    ]
+    assert [bar.is_failed for bar in lane.bars] == [True, False, False, False]
+    assert [bar.is_hedge for bar in lane.bars] == [False, False, False, True]
+    assert lane.start_ms == 10
+    assert [step.rpartition(": ")[2] for step in lane.steps] == [
+        "failed (upstream_busy).",
+        "answered.",
+        "stopped.",
+    ]
 
 
 def test_a_reused_answer_takes_no_time_on_the_axis() -> None:

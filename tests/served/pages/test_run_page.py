@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from tests._support.clients.api import Api, answer_of, until
 from tests._support.pages.hostile_markdown import HOSTILE
 from tests._support.pages.parsed import PageElement, parse_page
@@ -39,8 +41,10 @@ async def test_the_page_shows_each_agent_its_time_and_its_cost(api: Api) -> None
     )
     assert f"/web/chat/{conversation_id}" in page.list_links()
     assert f"/api/runs/{run_id}/export" in page.list_links()
+    assert re.search(r"Call of .* to .*: failed \(upstream_busy\)\..*answered\.", rows["again"])
     bars = page.find("svg", role="img").find_all("rect")
     assert len(bars) >= 6
+    assert any("failed" in (bar.attributes["class"] or "") for bar in bars)
     for bar in bars:
         start, width = (float((bar.attributes[name] or "").rstrip("%")) for name in ("x", "width"))
         assert 0 <= start <= 100

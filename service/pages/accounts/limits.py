@@ -11,10 +11,9 @@ from service.api.limits.shown import LimitShown
 from service.pages.words import format_cost, format_count
 
 _KINDS: Final[Mapping[str, str]] = {
-    "requests": " requests",
-    "streams": " streams open at the same time",
-    "tokens": " tokens",
-    "cost_usd": "",
+    "requests": "request",
+    "streams": "open stream",
+    "tokens": "token",
 }
 _OWNERS: Final[Mapping[str, str]] = {
     "user": "set for this user",
@@ -36,13 +35,16 @@ class ShownLimit:
 
 def describe_limit(limit: LimitShown) -> ShownLimit:
     """Return a limit of `/api/me` in words."""
-    write = format_cost if limit["kind"] == "cost_usd" else format_count
+    is_cost = limit["kind"] == "cost_usd"
+    write = format_cost if is_cost else format_count
+    ending = "" if limit["limit"] == 1 else "s"
+    unit = "" if is_cost else f" {_KINDS[limit['kind']]}{ending}"
     period = f" per {limit['period']}" if limit["period"] else ""
     burst = f", at most {limit['burst']} at once" if "burst" in limit else ""
     whole = float(limit.get("burst", limit["limit"]))
     remaining = max(0.0, limit["remaining"])
     return ShownLimit(
-        allowance=f"{write(limit['limit'])}{_KINDS[limit['kind']]}{period}{burst}",
+        allowance=f"{write(limit['limit'])}{unit}{period}{burst}",
         rule=_OWNERS.get(limit["rule"], f"rule {limit['rule']}"),
         remaining=f"{write(remaining)} of {write(whole)}",
         share=round(min(1.0, remaining / whole), 3) if whole else 0.0,

@@ -145,3 +145,15 @@ async def test_a_question_of_the_empty_start_page_leads_to_the_chat(
         questions = page.get_by_role("list", name="Questions to try")
         await expect(questions.get_by_role("link")).to_have_count(4)
         await expect(page.get_by_text("USE_LLM_MOCK=false")).to_be_visible()
+        first = questions.get_by_role("link").first
+        question = await first.inner_text()
+        await first.click()
+        await expect(page.get_by_role("textbox", name="Question")).to_have_value(question)
+        await page.get_by_role("button", name="Ask", exact=True).click()
+        await expect(page.get_by_role("status", name="Run")).to_contain_text("Complete")
+
+        await page.goto(f"{staffed.url}/web/")
+        recent = page.get_by_role("list", name="Recent conversations").get_by_role("link")
+        await expect(recent).to_have_text([question])
+        await recent.click()
+        await expect(page.get_by_role("region", name="Answer")).to_be_visible()

@@ -168,7 +168,8 @@ class AgentReport:
     `reasoning` is its reasoning, unless that was sent as events. `finish_reason` is OpenAI's, or
     `error`. `first_token_ms` is None when no token arrived. `config_hash` is that of the agent;
     `reused`: the answer and its cost belong to an earlier run. `left_out` are the parameters that
-    were not sent because the model refuses them.
+    were not sent because the model refuses them. `retries` and `hedges` count further calls: None
+    in reports of an older version.
     """
 
     agent: str
@@ -184,6 +185,8 @@ class AgentReport:
     reused: bool = False
     left_out: tuple[str, ...] = ()
     reasoning: str = ""
+    retries: int | None = None
+    hedges: int | None = None
 
 
 DegradedBy = Literal["agents", "combiner", "judge"]

@@ -142,6 +142,11 @@ class Telemetry:
         outcome = "refused" if is_refused else "accepted"
         self.metrics.limit_requests.child(kind, rule, outcome).inc()
 
+    def record_feedback(self, subject: str, kinds: Iterable[str]) -> None:
+        """Count a rating of an answer or an agent, once for each kind of opinion in it."""
+        for kind in kinds:
+            self.metrics.feedback.child(subject, kind).inc()
+
     def record_limit_fallback(self) -> None:
         """Count a request that was limited without Redis, which was unavailable."""
         self.metrics.limit_fallbacks.inc()

@@ -214,6 +214,14 @@ GATE_OUTCOMES: Final = counter(
     "workflow",
     "outcome",
 )
+FEEDBACK: Final = counter(
+    "fanout_feedback_total",
+    "Ratings received, by what they rate, answer or agent, and by kind.",
+    "subject",
+    "kind",
+)
+SUBJECTS_OF_FEEDBACK: Final = ("answer", "agent")
+KINDS_OF_FEEDBACK: Final = ("score", "thumb", "comment", "better")
 COST: Final = counter(
     "fanout_cost_usd_total", "Money spent on models, in US dollars.", "agent", "model", unit="usd"
 )

@@ -18,7 +18,7 @@ from service.api.middleware import cors, hosts, response_headers
 from service.api.openai import chat_completions
 from service.api.openai.responses import routes as responses
 from service.api.openapi import docs_page, document
-from service.api.runs import export, process, resynthesize
+from service.api.runs import export, feedback, process, resynthesize
 from service.api.runs import runs as runs_api
 from service.api.sessions import ask, sessions
 from service.api.text import stream
@@ -30,6 +30,7 @@ APIS = (
     process,
     resynthesize,
     export,
+    feedback,
     stream,
     chat,
     websocket,

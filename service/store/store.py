@@ -11,6 +11,8 @@ from service.store.call_history import CallHistory
 from service.store.conversations import Conversations
 from service.store.database import Database
 from service.store.evaluations.cache import EvaluationCache
+from service.store.feedback.feedback import FeedbackStore
+from service.store.feedback.report import FeedbackReport
 from service.store.history import History
 from service.store.journal.writer import JournalWriter
 from service.store.lists.outlines import Outlines
@@ -35,6 +37,8 @@ class Store:
     budgets: Budgets
     audit: AuditLog
     usage: UsageStore
+    feedback: FeedbackStore
+    feedback_report: FeedbackReport
     calls: CallHistory
     evaluations: EvaluationCache
     outlines: Outlines
@@ -61,6 +65,8 @@ def open_store(settings: Settings, telemetry: Telemetry) -> Store:
         budgets=Budgets(database),
         audit=AuditLog(database),
         usage=UsageStore(database),
+        feedback=FeedbackStore(database),
+        feedback_report=FeedbackReport(database),
         calls=CallHistory(database),
         evaluations=EvaluationCache(database),
         outlines=Outlines(database),

@@ -10,6 +10,7 @@ Source: https://prometheus.github.io/client_python/multiprocess/
 
 import os
 from collections.abc import Iterable, Iterator
+from itertools import product
 from typing import Generic, TypeVar
 
 from opentelemetry.trace import SpanContext
@@ -112,6 +113,7 @@ class Metrics:
         self.straggler_cuts = self._counter(semconv.STRAGGLER_CUTS)
         self.step_downs = self._counter(semconv.STEP_DOWNS)
         self.gate_outcomes = self._counter(semconv.GATE_OUTCOMES)
+        self.feedback = self._counter(semconv.FEEDBACK)
         self.cost = self._counter(semconv.COST)
         self.inflight_runs = self._gauge(semconv.INFLIGHT_RUNS).child()
         self.open_streams = self._gauge(semconv.OPEN_STREAMS).child()
@@ -147,6 +149,8 @@ class Metrics:
         """Create the expected series at 0, so that a first event is an increase."""
         for outcome in semconv.OUTCOMES_OF_RESERVATIONS:
             self.reservations.child(outcome)
+        for subject, kind in product(semconv.SUBJECTS_OF_FEEDBACK, semconv.KINDS_OF_FEEDBACK):
+            self.feedback.child(subject, kind)
         for name in workflows:
             for outcome in semconv.OUTCOMES_OF_RUNS:
                 self.runs.child(name, outcome)

@@ -32,6 +32,8 @@ StoreOperationName = Literal[
     "change_accounts",
     "read_audit",
     "read_usage",
+    "read_feedback",
+    "change_feedback",
     "maintain",
 ]
 UnavailableReason = Literal["locked", "down", "slow", "full", "schema", "other"]

@@ -154,6 +154,7 @@ UNSCOPED = {
     "service.store.audit.verify": "the audit log has an actor, and is read by admins",
     "service.store.budgets.statements": "budgets belong to the subjects of rules",
     "service.store.usage.report": "sums of one owner, or of all for admins",
+    "service.store.feedback.report": "sums of one owner, or of all for admins",
     "service.store.workers": "the service's own view of all runs",
     "service.store.call_history": "times of all calls, without texts",
     "service.store.accounts.credentials": "they decide who the owner is",

@@ -16,10 +16,12 @@ from service.api.http.query import SequenceParam
 from service.api.limits.requests import start_retry
 from service.api.openapi.operation import EVENTS, LAST_EVENT_ID, Operation, ResponseSpec, Tag
 from service.api.runs.event_json import encoder
+from service.api.runs.feedback import RatingShown, list_ratings, read_available_ratings
 from service.api.runs.report_json import report_json, usage_json
 from service.api.runs.schemas import AgentShown, FindingFields, RunEvent, TokenUsage
 from service.errors import RequestError
 from service.runs.projections.long_logs import summarize_log
+from service.runs.projections.rows import restore_agent
 from service.runs.projections.summary import AgentSummary, RunSummary
 from service.runs.run import Run
 from service.runs.runs import Runs
@@ -49,6 +51,7 @@ class RunShown(DegradedFields, FindingFields):
     usage: TokenUsage
     cost: float | None
     answer: str
+    feedback: NotRequired[list[RatingShown]]
     answered_by: NotRequired[str]
     finish_reason: NotRequired[str]
     code: NotRequired[str]
@@ -69,10 +72,15 @@ def install(app: Quart, api: ApiDependencies) -> None:
 
     async def respond(found: Run | StoredRun) -> Response:
         if isinstance(found, Run):
-            return sse.run_json(found, await describe_run(found))
+            shown = await describe_run(found)
+            if shown["state"] != "running":
+                shown |= await read_available_ratings(api.store.feedback, found)
+            return sse.run_json(found, shown)
         answers = await tables.list_agent_answers(found.owner, found.id)
         findings = await tables.read_findings(found.owner, found.id)
-        return _response(found, {**_from_record(found, answers), **findings})
+        ratings = await list_ratings(api.store.feedback, found.owner, found.id)
+        state = {**_from_record(found, answers), **findings, "feedback": ratings}
+        return _response(found, state)
 
     @app.get("/api/runs/<run_id>")
     @Operation("Get a run", tag=Tag.RUNS, scope="read", answers=(_SHOWN,))
@@ -182,10 +190,7 @@ def _from_record(run: StoredRun, answers: Sequence[AgentAnswer]) -> dict[str, An
         "elapsed_ms": run.elapsed_ms,
         "events": run.last_seq if run.interrupted_at is None else run.interrupted_at + 1,
         **_interruption(run.interrupted_at),
-        "agents": [
-            _agent(AgentSummary(each.agent, each.state, 0, each.code, each.error, each.report))
-            for each in answers
-        ],
+        "agents": [_agent(restore_agent(each)) for each in answers],
         "usage": usage_json(run.usage),
         "cost": run.cost_usd,
         "answer": run.answer,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NotRequired
 
@@ -19,9 +19,9 @@ from service.api.usage.parameters import FORMAT, DayParam, DimensionsParam, want
 from service.errors import RequestError
 from service.store.accounts.users import UserStore
 from service.store.store import Store
-from service.store.usage.figures import FIGURES, show_figures
+from service.store.usage.figures import FIGURES, show_all, show_groups
 from service.store.usage.records import UsageSums
-from service.store.usage.report import UsageGroup, UsageQuery
+from service.store.usage.report import UsageQuery
 
 _FROM = DayParam("from", "The first day, in UTC; by default 30 days before the last.")
 _TO = DayParam("to", "The last day, in UTC; by default today.")
@@ -50,7 +50,19 @@ class UsageFigures(TypedDict):
     unpriced_calls: int
 
 
-class UsageItem(UsageFigures):
+class RatedFigures(UsageFigures):
+    """Sums of usage and of ratings.
+
+    `ratings` counts ratings with a score or a thumb. `mean_score` is 0 to 1, null without any.
+    `preferred` counts how often the answer of an agent was rated as better than another one.
+    """
+
+    ratings: int
+    mean_score: float | None
+    preferred: int
+
+
+class UsageItem(RatedFigures):
     """The usage of one group, with its value of each dimension of the query."""
 
     day: NotRequired[str]
@@ -68,7 +80,7 @@ UsageReport = TypedDict(
         "to": str,
         "by": list[str],
         "items": list[UsageItem],
-        "total": UsageFigures,
+        "total": RatedFigures,
     },
 )
 UsageReport.__doc__ = "The usage of each group, in the order of the dimensions, and the total."
@@ -100,17 +112,19 @@ def install(app: Quart, api: ApiDependencies) -> None:
         groups = await api.store.usage.list_groups(query, _MAX_GROUPS + 1)
         if len(groups) > _MAX_GROUPS:
             raise invalid("by", f"there are more than {_MAX_GROUPS} groups; choose a shorter time")
+        items = show_groups(by, groups, await api.store.feedback_report.list_sums(query))
         if is_csv:
-            return _as_csv(by, groups)
+            return _as_csv(by, items)
         total = UsageQuery(owner=owner, since=first, until=last)
         sums = await api.store.usage.list_groups(total, 1)
+        feedback = await api.store.feedback_report.list_sums(total)
         return jsonify(
             {
                 "from": first.isoformat(),
                 "to": last.isoformat(),
                 "by": list(by),
-                "items": [_show(by, each) for each in groups] if by else [],
-                "total": show_figures(sums[0].sums if sums else UsageSums()),
+                "items": items if by else [],
+                "total": show_all(sums[0].sums if sums else UsageSums(), feedback.get(())),
             }
         )
 
@@ -135,11 +149,6 @@ async def _choose_owner(store: Store, caller: Principal, user: str | None) -> st
     return found.id if found else user
 
 
-def _show(by: Sequence[str], group: UsageGroup) -> dict[str, Any]:
-    return {**dict(zip(by, group.values, strict=True)), **show_figures(group.sums)}
-
-
-def _as_csv(by: Sequence[str], groups: Sequence[UsageGroup]) -> Response:
-    rows = [[*each.values, *show_figures(each.sums).values()] for each in groups]
-    text = encode_csv([*by, *FIGURES], rows)
+def _as_csv(by: Sequence[str], items: Sequence[Mapping[str, Any]]) -> Response:
+    text = encode_csv([*by, *FIGURES], [[*each.values()] for each in items])
     return Response(text, content_type="text/csv; charset=utf-8")

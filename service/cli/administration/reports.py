@@ -12,9 +12,10 @@ from service.cli.output import CommandOutput, make_table
 from service.errors import RequestError
 from service.store.accounts.users import UserStore
 from service.store.audit.log import AuditFilter, AuditLog
-from service.store.usage.figures import FIGURES, show_figures
-from service.store.usage.records import UsageSums
-from service.store.usage.report import DIMENSIONS, UsageGroup, UsageQuery, UsageStore
+from service.store.feedback.report import FeedbackReport
+from service.store.usage.figures import FIGURES, show_all, show_groups
+from service.store.usage.records import UsageGroup, UsageSums
+from service.store.usage.report import DIMENSIONS, UsageQuery, UsageStore
 
 _MAX_GROUPS = 1_000_000
 _AUDIT_COLUMNS = ("number", "at", "actor", "action", "target", "address", "details")
@@ -30,18 +31,17 @@ async def run_usage(options: argparse.Namespace, tools: AccountTools) -> Command
         raise RequestError("bad_request", f"--by takes some of {', '.join(DIMENSIONS)}.")
     dimensions.sort(key=by.index)
     owner = await _find_owner(options.user, tools)
-    usage = UsageStore(tools.database)
+    usage, feedback = UsageStore(tools.database), FeedbackReport(tools.database)
     query = UsageQuery(owner=owner, since=since, until=until, by=dimensions)
     total = UsageQuery(owner=owner, since=since, until=until)
     groups = await usage.list_groups(query, _MAX_GROUPS) if by else []
     sums = [*await usage.list_groups(total, 1), UsageGroup((), UsageSums())][0].sums
-    items = [
-        {**dict(zip(by, each.values, strict=True)), **show_figures(each.sums)} for each in groups
-    ]
-    rows = [*items, {**dict.fromkeys(by[:1], "total"), **show_figures(sums)}]
+    items = show_groups(by, groups, await feedback.list_sums(query)) if by else []
+    figures = show_all(sums, (await feedback.list_sums(total)).get(()))
+    rows = [*items, {**dict.fromkeys(by[:1], "total"), **figures}]
     table = make_table((*by, *FIGURES), rows, "")
     span = {"from": since.isoformat(), "to": until.isoformat(), "by": by}
-    return CommandOutput(table, {**span, "items": items, "total": show_figures(sums)})
+    return CommandOutput(table, {**span, "items": items, "total": figures})
 
 
 async def run_audit(options: argparse.Namespace, tools: AccountTools) -> CommandOutput:

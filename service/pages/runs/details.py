@@ -13,7 +13,8 @@ from service.events import Event
 from service.pages.runs.timeline import RunCourse
 from service.runs.projections.long_logs import summarize_log
 from service.runs.projections.recording import StoredCall, decode_recording
-from service.runs.projections.summary import AgentSummary, RunSummary
+from service.runs.projections.rows import restore_agent
+from service.runs.projections.summary import RunSummary
 from service.runs.run import Run
 from service.store.records import AgentAnswer, StoredRun
 
@@ -76,10 +77,7 @@ def _find_ends(stored: StoredRun, answers: Sequence[AgentAnswer]) -> Mapping[str
 
 def _restore_summary(run: StoredRun, answers: Sequence[AgentAnswer]) -> RunSummary:
     """Return the summary of a run whose events have expired."""
-    agents = {
-        each.agent: AgentSummary(each.agent, each.state, 0, each.code, each.error, each.report)
-        for each in answers
-    }
+    agents = {each.agent: restore_agent(each) for each in answers}
     return RunSummary(
         state=run.state,
         agents=agents,

@@ -11,8 +11,8 @@ from service.pages.usage.period import UsagePeriod
 from service.pages.usage.plot import Plot, plot_days
 from service.pages.words import format_cost, format_count
 from service.store.budgets.units import NANO_PER_USD
-from service.store.usage.records import UsageSums
-from service.store.usage.report import UsageGroup, UsageQuery, UsageStore
+from service.store.usage.records import UsageGroup, UsageSums
+from service.store.usage.report import UsageQuery, UsageStore
 
 _MAX_GROUPS: Final = 10_000
 _MAX_ROWS: Final = 25

@@ -17,7 +17,7 @@ from service.events import (
     RunFinished,
 )
 from service.runs.projections.shares import make_shares
-from service.runs.projections.summary import get_end_state, summarize
+from service.runs.projections.summary import AgentSummary, get_end_state, summarize
 from service.store.records import AgentAnswer, RunEnd
 
 _STATES: Mapping[type[Event], str] = {
@@ -65,6 +65,20 @@ def make_agent_answer(run_id: str, owner: str, event: Event) -> AgentAnswer | No
     if isinstance(event, AgentFinished):
         return answer
     return replace(answer, code=event.code, error=event.message)
+
+
+def restore_agent(answer: AgentAnswer) -> AgentSummary:
+    """Return an agent of a run whose events have expired."""
+    report = answer.report
+    return AgentSummary(
+        answer.agent,
+        answer.state,
+        report.retries or 0,
+        answer.code,
+        answer.error,
+        report,
+        hedges=report.hedges or 0,
+    )
 
 
 def make_final_answers(run_id: str, owner: str, final: Event) -> Iterator[AgentAnswer]:

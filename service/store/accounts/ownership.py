@@ -15,6 +15,7 @@ from service.store.accounts.changes import write_audited
 from service.store.audit.entries import AuditEntry
 from service.store.database import Database
 from service.store.evaluations.tables import evaluation_cache
+from service.store.feedback.tables import feedback
 from service.store.lists.paging import move_run_count
 from service.store.runs import RunStore
 from service.store.schema import (
@@ -31,13 +32,13 @@ from service.store.search.fts5 import enable_secure_delete, purge_deleted_text
 
 _CONVERSATIONS_AT_ONCE: Final = 50
 _REFERRING: Final[Sequence[Table]] = (
-    messages, agent_answers, segments, signals, idempotency_keys, evaluation_cache, runs,
+    messages, agent_answers, segments, signals, idempotency_keys, evaluation_cache, feedback, runs,
 )  # fmt: skip
 TRANSFERRED: Final[Sequence[Table]] = (conversations, *_REFERRING)
 """The tables with rows that a transfer changes. Sums of usage stay with their user."""
 
 # Other writers wait until the commit: a run that started in between would be lost.
-_LOCK: Final = sa.text("LOCK TABLE conversations, runs IN SHARE ROW EXCLUSIVE MODE")
+_LOCK: Final = sa.text("LOCK TABLE conversations, runs, feedback IN SHARE ROW EXCLUSIVE MODE")
 
 
 class StillRunningError(Exception):

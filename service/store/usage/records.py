@@ -52,3 +52,11 @@ class UsageSums:
         self.cost_nano += cost
         self.wasted_nano += cost if share.is_wasted else 0
         self.unpriced += bool(share.agent) and share.cost_usd is None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageGroup:
+    """The sums of one group, and its value of each dimension in the order of the query."""
+
+    values: tuple[str, ...]
+    sums: UsageSums

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.database import Database
 from service.store.scope import ALL_OWNERS, Scope
-from service.store.usage.records import UsageSums
+from service.store.usage.records import UsageGroup, UsageSums
 from service.store.usage.sums import SUMS, make_addition
 from service.store.usage.tables import ALL, TOTALS, usage_sums
 
@@ -37,14 +37,6 @@ class UsageQuery:
     since: date
     until: date
     by: Sequence[UsageDimension] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class UsageGroup:
-    """The sums of one group, and its value of each dimension in the order of the query."""
-
-    values: tuple[str, ...]
-    sums: UsageSums
 
 
 class UsageStore:

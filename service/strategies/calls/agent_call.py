@@ -128,6 +128,8 @@ class AgentCall:
             partial=not self.answered,
             config_hash=self.agent.config_hash,
             left_out=self._context.left_out,
+            retries=self._context.retries,
+            hedges=self._context.hedges,
             reasoning="" if self._has_reasoning_events else self._reasoning,
         )
 

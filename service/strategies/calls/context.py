@@ -38,6 +38,8 @@ class CallContext:
         self.operation = kit.workflow.start_agent(agent.name, agent.model)
         self.on_piece: OnPiece | None = None
         self.was_retried = False  # also when the budget for retries did not permit it
+        self.retries = 0  # reported as events
+        self.hedges = 0
         self.left_out: tuple[str, ...] = ()
         self.attempts: list[ModelAttempt] = []  # under way: one, or with its hedge two
         self.continued: ContinuedText | None = None  # after a seam
@@ -164,6 +166,7 @@ class CallContext:
         self, error: ServiceError, model: str, attempt: int, delay_s: float
     ) -> None:
         """Emit that `attempt` failed with `error`, and that `model` is called in `delay_s`."""
+        self.retries += 1
         await self.emit(
             AgentRetrying(
                 agent=self.agent.name,

@@ -126,6 +126,7 @@ class HedgedCall:
 
     async def _send_hedge(self, attempt: ModelAttempt, waited_s: float) -> None:
         name, model = self._context.agent.name, attempt.call.model
+        self._context.hedges += 1
         await self._context.emit(AgentHedged(name, model, round(waited_s * 1000, 1)))
         await attempt.send(self._number, self._forward)
 

@@ -10,8 +10,8 @@ from service.store.database import Database
 from service.store.journal.batch import Batch
 from service.store.journal.writer import JournalWriter
 from service.store.migrate import migrate
-from service.store.usage.records import UsageShare
-from service.store.usage.report import UsageGroup, UsageQuery, UsageStore
+from service.store.usage.records import UsageGroup, UsageShare
+from service.store.usage.report import UsageQuery, UsageStore
 from tests._support.runs.store_records import (
     ME,
     OTHER_OWNER,

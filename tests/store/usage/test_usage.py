@@ -21,8 +21,8 @@ from service.store.journal.writer import JournalWriter
 from service.store.records import NewRun, RunEnd
 from service.store.schema import runs
 from service.store.scope import ALL_OWNERS
-from service.store.usage.records import UsageShare
-from service.store.usage.report import UsageDimension, UsageGroup, UsageQuery, UsageStore
+from service.store.usage.records import UsageGroup, UsageShare
+from service.store.usage.report import UsageDimension, UsageQuery, UsageStore
 from service.store.usage.tables import usage_sums
 from tests._support.runs.store_records import ME, OTHER_OWNER, make_run, make_run_end
 

@@ -4,7 +4,7 @@ Never imports `service`. Each process creates one `Telemetry` and passes it to t
 records something.
 """
 
-from telemetry.context import RequestInfo, bind_log, current_request
+from telemetry.context import RequestInfo, bind_log, build_detached_context, current_request
 from telemetry.facade import Telemetry
 from telemetry.logs import configure_logging, redact, redact_value, register_secret
 from telemetry.otlp.queue import (
@@ -31,6 +31,7 @@ __all__ = [
     "UnavailableReason",
     "Workflow",
     "bind_log",
+    "build_detached_context",
     "check_otel_variables",
     "configure_logging",
     "current_request",

@@ -4,10 +4,11 @@ A task inherits them from the task that started it, so a run's log lines carry t
 request that started the run. This module knows no web framework and writes nothing.
 """
 
+import contextvars
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from opentelemetry.context import Context
+from opentelemetry.context import Context, attach, get_current
 from opentelemetry.trace import Span
 
 
@@ -36,6 +37,23 @@ def current_request() -> RequestInfo | None:
 def bind_log(**fields: str) -> None:
     """Add `fields` to every later log line of this task and of the tasks it starts."""
     _fields.set({**(_fields.get() or {}), **fields})
+
+
+def build_detached_context() -> contextvars.Context:
+    """Return a context for work that outlives the request: with its ids, and nothing else of it.
+
+    A task, a timer and a connection retain the context in which they were created. That of a
+    request refers to the web framework's request, and so to the connection of its client.
+    """
+
+    def fill(request: RequestInfo | None, fields: dict[str, str] | None, parent: Context) -> None:
+        request_var.set(request)
+        _fields.set(fields)
+        attach(parent)
+
+    context = contextvars.Context()
+    context.run(fill, request_var.get(), _fields.get(), get_current())
+    return context
 
 
 def get_bound_fields() -> dict[str, str]:

@@ -121,6 +121,7 @@ class UpstreamConnection(ResponseHandler):
     def close(self) -> None:
         """Close the connection without waiting for a server that does not read the request."""
         self._backlog = b""
+        self._buffer.clear()  # a head that no caller awaits: its body refers to this
         if self.transport is not None and self.transport.get_write_buffer_size():
             self.abort()
         else:

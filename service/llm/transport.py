@@ -161,3 +161,24 @@ class _Connector(aiohttp.TCPConnector):
         super().__init__(**options)
         create: Callable[..., ResponseHandler] = UpstreamConnection
         self._factory = partial(create, self._loop)  # aiohttp has no public parameter for it
+
+    async def _wrap_create_connection(
+        self, *arguments: Any, **options: Any
+    ) -> tuple[asyncio.Transport, ResponseHandler]:
+        (create,) = arguments
+        created: list[ResponseHandler] = []
+
+        def create_and_note() -> ResponseHandler:
+            created.append(create())
+            return created[-1]
+
+        try:
+            return await super()._wrap_create_connection(create_and_note, **options)
+        except BaseException:
+            # uvloop closes the transport of a cancelled caller without a connection_lost(), and the
+            # two refer to each other.
+            for each in created:
+                each.transport = None
+            raise
+        finally:
+            created.clear()

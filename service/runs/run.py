@@ -23,6 +23,7 @@ from service.runs.log import RunLog
 from service.runs.stop_reasons import ABANDONED, INTERRUPTED, SHUTTING_DOWN, StopReason
 from service.store.budgets.records import BudgetState
 from service.strategies.base import Kit
+from telemetry import build_detached_context
 
 _log = logging.getLogger(__name__)
 
@@ -90,6 +91,7 @@ class LiveRun(Run):
         self._work: asyncio.Task[Answer] | None = None
         self._grace_s = grace_s
         self._loop = asyncio.get_running_loop()
+        self._context = build_detached_context()
         self._started = self._loop.time()
         self._abandonment: asyncio.TimerHandle | None = None
         # Also for the first reader: a client can disconnect before its response starts.
@@ -153,9 +155,9 @@ class LiveRun(Run):
             self._end = self._loop.create_task(self._conclude(final, conclude))
 
         late = StopReason("run_timeout", f"The run did not finish within {timeout_s:g} s.")
-        timeout = self._loop.call_at(self._kit.deadline, self.stop, late)
-        self._work = self._loop.create_task(work)
-        self._work.add_done_callback(on_work_done)
+        timeout = self._loop.call_at(self._kit.deadline, self.stop, late, context=self._context)
+        self._work = self._loop.create_task(work, context=self._context)
+        self._work.add_done_callback(on_work_done, context=self._context)
 
     async def stop_for_takeover(self) -> None:
         """Cancel the work and wait for its end; the final event is left to `take_end`."""
@@ -187,12 +189,12 @@ class LiveRun(Run):
 
     def _abandon_after(self, seconds: float) -> None:
         if not self.options.background:
-            self._abandonment = self._loop.call_later(seconds, self.stop, ABANDONED)
+            timer = self._loop.call_later(seconds, self.stop, ABANDONED, context=self._context)
+            self._abandonment = timer
 
     def _cancel_abandonment(self) -> None:
         if self._abandonment:
             self._abandonment.cancel()
-            self._abandonment = None
 
     def _make_final_event(self, result: Answer | BaseException) -> RunFinished | RunFailed:
         if isinstance(result, Answer):

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
+import httpx
 import pytest
+import uvloop
 
 from service.errors import BadStream, UpstreamError, UpstreamRefused, UpstreamTimeout
-from service.llm.connection import MAX_FRAMING_BYTES, MAX_HEAD_BYTES
+from service.llm.connection import MAX_FRAMING_BYTES, MAX_HEAD_BYTES, UpstreamConnection
 from service.llm.transport import UpstreamTransport
+from tests._support.garbage import Garbage, collecting
 from tests._support.llm.scripted import (
     DONE,
     Received,
@@ -169,6 +173,43 @@ async def test_a_server_that_does_not_read_a_long_request_is_left_at_the_deadlin
         with pytest.raises(UpstreamTimeout, match="sent no token within"):
             await call_model(UpstreamTransport(), call)
         await asyncio.wait_for(closed.wait(), 5)
+
+
+def test_a_request_that_is_cancelled_while_it_connects_leaves_no_connection_in_memory() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            await reader.read()
+
+    async def cancel_after(steps: int, url: str) -> None:
+        async with UpstreamTransport() as transport:  # without a connection from an earlier request
+            sent = asyncio.create_task(transport.handle_async_request(httpx.Request("GET", url)))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            sent.cancel()
+            await asyncio.wait([sent])
+
+    async def collect() -> Garbage:
+        async with raw_server(serve) as url:
+            await cancel_after(9, url)  # fills caches
+            with collecting() as garbage:
+                for steps in [*range(3, 9)] * 4:
+                    await cancel_after(steps, url)
+        return garbage
+
+    assert uvloop.run(collect()).ours == {}
+
+
+async def test_a_connection_that_is_closed_before_its_response_is_read_leaves_memory() -> None:
+    with collecting() as garbage:
+        connection = UpstreamConnection(asyncio.get_running_loop())
+        connection.connection_made(asyncio.Transport())
+        connection.set_response_params()
+        connection.data_received(STREAM)
+        connection.transport = None
+        connection.close()
+        connection.connection_lost(None)
+        del connection
+    assert garbage.ours == {}
 
 
 def test_the_limits_leave_room_for_real_responses() -> None:

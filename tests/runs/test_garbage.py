@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from typing import Any
 
+import httpx
 import pytest
 
+from service.mock_llm.transport import MockTransport
 from service.runs.run import LiveRun
 from tests._support.garbage import collecting
 from tests._support.llm.scripted import model
@@ -23,6 +26,9 @@ FAILING = {
 }
 BAD_COMBINER = {"model": model("combine", fault="cut", after=2)}
 HUNG = {"model": model("hung", fault="stall", after=2), "timeout_s": 5}
+
+# A task and a connection retain their context, and so the request and the client's connection.
+request_of_the_framework: ContextVar[str] = ContextVar("request", default="")
 
 Play = Callable[[Service], Awaitable[LiveRun]]
 
@@ -106,3 +112,18 @@ async def test_an_ended_run_leaves_no_garbage(
                 await play_once()
     assert garbage.ours == {}
     assert garbage.counts.total() <= LIBRARIES * RUNS, garbage.counts
+
+
+async def test_the_calls_of_a_run_do_not_see_the_request_that_started_it() -> None:
+    seen: list[str] = []
+
+    class Server(MockTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            seen.append(request_of_the_framework.get())
+            return await super().handle_async_request(request)
+
+    async with service(server=Server()) as it:
+        request_of_the_framework.set("a request")
+        await it.finish()
+    assert seen == [""] * len(seen)
+    assert seen

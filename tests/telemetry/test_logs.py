@@ -1,14 +1,23 @@
 """Log lines: JSON with ids, readable lines, redaction of secrets."""
 
+import asyncio
 import io
 import json
 import logging
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
 
-from telemetry import Telemetry, bind_log, configure_logging, logs, register_secret
+from telemetry import (
+    Telemetry,
+    bind_log,
+    build_detached_context,
+    configure_logging,
+    logs,
+    register_secret,
+)
 from tests._support.telemetry.asgi import call
 
 
@@ -52,6 +61,28 @@ async def test_a_line_has_the_ids_of_its_request_and_run(
         "conversation_id": "conv_1",
         "agent": "llm-1",
     }
+
+
+async def test_work_in_a_detached_context_has_the_ids_of_its_request_only(
+    quiet: Telemetry, stream: io.StringIO
+) -> None:
+    configure_logging(level="info", json=True, stream=stream)
+    other: ContextVar[str] = ContextVar("other", default="")
+
+    async def work() -> None:
+        assert other.get() == ""
+        logging.getLogger("service").warning("late")
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        bind_log(run_id="run_1")
+        other.set("of the web framework")
+        await asyncio.create_task(work(), context=build_detached_context())
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body"})
+
+    await call(quiet.middleware(app), x_request_id="req")
+    line = json_lines(stream)[0]
+    assert (line["request_id"], line["run_id"]) == ("req", "run_1")
 
 
 def test_the_time_is_rfc_3339_in_utc() -> None:

@@ -18,7 +18,7 @@ from tests._support.llm.ensembles import as_toml
 from tests._support.llm.mock_stats import OpenCalls
 from tests._support.pages.browser import open_browser
 from tests._support.servers.processes import Process, run_server
-from tests._support.servers.services import Start
+from tests._support.servers.services import UNHURRIED_STORE, Start
 
 
 def settings(folder: Path, base_url: str) -> dict[str, str]:
@@ -31,6 +31,7 @@ def settings(folder: Path, base_url: str) -> dict[str, str]:
         "LLM_KEY": "sk-any",
         "ENSEMBLES_FILE": str(ensembles),
         "DRAIN_S": "1",
+        **UNHURRIED_STORE,
     }
 
 
@@ -69,6 +70,7 @@ def theatre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     (folder / "poets.toml").write_text(as_toml(agents, ensembles, {}))
     with reciting() as base_url:
         told = {"USE_LLM_MOCK": "false", "LLM_BASE_URL": base_url, "LLM_KEY": "sk-any"}
+        told |= UNHURRIED_STORE
         ensembles_file = str(folder / "poets.toml")
         with run_server(
             folder, "serve", "--port", "0", ENSEMBLES_FILE=ensembles_file, **told

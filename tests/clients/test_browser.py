@@ -92,7 +92,7 @@ async def test_an_event_source_resumes_after_its_connection_broke(blank: Page, l
     run_id = await started(page, ensemble="steady")
     line.cut(after=b'"status": "Streaming"')
     told = await page.evaluate(EVENT_SOURCE, f"/api/runs/{run_id}/events")
-    assert line.was_cut
+    assert line.was_cut, (told, line.responses[-4_000:])
     assert told["opened"] == 2
     assert b"\r\nlast-event-id: " in line.requests.lower()
     assert_whole(told["seen"])

@@ -10,12 +10,13 @@ from contextlib import asynccontextmanager, suppress
 class Line:
     """Passes connections on to the service at a port; `url` is its own address.
 
-    `requests` is all that came over it.
+    `requests` is all that came over it, `responses` the latest 64 KB of the other direction.
     """
 
     def __init__(self, port: int) -> None:
         self.url = ""
         self.requests = b""
+        self.responses = b""
         self.was_cut = False
         self._port = port
         self._cut_after: bytes | None = None
@@ -73,6 +74,7 @@ class Line:
     async def _answer(self, service: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
         seen = b""
         while block := await service.read(65536):
+            self.responses = (self.responses + block)[-65_536:]
             # Neither what came over the connection before, nor a response that is under way.
             seen = seen + block if self._cut_after else b""
             if self._cut_after and self._cut_after in seen and seen.startswith(b"HTTP/"):

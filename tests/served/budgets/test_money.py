@@ -49,6 +49,17 @@ async def ask_all(url: str, count: int, at_once: int) -> Counter[int]:
         return Counter(await asyncio.gather(*(one(http) for _ in range(count))))
 
 
+async def use_up(url: str) -> None:
+    """Ask one question after the other until the budget refuses one.
+
+    Of questions at once, those that the budget refuses while others hold reservations are lost: how
+    much of it they use depends on the machine.
+    """
+    async with httpx.AsyncClient(timeout=PATIENCE_S) as http:
+        while await ask(http, url) == 200:
+            pass
+
+
 async def read_budget(database_url: str) -> tuple[int, int, int]:
     """Return what is spent and reserved, and the sum of the costs of all runs."""
     database = Database(database_url, timeout_s=PATIENCE_S)
@@ -88,8 +99,10 @@ async def test_processes_that_share_a_database_share_its_budgets(limited: Start,
     settings = {"DATABASE_URL": url, "MIGRATE_ON_START": "true"}
     service = limited('cost_usd = "0.20/day"', "--workers", "2", **settings)
     await wait_for_two_workers(service)
-    statuses = await ask_all(service.url, count=120, at_once=12)
-    assert set(statuses) == {200, 402}
+    statuses = await ask_all(service.url, count=100, at_once=12)
+    assert statuses[200]
+    assert set(statuses) <= {200, 402}
+    await use_up(service.url)
     spent, reserved, costs = await read_budget(url)
     assert (spent, reserved) == (costs, 0)
     assert 0.9 * 4 * CENTS_5 <= spent <= 4 * CENTS_5
@@ -100,8 +113,10 @@ async def test_redis_changes_nothing_about_budgets(
 ) -> None:
     settings = {"DATABASE_URL": sqlite_url, "REDIS_URL": redis_url}
     service = limited('cost_usd = "0.10/day"', **settings)
-    statuses = await ask_all(service.url, count=60, at_once=6)
-    assert set(statuses) == {200, 402}
+    statuses = await ask_all(service.url, count=40, at_once=6)
+    assert statuses[200]
+    assert set(statuses) <= {200, 402}
+    await use_up(service.url)
     spent, reserved, costs = await read_budget(sqlite_url)
     assert (spent, reserved) == (costs, 0)
     assert 0.85 * 2 * CENTS_5 <= spent <= 2 * CENTS_5

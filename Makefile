@@ -50,7 +50,7 @@ $(OPENAI_NODE): tests/clients/node/package-lock.json | $(VENV)/.installed-dev
 # The linters run while the tests wait; their output follows that of the tests.
 test: $(VENV)/.installed-dev $(OPENAI_NODE)  ## Run linters, type checks and all tests
 	@($(LINT)) >$(VENV)/lint.log 2>&1 & lint=$$!; \
-	$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist worksteal $(ARGS); tests=$$?; \
+	$(BIN)/python -m tools.run_tests -n $(TESTS_AT_ONCE) --dist worksteal $(ARGS); tests=$$?; \
 	wait $$lint; lint=$$?; cat $(VENV)/lint.log; exit $$((tests || lint))
 
 lint: $(VENV)/.installed-dev       ## Run ruff and mypy --strict

@@ -67,7 +67,10 @@ def _pass_alone(arguments: Sequence[str], cache: Path, count: int) -> bool:
 
 
 def _run_pytest(arguments: Sequence[str]) -> int:
-    process = subprocess.Popen([sys.executable, "-m", "pytest", *arguments])
+    # Where bytecode is not stored, as in many containers, each process compiles everything again:
+    # the workers all tests, and every service under test all its modules.
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
+    process = subprocess.Popen([sys.executable, "-m", "pytest", *arguments], env=environment)
     while True:
         try:
             code = process.wait()

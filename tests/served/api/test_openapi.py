@@ -24,7 +24,7 @@ from tests._support.servers.services import Start
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 # More of them find more: SCHEMATHESIS_EXAMPLES=200 takes some minutes.
-EXAMPLES = os.environ.get("SCHEMATHESIS_EXAMPLES", "8")
+EXAMPLES = os.environ.get("SCHEMATHESIS_EXAMPLES", "4")
 _ROUTE = re.compile(r'@app\.(get|post|patch|put|delete)\("([^"]+)"\)')
 # One is a WebSocket's, the other needs a run that failed.
 _ELSEWHERE = {("get", "/chat"), ("post", "/api/runs/{run_id}/retry")}

@@ -15,7 +15,7 @@ async def test_acknowledged_data_survives_a_kill_at_any_moment(
     installation: Installation,
 ) -> None:
     with campaign(installation) as killing:
-        for _ in rounds(8 if installation.is_postgres else 16):
+        for _ in rounds(3 if installation.is_postgres else 6):
             await killing.round(installation.serve(), kill_all)
         await killing.finish(installation.serve())
 

@@ -1,4 +1,4 @@
-"""The complete statistics on the mock's skills, whose truth is known."""
+"""The complete statistics on the mock's skills: the truth is known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Grades of answers whose reference is a word, a name or a phrase."""
+"""Grades of answers to questions with a reference that is a word, a name or a phrase."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Grades of answers whose reference is a JSON object or array."""
+"""Grades of answers to questions with a JSON object or array as reference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Grades of answers whose reference is a number."""
+"""Grades of answers to questions with a number as reference."""
 
 from __future__ import annotations
 

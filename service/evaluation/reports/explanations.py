@@ -36,7 +36,7 @@ ANSWERS: Final = (
     "Times: median / 95th percentile."
 )
 BIASES: Final = (
-    "A share whose interval excludes 50 % is a sign of a bias, and no proof: longer answers, and "
+    "An interval that excludes 50 % is a sign of a bias, and no proof: longer answers, and "
     "those of one family, may be better."
 )
 VERDICTS: Final = (

@@ -16,8 +16,8 @@ def flatten(text: str, limit: int | None = None) -> str:
 
     Escape sequences for terminals, and characters that reverse the direction of text, are removed.
     """
-    kept = "".join(_replace(char) for char in text[: 4 * limit if limit else None])
-    line = " ".join(kept.split())
+    cleaned = "".join(_replace(char) for char in text[: 4 * limit if limit else None])
+    line = " ".join(cleaned.split())
     return line if limit is None or len(line) <= limit else f"{line[: limit - 1].rstrip()}…"
 
 

@@ -44,7 +44,7 @@ class JudgeBiases:
     """The measured biases of a judge.
 
     `longer_won`: of the decided pairs in which one answer is clearly longer. `orders_differ`: of
-    the pairs with two verdicts; `first_won`: of those whose two verdicts name different answers,
+    the pairs with two verdicts; `first_won`: of those with verdicts for different answers,
     how often it was the one shown first. `own_family_won`: of the decided pairs with exactly one
     answer by a model of the judge's family. `repeated` counts calls that were sent again after
     nonsense, `undecided` the pairs without a verdict.

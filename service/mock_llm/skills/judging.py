@@ -31,9 +31,11 @@ class _Candidate(NamedTuple):
 
 def judge_by_skill(request: MockRequest, script: Script, speaker: str) -> str | None:
     """Return a verdict as JSON, or nonsense; None if the request is no question to a judge."""
+    if script.judge is None:
+        return None
     prompts = [each.text for each in request.messages if each.role == "user"]
     prompt = next((each for each in prompts if _CANDIDATE.search(each)), "")
-    if script.judge is None or not prompt:
+    if not prompt:
         return None
     # A judge that is asked again draws again.
     attempt = make_random("attempt", speaker, prompt, len(request.messages))

@@ -15,6 +15,8 @@ def answer_with_skills(request: MockRequest, script: Script, seed: int) -> str |
 
     `seed` is that of the mock.
     """
+    if script.skill is None and script.judge is None and script.combine is None:
+        return None
     speaker = name_speaker(request, script, seed)
     verdict = judge_by_skill(request, script, speaker)
     if verdict is not None:

@@ -33,7 +33,7 @@ def _grade(text: str, *accepted: str) -> str:
         "It is Paris. I hope this helps.",
     ],
 )
-def test_a_text_whose_final_answer_is_the_reference_is_right(text: str) -> None:
+def test_a_text_with_the_reference_as_its_final_answer_is_right(text: str) -> None:
     assert _grade(text, "Paris") == "right"
 
 

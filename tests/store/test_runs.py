@@ -52,6 +52,8 @@ READS: dict[str, Callable[[Parts, str, str], Awaitable[Any]]] = {
     "list_initial_messages": lambda parts, owner, run_id: parts.runs.list_initial_messages(
         owner, "c"
     ),
+    "list_links": lambda parts, owner, run_id: parts.runs.list_links(owner, "c"),
+    "list_by_ids": lambda parts, owner, run_id: parts.runs.list_by_ids(owner, [run_id]),
     "find_latest_run_id": lambda parts, owner, run_id: parts.runs.find_latest_run_id(owner, "c"),
 }
 
@@ -112,6 +114,16 @@ async def test_the_latest_run_is_the_newest_in_any_state(parts: Parts) -> None:
     running = await parts.create_run(conversation="c")
     await parts.finish_run(conversation="d")
     assert await parts.runs.find_latest_run_id(ME, "c") == running.run_id
+
+
+async def test_the_links_of_a_conversation_are_those_of_all_its_runs(parts: Parts) -> None:
+    assert await parts.runs.list_links(ME, "c") == []
+    first = await parts.finish_run("answer", conversation="c")
+    second = await parts.create_run(conversation="c")
+    await parts.finish_run(conversation="d")
+    assert await parts.runs.list_links(ME, "c") == [(first.run_id, ""), (second.run_id, "")]
+    found = await parts.runs.list_by_ids(ME, [second.run_id, first.run_id])
+    assert [run.id for run in found] == [first.run_id, second.run_id]
 
 
 async def test_exchanges_end_before_a_given_run(parts: Parts) -> None:

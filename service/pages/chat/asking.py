@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from quart import Blueprint, Response, jsonify, request
 
 from service.access.principal import Principal
-from service.api.http.body import Body, Identifier, Text, idempotency_key, read_body
+from service.api.http.body import Body, Identifier, Label, Text, idempotency_key, read_body
 from service.api.http.principal import current_principal, needs_scope
 from service.api.http.sse import run_headers
 from service.api.limits.requests import start_run
@@ -35,7 +35,7 @@ class PageQuestion(Body):
     """
 
     message: Text
-    ensemble: Identifier | None = None
+    ensemble: Label | None = None  # also the single agent `agent/<name>`
     conversation_id: Identifier | None = None
     replaces: Identifier | None = None
     leaf: Identifier | None = None

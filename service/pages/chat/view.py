@@ -94,6 +94,8 @@ class RunView:
             return _ENDS[self.state]
         if self.phase == "combining":
             return "Combining the answers"
+        if self.phase == "answered":
+            return "Writing the answer"
         ended = sum(self.agents[name].state not in _OPEN for name in self._asked)
         return f"{ended} of {len(self._asked)} agents have answered" if ended else "Asked"
 

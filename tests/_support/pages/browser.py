@@ -15,6 +15,7 @@ from playwright.async_api import (
     Dialog,
     Page,
     Request,
+    ViewportSize,
     async_playwright,
     expect,
 )
@@ -23,8 +24,8 @@ from tests._support.missing import miss
 from tests._support.patience import PATIENCE_S
 from tests._support.servers.programs import NODE_FOLDER, chromium
 
-PHONE = {"width": 390, "height": 844}
-NARROW = {"width": 360, "height": 740}
+PHONE: ViewportSize = {"width": 390, "height": 844}
+NARROW: ViewportSize = {"width": 360, "height": 740}
 
 # A page loads nothing while it has no network, and requests that tests break on purpose fail.
 _EXPECTED = ("the server responded with a status of 4", "net::ERR_")

@@ -288,6 +288,19 @@ class MemoryRuns(RunStore):
         ]
         return found[-limit:] if limit else []
 
+    async def list_links(self, owner: str, conversation_id: str) -> list[tuple[str, str]]:
+        wanted = (owner, conversation_id, None)
+        return [
+            (run.id, run.follows)
+            for run in sorted((await self._read()).runs.values(), key=lambda run: run.id)
+            if (run.owner, run.conversation_id, run.superseded_by) == wanted
+        ]
+
+    async def list_by_ids(self, owner: str, run_ids: Sequence[str]) -> list[StoredRun]:
+        tables = await self._read()
+        found = (tables.own(owner, run_id) for run_id in sorted(run_ids))
+        return [run for run in found if run]
+
     async def find_latest_run_id(self, owner: str, conversation_id: str) -> str | None:
         wanted = (owner, conversation_id, None)
         return max(

@@ -9,6 +9,7 @@ from typing import Final
 from service.cli.administration.account_arguments import add_keys_options, add_users_options
 from service.cli.administration.report_arguments import add_audit_options, add_usage_options
 from service.cli.client.arguments import add_ask_options, add_top_options
+from service.cli.evaluation.arguments import add_evaluate_options
 from service.cli.parser import CommandParser, program_name
 from service.version import VERSION
 
@@ -22,7 +23,10 @@ server. service/mock_llm/script.py lists all of them.
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    """Return the options of a command, and its name as `command`. Invalid ones exit with 2."""
+    """Return the options of a command, its name as `command`, and all `arguments`.
+
+    Invalid ones exit with 2.
+    """
     if list(arguments[:1]) == [WORKER]:
         return _build_worker_parser().parse_args(arguments[1:])
     program = program_name()
@@ -47,6 +51,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
         parsers[options.command].refuse(unknown)
+    options.arguments = tuple(arguments)
     return options
 
 
@@ -114,6 +119,7 @@ _COMMANDS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] =
     "keys": ("manage API keys on the configured database", add_keys_options),
     "usage": ("show runs, tokens and cost of the configured database", add_usage_options),
     "audit": ("list or verify the audit log of the configured database", add_audit_options),
+    "evaluate": ("compare ensembles with their members on questions", add_evaluate_options),
     "mock": ("serve the mock LLM over a socket", _add_mock_options),
     "check": ("validate the settings and the ensembles file", _add_no_options),
 }

@@ -22,6 +22,7 @@ from service.cli.administration.reports import run_audit, run_usage
 from service.cli.administration.users import run_users
 from service.cli.arguments import WORKER, parse_arguments
 from service.cli.banner import print_banner, print_first_admin_code
+from service.cli.evaluation.command import evaluate
 from service.cli.output import CommandOutput
 from service.cli.warnings import collect_warnings, netloc_of
 from service.ensembles.catalog import Catalog, EnsemblesError
@@ -164,6 +165,12 @@ def _manage(run: AccountCommand, options: argparse.Namespace) -> int:
     return output.exit_code
 
 
+def _evaluate(options: argparse.Namespace) -> int:
+    settings, variables, catalog = load_configuration({})
+    configure_logging(level="warning", json=False)
+    return evaluate(options, settings, variables, catalog)
+
+
 def _mock(options: argparse.Namespace) -> int:
     raise_open_file_limit()
 
@@ -209,6 +216,7 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "keys": partial(_manage, run_keys),
     "usage": partial(_manage, run_usage),
     "audit": partial(_manage, run_audit),
+    "evaluate": _evaluate,
     "mock": _mock,
     "check": _check,
     WORKER: _run_worker,

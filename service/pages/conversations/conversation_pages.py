@@ -56,7 +56,12 @@ def _read_query() -> str:
 
 async def _search(pages: PageDependencies, query: str) -> dict[str, Any]:
     found = await find_conversations(pages.api.store, current_principal().owner, query)
-    return {"items": found, "next": None, "total": len(found)}
+    return {
+        "items": found.items,
+        "next": None,
+        "total": len(found.items),
+        "has_more": found.has_more,
+    }
 
 
 async def _list(pages: PageDependencies) -> dict[str, Any]:
@@ -64,4 +69,9 @@ async def _list(pages: PageDependencies) -> dict[str, Any]:
     owner = current_principal().owner
     some = await pages.api.store.conversations.list_page(owner, _PAGE_SIZE + 1, 0, before)
     page, position = split_page(some.items, _PAGE_SIZE)
-    return {"items": list_plainly(page), "next": position.get("next"), "total": some.total}
+    return {
+        "items": list_plainly(page),
+        "next": position.get("next"),
+        "total": some.total,
+        "has_more": False,
+    }

@@ -39,19 +39,28 @@ def list_plainly(found: Iterable[Conversation]) -> list[ListedConversation]:
     return [ListedConversation(conversation=each, title=escape(each.title)) for each in found]
 
 
-async def find_conversations(store: Store, owner: str, text: str) -> list[ListedConversation]:
+@dataclass(frozen=True, slots=True)
+class FoundConversations:
+    """The best matches of a search; `has_more` if there are others."""
+
+    items: list[ListedConversation]
+    has_more: bool
+
+
+async def find_conversations(store: Store, owner: str, text: str) -> FoundConversations:
     """Return the conversations that match `text`, best first: at first those by their title.
 
     Raises StorageUnavailable.
     """
-    by_title = await store.outlines.find_by_title(owner, text, _MAX_TITLES)
-    hits = (await store.search.find(owner, text, limit=_MAX_HITS)).items
-    excerpts: dict[str, tuple[Excerpt, ...]] = {each.id: () for each in by_title}
-    for hit in hits:
+    by_title = await store.outlines.find_by_title(owner, text, _MAX_TITLES + 1)
+    hits = await store.search.find(owner, text, limit=_MAX_HITS)
+    has_more = len(by_title) > _MAX_TITLES or hits.total > _MAX_HITS
+    excerpts: dict[str, tuple[Excerpt, ...]] = {each.id: () for each in by_title[:_MAX_TITLES]}
+    for hit in hits.items:
         listed = excerpts.get(hit.run.conversation_id, ())
         excerpts[hit.run.conversation_id] = (*listed, _make_excerpt(hit))
     known = await store.outlines.list_by_ids(owner, excerpts.keys())
-    return [
+    items = [
         ListedConversation(
             conversation=known[each],
             title=mark_words(known[each].title, text),
@@ -60,6 +69,7 @@ async def find_conversations(store: Store, owner: str, text: str) -> list[Listed
         for each in excerpts
         if each in known  # else it was deleted a moment ago
     ]
+    return FoundConversations(items, has_more)
 
 
 def mark_words(title: str, text: str) -> Markup:

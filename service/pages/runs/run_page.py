@@ -23,6 +23,7 @@ from service.runs.resynthesis import FROM_ANSWERS
 
 _FORMATTED_CHARS: Final = 100_000  # a longer text is shown without formatting
 _AGENT_CHARS: Final = 200_000  # of all agents' answers on one page
+_MAX_PASSAGES: Final = 500  # each is a stop of the Tab key
 _TEMPLATES: Final = {"": "runs/run.html", "progress": "runs/progress.html"}
 
 
@@ -73,11 +74,13 @@ async def _describe_texts(details: RunDetails) -> Mapping[str, Any]:
     """Return the values of the question, the answers and the findings."""
     summary = details.summary
     parts = summary.findings.get("provenance", ())
+    passages = split_answer(summary.answer, parts) if parts else ()
     return {
         "question": await _show_text(details.stored.question),
         "answer": await _show_text(summary.answer),
         "agent_texts": await _show_agents(summary),
-        "passages": split_answer(summary.answer, parts) if parts else (),
+        "passages": passages[:_MAX_PASSAGES],
+        "has_more_passages": len(passages) > _MAX_PASSAGES,
         "findings": summary.findings,
         "strategies": FROM_ANSWERS,
         "can_resynthesize": _has_stored_answers(summary),

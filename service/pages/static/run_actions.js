@@ -1,7 +1,8 @@
 // @ts-check
-/** The actions on the page of a run: copy its link, create another answer from its answers. */
+/** The actions on the page of a run: copy its link, rate it, create another answer. */
 
 import { copyText, request } from "./api.js";
+import { setUpFeedback } from "./run_feedback.js";
 
 /**
  * Show the actions and let them work.
@@ -18,6 +19,7 @@ export function setUpActions(run) {
     link.addEventListener("focus", () => link.select());
     run.querySelector("[data-copy-link]")?.addEventListener("click", () => copyLink(run, link));
   }
+  setUpFeedback(run, (text) => notify(run, text));
   const form = run.querySelector("[data-resynthesize]");
   form?.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -26,7 +28,7 @@ export function setUpActions(run) {
 }
 
 /** @param {HTMLElement} run @param {string} text */
-export function notify(run, text) {
+function notify(run, text) {
   const notice = run.querySelector("[data-notice]");
   if (notice) notice.textContent = text;
 }

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final
 
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from tests._support.clients.api import Api, client_of
+from tests._support.clients.api import Api, client_of, until
 from tests._support.llm.ensembles import as_toml
 from tests._support.pages.browser import NARROW, PHONE, find_violations, open_page
 from tests._support.pages.staffed import serve_with_mock
@@ -137,6 +137,46 @@ async def test_the_link_is_copied_and_another_answer_leads_to_its_page(
         await expect(
             page.get_by_role("link", name="The run that replaced this one")
         ).to_be_visible()
+
+
+async def test_feedback_about_the_answer_and_an_agent_is_stored_and_removed(
+    browser: Browser, service: Process
+) -> None:
+    run_id = await _ask(service, "fanout")
+    async with client_of(service.url) as api, open_page(browser) as page:
+
+        async def ratings() -> list[dict[str, str]]:
+            items = (await api.http.get(f"/api/runs/{run_id}/feedback")).json()["items"]
+            shown = ("agent", "thumb", "comment", "score")
+            return [{name: each[name] for name in shown if name in each} for each in items]
+
+        rated = await api.http.post(
+            f"/api/runs/{run_id}/feedback", json={"agent": "llm-2", "score": 0.5}
+        )
+        assert rated.status_code == 200
+        await page.goto(f"{service.url}/web/runs/{run_id}")
+        answer = page.get_by_role("form", name="Feedback about the answer")
+        saved = page.get_by_text("Your feedback is saved.")
+        await answer.get_by_role("button", name="Good").click()
+        await expect(answer.get_by_role("button", name="Good", pressed=True)).to_be_visible()
+        await page.get_by_text("llm-2, answered").click()
+        agent = page.get_by_role("form", name="Feedback about llm-2")
+        await agent.get_by_role("textbox").fill("<b>Too long</b>")
+        await agent.get_by_role("textbox").press("Enter")
+        await expect(saved).to_be_visible()
+        commented = {"agent": "llm-2", "score": 0.5, "comment": "<b>Too long</b>"}
+        await until(lambda: _are(ratings, [{"thumb": "up"}, commented]))
+        assert not await find_violations(page)
+        await page.reload()
+        await expect(answer.get_by_role("button", name="Good", pressed=True)).to_be_visible()
+        await page.get_by_text("llm-2, answered").click()
+        await expect(agent.locator("input")).to_have_value("<b>Too long</b>")
+        await answer.get_by_role("button", name="Good").click()
+        await until(lambda: _are(ratings, [commented]))
+
+
+async def _are(load: Callable[[], Awaitable[list[Any]]], expected: list[Any]) -> bool:
+    return await load() == expected
 
 
 async def test_fifty_agents_and_a_long_answer_are_shown_without_scripts(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from service.store.workers import Workers
 from tests._support.runs.memory_store import memory_parts
 from tests._support.runs.store_records import Parts
 from tests._support.servers.databases import Postgres
+
+Fill = Callable[[Parts], Awaitable[object]]
 
 
 def _migrate(url: str) -> None:
@@ -54,6 +56,38 @@ def postgres_ready(postgres: Postgres, migrated_database: str) -> Iterator[str]:
     url = postgres.new_database(migrated_database)
     yield url
     postgres.drop_database(url)
+
+
+@pytest.fixture(scope="module")
+def filled_url(
+    request: pytest.FixtureRequest, migrated_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, Fill], str]:
+    """Return the URL of a database that is filled once, for tests of a module that read it."""
+    urls: dict[str, str] = {}
+
+    def fill_once(kind: str, fill: Fill) -> str:
+        if kind not in urls:
+            if kind == "sqlite":
+                path = shutil.copy(migrated_file, tmp_path_factory.mktemp("filled") / "service.db")
+                urls[kind] = f"sqlite:///{path}"
+            else:
+                template: str = request.getfixturevalue("migrated_database")
+                postgres: Postgres = request.getfixturevalue("postgres")
+                urls[kind] = postgres.new_database(template)
+                request.addfinalizer(lambda: postgres.drop_database(urls[kind]))
+            with ThreadPoolExecutor(1) as threads:
+                threads.submit(lambda: asyncio.run(_fill(urls[kind], fill))).result()
+        return urls[kind]
+
+    return fill_once
+
+
+async def _fill(url: str, fill: Fill) -> None:
+    database = Database(url, timeout_s=60)
+    try:
+        await fill(Parts(database, JournalWriter(database), RunStore(database), Workers(database)))
+    finally:
+        await database.close()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

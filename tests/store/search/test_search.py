@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import RequestError
 from service.store.conversations import Conversations
+from service.store.database import Database
 from service.store.journal.batch import Batch
 from service.store.records import NewRun
 from service.store.scope import ALL_OWNERS
@@ -47,6 +49,20 @@ async def store_exchanges(parts: Parts, *exchanges: tuple[str, str], **fields: A
     for run, end in zip(openings, endings, strict=True):
         await parts.journal.write(Batch(openings=[run], endings=[end]))
     return openings
+
+
+async def store_all(parts: Parts) -> None:
+    await store_exchanges(parts, *ALL)
+
+
+@pytest.fixture
+async def stocked(
+    store_kind: str, filled_url: Callable[[str, Callable[[Parts], Awaitable[object]]], str]
+) -> AsyncIterator[Search]:
+    """A search in ALL, which is stored once for all tests that only read it."""
+    database = Database(filled_url(store_kind, store_all))
+    yield Search(database)
+    await database.close()
 
 
 async def search_questions(
@@ -91,10 +107,9 @@ async def search_questions(
     ],
 )
 async def test_words_phrases_negations_and_alternatives(
-    parts: Parts, search: Search, query: str, expected: list[tuple[str, str]]
+    stocked: Search, query: str, expected: list[tuple[str, str]]
 ) -> None:
-    await store_exchanges(parts, *ALL)
-    assert sorted(await search_questions(search, query)) == sorted(
+    assert sorted(await search_questions(stocked, query)) == sorted(
         question for question, _ in expected
     )
 
@@ -123,32 +138,29 @@ async def test_words_phrases_negations_and_alternatives(
     ],
 )
 async def test_only_english_words_are_stemmed(
-    parts: Parts, search: Search, query: str, lang: str, expected: list[tuple[str, str]]
+    stocked: Search, query: str, lang: str, expected: list[tuple[str, str]]
 ) -> None:
-    await store_exchanges(parts, *ALL)
     wanted = sorted(question for question, _ in expected)
-    assert sorted(await search_questions(search, query, lang)) == wanted
+    assert sorted(await search_questions(stocked, query, lang)) == wanted
 
 
 @pytest.mark.parametrize("lang", ["en", "simple"])
-async def test_no_query_is_an_error(parts: Parts, search: Search, lang: str) -> None:
-    await store_exchanges(parts, *ALL)
+async def test_no_query_is_an_error(stocked: Search, lang: str) -> None:
     for query in HOSTILE:
-        page = await search.find(ME, query, lang)
+        page = await stocked.find(ME, query, lang)
         assert page.total <= len(ALL), query
 
 
 @pytest.mark.parametrize("query", ["", "   ", "-cats", "the", "what is the", "?!", "\N{ROCKET}"])
-async def test_a_query_without_a_wanted_word_finds_nothing(
-    parts: Parts, search: Search, query: str
+async def test_a_query_without_a_wanted_word_finds_nothing(stocked: Search, query: str) -> None:
+    assert await search_questions(stocked, query) == []
+
+
+async def test_an_unknown_language_is_refused_with_a_list_of_the_known_ones(
+    stocked: Search,
 ) -> None:
-    await store_exchanges(parts, *ALL)
-    assert await search_questions(search, query) == []
-
-
-async def test_an_unknown_language_is_refused_with_a_list_of_the_known_ones(search: Search) -> None:
     with pytest.raises(RequestError, match="simple, en, da, de") as refused:
-        await search.find(ME, "cats", "tlh")
+        await stocked.find(ME, "cats", "tlh")
     assert refused.value.code == "bad_request"
     assert "fr" in LANGUAGES
 
@@ -178,11 +190,10 @@ async def test_pages_are_consecutive_and_have_the_total(parts: Parts, search: Se
     assert ids == [f"run_{number:04}" for number in range(6, -1, -1)]
 
 
-async def test_runs_of_another_owner_are_not_found(parts: Parts, search: Search) -> None:
-    await store_exchanges(parts, *ALL)
+async def test_runs_of_another_owner_are_not_found(stocked: Search) -> None:
     for owner in (OTHER_OWNER, "m", "me ", "ME", "me 0", "o", "", "*", '"', "o6d650"):
-        assert await search_questions(search, "gravity", owner=owner) == []
-        assert await search_questions(search, "gravity or me", owner=owner) == []
+        assert await search_questions(stocked, "gravity", owner=owner) == []
+        assert await search_questions(stocked, "gravity or me", owner=owner) == []
 
 
 async def test_owners_may_have_any_name(parts: Parts, search: Search) -> None:
@@ -287,10 +298,9 @@ def list_matches(text: str) -> list[str]:
     ],
 )
 async def test_a_snippet_marks_the_matches(
-    parts: Parts, search: Search, query: str, lang: str, matches: list[str]
+    stocked: Search, query: str, lang: str, matches: list[str]
 ) -> None:
-    await store_exchanges(parts, *ALL)
-    page = await search.find(ME, query, lang)
+    page = await stocked.find(ME, query, lang)
     snippets = [list_matches(hit.snippet) for hit in page.items]
     assert matches in snippets
 

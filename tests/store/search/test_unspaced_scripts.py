@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Awaitable, Callable
+
 import pytest
 
+from service.store.database import Database
 from service.store.journal.batch import Batch
 from service.store.search.excerpt import MARK, UNMARK
 from service.store.search.search import Search
@@ -19,13 +22,26 @@ LATIN = ("What is gravity?", "A force.")
 ALL = (GRAVITY, CODE, TOWER, BANGKOK, SEOUL, RARE, LATIN)
 
 
-@pytest.fixture
-async def search(parts: Parts) -> Search:
+async def store_all(parts: Parts) -> None:
     for number, (question, answer) in enumerate(ALL):
         run = make_run(question, run_id=f"run_{number:04}")
         end = make_run_end(run, answer=answer)
         await parts.journal.write(Batch(openings=[run], endings=[end]))
+
+
+@pytest.fixture
+def search(parts: Parts) -> Search:
     return Search(parts.database)
+
+
+@pytest.fixture
+async def stocked(
+    store_kind: str, filled_url: Callable[[str, Callable[[Parts], Awaitable[object]]], str]
+) -> AsyncIterator[Search]:
+    """A search in ALL, which is stored once for all tests that only read it."""
+    database = Database(filled_url(store_kind, store_all))
+    yield Search(database)
+    await database.close()
 
 
 @pytest.mark.parametrize("lang", ["en", "simple"])
@@ -65,9 +81,9 @@ async def search(parts: Parts) -> Search:
     ],
 )
 async def test_words_are_found_inside_a_run_of_characters(
-    search: Search, query: str, lang: str, expected: list[tuple[str, str]]
+    stocked: Search, query: str, lang: str, expected: list[tuple[str, str]]
 ) -> None:
-    page = await search.find(ME, query, lang)
+    page = await stocked.find(ME, query, lang)
     assert sorted(hit.run.question for hit in page.items) == sorted(
         question for question, _ in expected
     )
@@ -87,9 +103,9 @@ async def test_words_are_found_inside_a_run_of_characters(
     ],
 )
 async def test_a_snippet_marks_the_characters_of_the_query(
-    search: Search, query: str, snippet: str
+    stocked: Search, query: str, snippet: str
 ) -> None:
-    [hit] = (await search.find(ME, query)).items
+    [hit] = (await stocked.find(ME, query)).items
     assert hit.snippet == snippet
 
 

@@ -7,7 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from service.cli.administration.account_arguments import add_keys_options, add_users_options
-from service.cli.administration.report_arguments import add_audit_options, add_usage_options
+from service.cli.administration.report_arguments import (
+    add_agents_options,
+    add_audit_options,
+    add_usage_options,
+)
 from service.cli.client.arguments import add_ask_options, add_top_options
 from service.cli.evaluation.arguments import add_evaluate_options
 from service.cli.parser import CommandParser, program_name
@@ -118,6 +122,10 @@ _COMMANDS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] =
     "users": ("manage users on the configured database", add_users_options),
     "keys": ("manage API keys on the configured database", add_keys_options),
     "usage": ("show runs, tokens and cost of the configured database", add_usage_options),
+    "agents": (
+        "show what each agent contributes and costs, and which one to drop",
+        add_agents_options,
+    ),
     "audit": ("list or verify the audit log of the configured database", add_audit_options),
     "evaluate": ("compare ensembles with their members on questions", add_evaluate_options),
     "mock": ("serve the mock LLM over a socket", _add_mock_options),

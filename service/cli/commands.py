@@ -17,6 +17,7 @@ import uvloop
 
 from service.app import agent_key, open_ensembles
 from service.cli.administration.accounts import AccountTools, open_accounts
+from service.cli.administration.agents import run_agents
 from service.cli.administration.keys import run_keys
 from service.cli.administration.reports import run_audit, run_usage
 from service.cli.administration.users import run_users
@@ -215,6 +216,7 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "users": partial(_manage, run_users),
     "keys": partial(_manage, run_keys),
     "usage": partial(_manage, run_usage),
+    "agents": partial(_manage, run_agents),
     "audit": partial(_manage, run_audit),
     "evaluate": _evaluate,
     "mock": _mock,

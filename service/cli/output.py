@@ -63,7 +63,12 @@ def _format(value: Any) -> str:
         return ", ".join(f"{_format(name)} {_format(each)}" for name, each in value.items()) or "-"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ",".join(map(_format, value)) or "-"
-    return "".join(each if each.isprintable() else _escape(each) for each in str(value))
+    return escape_text(str(value))
+
+
+def escape_text(text: str) -> str:
+    """Return text whose unprintable characters are escaped, so that it is one line."""
+    return "".join(each if each.isprintable() else _escape(each) for each in text)
 
 
 def _escape(found: re.Match[str] | str) -> str:

@@ -155,6 +155,7 @@ UNSCOPED = {
     "service.store.budgets.statements": "budgets belong to the subjects of rules",
     "service.store.usage.report": "sums of one owner, or of all for admins",
     "service.store.feedback.report": "sums of one owner, or of all for admins",
+    "service.store.agents.reader": "runs of one owner, or of all for an operator",
     "service.store.workers": "the service's own view of all runs",
     "service.store.call_history": "times of all calls, without texts",
     "service.store.accounts.credentials": "they decide who the owner is",

@@ -1,13 +1,17 @@
-"""The arguments of the commands `usage` and `audit`."""
+"""The arguments of the commands `usage`, `agents` and `audit`."""
 
 from __future__ import annotations
 
 import argparse
-from datetime import UTC, date, datetime
+import re
+from datetime import UTC, date, datetime, timedelta
 from typing import get_args
 
 from service.store.audit.entries import AuditAction
 from service.store.usage.report import DIMENSIONS
+
+_SPAN = re.compile(r"([1-9][0-9]{0,5})([mhdw])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def add_usage_options(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +24,30 @@ def add_usage_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--to", dest="until", type=_read_day, metavar="DAY", help="last day")
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_agents_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `agents`."""
+    parser.add_argument(
+        "--since",
+        type=_read_since,
+        default=timedelta(days=30),
+        metavar="TIME",
+        help="a span such as 30d, 12h or 4w, or a day such as 2026-11-26 (default: 30d)",
+    )
+    parser.add_argument("--ensemble", metavar="NAME", help="only runs of this ensemble")
+    parser.add_argument("--user", help="name or id of one user (default: all users)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _read_since(text: str) -> timedelta | datetime:
+    if found := _SPAN.fullmatch(text):
+        return timedelta(**{_UNITS[found[2]]: int(found[1])})
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("must be a span such as 30d, or a day") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def add_audit_options(parser: argparse.ArgumentParser) -> None:

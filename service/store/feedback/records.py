@@ -48,6 +48,15 @@ class FeedbackSums:
     score: float = 0.0
     preferred: int = 0
 
+    def add(self, rating: Rating) -> None:
+        """Add the score or the thumb of a rating; `preferred` belongs to another agent."""
+        score = rating.score
+        if score is None and rating.thumb is not None:
+            score = 1.0 if rating.thumb == "up" else 0.0
+        if score is not None:
+            self.ratings += 1
+            self.score += score
+
     @property
     def mean_score(self) -> float | None:
         """The mean score, 0 to 1; None without ratings."""

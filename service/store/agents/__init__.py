@@ -1,0 +1,1 @@
+"""Ended runs with the results of their agents, read in parts for statistics."""

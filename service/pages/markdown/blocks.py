@@ -19,6 +19,7 @@ from markupsafe import Markup
 from service.pages.markdown.rendering import render_fragment
 
 MAX_BLOCK_CHARS: Final = 6_000
+COLOURED_CHARS: Final = 100_000  # of one text: a browser needs an element for each coloured word
 
 _FENCE = re.compile(
     r" {0,3}(?:(?:[-+*]|\d{1,9}[.)])[ \t]+)*(?P<mark>`{3,}(?=[^`]*$)|~{3,})(?P<info>.*)"
@@ -37,6 +38,7 @@ class MarkdownBlocks:
         self.count = 0
         self.length = 0
         self._references: dict[str, Any] = {}
+        self._taken = 0  # characters of the complete blocks
         self._line = ""  # without its end so far
         self._block = ""  # complete lines of the open block
         self._start = ""  # lines that a divided block starts with again
@@ -56,7 +58,7 @@ class MarkdownBlocks:
 
     def render_open(self) -> str:
         """Return the HTML of the text behind the complete blocks; "" if there is none."""
-        return render_fragment(self._open, dict(self._references)) if self._open.strip() else ""
+        return self._render(self._open, dict(self._references)) if self._open.strip() else ""
 
     @property
     def _open(self) -> str:
@@ -64,7 +66,10 @@ class MarkdownBlocks:
 
     def _close(self, source: str) -> str:
         self.count += 1
-        return render_fragment(source, self._references)
+        return self._render(source, self._references)
+
+    def _render(self, source: str, references: dict[str, Any]) -> str:
+        return render_fragment(source, references, is_coloured=self._taken < COLOURED_CHARS)
 
     def _divide(self, text: str) -> Iterator[str]:
         """Yield the source of each block that `text` completes."""
@@ -107,6 +112,7 @@ class MarkdownBlocks:
         source, self._block = f"{self._start}{self._block}", ""
         self._start = f"{self._fence}\n" if self._fence else ""
         self._is_list = self._is_after_empty_line = False
+        self._taken += len(source)
         if source.strip():
             yield source
 

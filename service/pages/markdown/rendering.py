@@ -37,13 +37,17 @@ _HIGHLIGHTED_CHARS: Final = 20_000  # of one block; longer code is shown without
 _FORMATTER: Final = HtmlFormatter(nowrap=True, classprefix="tok-")
 
 
-def render_fragment(text: str, references: dict[str, Any] | None = None) -> str:
+def render_fragment(
+    text: str, references: dict[str, Any] | None = None, *, is_coloured: bool = True
+) -> str:
     """Return Markdown as HTML, without anything that can run or load.
 
-    `references` are the definitions of links so far; those of the text are added.
+    `references` are the definitions of links so far; those of the text are added. `is_coloured`:
+    code is highlighted.
     """
+    known = {} if references is None else references
     return nh3.clean(
-        _MARKDOWN.render(text, {"references": {} if references is None else references}),
+        _MARKDOWN.render(text, {"references": known, "is_coloured": is_coloured}),
         tags=_TAGS,
         attributes=_ATTRIBUTES,
         url_schemes=_SCHEMES,
@@ -81,9 +85,9 @@ def _render_image(
 def _render_fence(
     self: RendererHTML, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType
 ) -> str:
-    del self, options, env
+    del self, options
     token = tokens[idx]
-    language = (token.info.split() or [""])[0]
+    language = (token.info.split() or [""])[0] if env["is_coloured"] else ""
     shown = _highlight(token.content, language, "") or nh3.clean_text(token.content)
     return f"<pre><code>{shown}</code></pre>\n"
 

@@ -6,7 +6,12 @@ import random
 
 import pytest
 
-from service.pages.markdown.blocks import MAX_BLOCK_CHARS, MarkdownBlocks, render_blocks
+from service.pages.markdown.blocks import (
+    COLOURED_CHARS,
+    MAX_BLOCK_CHARS,
+    MarkdownBlocks,
+    render_blocks,
+)
 from service.pages.markdown.rendering import render_fragment
 from tests._support.pages.hostile_markdown import HOSTILE
 
@@ -85,3 +90,10 @@ def test_skipped_blocks_are_counted_like_added_ones() -> None:
     assert skipped.count == added.count == len(before)
     assert skipped.render_open() == added.render_open()
     assert [*skipped.add(text[1_000:])] == [*added.add(text[1_000:])]
+
+
+def test_code_behind_a_long_text_has_no_colours() -> None:
+    code = "```python\nx = 1\n```\n"
+    early, *_, late = render_blocks(f"{code}\n{'word ' * (COLOURED_CHARS // 4)}\n\n{code}")
+    assert "tok-" in early
+    assert late == "<pre><code>x = 1\n</code></pre>\n"

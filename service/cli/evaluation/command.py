@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import shlex
 import sys
 from collections.abc import Mapping
@@ -51,8 +52,12 @@ def evaluate(
     except asyncio.CancelledError:
         _print_continuation(options, "The answers in progress were cancelled.")
         return EXIT_CODES["interrupted"]
-    print(format_report(result.evaluation, options.format), flush=True)
-    return _end(result, plan, options)
+    code = _end(result, plan, options)
+    try:
+        print(format_report(result.evaluation, options.format), flush=True)
+    except BrokenPipeError:  # `| head` has read enough; the files have everything
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
 
 
 def _end(result: SessionResult, plan: EvaluationPlan, options: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from tests._support.real.servers import LITELLM_KEY, MODEL, RealServer
 from tests._support.servers.processes import Process, fork
 from tests._support.servers.services import UNHURRIED_STORE
 
-QUESTIONS = [
+QUESTIONS: list[dict[str, Any]] = [
     {"id": "sum", "question": "What is 2 + 2?", "numeric": 4},
     {"id": "sea", "question": "Describe the sea in one sentence.", "judged": "It is salty water."},
 ]
@@ -39,7 +39,9 @@ def test_a_small_model_is_evaluated_and_a_second_start_asks_nothing(
     llama: RealServer, tmp_path: Path
 ) -> None:
     (tmp_path / "questions.jsonl").write_text("\n".join(map(json.dumps, QUESTIONS)))
-    agents = {name: {**AGENT, "prompt": f"You are {name}."} for name in ("a", "b", "combine")}
+    agents: dict[str, dict[str, Any]] = {
+        name: {**AGENT, "prompt": f"You are {name}."} for name in ("a", "b", "combine")
+    }
     agents["judge"] = {**AGENT, "max_tokens": 60}
     ensembles: dict[str, dict[str, Any]] = {
         "fanout": {"agents": ["a", "b"], "combiner": "combine"},

@@ -15,6 +15,7 @@ from service.cli.administration.report_arguments import (
 from service.cli.client.arguments import add_ask_options, add_top_options
 from service.cli.evaluation.arguments import add_evaluate_options
 from service.cli.parser import CommandParser, program_name
+from service.cli.replay_arguments import add_export_options, add_replay_options
 from service.version import VERSION
 
 WORKER: Final = "worker"  # started by `serve --workers`, not by users
@@ -128,6 +129,8 @@ _COMMANDS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] =
     ),
     "audit": ("list or verify the audit log of the configured database", add_audit_options),
     "evaluate": ("compare ensembles with their members on questions", add_evaluate_options),
+    "export": ("write a stored run to a file", add_export_options),
+    "replay": ("serve a stored run as a model server", add_replay_options),
     "mock": ("serve the mock LLM over a socket", _add_mock_options),
     "check": ("validate the settings and the ensembles file", _add_no_options),
 }

@@ -25,6 +25,7 @@ from service.cli.arguments import WORKER, parse_arguments
 from service.cli.banner import print_banner, print_first_admin_code
 from service.cli.evaluation.command import evaluate
 from service.cli.output import CommandOutput
+from service.cli.replay import run_export, run_replay
 from service.cli.warnings import collect_warnings, netloc_of
 from service.ensembles.catalog import Catalog, EnsemblesError
 from service.ensembles.shipped import find_ensembles_file
@@ -219,6 +220,8 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "agents": partial(_manage, run_agents),
     "audit": partial(_manage, run_audit),
     "evaluate": _evaluate,
+    "export": run_export,
+    "replay": run_replay,
     "mock": _mock,
     "check": _check,
     WORKER: _run_worker,

@@ -71,7 +71,8 @@ class Ensemble:
     `agents` are those of all `layers`, of which only the strategy `layers` has more than one. After
     `min_answers` answers a run waits for the others for `straggler_grace_s`; with "auto" as long as
     each of them usually takes, and at most `straggler_max_s`; with "none" until each has ended.
-    `continues` is how often an answer that broke off is continued.
+    `continues` is how often an answer that broke off is continued. `seed` determines every choice
+    by chance, such as the order in which a judge reads answers; None: the id of each run does.
     `config_hash` is a hash of the prompts and limits; each run stores that of the configuration it
     used.
     """
@@ -93,6 +94,7 @@ class Ensemble:
     max_cost_usd: float | None
     continues: int
     config_hash: str
+    seed: str | None = None
 
     @property
     def all_agents(self) -> tuple[Agent, ...]:

@@ -100,6 +100,7 @@ class EnsembleTable(_Table):
     timeout_s: Seconds | None = None
     max_cost_usd: float | None = Field(default=None, gt=0)
     continues: int = Field(default=2, ge=0, le=10, alias="continue")
+    seed: str | None = Field(default=None, min_length=1, max_length=100)
 
 
 class EnsemblesTable(_Table):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from itertools import accumulate
 
 from service.mock_llm.http import encode_response_head
-from service.mock_llm.transport import MockLLM
+from service.mock_llm.transport import ModelServer
 from service.mock_llm.wire import End, Plan
 
 _MAX_BATCH = 256
@@ -31,7 +31,7 @@ class Player:
         loop: asyncio.AbstractEventLoop,
         transport: asyncio.Transport,
         plan: Plan,
-        mock: MockLLM,
+        mock: ModelServer,
     ) -> None:
         self._loop = loop
         self._transport = transport

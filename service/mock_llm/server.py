@@ -17,7 +17,7 @@ from service.mock_llm.http import (
     parse_head,
 )
 from service.mock_llm.player import Player
-from service.mock_llm.transport import MockLLM
+from service.mock_llm.transport import ModelServer
 from service.mock_llm.wire import Plan, error_plan, json_plan
 
 _BACKLOG = 2048
@@ -25,7 +25,7 @@ _LAST_READ_S = 2.0
 
 
 async def serve_mock(
-    host: str, port: int, mock: MockLLM, *, ready: Callable[[str], None] | None = None
+    host: str, port: int, mock: ModelServer, *, ready: Callable[[str], None] | None = None
 ) -> None:
     """Serve `mock` until cancelled; port 0 selects a free port. Calls `ready` with the base URL."""
     loop = asyncio.get_running_loop()
@@ -54,7 +54,7 @@ class _Connection(asyncio.Protocol):
     """The connection of one client: reads one request after the other and plays their plans."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, mock: MockLLM, connections: set[_Connection]
+        self, loop: asyncio.AbstractEventLoop, mock: ModelServer, connections: set[_Connection]
     ) -> None:
         self._loop = loop
         self._mock = mock

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from random import Random
@@ -25,12 +26,34 @@ from service.mock_llm.wire import End, Plan, error_plan, json_plan
 _MODELS_CREATED = 1_700_000_000
 
 
-class MockLLM:
-    """A model server that needs no key.
+class ModelServer(ABC):
+    """A model server without a network.
 
     `requests` counts all requests, `open_streams` the responses that have not ended,
-    `closed_early` those that the client closed. A request can override `seed` and `pace`.
+    `closed_early` those that the client closed.
     """
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.open_streams = 0
+        self.closed_early = 0
+
+    @abstractmethod
+    def respond(self, method: str, path: str, body: bytes) -> Plan:
+        """Return the plan of the response to a request; `path` excludes the query."""
+
+    def record_start(self) -> None:
+        """Count the start of a response."""
+        self.open_streams += 1
+
+    def record_end(self, *, early: bool) -> None:
+        """Count the end of a response; `early` if the client closed it."""
+        self.open_streams -= 1
+        self.closed_early += early
+
+
+class MockLLM(ModelServer):
+    """A model server that needs no key. A request can override `seed` and `pace`."""
 
     def __init__(
         self,
@@ -39,9 +62,7 @@ class MockLLM:
         pace: TokenPace | None = None,
         models: Sequence[str] = ("gpt-4o-mini", "gpt-4o"),
     ) -> None:
-        self.requests = 0
-        self.open_streams = 0
-        self.closed_early = 0
+        super().__init__()
         self._seed = seed
         self._pace = pace or TokenPace()
         self._models = tuple(models)
@@ -64,15 +85,6 @@ class MockLLM:
             return answer(body)
         except BadRequestError as error:
             return error_plan(400, error.message, param=error.param)
-
-    def record_start(self) -> None:
-        """Count the start of a response."""
-        self.open_streams += 1
-
-    def record_end(self, *, early: bool) -> None:
-        """Count the end of a response; `early` if the client closed it."""
-        self.open_streams -= 1
-        self.closed_early += early
 
     def _chat(self, body: bytes) -> Plan:
         request = parse_request(body)
@@ -112,9 +124,9 @@ class MockLLM:
 
 
 class MockTransport(httpx.AsyncBaseTransport):
-    """Plays a MockLLM to an `httpx.AsyncClient`. Timeouts of httpx are not honoured."""
+    """Plays a model server to an `httpx.AsyncClient`. Timeouts of httpx are not honoured."""
 
-    def __init__(self, mock: MockLLM | None = None) -> None:
+    def __init__(self, mock: ModelServer | None = None) -> None:
         self.mock = mock or MockLLM()
 
     @property
@@ -151,7 +163,7 @@ class MockTransport(httpx.AsyncBaseTransport):
 class _PlayedStream(httpx.AsyncByteStream):
     """The body of a plan, with its delays; closing it before its end counts as closed early."""
 
-    def __init__(self, plan: Plan, mock: MockLLM, request: httpx.Request) -> None:
+    def __init__(self, plan: Plan, mock: ModelServer, request: httpx.Request) -> None:
         self._plan = plan
         self._mock = mock
         self._request = request

@@ -147,7 +147,7 @@ class Launcher:
             budget=dependencies.budget,
             workflow=workflow,
             deadline=asyncio.get_running_loop().time() + timeout_s,
-            run_id=prepared.opening.run_id,
+            run_id=prepared.ensemble.seed or prepared.opening.run_id,
             reused=prepared.reused,
             tokens=dependencies.tokens,
             paces=dependencies.paces,

@@ -43,6 +43,7 @@ LAYERS = {
     "service.evaluation": 6,
     "service.evaluation.questions": 3,  # the mock knows the answers of the sample
     "service.api": 6,
+    "service.replay": 6,
     "service.pages": 7,
     "service.app": 8,
     "service.server": 9,

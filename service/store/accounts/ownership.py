@@ -71,6 +71,12 @@ class Ownership:
         rows = await self._database.fetch_all(statement, "read_conversation", scope)
         return [row.id for row in rows]
 
+    async def find_owner_of_run(self, run_id: str) -> str | None:
+        """Return the owner of a run, None for an unknown one. For operators, not for requests."""
+        statement = sa.select(runs.c.owner).where(runs.c.id == run_id)
+        rows = await self._database.fetch_all(statement, "read_conversation", ALL_OWNERS)
+        return rows[0].owner if rows else None
+
     async def request_stops(self, owner: str, run_ids: Sequence[str]) -> None:
         """Signal the workers of these runs to stop them."""
         for run_id in run_ids:

@@ -1,0 +1,1 @@
+"""Stored runs as model servers and as event streams, with their own timing."""

@@ -121,7 +121,14 @@ def _run_example(fence: Fence, url: str, folder: Path) -> subprocess.CompletedPr
     return subprocess.run(
         _build_command(fence.language, text, folder),
         cwd=folder,
-        env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "KEY": "not-read"},
+        env={
+            **os.environ,
+            "PATH": f"{folder}:{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+            "XDG_DATA_HOME": str(folder / "data"),
+            "KEY": "not-read",
+        },
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         encoding="utf-8",
@@ -141,12 +148,16 @@ def _create_cancelled_run(url: str) -> str:
         return str(run_id)
 
 
+def _write_program(path: Path, command: str) -> None:
+    path.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+    path.chmod(0o755)
+
+
 def _build_command(language: str, text: str, folder: Path) -> list[str]:
     if language == "sh":
         # An error response must fail the example.
-        curl = folder / "curl"
-        curl.write_text(f'#!/bin/sh\nexec {shutil.which("curl")} --fail-with-body "$@"\n')
-        curl.chmod(0o755)
+        _write_program(folder / "curl", f"{shutil.which('curl')} --fail-with-body")
+        _write_program(folder / "python", sys.executable)
         return ["bash", "-euo", "pipefail", "-c", text]
     if language == "python":
         return [sys.executable, "-c", text]

@@ -108,5 +108,4 @@ def install_assets(blueprint: Blueprint, assets: Assets) -> None:
             response.headers["Content-Encoding"] = "gzip"
         response.headers["Vary"] = "Accept-Encoding"
         response.headers["Cache-Control"] = f"public, max-age={_YEAR_S}, immutable"
-        response.headers["X-Content-Type-Options"] = "nosniff"
         return response

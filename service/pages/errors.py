@@ -6,34 +6,36 @@ import json
 from typing import Final
 from urllib.parse import urlencode
 
-from quart import Blueprint, Response, request
+from quart import Quart, Response, request
 
 from service.pages.dependencies import PageDependencies
-from service.pages.rendering import redirect_to
+from service.pages.rendering import is_of_pages, redirect_to
 
 LOGIN_PATH: Final = "/web/login"
 _DATA: Final = ("application/json", "text/event-stream")
+_KEPT_HEADERS: Final = ("Allow", "Retry-After")
 _TITLES: Final = {401: "Not logged in", 403: "Not allowed", 404: "Not found", 410: "Expired"}
 
 
-def show_errors_as_pages(blueprint: Blueprint, pages: PageDependencies) -> None:
+def show_errors_as_pages(app: Quart, pages: PageDependencies) -> None:
     """Replace the JSON of an error; a visitor without a login is sent to its page.
 
     After the login the visitor is sent back to the address of the request.
     """
 
-    @blueprint.after_request
+    @app.after_request
     async def show(response: Response) -> Response:
         is_error = response.status_code >= 400 and response.mimetype == "application/json"
-        if not is_error or not wants_html():
+        if not (is_error and is_of_pages(request.path) and wants_html()):
             return response
-        if response.status_code == 401 and request.method == "GET":
+        if response.status_code == 401 and request.method in ("GET", "HEAD"):
             return redirect_to(f"{LOGIN_PATH}?{urlencode({'next': _requested_path()})}")
         message = json.loads(await response.get_data())["error"]
         title = _TITLES.get(response.status_code, "Not possible")
         page = pages.show_message(title, message, response.status_code)
-        if "Retry-After" in response.headers:
-            page.headers["Retry-After"] = response.headers["Retry-After"]
+        for name in _KEPT_HEADERS:
+            if name in response.headers:
+                page.headers[name] = response.headers[name]
         return page
 
 

@@ -14,7 +14,7 @@ from service.pages.chat import chat
 from service.pages.conversations import conversation_pages
 from service.pages.dependencies import PageDependencies
 from service.pages.errors import show_errors_as_pages
-from service.pages.rendering import Templates
+from service.pages.rendering import Templates, install_headers
 from service.pages.runs import run_page
 from service.pages.start import start
 from service.settings import Settings
@@ -41,5 +41,6 @@ def install(app: Quart, api: ApiDependencies, settings: Settings) -> None:
     async def unknown_page(rest: str) -> Response:
         raise RequestError("not_found", f"There is no page /web/{rest[:100]}.")
 
-    show_errors_as_pages(blueprint, pages)
     app.register_blueprint(blueprint)
+    install_headers(app)  # runs after the next, which may replace the response
+    show_errors_as_pages(app, pages)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from quart import Response
+from quart import Quart, Response, request
 
 from service.pages.assets import Assets
 from service.pages.visitor import Visitor
@@ -49,18 +50,35 @@ class Templates:
     ) -> Response:
         """Return a page; its template escapes `values`."""
         html = self._templates.get_template(template).render(visitor=visitor, **values)
-        return protect(Response(html, status, content_type="text/html; charset=utf-8"))
+        return Response(html, status, content_type="text/html; charset=utf-8")
 
 
 def redirect_to(path: str) -> Response:
     """Return a redirect to the page at the local `path`."""
-    return protect(Response("", 303, {"Location": path}))
+    return Response("", 303, {"Location": path})
 
 
-def protect(response: Response) -> Response:
-    """Set the headers that every page has, and return the response."""
-    response.headers["Content-Security-Policy"] = _POLICY
-    response.headers["Referrer-Policy"] = "same-origin"
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Cache-Control"] = "no-store"
-    return response
+def install_headers(app: Quart) -> None:
+    """Protect every response below `/web`, also errors, redirects, streams and static files."""
+
+    @app.after_request
+    async def protect(response: Response) -> Response:
+        if is_of_pages(request.path):
+            response.headers["Content-Security-Policy"] = _POLICY
+            response.headers["Referrer-Policy"] = "same-origin"
+            response.headers["X-Content-Type-Options"] = "nosniff"
+            _keep_on_this_host(response)
+        return response
+
+
+def is_of_pages(path: str) -> bool:
+    """Return whether an address belongs to the pages."""
+    return path == "/web" or path.startswith("/web/")
+
+
+def _keep_on_this_host(response: Response) -> None:
+    """Make a redirect local: the header `Host` is the client's, and a proxy may add TLS."""
+    if location := response.headers.get("Location"):
+        target = urlsplit(location)
+        path = f"/{target.path.lstrip('/')}"
+        response.headers["Location"] = urlunsplit(("", "", path, target.query, target.fragment))

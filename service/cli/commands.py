@@ -24,6 +24,7 @@ from service.cli.administration.users import run_users
 from service.cli.arguments import WORKER, parse_arguments
 from service.cli.banner import print_banner, print_first_admin_code
 from service.cli.evaluation.command import evaluate
+from service.cli.evaluation.plan import find_own_ensembles
 from service.cli.output import CommandOutput
 from service.cli.replay import run_export, run_replay
 from service.cli.warnings import collect_warnings, netloc_of
@@ -168,7 +169,8 @@ def _manage(run: AccountCommand, options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    settings, variables, catalog = load_configuration({})
+    own_file = find_own_ensembles(options, load_settings(ENV_FILE))
+    settings, variables, catalog = load_configuration({"ensembles_file": own_file})
     configure_logging(level="warning", json=False)
     return evaluate(options, settings, variables, catalog)
 

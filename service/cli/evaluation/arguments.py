@@ -20,13 +20,15 @@ def add_evaluate_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--ensembles",
-        required=True,
         type=_read_names,
         metavar="NAMES",
-        help="ensembles to compare, with commas; agent/NAME adds an agent",
+        help="ensembles to compare, with commas; agent/NAME adds an agent (default: that of the "
+        "ensembles file; of --sample with the mock, its own)",
     )
     parser.add_argument(
-        "--judge", metavar="agent/NAME", help="the agent that compares answers without a grade"
+        "--judge",
+        metavar="agent/NAME",
+        help="the agent that compares answers without a grade (default: agent/judge)",
     )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder of the results (evaluations/...)"

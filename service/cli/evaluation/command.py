@@ -15,7 +15,7 @@ import uvloop
 from service.access.principal import ANONYMOUS, Principal
 from service.app import Services, create_app
 from service.cli.evaluation.interrupts import stopping
-from service.cli.evaluation.plan import PlanError, make_plan
+from service.cli.evaluation.plan import PlanError, find_own_ensembles, make_plan
 from service.cli.evaluation.progress import show_progress
 from service.cli.evaluation.report import format_report, write_files
 from service.cli.parser import program_name
@@ -44,6 +44,7 @@ def evaluate(
     """Run the command and return its exit code. Raises SettingsError, StorageUnavailable."""
     try:
         plan = make_plan(options, settings, catalog)
+        _print_choice(options, settings, plan)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             result = runner.run(_run(options, settings, variables, plan))
     except (PlanError, StateError) as error:
@@ -58,6 +59,18 @@ def evaluate(
     except BrokenPipeError:  # `| head` has read enough; the files have everything
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code
+
+
+def _print_choice(options: argparse.Namespace, settings: Settings, plan: EvaluationPlan) -> None:
+    """Print the ensembles and the judge that the user has not named."""
+    if options.ensembles is not None:
+        return
+    names = ", ".join(each.name for each in plan.entrants.ensembles)
+    source = "the ensembles file, by default"
+    if find_own_ensembles(options, settings):
+        source = "the sample's own file, with the mock"
+    judge = f"; judge: {plan.judge.name}" if plan.judge else ""
+    print(f"Ensembles: {names}{judge}, of {source}. --ensembles names others.", file=sys.stderr)
 
 
 def _end(result: SessionResult, plan: EvaluationPlan, options: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from service.ensembles.agents import Agent
 from service.ensembles.catalog import AGENT_PREFIX, Catalog
@@ -12,8 +13,11 @@ from service.errors import RequestError
 from service.evaluation.panels.entrants import Entrants, choose_entrants
 from service.evaluation.questions.question import Question, Selection
 from service.evaluation.questions.reader import SAMPLE_FILE, QuestionsFileError, read_questions
+from service.evaluation.questions.sample import SAMPLE_ENSEMBLES
 from service.evaluation.running.session import EvaluationPlan
 from service.settings import Settings
+
+DEFAULT_JUDGE: Final = "judge"
 
 
 class PlanError(Exception):
@@ -25,7 +29,7 @@ def make_plan(options: argparse.Namespace, settings: Settings, catalog: Catalog)
     path: Path = SAMPLE_FILE if options.sample else options.questions
     questions = _read_questions(path, options)
     try:
-        entrants = choose_entrants(catalog, options.ensembles)
+        entrants = choose_entrants(catalog, _choose_names(options, settings, catalog))
     except RequestError as error:
         raise PlanError(f"--ensembles: {error.message}") from error
     judge = _find_judge(options.judge, questions, catalog)
@@ -45,6 +49,27 @@ def make_plan(options: argparse.Namespace, settings: Settings, catalog: Catalog)
     )
 
 
+def find_own_ensembles(options: argparse.Namespace, settings: Settings) -> Path | None:
+    """Return the ensembles file of the sample, if it is used instead of the configured one.
+
+    It has agents of the mock only, and is used where no ensembles of the user are named.
+    """
+    is_used = options.sample and options.ensembles is None and settings.use_llm_mock
+    return SAMPLE_ENSEMBLES if is_used else None
+
+
+def _choose_names(
+    options: argparse.Namespace, settings: Settings, catalog: Catalog
+) -> Sequence[str]:
+    """Return the named ensembles, else all of the sample's own file, or the default one."""
+    if options.ensembles is not None:
+        names: Sequence[str] = options.ensembles
+        return names
+    if find_own_ensembles(options, settings):
+        return list(catalog.ensembles)
+    return [catalog.default]
+
+
 def _read_questions(path: Path, options: argparse.Namespace) -> tuple[Question, ...]:
     try:
         questions = read_questions(path)
@@ -60,12 +85,13 @@ def _read_questions(path: Path, options: argparse.Namespace) -> tuple[Question, 
 def _find_judge(name: str | None, questions: Sequence[Question], catalog: Catalog) -> Agent | None:
     judged = [each for each in questions if each.is_judged]
     if name is None:
-        if judged:
+        if judged and DEFAULT_JUDGE not in catalog.agents:
             raise PlanError(
                 f"--judge is needed: {len(judged)} questions have no reference that a program can "
-                f"compare, the first is {judged[0].id}. Name an agent, such as --judge agent/judge."
+                f"compare, the first is {judged[0].id}. Name an agent, such as "
+                f"--judge agent/{min(catalog.agents)}; without --judge it is agent/{DEFAULT_JUDGE}."
             )
-        return None
+        return catalog.agents[DEFAULT_JUDGE] if judged else None
     agent = catalog.agents.get(name.removeprefix(AGENT_PREFIX))
     if agent is None:
         raise PlanError(f"--judge: there is no agent named {name.removeprefix(AGENT_PREFIX)}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from service.evaluation.questions.question import Question
@@ -9,20 +10,15 @@ from service.evaluation.results import Contestant, Evaluation, GivenAnswer, Judg
 
 MeetingOutcome = Literal["win", "tie", "loss", "undecided"]
 _MIRRORED: dict[MeetingOutcome, MeetingOutcome] = {"win": "loss", "loss": "win"}
+_POINTS: Mapping[MeetingOutcome, float] = {"win": 1.0, "tie": 0.5, "undecided": 0.5, "loss": 0.0}
 
 
-class Results:
-    """The results of an evaluation by contestant and question."""
+class Outcomes:
+    """Answers and verdicts by contestant and question, and the outcomes that follow from them."""
 
-    def __init__(self, evaluation: Evaluation) -> None:
-        self.evaluation = evaluation
-        self._answers = {(each.contestant, each.question_id): each for each in evaluation.answers}
-        self._pairs = {(each.left, each.right, each.question_id): each for each in evaluation.pairs}
-
-    @property
-    def ensembles(self) -> list[Contestant]:
-        """The ensembles among the contestants."""
-        return [each for each in self.evaluation.contestants if each.kind == "ensemble"]
+    def __init__(self, answers: Iterable[GivenAnswer], pairs: Iterable[JudgedPair]) -> None:
+        self._answers = {(each.contestant, each.question_id): each for each in answers}
+        self._pairs = {(each.left, each.right, each.question_id): each for each in pairs}
 
     def find_answer(self, contestant: str, question: Question) -> GivenAnswer | None:
         """Return the answer of a contestant; None if it was not asked."""
@@ -49,6 +45,39 @@ class Results:
             return None
         outcome = _name_outcome(pair)
         return _MIRRORED.get(outcome, outcome)
+
+    def count_points(
+        self, members: Sequence[str], questions: Iterable[Question]
+    ) -> Mapping[str, float]:
+        """Return the points of members: for right answers, and for comparisons with each other."""
+        points = dict.fromkeys(members, 0.0)
+        for question in questions:
+            for member in members:
+                points[member] += self._score(member, members, question)
+        return points
+
+    def _score(self, member: str, members: Sequence[str], question: Question) -> float:
+        if not question.is_judged:
+            answer = self.find_answer(member, question)
+            return float(answer is not None and _get_grade(answer) == "right")
+        outcomes = [
+            self.find_outcome(question, member, other) for other in members if other != member
+        ]
+        known = [_POINTS[outcome] for outcome in outcomes if outcome is not None]
+        return sum(known) / len(known) if known else 0.0
+
+
+class Results(Outcomes):
+    """The results of an evaluation by contestant and question."""
+
+    def __init__(self, evaluation: Evaluation) -> None:
+        super().__init__(evaluation.answers, evaluation.pairs)
+        self.evaluation = evaluation
+
+    @property
+    def ensembles(self) -> list[Contestant]:
+        """The ensembles among the contestants."""
+        return [each for each in self.evaluation.contestants if each.kind == "ensemble"]
 
 
 def _get_grade(answer: GivenAnswer) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from service.ensembles.agents import Agent
+from service.evaluation.comparing.outcomes import Outcomes
 from service.evaluation.panels.entrants import Entrants, list_members
 from service.evaluation.questions.question import Question
 from service.evaluation.results import Contestant, GivenAnswer, JudgedPair
@@ -35,13 +36,15 @@ def choose_equal_costs(
     entrants: Entrants, questions: Sequence[Question], answers: Answers, pairs: Sequence[JudgedPair]
 ) -> list[EqualCost]:
     """Return one for each ensemble of several members of which there are answers."""
-    points = _count_points(questions, answers, pairs)
+    outcomes = Outcomes(answers.values(), pairs)
+    asked = {contestant for contestant, _ in answers}
     found = []
     for ensemble in entrants.ensembles:
-        members = [each for each in list_members(ensemble) if points.get(each)]
+        members = [each for each in list_members(ensemble) if each in asked]
         if (len(list_members(ensemble)) == 1 and len(ensemble.agents) == 1) or not members:
             continue
-        best = max(members, key=lambda name: _mean(points[name]))
+        points = outcomes.count_points(members, questions)
+        best = max(members, key=lambda name: points[name])
         ratio, unit = _find_ratio(ensemble.name, best, questions, answers)
         times = min(MAX_SAMPLES, max(1, round(ratio)))
         contestant = Contestant(
@@ -54,23 +57,6 @@ def choose_equal_costs(
         note = f"{ensemble.name} takes {ratio:.1f} times the {unit} of {best}{limit}."
         found.append(EqualCost(contestant, entrants.members[best], times, note))
     return found
-
-
-def _count_points(
-    questions: Sequence[Question], answers: Answers, pairs: Sequence[JudgedPair]
-) -> Mapping[str, Sequence[float]]:
-    """Return the points of each contestant: 1 for a right answer or a won comparison, 0.5 a tie."""
-    points: dict[str, list[float]] = {}
-    graded = {each.id for each in questions if not each.is_judged}
-    for (contestant, question_id), answer in answers.items():
-        if question_id in graded:
-            is_right = answer.grade is not None and answer.grade.name == "right"
-            points.setdefault(contestant, []).append(float(is_right))
-    for pair in pairs:
-        won = {"left": 1.0, "right": 0.0}.get(pair.outcome, 0.5)
-        points.setdefault(pair.left, []).append(won)
-        points.setdefault(pair.right, []).append(1 - won)
-    return points
 
 
 def _find_ratio(
@@ -92,7 +78,3 @@ def _find_ratio(
 
 def _count_tokens(answer: GivenAnswer) -> int:
     return answer.input_tokens + answer.output_tokens
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

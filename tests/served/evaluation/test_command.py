@@ -128,55 +128,37 @@ def test_the_sample_is_evaluated_with_a_judge_that_is_not_needed(evaluate: Comma
     assert report["inputs"]["judge"] == "agent/judge"
 
 
-@pytest.mark.parametrize(
-    ("line", "reason"),
-    [
-        ("{", "line 13: it is not valid JSON"),
-        ('{"id": "q1", "question": "Again?", "numeric": 1}', "line 13: "),
-        ('{"question": ""}', "line 13: "),
-        ('{"question": "x", "answer": 1}', "line 13: "),
-    ],
-)
-def test_a_broken_line_is_refused_before_any_request(
-    evaluate: Command, line: str, reason: str
-) -> None:
+def test_the_sample_alone_compares_ensembles_of_the_mock(evaluate: Command) -> None:
+    options = ("--sample", "--limit", "8", "--format", "json")
+    process = evaluate.finish(*options, USE_LLM_MOCK="true")
+    assert "the sample's own file, with the mock" in process.err
+    report = json.loads(process.out)
+    ensembles = [each for each in report["contestants"] if each["kind"] == "ensemble"]
+    assert [each["name"] for each in ensembles] == ["vote", "synthesize", "solo"]
+    assert all(each["cost_usd"]["mean"] and each["right"]["count"] for each in ensembles)
+    assert not any(each["error"] for each in report["answers"])
+
+
+def test_every_broken_line_is_named_before_any_request(evaluate: Command) -> None:
     sent = evaluate.count_requests()
+    repeated = '{"id": "q1", "question": "Again?", "numeric": 1}'
+    broken = ("{", repeated, '{"question": ""}', '{"question": "x", "answer": 1}')
     with (evaluate.folder / "questions.jsonl").open("a") as file:
-        file.write(f"\n{line}\n")
+        file.writelines(f"\n{line}" for line in broken)
     process = evaluate.finish(*ALL, code=2)
-    assert reason in process.err
+    lines = process.err.splitlines()
+    assert [f": line {13 + at}: " in line for at, line in enumerate(lines)] == [True] * 4
+    assert "it is not valid JSON" in lines[0]
     assert not (evaluate.folder / "results").exists()
-    assert evaluate.count_requests() == sent
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("absent.jsonl", "--ensembles", "strong"), "cannot be read"),
-        (("questions.jsonl", "--ensembles", "stron"), "did you mean strong"),
-        (("questions.jsonl", "--ensembles", "agent/a"), "needs the name of an ensemble"),
-        (("questions.jsonl", "--ensembles", "strong", "--judge", "agent/x"), "no agent named x"),
-        (("questions.jsonl", "--ensembles", "strong", "--topic", "x"), "--topic"),
-        (("questions.jsonl", "--ensembles", "strong", "--max-cost-usd", "1"), "has no price"),
-        (("questions.jsonl", "--ensembles", "strong", "--max-cost-usd", "-1"), "US dollars"),
-        (("questions.jsonl", "--ensembles", "strong", "--concurrency", "0"), "positive"),
-        (("questions.jsonl", "--ensembles", "strong", "--user", "nobody"), "no user named nobody"),
-        (("--ensembles", "strong"), "required"),
-    ],
-)
-def test_wrong_arguments_are_refused_before_any_request(
-    evaluate: Command, arguments: tuple[str, ...], message: str
-) -> None:
-    sent = evaluate.count_requests()
-    process = evaluate.finish(*arguments, code=2)
-    assert message in process.err
     assert evaluate.count_requests() == sent
 
 
 def test_a_question_without_a_reference_needs_a_judge(evaluate: Command) -> None:
     (evaluate.folder / "questions.jsonl").write_text('{"id": "sea", "question": "Describe it."}\n')
+    text = ENSEMBLES.replace("[agents.judge]", "[agents.referee]")
+    (evaluate.folder / "ensembles.toml").write_text(text)
     assert "--judge is needed" in evaluate.finish(*ALL, code=2).err
-    evaluate.finish(*ALL, "--judge", "agent/judge")
+    evaluate.finish(*ALL, "--judge", "agent/referee")
     assert evaluate.read_report()["pairs"]
 
 

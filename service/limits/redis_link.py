@@ -15,23 +15,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError
 
-from telemetry import register_secret
+from service.redis.client import FAILURES, open_redis
 
 _log = logging.getLogger(__name__)
 
 Argument = str | int | float
 
 _MAX_BATCH: Final = 500
+_MAX_CONNECTIONS: Final = 4
 _PARTS: Final = 10  # of the time-out
-# The errors that the library raises for a faulty server, or for one that is not Redis.
-_FAILURES = (RedisError, OSError, EOFError, ValueError, TimeoutError)
 
 
 class RedisUnavailable(Exception):
@@ -60,11 +55,7 @@ class RedisLink:
 
     def __init__(self, url: str, *, timeout_s: float = 0.25, rest_s: float = 2.0) -> None:
         """Create a link that connects on first use. Raises ValueError for an invalid `url`."""
-        if password := urlsplit(url).password:
-            register_secret(unquote(password))
-        self._redis: Redis = Redis.from_url(
-            url, protocol=2, driver_info=None, retry=Retry(NoBackoff(), 0), max_connections=4
-        )
+        self._redis = open_redis(url, timeout_s=timeout_s, max_connections=_MAX_CONNECTIONS)
         self._timeout_s = timeout_s
         self._rest_s = rest_s
         self._rests_until = 0.0  # in the event loop's time
@@ -94,7 +85,7 @@ class RedisLink:
         """Send what waits, and close the connections."""
         if self._sending:
             await asyncio.wait([self._sending], timeout=2 * self._timeout_s)
-        with suppress(*_FAILURES):
+        with suppress(*FAILURES):
             await self._redis.aclose()
 
     @property
@@ -122,7 +113,7 @@ class RedisLink:
             return
         try:
             replies = work.result()
-        except _FAILURES as error:
+        except FAILURES as error:
             self._start_outage(error, batch)
         else:
             self._finish(batch, replies)

@@ -33,6 +33,7 @@ LAYERS = {
     "service.access": 0,
     "service": 1,
     "service.ensembles": 2,
+    "service.redis": 2,
     "service.llm": 3,
     "service.mock_llm": 4,
     "service.store": 3,

@@ -8,20 +8,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
-
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
 from service.access.backoff import Backoff
 from service.errors import StorageUnavailable
-from telemetry import register_secret
+from service.redis.client import FAILURES, open_redis
 
 _TIMEOUT_S: Final = 1.0
 _MAX_CONNECTIONS: Final = 8
-_FAILURES = (RedisError, OSError, EOFError, ValueError, TimeoutError)
 # In one slot of a cluster, because the script reads and writes several keys.
 _PREFIX: Final = "llm-sse:{attempts}:"
 
@@ -65,18 +58,8 @@ class RedisAttempts:
 
     def __init__(self, url: str, *, timeout_s: float = _TIMEOUT_S) -> None:
         """Create a client that connects on first use. Raises ValueError for an invalid `url`."""
-        if password := urlsplit(url).password:
-            register_secret(unquote(password))
         self._timeout_s = timeout_s
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=_MAX_CONNECTIONS,
-            timeout=timeout_s,
-            protocol=2,
-            driver_info=None,
-            retry=Retry(NoBackoff(), 0),
-        )
-        self._redis: Redis = Redis.from_pool(pool)
+        self._redis = open_redis(url, timeout_s=timeout_s, max_connections=_MAX_CONNECTIONS)
 
     async def take(self, subjects: Mapping[str, Backoff]) -> float:
         """Count an attempt on every subject and return 0; or count none and return the wait."""
@@ -105,7 +88,7 @@ class RedisAttempts:
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await work
-        except _FAILURES as error:
+        except FAILURES as error:
             raise StorageUnavailable(
                 "Logins are not possible at present, because Redis cannot be reached.",
                 reason="down",

@@ -6,14 +6,9 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
-from urllib.parse import unquote, urlsplit
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-
-from telemetry import AgentOperation, Telemetry, register_secret
+from service.redis.client import FAILURES, open_redis
+from telemetry import AgentOperation, Telemetry
 
 _log = logging.getLogger(__name__)
 
@@ -22,8 +17,6 @@ T = TypeVar("T")
 _TTL_S: Final = 7 * 86_400
 _MAX_CONNECTIONS: Final = 8
 _MAX_DIGITS: Final = 9
-# The errors that the library raises for a faulty server, or for one that is not Redis.
-_FAILURES = (RedisError, OSError, EOFError, ValueError, TimeoutError)
 
 
 class RedisCounts:
@@ -37,23 +30,13 @@ class RedisCounts:
         self, url: str, telemetry: Telemetry, *, timeout_s: float = 0.1, rest_s: float = 10.0
     ) -> None:
         """Create a client that connects on first use. Raises ValueError for an invalid `url`."""
-        if password := urlsplit(url).password:
-            register_secret(unquote(password))
         self._telemetry = telemetry
         self._timeout_s = timeout_s
         self._reading = _Outage("read", rest_s)
         self._writing = _Outage(
             "written", rest_s
         )  # separate: a full or read-only Redis can be read
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=_MAX_CONNECTIONS,
-            timeout=timeout_s,
-            protocol=2,
-            driver_info=None,  # saves a round trip for each new connection
-            retry=Retry(NoBackoff(), 0),
-        )
-        self._redis: Redis = Redis.from_pool(pool)
+        self._redis = open_redis(url, timeout_s=timeout_s, max_connections=_MAX_CONNECTIONS)
 
     async def get(self, keys: Sequence[str], parent: AgentOperation | None) -> list[int | None]:
         """Return the count of each key, None if it is unknown."""
@@ -88,7 +71,7 @@ class RedisCounts:
             async with asyncio.timeout(self._timeout_s):
                 answer = await work()
             error_type = None
-        except _FAILURES as error:
+        except FAILURES as error:
             error_type = type(error).__name__
             outage.start(error)
             return None

@@ -1,0 +1,1 @@
+"""The client of Redis, with the same options for every use."""

@@ -134,7 +134,8 @@ async def test_each_role_sees_what_it_may_do(staffed: Process) -> None:
         assert "Create key" not in account
         assert "may not have keys" in account
         start = await _read(viewer.http, "/web/")
-        assert "/web/chat" not in start
+        assert 'class="button" href="/web/chat"' not in start
+        assert "question=" not in start
         assert "not ask questions" in start
 
 

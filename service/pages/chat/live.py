@@ -23,12 +23,14 @@ from service.events import (
     AgentFinished,
     AgentReasoning,
     AgentSkipped,
+    AgentStarted,
     AnswerDelta,
     AnswerReasoning,
     AnswerReset,
+    CombineStarted,
     Event,
 )
-from service.pages.chat.view import RunView
+from service.pages.chat.view import OPEN_STATES, RunView
 from service.pages.markdown.blocks import MarkdownBlocks
 from service.runs.run import Run
 
@@ -113,6 +115,7 @@ class LiveEncoder:
         self._after = after
         self._view = RunView()
         self._texts: dict[tuple[str, str, str], LiveText] = {}
+        self._agents_started_s: dict[str, float] = {}  # from the start of the run
         self._is_started = False
         self._sent_run: dict[str, Any] = {}
 
@@ -122,7 +125,7 @@ class LiveEncoder:
             self._start()
         size = 0
         for number, event in enumerate(events, seq + 1):
-            size += self._apply(event)
+            size += self._apply(number, event)
             if size >= _MESSAGE_CHARS and number < seq + len(events):
                 yield self._flush(number)
                 size = 0
@@ -132,17 +135,20 @@ class LiveEncoder:
     def _start(self) -> None:
         """Apply the events that the reader has received, without a message."""
         self._is_started = True
-        for event in self._run.log.after(0)[: self._after]:
-            self._apply(event)
+        for number, event in enumerate(self._run.log.after(0)[: self._after], 1):
+            self._apply(number, event)
         for text in self._texts.values():
             text.skip()
         if self._after:
             self._view.changed.clear()
 
-    def _apply(self, event: Event) -> int:
+    def _apply(self, number: int, event: Event) -> int:
         """Apply an event; return the number of characters of its text."""
         self._view.apply(event)
         match event:
+            case AgentStarted(agent=name) | CombineStarted(agent=name):
+                text = ""
+                self._note_start(name, number)
             case AnswerDelta(text=text):
                 self._find(ANSWER, "", "text").append(text)
             case AnswerReasoning(text=text):
@@ -169,6 +175,20 @@ class LiveEncoder:
                 found.append(text)
         return report.text
 
+    def _note_start(self, name: str, number: int) -> None:
+        times_s = self._run.log.list_times_s()
+        if number < len(times_s):  # a run of this process
+            self._agents_started_s[name] = times_s[number - 1]
+
+    def _show_agent(self, name: str) -> dict[str, Any]:
+        """Return an agent; `working_ms` is its time so far, if that is known, until it ends."""
+        row = self._view.agents[name]
+        started_s = self._agents_started_s.get(name)
+        if started_s is None or row.state not in OPEN_STATES:
+            return row.as_json()
+        now_s = self._run.log.list_times_s()[-1]
+        return {**row.as_json(), "working_ms": round((now_s - started_s) * 1000)}
+
     def _find(self, of: str, name: str, kind: str) -> LiveText:
         key = (of, name, kind)
         if key not in self._texts:
@@ -179,7 +199,7 @@ class LiveEncoder:
         view = self._view
         changes = (text.flush(is_final=view.phase == "done") for text in self._texts.values())
         message: dict[str, Any] = {
-            "agents": [view.agents[name].as_json() for name in view.agents if name in view.changed],
+            "agents": [self._show_agent(name) for name in view.agents if name in view.changed],
             "texts": [change for change in changes if change],
         }
         view.changed.clear()

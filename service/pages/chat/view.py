@@ -30,7 +30,7 @@ from service.pages.words import format_cost, format_duration, format_tokens
 from service.runs.projections.summary import get_end_state
 
 PHASES: Final = {"asked": "Asked", "answered": "Answered", "combining": "Combining"}
-_OPEN: Final = ("waiting", "answering", "retrying")
+OPEN_STATES: Final = ("waiting", "answering", "retrying")
 _CUTS: Final = {
     "length": "The answer reached its limit of tokens and is cut off.",
     "content_filter": "A content filter cut the answer off.",
@@ -96,7 +96,7 @@ class RunView:
             return "Combining the answers"
         if self.phase == "answered":
             return "Writing the answer"
-        ended = sum(self.agents[name].state not in _OPEN for name in self._asked)
+        ended = sum(self.agents[name].state not in OPEN_STATES for name in self._asked)
         return f"{ended} of {len(self._asked)} agents have answered" if ended else "Asked"
 
     def as_json(self) -> dict[str, Any]:
@@ -170,13 +170,13 @@ class RunView:
         if isinstance(event, RunFinished):
             if event.combiner and event.combiner.agent in self.agents:
                 row = self.agents[event.combiner.agent]
-                state = "answered" if row.state in _OPEN else row.state
+                state = "answered" if row.state in OPEN_STATES else row.state
                 self._report(row.name, state, event.combiner)
             self.notes += list_ending_notes(event.degraded_by, event.missing, event.finish_reason)
         else:
             self.notes.append(event.message)
         for name, row in self.agents.items():
-            if row.state in _OPEN:
+            if row.state in OPEN_STATES:
                 self._change(name, "answered" if self.state == "completed" else "stopped")
         self.facts = describe_total(event.elapsed_ms, event.usage, event.cost)
 

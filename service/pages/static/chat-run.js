@@ -23,6 +23,9 @@ export class RunView {
     this.startedAt = performance.now();
     /** @type {ReturnType<typeof setInterval> | undefined} */
     this.clock = undefined;
+    /** When each agent at work started, on the clock of the page. @type {Map<string, number>} */
+    this.working = new Map();
+    this.shownSecond = 0;
   }
 
   /** Show the run from its first event, and everything that follows. */
@@ -82,11 +85,23 @@ export class RunView {
     for (const place of [section, item]) {
       place.dataset.state = agent.state;
       setText(place, ".state", agent.state);
-      setText(place, ".facts", agent.facts);
+    }
+    if (agent.working_ms === undefined) {
+      this.working.delete(agent.name);
+      this.showFacts(agent.name, agent.facts);
+    } else {
+      this.working.set(agent.name, performance.now() - agent.working_ms);
     }
     setText(section, ".role", agent.role);
     setText(section, ".model", agent.model);
     setNotes(section.querySelector(".notes"), agent.notes);
+  }
+
+  /** @param {string} name  @param {string} facts */
+  showFacts(name, facts) {
+    for (const place of this.article.querySelectorAll(`[data-agent="${CSS.escape(name)}"]`)) {
+      setText(place, ".facts", facts);
+    }
   }
 
   /** @param {string} name */
@@ -150,7 +165,14 @@ export class RunView {
   }
 
   showElapsed() {
-    setText(this.find(".run"), ".elapsed", formatDuration(performance.now() - this.startedAt));
+    const now = performance.now();
+    setText(this.find(".run"), ".elapsed", formatDuration(now - this.startedAt));
+    const second = Math.floor(now / 1000);
+    if (second === this.shownSecond) return;
+    this.shownSecond = second;
+    for (const [name, startedAt] of this.working) {
+      this.showFacts(name, `${Math.round((now - startedAt) / 1000)} s`);
+    }
   }
 
   /** @param {string} state */

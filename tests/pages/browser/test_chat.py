@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, ViewportSize, expect
 
 from tests._support.pages.browser import NARROW, PHONE, find_violations, open_page
 from tests._support.pages.chat_page import ChatPage
@@ -110,6 +111,28 @@ async def test_a_failed_agent_is_explained_and_the_answer_marked(chat: ChatPage)
     await expect(chat.agent("broken").get_by_role("listitem")).not_to_be_empty()
     await expect(chat.page.get_by_text("Some agents are missing: broken.")).to_be_visible()
     assert await find_violations(chat.page) == []
+
+
+@pytest.mark.parametrize("viewport", [PHONE, {"width": 1024, "height": 768}])
+async def test_while_an_answer_is_written_stop_is_in_view_and_times_count(
+    browser: Browser, service: Process, viewport: ViewportSize
+) -> None:
+    async with open_page(browser, viewport=viewport) as page:
+        chat = ChatPage(page, service.url)
+        await chat.open()
+        await chat.ask("Please write slow.")
+        await expect(chat.agent("writer").locator(".facts")).to_have_text(
+            re.compile(r"^[1-9]\d* s$")
+        )
+        await expect(chat.answer).to_contain_text("Line 20")
+        assert await page.evaluate("document.body.scrollHeight > innerHeight")
+        for place in (0, 300):
+            await page.evaluate("place => scrollTo(0, place)", place)
+            await expect(chat.stop_button).to_be_in_viewport(ratio=1)
+        await chat.stop_button.click()
+        await chat.has_ended("Stopped")
+        await expect(chat.agent("writer")).to_contain_text("stopped")
+        await expect(chat.agent("writer").locator(".facts")).to_have_text("")
 
 
 async def test_a_phone_in_the_dark_by_the_keyboard_alone(

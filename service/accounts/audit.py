@@ -57,7 +57,7 @@ def make_entry(
 
 
 def name_actor(principal: Principal) -> str:
-    """Return the actor of a caller's entries: the id of a user, or the kind of the caller."""
+    """Return the actor of a caller's entries: the name of a user, or the kind of the caller."""
     if principal.user is not None:
         return principal.user
     if principal.method in ("anonymous", "static_key"):

@@ -13,6 +13,7 @@ from service.pages.rendering import is_of_pages, redirect_to
 
 LOGIN_PATH: Final = "/web/login"
 _DATA: Final = ("application/json", "text/event-stream")
+_LOGGED_OUT: Final = "You are not logged in any more. Log in, then try again."
 _KEPT_HEADERS: Final = ("Allow", "Retry-After")
 _TITLES: Final = {401: "Not logged in", 403: "Not allowed", 404: "Not found", 410: "Expired"}
 
@@ -30,7 +31,8 @@ def show_errors_as_pages(app: Quart, pages: PageDependencies) -> None:
             return response
         if response.status_code == 401 and request.method in ("GET", "HEAD"):
             return redirect_to(f"{LOGIN_PATH}?{urlencode({'next': _requested_path()})}")
-        message = json.loads(await response.get_data())["error"]
+        is_known = response.status_code != 401
+        message = json.loads(await response.get_data())["error"] if is_known else _LOGGED_OUT
         title = _TITLES.get(response.status_code, "Not possible")
         page = pages.show_message(title, message, response.status_code)
         for name in _KEPT_HEADERS:

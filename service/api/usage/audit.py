@@ -18,7 +18,7 @@ from service.store.audit.log import AuditFilter
 
 _FROM = MomentParam("from", "Only rows of this time or later.")
 _TO = MomentParam("to", "Only rows before this time.")
-_ACTOR = TextParam("actor", "Only rows of this actor: the id of a user.", 200, required=False)
+_ACTOR = TextParam("actor", "Only rows of this actor: the name of a user.", 200, required=False)
 _ACTION = TextParam("action", "Only rows of this action.", 40, required=False)
 _LIMIT = IntParam("limit", "The maximum number of rows.", 100, 1, 1_000)
 _BEFORE = IntParam(

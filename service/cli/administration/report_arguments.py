@@ -56,7 +56,7 @@ def add_audit_options(parser: argparse.ArgumentParser) -> None:
     listed = actions.add_parser("list", help="list the rows, the last one first")
     listed.add_argument("--from", dest="since", type=_read_moment, metavar="TIME")
     listed.add_argument("--to", dest="until", type=_read_moment, metavar="TIME")
-    listed.add_argument("--actor", metavar="ID", help="only rows of this actor")
+    listed.add_argument("--actor", metavar="NAME", help="only rows of this actor")
     listed.add_argument(
         "--action",
         dest="only",

@@ -70,6 +70,12 @@ def _install_login(blueprint: Blueprint, pages: PageDependencies) -> None:
             return redirect_to(next_page)
         return show_form(next_page)
 
+    @blueprint.get("/web/auth/login")
+    @needs_scope("public")
+    async def login_form_address() -> Response:
+        """Lead a visitor who opens the address of a refused form again to the form."""
+        return redirect_to(_LOGIN_PATH)
+
     @blueprint.post("/web/auth/login")
     @needs_scope("public")
     async def log_in_by_form() -> Response:
@@ -115,6 +121,12 @@ def _install_registration(blueprint: Blueprint, pages: PageDependencies) -> None
         if not accounts.is_on:
             return pages.show_message(_OFF_TITLE, _OFF)
         return show_form({"invite": request.args.get("invite", "")})
+
+    @blueprint.get("/web/auth/register")
+    @needs_scope("public")
+    async def registration_form_address() -> Response:
+        """Lead a visitor who opens the address of a refused form again to the form."""
+        return redirect_to("/web/register")
 
     @blueprint.post("/web/auth/register")
     @needs_scope("public")

@@ -186,6 +186,13 @@ chat.addEventListener("click", async (/** @type {MouseEvent} */ event) => {
   }
 });
 
+// An agent of the strip is shown with its answer, which is folded on a phone.
+chat.addEventListener("click", (/** @type {MouseEvent} */ event) => {
+  const link = /** @type {HTMLElement} */ (event.target).closest(".strip a");
+  const said = link && find(`${link.getAttribute("href")} .said`);
+  if (said) said.open = true;
+});
+
 if (form && question) {
   form.addEventListener("submit", (event) => {
     event.preventDefault();

@@ -38,6 +38,13 @@ def _status_with(process: Process, key: str) -> int:
     return httpx.get(f"{process.url}/api/me", headers=headers).status_code
 
 
+# The row and the left edge of each control of the page's top, in the order of the Tab key.
+_TOP_PLACES = """() => [...document.querySelectorAll('.top a, .top button')].map(each => {
+    const box = each.getBoundingClientRect();
+    return [Math.round((box.top + box.height / 2) / 20), box.left];
+})"""
+
+
 async def test_a_key_is_created_shown_once_copied_rotated_and_revoked(
     browser: Browser, staffed: Process
 ) -> None:
@@ -154,6 +161,7 @@ async def test_the_page_is_accessible_and_not_wider_than_its_window(
         await expect(figure.get_by_role("rowheader", name="joiner")).to_be_visible()
         await figure.get_by_text("The numbers of each day").click()
         assert await find_violations(page) == []
+        assert await page.evaluate(_TOP_PLACES) == sorted(await page.evaluate(_TOP_PLACES))
         await page.get_by_label("Name", exact=True).fill("one more")
         await page.get_by_role("button", name="Create key").click()
         await expect(page.get_by_role("region", name="New key")).to_be_focused()

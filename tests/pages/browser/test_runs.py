@@ -156,6 +156,9 @@ async def test_feedback_about_the_answer_and_an_agent_is_stored_and_removed(
         assert rated.status_code == 200
         await page.goto(f"{service.url}/web/runs/{run_id}")
         answer = page.get_by_role("form", name="Feedback about the answer")
+        box = await answer.get_by_role("textbox").bounding_box()
+        assert box
+        assert box["width"] > box["height"] * 2  # one line beside the buttons
         saved = page.get_by_text("Your feedback is saved.")
         await answer.get_by_role("button", name="Good").click()
         await expect(answer.get_by_role("button", name="Good", pressed=True)).to_be_visible()

@@ -158,3 +158,20 @@ async def test_a_session_cookie_of_an_ended_session_leads_to_the_login(visitor: 
     headers = {"Cookie": "lsse-session=ended"}
     assert (await visitor.http.get("/web/", headers=headers)).status_code == 303
     assert (await visitor.http.get("/web/login", headers=headers)).status_code == 200
+
+
+async def test_the_address_of_a_refused_form_leads_back_to_the_form(visitor: Visitor) -> None:
+    for path, place in (("login", "/web/login"), ("register", "/web/register")):
+        response = await visitor.http.get(f"/web/auth/{path}")
+        assert (response.status_code, response.headers["Location"]) == (303, place)
+
+
+async def test_a_question_without_a_login_is_refused_in_words_for_a_visitor(
+    visitor: Visitor,
+) -> None:
+    headers = {"Accept": "text/html"}
+    refused = await visitor.http.post("/web/chat", data={"message": "Hi"}, headers=headers)
+    assert refused.status_code == 401
+    assert "Log in, then try again." in refused.text
+    assert "Bearer" not in refused.text
+    assert (await visitor.http.head("/web/chat", headers=headers)).status_code == 303

@@ -16,10 +16,16 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
-from service.pages.markdown.rendering import render_fragment
+from service.pages.markdown.rendering import render_fragment, render_plain
 
 MAX_BLOCK_CHARS: Final = 6_000
 COLOURED_CHARS: Final = 100_000  # of one text: a browser needs an element for each coloured word
+# Of one text; the rest is shown as written. Each may become an element: a table of a megabyte had
+# 300,000 of them, took 200 MB of a browser and frames of two seconds.
+FORMATTED_MARKS: Final = 60_000
+_MARKS: Final = "|*_`[~<"
+_NESTING_MARKS: Final = ">-+.)"  # at the start of a line
+_NESTING = re.compile(r"[\s\d>+*.)-]*")
 
 _FENCE = re.compile(
     r" {0,3}(?:(?:[-+*]|\d{1,9}[.)])[ \t]+)*(?P<mark>`{3,}(?=[^`]*$)|~{3,})(?P<info>.*)"
@@ -39,6 +45,7 @@ class MarkdownBlocks:
         self.length = 0
         self._references: dict[str, Any] = {}
         self._taken = 0  # characters of the complete blocks
+        self._marks = 0  # marks outside of code, with one for each line
         self._line = ""  # without its end so far
         self._block = ""  # complete lines of the open block
         self._start = ""  # lines that a divided block starts with again
@@ -61,6 +68,10 @@ class MarkdownBlocks:
         return self._render(self._open, dict(self._references)) if self._open.strip() else ""
 
     @property
+    def _is_formatted(self) -> bool:
+        return self._marks <= FORMATTED_MARKS
+
+    @property
     def _open(self) -> str:
         return f"{self._start}{self._block}{self._line}" if self._block or self._line else ""
 
@@ -69,6 +80,8 @@ class MarkdownBlocks:
         return self._render(source, self._references)
 
     def _render(self, source: str, references: dict[str, Any]) -> str:
+        if not self._is_formatted:
+            return render_plain(source)
         return render_fragment(source, references, is_coloured=self._taken < COLOURED_CHARS)
 
     def _divide(self, text: str) -> Iterator[str]:
@@ -105,12 +118,14 @@ class MarkdownBlocks:
             self._start = ""  # nothing of the divided block follows
         self._is_list = self._is_list or (not self._fence and bool(_LIST_ITEM.match(line)))
         self._note_fence(line)
+        if not self._fence:
+            self._marks += _count_marks(line)
         self._block += f"{line}\n"
 
     def _take(self) -> Iterator[str]:
         """End the open block."""
         source, self._block = f"{self._start}{self._block}", ""
-        self._start = f"{self._fence}\n" if self._fence else ""
+        self._start = f"{self._fence}\n" if self._fence and self._is_formatted else ""
         self._is_list = self._is_after_empty_line = False
         self._taken += len(source)
         if source.strip():
@@ -137,9 +152,17 @@ class MarkdownBlocks:
         head, _, more = f"{self._start}{self._block}".partition("\n")
         rule = more.partition("\n")[0]
         is_table = "|" in head and _TABLE_RULE.match(rule) and len(head) + len(rule) < 1_000
+        if not self._is_formatted:
+            return ""
         if self._fence or self._is_after_empty_line or not is_table:
             return f"{self._fence}\n" if self._fence else ""
         return f"{head}\n{rule}\n"
+
+
+def _count_marks(line: str) -> int:
+    found = _NESTING.match(line)
+    nesting = found[0] if found else ""
+    return 1 + sum(map(line.count, _MARKS)) + sum(map(nesting.count, _NESTING_MARKS))
 
 
 def render_blocks(text: str) -> list[str]:

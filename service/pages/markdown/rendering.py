@@ -56,6 +56,11 @@ def render_fragment(
     )
 
 
+def render_plain(text: str) -> str:
+    """Return a text as it is written, in one element."""
+    return f"<pre>{nh3.clean_text(text)}</pre>"
+
+
 def _highlight(code: str, language: str, _attributes: str) -> str:
     """Return code as spans with classes; "" lets the parser escape it without colours."""
     if not language or len(code) > _HIGHLIGHTED_CHARS:

@@ -6,8 +6,9 @@
  * the service has cleaned; everything else is set as text.
  */
 
-const CHARS_PER_FRAME = 60_000;
+const CHARS_PER_FRAME = 25_000;
 const PLAIN_PART_CHARS = 6_000;
+const PART_CHARS = 10_000; // of HTML: a browser skips parts out of view, and thousands of them cost time
 const BLOCKS = new Set("P LI UL OL BLOCKQUOTE H3 H4 H5 H6 PRE CODE".split(" "));
 
 /**
@@ -29,6 +30,9 @@ export class GrowingText {
     this.length = 0;
     /** @type {string[]} */
     this.parts = []; // complete blocks that are not shown yet
+    /** @type {HTMLElement | null} */
+    this.lastPart = null;
+    this.lastPartChars = 0;
     /** @type {string | null} */
     this.openHtml = null; // the open block, if it has changed
     this.tail = ""; // text behind the open block
@@ -68,10 +72,7 @@ export class GrowingText {
     while (this.parts.length && shown < CHARS_PER_FRAME) {
       const html = /** @type {string} */ (this.parts.shift());
       shown += html.length;
-      const part = document.createElement("div");
-      part.className = "part";
-      part.innerHTML = html;
-      this.open.before(part);
+      this.addBlock(html);
     }
     if (this.parts.length) {
       this.frame = requestAnimationFrame(() => this.show());
@@ -87,6 +88,18 @@ export class GrowingText {
       if (!this.tailNode.isConnected) this.findLastBlock().append(this.tailNode);
       this.tailNode.data = this.tail;
     }
+  }
+
+  /** @param {string} html */
+  addBlock(html) {
+    if (!this.lastPart || this.lastPartChars > PART_CHARS) {
+      this.lastPart = document.createElement("div");
+      this.lastPart.className = "part";
+      this.lastPartChars = 0;
+      this.open.before(this.lastPart);
+    }
+    this.lastPart.insertAdjacentHTML("beforeend", html);
+    this.lastPartChars += html.length;
   }
 
   showPlain() {

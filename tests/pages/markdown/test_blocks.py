@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+import re
+from html import unescape
 
 import pytest
 
 from service.pages.markdown.blocks import (
     COLOURED_CHARS,
+    FORMATTED_MARKS,
     MAX_BLOCK_CHARS,
     MarkdownBlocks,
     render_blocks,
@@ -97,3 +100,41 @@ def test_code_behind_a_long_text_has_no_colours() -> None:
     early, *_, late = render_blocks(f"{code}\n{'word ' * (COLOURED_CHARS // 4)}\n\n{code}")
     assert "tok-" in early
     assert late == "<pre><code>x = 1\n</code></pre>\n"
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "| a | **b** | `c` | d |\n",
+        "- *a* and `b`\n",
+        "**a** " * 50 + "\n",
+        "word\n",
+        "~~a~~\n\n",
+        "1. 2. 3. 4. 5. 6. 7. 8. a\n\nb\n\n",
+        ">>>> a\n> a\n",
+        "```\n```\n| a | b |\n|---|---|\n" + "| 1 | 2 |\n" * 400 + "\n",
+    ],
+)
+def test_a_text_has_a_bounded_number_of_elements_and_loses_no_letter(unit: str) -> None:
+    head = "| a | b | c | d |\n|---|---|---|---|\n" if unit.startswith("| a | **") else ""
+    count = 5 * FORMATTED_MARKS // 4 // sum(map(unit.count, "|*`~\n"))
+    parts = render_blocks(head + unit * count + "last word\n")
+    assert sum(part.count("<") for part in parts) < 6 * FORMATTED_MARKS
+    assert parts[-1].startswith("<pre>")
+    assert parts[-1].endswith("last&#32;word&#10;</pre>")
+    assert re.search("<(table|ul|ol|blockquote|strong|br|s)>", parts[0])
+    written = "".join(re.sub(r"<[^>]*>", "", unescape(part)) for part in parts)
+    assert written.count("a") + written.count("w") >= unit.count("a") * count
+
+
+def test_long_code_stays_code() -> None:
+    parts = render_blocks("```\n" + "| a | *b* |\n" * 30_000 + "```\n")
+    assert all(part.startswith("<pre><code>") for part in parts)
+
+
+def test_elements_are_bounded_for_a_reader_who_comes_late() -> None:
+    text = "- *a* and `b`\n" * (FORMATTED_MARKS // 4)
+    whole, late = MarkdownBlocks(), MarkdownBlocks()
+    late.skip(text[:-40])
+    assert [*whole.add(text)][late.count :] == [*late.add(text[-40:])]
+    assert whole.render_open() == late.render_open() != ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -22,6 +22,19 @@ class ReplayError(Exception):
     """An exported run that cannot be replayed; the message is one line."""
 
 
+class ReplayedToolCall(Struct):
+    """A part of a call of a tool; parts with one `index` belong together.
+
+    `extra` has fields that only the server knows; those of its `function` are added to the call's.
+    """
+
+    index: int = 0
+    id: str | None = None
+    name: str | None = None
+    arguments: str | None = None
+    extra: dict[str, Any] | None = None
+
+
 class PieceRecord(Struct):
     """A piece of a response, `after_ms` the piece before it. One of the other fields is set."""
 
@@ -29,7 +42,7 @@ class PieceRecord(Struct):
     text: str | None = None
     reasoning: str | None = None
     recalled: str | None = None
-    tool_call: dict[str, Any] | None = None
+    tool_call: ReplayedToolCall | None = None
 
 
 class FailureRecord(Struct):
@@ -66,11 +79,40 @@ class EventRecord(Struct):
     at_ms: Milliseconds | None = None
 
 
-class RunRecord(Struct):
-    """An exported run. `run` is what `GET /api/runs/{id}` shows of it."""
+class ReplayedAgent(Struct):
+    """An agent of an exported run, with the result of its last call."""
 
-    run: dict[str, Any]
-    request: dict[str, Any]
+    name: str = ""
+    model: str | None = None
+    state: str = ""
+    answer: str | None = None
+    elapsed_ms: Milliseconds | None = None
+    first_token_ms: Milliseconds | None = None
+    usage: dict[str, Any] | None = None
+    finish_reason: str | None = None
+    code: str | None = None
+    message: str | None = None
+
+
+class ReplayedRun(Struct):
+    """The part of `GET /api/runs/{id}` that a replay needs."""
+
+    run_id: str = ""
+    elapsed_ms: Milliseconds | None = None
+    agents: list[ReplayedAgent] = []
+
+
+class ReplayedRequest(Struct):
+    """The request that started an exported run."""
+
+    question: str = ""
+
+
+class RunRecord(Struct):
+    """An exported run."""
+
+    run: ReplayedRun
+    request: ReplayedRequest
     events: list[EventRecord]
     calls: list[CallRecord]
     ensemble: dict[str, Any] = {}
@@ -78,12 +120,12 @@ class RunRecord(Struct):
 
     @property
     def run_id(self) -> str:
-        return str(self.run["run_id"])
+        return self.run.run_id
 
     @property
     def question(self) -> str:
         """The text of the question."""
-        return str(self.request.get("question", ""))
+        return self.request.question
 
 
 class _Opening(Struct):
@@ -125,38 +167,36 @@ def _find_fault(record: RunRecord) -> str:
 
 def _complete(record: RunRecord) -> RunRecord:
     """Add calls for agents without one: of an unrecorded run, and of reused answers."""
-    record.run.setdefault("run_id", "")
     known = {call.agent for call in record.calls}
-    agents = record.run.get("agents")
-    for agent in agents if isinstance(agents, list) else []:
-        if isinstance(agent, Mapping) and agent.get("name") not in known and agent.get("model"):
-            record.calls.append(_rebuild_call(agent))
+    record.calls += [
+        _rebuild_call(agent, agent.model)
+        for agent in record.run.agents
+        if agent.name not in known and agent.model
+    ]
     record.calls.sort(key=lambda call: call.at_ms)
     return record
 
 
-def _rebuild_call(agent: Mapping[str, Any]) -> CallRecord:
+def _rebuild_call(agent: ReplayedAgent, model: str) -> CallRecord:
     """Return a call whose pace is unknown: words in equal steps from the first token to the end."""
-    text = str(agent.get("answer") or "")
-    words = re.findall(r"\s*\S+|\s+$", text)
-    took_ms = min(1e9, max(0.0, float(agent.get("elapsed_ms") or 0.0)))
-    first_ms = min(took_ms, float(agent.get("first_token_ms") or took_ms))
+    words = re.findall(r"\s*\S+|\s+$", agent.answer or "")
+    took_ms = agent.elapsed_ms or 0.0
+    first_ms = min(took_ms, agent.first_token_ms or took_ms)
     step_ms = (took_ms - first_ms) / max(1, len(words) - 1)
     pieces = [
         PieceRecord(first_ms if at == 0 else step_ms, text=word) for at, word in enumerate(words)
     ]
-    code = agent.get("code")
-    usage = agent.get("usage")
-    is_failed = agent.get("state") == "failed"
+    is_failed = agent.state == "failed"
+    failure = FailureRecord(agent.code or "", agent.message or "") if is_failed else None
     return CallRecord(
-        agent=str(agent["name"]),
-        model=str(agent["model"]),
+        agent=agent.name,
+        model=model,
         took_ms=took_ms,
         outcome="failed" if is_failed else "answered",
         pieces=pieces,
-        finish_reason=str(agent.get("finish_reason") or "stop"),
-        usage=usage if isinstance(usage, dict) else None,
-        failure=FailureRecord(str(code), str(agent.get("message") or "")) if is_failed else None,
+        finish_reason=agent.finish_reason or "stop",
+        usage=agent.usage,
+        failure=failure,
     )
 
 

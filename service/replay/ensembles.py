@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 from pydantic import BaseModel
 
 from service.ensembles.tables import AgentTable, EnsembleTable
@@ -28,6 +29,16 @@ _ENSEMBLE_KEYS = (
 _SINGLE = "replay"  # the ensemble of a run that asked one agent, as agent/<name>
 
 
+class _Layout(msgspec.Struct):
+    """The agents of an exported ensemble by their places."""
+
+    layers: list[list[dict[str, Any]]] | None = None
+    agents: list[dict[str, Any]] | None = None
+    combiner: dict[str, Any] | None = None
+    judge: dict[str, Any] | None = None
+    chair: dict[str, Any] | None = None
+
+
 def write_ensembles(record: RunRecord, url: str) -> str:
     """Return the text of `ensembles.toml` for a run; `url` is that of the server, without /v1.
 
@@ -35,9 +46,10 @@ def write_ensembles(record: RunRecord, url: str) -> str:
     Raises ReplayError for a document without its ensemble.
     """
     config = record.ensemble
-    layers = config.get("layers") or [config.get("agents") or []]
+    layout = _read_layout(record)
+    layers = layout.layers or [layout.agents or []]
     members = [agent for layer in layers for agent in layer]
-    roles = {role: config[role] for role in _ROLES if config.get(role)}
+    roles = {role: agent for role in _ROLES if (agent := getattr(layout, role))}
     tables = {_base_name(agent): agent for agent in (*members, *roles.values())}
     name = str(config.get("name", ""))
     name = name if _NAME.fullmatch(name) else _SINGLE
@@ -65,6 +77,15 @@ def write_ensembles(record: RunRecord, url: str) -> str:
     for model, price in record.prices.items():
         lines += [f"[prices.{_write(model)}]", *_write_fields(price), ""]
     return "\n".join(lines)
+
+
+def _read_layout(record: RunRecord) -> _Layout:
+    try:
+        return msgspec.convert(record.ensemble, _Layout)
+    except msgspec.ValidationError as error:
+        raise ReplayError(
+            f"{record.run_id}: the document has no usable ensemble: {error}."
+        ) from error
 
 
 def _select_changed(table: type[BaseModel], fields: Mapping[str, Any]) -> dict[str, Any]:

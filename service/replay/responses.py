@@ -20,7 +20,7 @@ from service.mock_llm.wire import (
     encode,
     json_plan,
 )
-from service.replay.document import CallRecord, FailureRecord, PieceRecord
+from service.replay.document import CallRecord, FailureRecord, PieceRecord, ReplayedToolCall
 
 _SLUG = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _HEADER = re.compile(r"[^\x21-\x7e]")
@@ -192,24 +192,25 @@ def _make_delta(piece: PieceRecord) -> Mapping[str, Any] | None:
     return None
 
 
-def _make_tool_call(piece: Mapping[str, Any]) -> Mapping[str, Any]:
-    extra = dict(piece.get("extra") or {})  # fields that only the server knows
-    name = {"name": piece["name"]} if piece.get("name") else {}
-    function = {**name, "arguments": piece.get("arguments", ""), **extra.pop("function", {})}
-    opening = {"id": piece["id"], "type": "function"} if piece.get("id") else {}
-    return {**extra, "index": piece.get("index", 0), **opening, "function": function}
+def _make_tool_call(piece: ReplayedToolCall) -> Mapping[str, Any]:
+    extra = dict(piece.extra or {})
+    more = extra.pop("function", None)
+    name = {"name": piece.name} if piece.name else {}
+    function = {**name, "arguments": piece.arguments or ""}
+    function |= more if isinstance(more, dict) else {}
+    opening = {"id": piece.id, "type": "function"} if piece.id else {}
+    return {**extra, "index": piece.index, **opening, "function": function}
 
 
 def _join_calls(call: CallRecord) -> Iterator[Mapping[str, Any]]:
     """Yield the tool calls of a response, each with all of its arguments."""
     joined: dict[int, dict[str, str]] = {}
     for piece in call.pieces:
-        if piece.tool_call:
-            found = joined.setdefault(
-                piece.tool_call.get("index", 0), {"id": "", "name": "", "arguments": ""}
-            )
-            for name in found:
-                found[name] += str(piece.tool_call.get(name, ""))
+        if part := piece.tool_call:
+            found = joined.setdefault(part.index, {"id": "", "name": "", "arguments": ""})
+            found["id"] += part.id or ""
+            found["name"] += part.name or ""
+            found["arguments"] += part.arguments or ""
     for each in joined.values():
         function = {"name": each["name"], "arguments": each["arguments"]}
         yield {"id": each["id"], "type": "function", "function": function}

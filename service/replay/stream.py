@@ -14,7 +14,7 @@ def list_steps(record: RunRecord, speed: float) -> Iterator[Step]:
 
     Events without a time are spread evenly over the time of the run.
     """
-    elapsed_ms = float(record.run.get("elapsed_ms") or 0.0)
+    elapsed_ms = record.run.elapsed_ms or 0.0
     step_ms = elapsed_ms / max(1, len(record.events) - 1)
     before_ms = 0.0
     for number, each in enumerate(record.events):

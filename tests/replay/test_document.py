@@ -32,6 +32,22 @@ UNUSABLE: dict[str, bytes] = {
     "an impossible status": json.dumps(
         a_document(a_recorded_call(failure={"code": "x", "status": 99}))
     ).encode(),
+    "a text as the time of a run": json.dumps(
+        a_document(run=a_document()["run"] | {"elapsed_ms": "x"})
+    ).encode(),
+    "a text as the time of an agent": json.dumps(
+        a_document(run=a_document()["run"] | {"agents": [{"name": "a", "elapsed_ms": "x"}]})
+    ).encode(),
+    "a list as a first token": json.dumps(
+        a_document(run=a_document()["run"] | {"agents": [{"name": "a", "first_token_ms": [1]}]})
+    ).encode(),
+    "a text as an agent": json.dumps(
+        a_document(run=a_document()["run"] | {"agents": ["a"]})
+    ).encode(),
+    "a question that is no text": json.dumps(a_document(request={"question": None})).encode(),
+    "a tool call at no place": json.dumps(
+        a_document(a_recorded_call(pieces=[{"tool_call": {"index": []}}]))
+    ).encode(),
     "a hostile id": json.dumps(a_document(run={"run_id": "../\r\nSet-Cookie: a=b"})).encode(),
 }
 

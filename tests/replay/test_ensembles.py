@@ -68,3 +68,13 @@ def test_a_run_of_a_single_agent_has_an_ensemble_of_it() -> None:
     file = tomllib.loads(write_ensembles(a_record(ensemble=config), URL))
     assert file["default"] == "replay"
     assert file["ensembles"]["replay"]["agents"] == ["a"]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"agents": "x"}, {"agents": ["a"]}, {"layers": 5}, {"layers": ["x"]}, {"judge": "a"}],
+)
+def test_an_ensemble_of_another_form_is_refused(config: dict[str, object]) -> None:
+    record = a_record(ensemble={**ensemble(agents=[agent("a")]), **config})
+    with pytest.raises(ReplayError, match="no usable ensemble"):
+        write_ensembles(record, URL)

@@ -83,7 +83,8 @@ def _end(result: SessionResult, plan: EvaluationPlan, options: argparse.Namespac
     print(f"The report and the plot are in {plan.chosen_folder}.", file=sys.stderr)
     reason = result.evaluation.stopped
     if reason is not None:
-        _print_continuation(options, result.message)
+        with_more = " with a larger budget" if reason == "budget" else ""
+        _print_continuation(options, result.message, with_more)
         return EXIT_CODES[reason]
     if result.unanswered:
         _print_continuation(options, f"{result.unanswered} runs failed at the model servers.")
@@ -91,9 +92,9 @@ def _end(result: SessionResult, plan: EvaluationPlan, options: argparse.Namespac
     return 0
 
 
-def _print_continuation(options: argparse.Namespace, reason: str) -> None:
+def _print_continuation(options: argparse.Namespace, reason: str, condition: str = "") -> None:
     command = f"{program_name()} {shlex.join(options.arguments)}"
-    print(f"{reason} The same command continues:\n  {command}", file=sys.stderr)
+    print(f"{reason} The same command continues{condition}:\n  {command}", file=sys.stderr)
 
 
 async def _run(

@@ -209,7 +209,7 @@ def test_a_killed_evaluation_continues(evaluate: Command) -> None:
 
 def test_a_budget_ends_with_a_code_of_its_own(evaluate: Command) -> None:
     process = evaluate.finish(*WAITING, "--max-cost-usd", "0.00105", code=3)
-    assert "--max-cost-usd" in process.err
+    assert "The same command continues with a larger budget" in process.err
     report = evaluate.read_report()
     assert report["stopped"] == "budget"
     assert report["spent_usd"] <= 0.00105

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from service.cli.streams import prepare_streams
+
 _CLIENT_COMMANDS = ("ask", "top")
 
 
@@ -15,9 +17,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] and arguments[0] in _CLIENT_COMMANDS:
-        from service.cli.client.command import run_client
+        prepare_streams()
+        try:
+            from service.cli.client.command import run_client
 
-        return run_client(arguments)
+            return run_client(arguments)
+        except KeyboardInterrupt:  # while modules are imported
+            return 130
     from service.cli.commands import run_command
 
     return run_command(arguments)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import sys
+from collections.abc import Awaitable
 from contextlib import suppress
 from enum import IntEnum
+from typing import Any
 
-from service.terminal.feed import AskFailed, RunFeed
-from service.terminal.outputs import RunOutput, write
+from service.terminal.feed import AskFailed, RunEventFields, RunFeed
+from service.terminal.outputs import RunOutput, report
 from service.terminal.panels import format_cost
 from service.terminal.run_view import WatchedRun
 from service.terminal.safe_text import make_line
@@ -38,6 +39,7 @@ class Answering:
         self._output = output
         self._is_strict = is_strict
         self._interrupted = asyncio.Event()
+        self._is_output_lost = False
 
     def interrupt(self) -> None:
         """Cancel the run; `run` then shows its end."""
@@ -47,59 +49,77 @@ class Answering:
         """Show the run and return the exit code of its end."""
         try:
             code = await self._follow()
-        except BrokenPipeError:
-            with suppress(AskFailed, TimeoutError):
-                await self._cancel()
-            return ExitCode.BROKEN_PIPE
         except AskFailed as error:
             await self._finish_output()
-            await write(sys.stderr, f"{make_line(str(error))}\n")
+            await report(f"{make_line(str(error))}\n")
             if self._interrupted.is_set():
                 return ExitCode.INTERRUPTED
             return ExitCode.USAGE if error.is_usage else ExitCode.FAILED
+        except OSError as error:
+            with suppress(AskFailed):
+                await self._cancel()
+            if isinstance(error, BrokenPipeError):
+                return ExitCode.BROKEN_PIPE
+            await report(f"The output cannot be written: {error.strerror}.\n")
+            code = ExitCode.FAILED
         finally:
             await self._feed.close()
-        await write(sys.stderr, self._summary())
+        await report(self._summary())
         return code
 
     async def _follow(self) -> ExitCode:
         stop = asyncio.ensure_future(self._interrupted.wait())
+        showing: asyncio.Future[None] | None = None
         try:
-            while True:
-                step = asyncio.ensure_future(self._step())
-                await asyncio.wait([step, stop], return_when=asyncio.FIRST_COMPLETED)
-                if stop.done() and not step.done():
-                    step.cancel()
-                    await asyncio.wait([step])
-                    await self._cancel()
+            while event := await self._next_event(stop):
+                showing = asyncio.ensure_future(self._show(event))
+                await asyncio.wait([showing, stop], return_when=asyncio.FIRST_COMPLETED)
+                if not showing.done():  # the reader of the output pauses
                     break
-                if not step.result():
-                    break
+                showing.result()
+            if stop.done():
+                await self._cancel(showing)
         finally:
             stop.cancel()
         await self._finish_output()
         return self._exit_code()
 
-    async def _step(self) -> bool:
-        """Show the next event; return whether there was one."""
-        event = await self._feed.next_event()
-        if event is None:
-            return False
-        self.view.apply(event)
-        await self._output.show(event)
-        return True
+    async def _next_event(self, stop: asyncio.Future[Any]) -> RunEventFields | None:
+        """Return the next event, None behind the last one and when `stop` is done before."""
+        reading = asyncio.ensure_future(self._feed.next_event())
+        await asyncio.wait([reading, stop], return_when=asyncio.FIRST_COMPLETED)
+        if not stop.done():
+            return reading.result()
+        reading.cancel()
+        await asyncio.wait([reading])
+        if reading.cancelled() or reading.exception():
+            return None
+        return reading.result()
 
-    async def _cancel(self) -> None:
-        """Cancel the run and read its last events, within a limit of time."""
+    async def _show(self, event: RunEventFields) -> None:
+        self.view.apply(event)
+        if self._is_output_lost:
+            return
+        try:
+            await self._output.show(event)
+        except OSError:
+            self._is_output_lost = True
+            raise
+
+    async def _cancel(self, showing: asyncio.Future[None] | None = None) -> None:
+        """Cancel the run and show its last events, within a limit of time."""
         await self._feed.cancel()
         with suppress(TimeoutError):
             async with asyncio.timeout(_CANCEL_S):
+                if showing:
+                    await _settle(showing)
                 while event := await self._feed.next_event():
-                    self.view.apply(event)
+                    await _settle(self._show(event))
 
     async def _finish_output(self) -> None:
-        with suppress(BrokenPipeError):
-            await self._output.finish()
+        if not self._is_output_lost:
+            with suppress(OSError):
+                await self._output.finish()
 
     def _exit_code(self) -> ExitCode:
         outcome = self.view.outcome
@@ -131,3 +151,9 @@ class Answering:
             facts += [f"{tokens} tokens", format_cost(view.cost_usd) or "no price"]
             lines.append(" · ".join(facts))
         return "".join(f"{line}\n" for line in lines)
+
+
+async def _settle(showing: Awaitable[None]) -> None:
+    """Wait for the output; a lost one does not matter any more."""
+    with suppress(OSError):
+        await showing

@@ -9,8 +9,9 @@ from service.terminal.answering import Answering, ExitCode
 from service.terminal.background_loop import BackgroundLoop
 from service.terminal.feed import AskedQuestion, QuestionService
 from service.terminal.outputs import choose_output
-from service.terminal.question_text import print_notice
+from service.terminal.question_text import is_utf8, print_notice
 from service.terminal.run_view import WatchedRun
+from service.terminal.signals import was_terminated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,8 @@ def chat(loop: BackgroundLoop, service: QuestionService, options: AskOptions) ->
             options = replace(
                 options, question=_change(options.question, command, argument.strip())
             )
+        elif not is_utf8(line):
+            print_notice("The line is no UTF-8 text.")
         elif line:
             shown = _show(
                 loop, service, replace(options, question=replace(options.question, text=line))
@@ -48,6 +51,8 @@ def chat(loop: BackgroundLoop, service: QuestionService, options: AskOptions) ->
             options = replace(
                 options, question=replace(options.question, conversation_id=shown.conversation_id)
             )
+            if was_terminated() or shown.code == ExitCode.BROKEN_PIPE:
+                return shown.code
     return ExitCode.ANSWERED
 
 
@@ -96,12 +101,28 @@ def _read_line() -> str | None:
     """Return the next line, None at the end of the input; Ctrl-C empties the line."""
     while True:
         try:
-            return input("> ").strip()
+            return _prompt().strip()
         except EOFError:
-            sys.stdout.write("\n")
+            print_notice("")
             return None
+        except UnicodeDecodeError:
+            print_notice("The line is no UTF-8 text.")
         except KeyboardInterrupt:
-            sys.stdout.write("\n")
+            if was_terminated():
+                raise
+            print_notice("")
+
+
+def _prompt() -> str:
+    """Read a line; the prompt is not part of an output that is a pipe or a file."""
+    if sys.stdout.isatty():
+        return input("> ")
+    sys.stderr.write("> ")
+    sys.stderr.flush()
+    line = sys.stdin.readline()
+    if not line:
+        raise EOFError
+    return line
 
 
 def _enable_line_editing() -> None:

@@ -11,7 +11,11 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, NoReturn, Self, TypeVar
+
+from service.terminal.signals import exit_code
+from service.terminal.terminal_modes import MODES
 
 Result = TypeVar("Result")
 
@@ -59,6 +63,8 @@ class BackgroundLoop:
 
 def _end_now() -> NoReturn:
     """End the process without waiting for its threads, one of which may write to a full pipe."""
-    sys.stderr.write("\n")
-    sys.stderr.flush()
-    os._exit(130)
+    MODES.restore_now()
+    with suppress(OSError):
+        sys.stderr.write("\n")
+        sys.stderr.flush()
+    os._exit(exit_code())

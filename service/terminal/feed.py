@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from service.ids import new_id
 
 RunEventFields = dict[str, Any]
 """One event of `POST /api/process`: the fields of its JSON."""
@@ -31,6 +34,20 @@ class AskedQuestion:
     stream_reasoning: bool = False
     max_tokens: int | None = None
     timeout_s: float | None = None
+
+    def to_fields(self) -> Mapping[str, Any]:
+        """Return the body of the request, with a new `message_id`."""
+        fields = {
+            "message": self.text,
+            "message_id": new_id("msg"),
+            "ensemble": self.ensemble,
+            "conversation_id": self.conversation_id,
+            "stream_agents": self.stream_agents,
+            "stream_reasoning": self.stream_reasoning,
+            "max_tokens": self.max_tokens,
+            "timeout_s": self.timeout_s,
+        }
+        return {name: value for name, value in fields.items() if value is not None}
 
 
 class RunFeed(Protocol):

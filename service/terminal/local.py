@@ -7,12 +7,12 @@ from collections import deque
 from contextlib import ExitStack
 
 from service.access.principal import ANONYMOUS
+from service.api.http.body import parse_body
 from service.api.runs.event_json import encoder
+from service.api.runs.process import ProcessRequest
 from service.app import Services
-from service.conversation import continue_or_start
-from service.domain import Message, RequestOptions, RunRequest
+from service.domain import RunRequest
 from service.errors import ServiceError
-from service.ids import new_id
 from service.runs.log import Reader, Silence
 from service.runs.run import Run
 from service.terminal.feed import AskedQuestion, AskFailed, RunEventFields
@@ -84,13 +84,5 @@ class LocalFeed:
 
 
 def _to_request(question: AskedQuestion) -> RunRequest:
-    return RunRequest(
-        messages=(Message("user", question.text),),
-        message_id=new_id("msg"),
-        history=continue_or_start(question.conversation_id),
-        ensemble=question.ensemble or "",
-        stream_agents=question.stream_agents,
-        max_tokens=question.max_tokens,
-        timeout_s=question.timeout_s,
-        options=RequestOptions(reasoning="all" if question.stream_reasoning else "none"),
-    )
+    """Return the request, after the checks of `POST /api/process`. Raises RequestError."""
+    return parse_body(ProcessRequest, json.dumps(question.to_fields())).to_request(ANONYMOUS)

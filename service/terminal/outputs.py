@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol, TextIO
 
 from rich.console import Console
@@ -14,12 +17,13 @@ from service.terminal.feed import RunEventFields
 from service.terminal.panels import LivePanels, render_answer
 from service.terminal.run_view import WatchedRun
 from service.terminal.safe_text import make_printable
+from service.terminal.terminal_modes import MODES
 
 _PICTURES_PER_S = 12
 
 
 class RunOutput(Protocol):
-    """Shows one run; `show` and `finish` raise BrokenPipeError when no reader is left."""
+    """Shows one run; `show` and `finish` raise OSError when the output is lost."""
 
     async def show(self, event: RunEventFields) -> None:
         """Show an event, which the view of the run contains already."""
@@ -59,7 +63,7 @@ class PlainText:
             await self._write(event["message"])
         elif event["type"] == "answer.reset" and self._has_written:
             await self._write("\n\n")
-            await write(sys.stderr, "The answer broke off and starts again below.\n")
+            await report("The answer broke off and starts again below.\n")
 
     async def finish(self) -> None:
         """Write the line feed at the end; before it the answer if it has been held back."""
@@ -92,15 +96,20 @@ class Panels:
                 redirect_stdout=False,
                 redirect_stderr=False,
             )
+            MODES.hide_keys()
             await asyncio.to_thread(self._live.start)
 
     async def finish(self) -> None:
         """Remove the panels and print the answer."""
         if self._live:
-            await asyncio.to_thread(self._live.stop)
-            self._live = None
+            try:
+                await write_in_thread(self._live.stop)
+            finally:
+                MODES.restore()
+                self._live = None
         if self._view.answer:
-            await asyncio.to_thread(self._console.print, render_answer(self._view.text))
+            answer = render_answer(self._view.text)
+            await write_in_thread(lambda: self._console.print(answer))
 
 
 def choose_output(view: WatchedRun, *, as_json: bool, waits_for_end: bool) -> RunOutput:
@@ -114,10 +123,35 @@ def choose_output(view: WatchedRun, *, as_json: bool, waits_for_end: bool) -> Ru
 
 
 async def write(stream: TextIO, text: str) -> None:
-    """Write and flush in a thread: a pipe whose reader pauses must not stop the event loop."""
+    """Write and flush. Raises OSError."""
 
     def write_now() -> None:
         stream.write(text)
         stream.flush()
 
-    await asyncio.to_thread(write_now)
+    await write_in_thread(write_now)
+
+
+async def report(text: str) -> None:
+    """Write to the standard error; a failure has no other place where it could be reported."""
+    with suppress(OSError):
+        await write(sys.stderr, text)
+
+
+async def write_in_thread(write_now: Callable[[], object]) -> None:
+    """Write without stopping the event loop while the reader of a full pipe pauses.
+
+    Raises OSError. What is still buffered is then discarded: Python would try it again at its exit.
+    """
+    try:
+        await asyncio.to_thread(write_now)
+    except OSError:
+        _discard_output()
+        raise
+
+
+def _discard_output() -> None:
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

@@ -63,10 +63,10 @@ def agents_table(agents: list[WatchedAgent], total: int, width: int) -> Table:
         if width < 60:
             table.add_row(name, state)
             continue
-        told = Text(make_line(agent.note or agent.text), "dim")
-        told.truncate(max(10, width // 3), overflow="ellipsis")
+        detail = Text(make_line(agent.note or agent.text), "dim")
+        detail.truncate(max(10, width // 3), overflow="ellipsis")
         cells = (_format_ms(agent.elapsed_ms), str(agent.tokens or ""), format_cost(agent.cost_usd))
-        table.add_row(name, state, *cells, told)
+        table.add_row(name, state, *cells, detail)
     if total > len(agents):
         table.add_row(Text(f"and {total - len(agents)} more", "dim"))
     return table

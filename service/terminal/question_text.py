@@ -22,7 +22,7 @@ def compose_question(words: Sequence[str], files: Sequence[Path], *, reads_stdin
     parts = [" ".join(words)]
     if reads_stdin:
         parts.append(_read_stdin())
-    parts += [f"{path.name}:\n\n{_read_file(path)}" for path in files]
+    parts += [f"{_name(path)}:\n\n{_read_file(path)}" for path in files]
     return "\n\n".join(filter(None, (part.strip("\r\n") for part in parts))).strip()
 
 
@@ -49,10 +49,19 @@ def _read_stdin() -> str:
         notice.cancel()
 
 
+def is_utf8(text: str) -> bool:
+    """Return whether an argument or a typed line was UTF-8."""
+    return not any("\ud800" <= each <= "\udfff" for each in text)
+
+
 def print_notice(text: str) -> None:
     """Write a line to the standard error."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
+
+
+def _name(path: Path) -> str:
+    return os.fsencode(path.name).decode(errors="replace")
 
 
 def _read_file(path: Path) -> str:

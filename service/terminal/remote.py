@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 from typing import Any, Final
 
@@ -22,6 +21,7 @@ _CONNECT_S: Final = 10.0
 _SILENCE_S: Final = 60.0  # services send a comment every 15 s by default
 _WAITS_S: Final = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # before each new connection
 _BROKEN = (httpx.TransportError, httpx.StreamError)
+_LAST_PORT: Final = 65_535
 _GATEWAY: Final = frozenset({502, 503, 504})
 
 
@@ -51,13 +51,25 @@ def open_client(url: str, api_key: str | None) -> httpx.AsyncClient:
         parsed = httpx.URL(address)
     except httpx.InvalidURL as error:
         raise AskFailed(f"--url {url}: {error}", is_usage=True) from None
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise AskFailed(f"--url {url} is no address of a service.", is_usage=True)
+    is_port = parsed.port is None or 0 < parsed.port <= _LAST_PORT
+    if parsed.scheme not in ("http", "https") or not parsed.host or not is_port:
+        raise AskFailed(f"--url {name_address(parsed)} is no address of a service.", is_usage=True)
     headers = {"User-Agent": f"llm-sse/{VERSION}"}
     if api_key:
         headers["Authorization"] = f"Bearer {_check_key(api_key)}"
     limits = httpx.Timeout(_SILENCE_S, connect=_CONNECT_S)
-    return httpx.AsyncClient(base_url=address, headers=headers, timeout=limits)
+    try:
+        return httpx.AsyncClient(base_url=parsed, headers=headers, timeout=limits)
+    except (httpx.InvalidURL, ImportError, OSError, ValueError) as error:
+        # Of HTTP_PROXY and its kin, and SSL_CERT_FILE.
+        raise AskFailed(
+            f"The variables for proxies or certificates cannot be used: {error}", is_usage=True
+        ) from None
+
+
+def name_address(url: httpx.URL) -> str:
+    """Return an address for messages: without the password that it may contain."""
+    return str(url.copy_with(userinfo=b""))
 
 
 def describe_refusal(response: httpx.Response) -> str:
@@ -65,7 +77,7 @@ def describe_refusal(response: httpx.Response) -> str:
     with suppress(ValueError, AttributeError, TypeError):
         message = response.json()["error"]
         return str(message if isinstance(message, str) else message["message"])
-    return f"{response.url} answered {response.status_code} {response.reason_phrase}"
+    return f"{name_address(response.url)} answered {response.status_code} {response.reason_phrase}"
 
 
 def _check_key(api_key: str) -> str:
@@ -81,7 +93,7 @@ class RemoteFeed:
         self, http: httpx.AsyncClient, *, question: AskedQuestion | None = None, run_id: str = ""
     ) -> None:
         self._http = http
-        self._body = _body_of(question) if question else None
+        self._body = question.to_fields() if question else None
         self._key = new_id("ask")
         self._run_id = run_id
         self._last_id = ""
@@ -137,7 +149,7 @@ class RemoteFeed:
         elif response.is_error:
             await self._refuse(response)
         elif not response.headers.get("Content-Type", "").startswith("text/event-stream"):
-            raise AskFailed(f"{response.url} is no LLM SSE Service.", is_usage=True)
+            raise AskFailed(f"{name_address(response.url)} is no LLM SSE Service.", is_usage=True)
         else:
             self._run_id = response.headers.get("X-Run-Id", self._run_id)
             self._lines = response.aiter_lines()
@@ -176,24 +188,11 @@ class RemoteFeed:
         await self.close()
         if self._failures == len(_WAITS_S) or not (was_open or self._failures):
             where = f" --resume {self._run_id} continues the run." if self._run_id else ""
-            raise AskFailed(f"{self._http.base_url} cannot be reached: {reason}.{where}")
+            address = name_address(self._http.base_url)
+            raise AskFailed(f"{address} cannot be reached: {reason}.{where}")
         await asyncio.sleep(_WAITS_S[self._failures])
         self._failures += 1
 
 
 def _name(error: Exception) -> str:
     return str(error).rstrip(".") or type(error).__name__
-
-
-def _body_of(question: AskedQuestion) -> Mapping[str, Any]:
-    fields = {
-        "message": question.text,
-        "message_id": new_id("msg"),
-        "ensemble": question.ensemble,
-        "conversation_id": question.conversation_id,
-        "stream_agents": question.stream_agents,
-        "stream_reasoning": question.stream_reasoning,
-        "max_tokens": question.max_tokens,
-        "timeout_s": question.timeout_s,
-    }
-    return {name: value for name, value in fields.items() if value is not None}

@@ -13,7 +13,15 @@ from quart import Quart, Response, request
 from service.access.principal import Principal
 from service.api.dependencies import ApiDependencies
 from service.api.http import sse
-from service.api.http.body import Body, Identifier, Text, Tokens, idempotency_key, read_body
+from service.api.http.body import (
+    Body,
+    EnsembleName,
+    Identifier,
+    Text,
+    Tokens,
+    idempotency_key,
+    read_body,
+)
 from service.api.http.collect import collect_answer
 from service.api.http.degraded import AnswerMarks, answer_marks
 from service.api.http.first_output import wait_for_first_output
@@ -56,7 +64,7 @@ class ChatRequest(Body):
     messages: Turns
     stream: bool = False
     conversation_id: Identifier | None = None
-    ensemble: Identifier | None = None
+    ensemble: EnsembleName | None = None
     max_tokens: Tokens | None = None
 
     def to_request(self, principal: Principal) -> RunRequest:

@@ -76,6 +76,13 @@ Identifier = Annotated[
     AfterValidator(_not_dots),
     Field(json_schema_extra={"pattern": IDENTIFIER_PATTERN}),
 ]
+# An ensemble, or one agent as `agent/<name>`.
+EnsembleName = Annotated[
+    str,
+    StringConstraints(pattern=r"^(agent/)?[A-Za-z0-9._:-]{1,128}$"),
+    AfterValidator(_not_dots),
+    Field(json_schema_extra={"pattern": r"^(?!\.{1,2}$)(agent/)?[A-Za-z0-9._:-]{1,128}$"}),
+]
 # JSON has one kind of number: 5.0 equals 5.
 Tokens = Annotated[int, Field(ge=1, le=1_000_000), BeforeValidator(_integral)]
 

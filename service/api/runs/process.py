@@ -12,6 +12,7 @@ from service.api.dependencies import ApiDependencies
 from service.api.http import sse
 from service.api.http.body import (
     Body,
+    EnsembleName,
     Identifier,
     Label,
     Text,
@@ -42,7 +43,7 @@ class ProcessRequest(Body):
     message: Text
     message_id: Label
     conversation_id: Identifier | None = None
-    ensemble: Identifier | None = None
+    ensemble: EnsembleName | None = None
     stream_agents: bool = False
     stream_reasoning: bool = False
     max_tokens: Tokens | None = None

@@ -15,6 +15,7 @@ from service.api.history.owned import OwnConversations, conversation_not_found
 from service.api.http import sse
 from service.api.http.body import (
     Body,
+    EnsembleName,
     Identifier,
     Label,
     Text,
@@ -47,7 +48,7 @@ class ConversationRequest(Body):
     user_id: Label | None = None
     session_name: Name | None = None
     stream: bool = True
-    ensemble: Identifier | None = None
+    ensemble: EnsembleName | None = None
     max_tokens: Tokens | None = None
 
     def to_request(self, principal: Principal) -> RunRequest:

@@ -9,7 +9,15 @@ from quart import Quart, Response
 from service.access.principal import Principal
 from service.api.dependencies import ApiDependencies
 from service.api.http import sse
-from service.api.http.body import Body, Identifier, Text, Tokens, idempotency_key, read_body
+from service.api.http.body import (
+    Body,
+    EnsembleName,
+    Identifier,
+    Text,
+    Tokens,
+    idempotency_key,
+    read_body,
+)
 from service.api.http.first_output import wait_for_first_output
 from service.api.http.frames import DONE, encode_event
 from service.api.http.principal import current_principal
@@ -39,7 +47,7 @@ class StreamRequest(Body):
 
     prompt: Text
     conversation_id: Identifier | None = None
-    ensemble: Identifier | None = None
+    ensemble: EnsembleName | None = None
     max_tokens: Tokens | None = None
 
     def to_request(self, principal: Principal) -> RunRequest:

@@ -12,8 +12,10 @@ from service.cli.parser import CommandParser, program_name
 from service.terminal.ask import AskOptions, answer, chat
 from service.terminal.background_loop import BackgroundLoop
 from service.terminal.feed import AskedQuestion, AskFailed, QuestionService
-from service.terminal.question_text import compose_question, has_piped_input
+from service.terminal.question_text import compose_question, has_piped_input, is_utf8
 from service.terminal.remote import RemoteService
+from service.terminal.signals import exit_code, install_signals, was_terminated
+from service.terminal.terminal_modes import MODES
 from service.terminal.top.watch import TopOptions, watch
 
 _DEFAULT_URL = "http://localhost:8080"
@@ -30,11 +32,26 @@ def run_client(arguments: Sequence[str]) -> int:
         parser.refuse(unknown)
     options.url = options.url or os.environ.get(_URL)
     options.api_key = options.api_key or os.environ.get(_KEY)
+    install_signals()
     try:
-        return _COMMANDS[command](options)
+        _check_text(options)
+        code = _COMMANDS[command](options)
+        return exit_code() if was_terminated() else code
     except AskFailed as error:
         print(error, file=sys.stderr)
         return 2 if error.is_usage else 1
+    except KeyboardInterrupt:  # before the run, or behind it
+        MODES.restore_now()
+        return exit_code()
+
+
+def _check_text(options: argparse.Namespace) -> None:
+    """Raise AskFailed for an argument that is not UTF-8, except for paths."""
+    for value in vars(options).values():
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, str) and not is_utf8(each):
+                shown = each.encode(errors="backslashreplace").decode()
+                raise AskFailed(f"The argument {shown} is no UTF-8 text.", is_usage=True)
 
 
 def _ask(options: argparse.Namespace) -> int:

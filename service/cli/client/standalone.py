@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sys
@@ -17,11 +18,16 @@ from telemetry import configure_logging
 
 # In the folder of a service.
 _SIGNS = (".env", "ensembles.toml", "data/service.db")
+_EXPORT_S = 1.0
 
 
 def use_standalone(loop: BackgroundLoop, use: Callable[[QuestionService], int]) -> int:
     """Start a service with the settings of `serve`, call `use` with it, and stop it."""
-    _enter_data_folder()
+    try:
+        _enter_data_folder()
+    except (OSError, RuntimeError) as error:  # no home, or one that cannot be written
+        print(f"There is no folder for the database: {error}", file=sys.stderr)
+        return 2
     try:
         settings, variables, _ = load_configuration({})
         configure_logging(level="warning", json=settings.json_logs)
@@ -57,4 +63,6 @@ async def _open(create: Callable[[], Services]) -> Services:
 
 async def _close(services: Services) -> None:
     logging.getLogger("service").setLevel(logging.ERROR)  # the end of the worker is expected
+    # The user waits for the prompt: shorter than the end of a service.
+    await asyncio.to_thread(services.telemetry.shutdown, _EXPORT_S)
     await services.lifespan.__aexit__()

@@ -15,8 +15,9 @@ from rich.text import Text
 
 from service.terminal.background_loop import BackgroundLoop
 from service.terminal.feed import AskFailed
-from service.terminal.outputs import write
-from service.terminal.remote import describe_refusal, open_client
+from service.terminal.outputs import write, write_in_thread
+from service.terminal.remote import describe_refusal, name_address, open_client
+from service.terminal.terminal_modes import MODES
 from service.terminal.top.picture import ServicePicture, compare
 from service.terminal.top.samples import MetricSamples, parse_metrics
 from service.terminal.top.screen import render_picture
@@ -43,6 +44,8 @@ def watch(loop: BackgroundLoop, options: TopOptions) -> int:
         loop.run(top.run(), top.stop)
     except BrokenPipeError:
         return 141
+    except OSError as error:
+        raise AskFailed(f"The output cannot be written: {error.strerror}.") from None
     finally:
         loop.run(http.aclose())
     return 0
@@ -54,6 +57,7 @@ class Top:
     def __init__(self, http: httpx.AsyncClient, options: TopOptions) -> None:
         self._http = http
         self._options = options
+        self._address = name_address(http.base_url)
         self._console = Console()
         self._stopped = asyncio.Event()
         self._earlier: MetricSamples | None = None
@@ -75,6 +79,13 @@ class Top:
                 await self._pause()
                 picture = await self._read_patiently() or picture
             return
+        MODES.hide_keys(uses_screen=True)
+        try:
+            await self._draw(picture)
+        finally:
+            MODES.restore()
+
+    async def _draw(self, picture: ServicePicture) -> None:
         with Live(console=self._console, screen=True, auto_refresh=False) as live:
             shown = self._render(picture)
             while not self._stopped.is_set():
@@ -83,7 +94,7 @@ class Top:
                 if found := await self._read_patiently():
                     shown = self._render(found)
                 else:
-                    shown = Text(f"{self._options.url} does not answer; trying again.", "yellow")
+                    shown = Text(f"{self._address} does not answer; trying again.", "yellow")
 
     async def _pause(self) -> None:
         try:
@@ -99,8 +110,11 @@ class Top:
             return None
 
     async def _read(self) -> ServicePicture:
-        metrics = parse_metrics((await self._get("/metrics")).text)
-        health = (await self._get("/health", accepts_errors=True)).json()
+        try:
+            metrics = parse_metrics((await self._get("/metrics")).text)
+            health = (await self._get("/health", accepts_errors=True)).json()
+        except ValueError:
+            raise AskFailed(f"{self._address} is no LLM SSE Service.", is_usage=True) from None
         picture = compare(self._earlier, metrics, health)
         self._earlier = metrics
         return picture
@@ -109,7 +123,7 @@ class Top:
         try:
             response = await self._http.get(path)
         except httpx.HTTPError as error:
-            raise AskFailed(f"{self._http.base_url} cannot be reached: {error}") from None
+            raise AskFailed(f"{self._address} cannot be reached: {error}") from None
         if response.is_error and not accepts_errors:
             raise AskFailed(f"{path}: {describe_refusal(response)}")
         return response
@@ -118,9 +132,9 @@ class Top:
         if self._options.as_json:
             await write(sys.stdout, json.dumps(picture.to_json()) + "\n")
         else:
-            await asyncio.to_thread(self._console.print, self._render(picture))
+            await write_in_thread(lambda: self._console.print(self._render(picture)))
 
     def _render(self, picture: ServicePicture) -> Any:
         is_screen = self._console.is_terminal and not self._options.once
         rows = max(3, (self._console.height - _LINES_BESIDE_ROWS) // 2) if is_screen else None
-        return render_picture(picture, self._options.url, max_rows=rows)
+        return render_picture(picture, self._address, max_rows=rows)

@@ -58,6 +58,14 @@ class OnTerminal:
         """Change the size of the window."""
         fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
+    def has_echo(self) -> bool:
+        """Return whether the terminal shows the keys that are typed."""
+        return bool(termios.tcgetattr(self._fd)[3] & termios.ECHO)
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the command, not to the `setsid` that started it."""
+        os.kill(os.tcgetpgrp(self._fd), number)
+
     def wait_for(self, text: str, times: int = 1) -> None:
         """Read until the output contains `text` that many times."""
         deadline = time.monotonic() + PATIENCE_S

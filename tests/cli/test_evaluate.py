@@ -81,3 +81,11 @@ def test_named_ensembles_are_those_of_the_configured_file_also_with_the_sample(
     assert main(["evaluate", "--sample", *options]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["contestants"][0]["name"] == "weak"
+
+
+def test_a_database_that_does_not_answer_is_a_failure_and_no_wrong_argument(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://127.0.0.1:9/none")
+    assert main(["evaluate", "questions.jsonl"]) == 1
+    assert "database" in capsys.readouterr().err.lower()

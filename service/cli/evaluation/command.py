@@ -20,6 +20,7 @@ from service.cli.evaluation.progress import show_progress
 from service.cli.evaluation.report import format_report, write_files
 from service.cli.parser import program_name
 from service.ensembles.catalog import Catalog
+from service.errors import StorageUnavailable
 from service.evaluation.results import StopReason
 from service.evaluation.running.executor import ServiceParts
 from service.evaluation.running.halt import Halt
@@ -41,7 +42,7 @@ def evaluate(
     variables: Mapping[str, str],
     catalog: Catalog,
 ) -> int:
-    """Run the command and return its exit code. Raises SettingsError, StorageUnavailable."""
+    """Run the command and return its exit code. Raises SettingsError."""
     try:
         plan = make_plan(options, settings, catalog)
         _print_choice(options, settings, plan)
@@ -50,6 +51,9 @@ def evaluate(
     except (PlanError, StateError) as error:
         print(error, file=sys.stderr)
         return EXIT_USAGE
+    except StorageUnavailable as error:
+        print(error, file=sys.stderr)
+        return EXIT_CODES["failed"]
     except asyncio.CancelledError:
         _print_continuation(options, "The answers in progress were cancelled.")
         return EXIT_CODES["interrupted"]

@@ -72,7 +72,8 @@ def replayed(replay: Replay, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     folder: Path = tmp_path_factory.mktemp("service")
     ensemble = {"strategy": "solo", "agents": ["llm-1"]}
     file = folder / "ensembles.toml"
-    file.write_text(as_toml({"llm-1": {"model": "some-model"}}, {"fanout": ensemble}, {}))
+    agents = {"llm-1": {"model": "some-model"}}
+    file.write_text(as_toml(agents, {"fanout": ensemble}, {}, replay.url))
     settings = {
         "USE_LLM_MOCK": "false",
         "LLM_BASE_URL": replay.url,

@@ -17,7 +17,7 @@ from tests._support.paths import ROOT
 
 _VERBS = {
     "Add", "Ask", "Cancel", "Change", "Check", "Create", "Delete", "End", "Export", "Get", "List",
-    "Log", "Open", "Register", "Rename", "Replace", "Retry", "Revoke", "Search", "Stream",
+    "Log", "Open", "Rate", "Register", "Rename", "Replace", "Retry", "Revoke", "Search", "Stream",
 }  # fmt: skip
 _PRONOUN = re.compile(r"\b(it|them|they|this one|the same|there is)\b", re.I)
 _QUESTION = re.compile(r"(What|Which|How|Who|Whose|Why)\b")

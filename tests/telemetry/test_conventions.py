@@ -366,14 +366,14 @@ def test_every_span_has_ended_and_lies_within_its_parent(spans: list[ReadableSpa
 LABELS = {
     *("method", "route", "status_code", "error_type", "outcome", "reason", "signal"),
     *("operation", "provider", "request_model", "response_model", "token_type"),
-    *("workflow", "agent", "model", "system", "state", "kind", "rule"),
+    *("workflow", "agent", "model", "system", "state", "kind", "rule", "subject"),
 }
 UNITS = {"seconds", "bytes", "usd"}
 THINGS = {
     *("requests", "runs", "streams", "items", "fds", "outcomes", "retries"),
     *("downs", "disconnects", "resumes", "events", "failures", "rejections", "fallbacks"),
     *("recoveries", "trims", "hedges", "cuts", "reservations", "circuits", "changes", "calls"),
-    "continuations",
+    *("continuations", "feedback"),
 }
 NAMED_BY_CONVENTION = {"gen_ai_client_token_usage"}  # in tokens
 

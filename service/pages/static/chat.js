@@ -216,5 +216,6 @@ if (form && question) {
 }
 
 document.documentElement.classList.add("has-script");
+setRunning(false); // with accounts, the button waits for this script
 const current = log.lastElementChild;
 if (current instanceof HTMLElement && current.dataset.state === "running") followRun(current);

@@ -147,13 +147,14 @@ def as_toml(
 ) -> str:
     """Return these as the text of an `ensembles.toml`.
 
-    The server `unguarded` has no circuit breakers: tests of one service share its failing models.
+    The server `unguarded` has no circuit breakers, since tests of one service share its failing
+    models, and no hedges, since a busy machine makes calls late.
     """
     tables = {
         **{f"agents.{name}": table for name, table in agents.items()},
         **{f"ensembles.{name}": table for name, table in ensembles.items()},
         **{f'prices."{model}"': table for model, table in prices.items()},
-        **({f'endpoints."{unguarded}"': {"breaker": False}} if unguarded else {}),
+        **({f'endpoints."{unguarded}"': {"breaker": False, "hedge": 0}} if unguarded else {}),
     }
     return "\n".join(
         f"[{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in table.items())

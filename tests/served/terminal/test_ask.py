@@ -184,7 +184,10 @@ def test_a_chat_continues_its_conversation(service: Process, tmp_path: Path) -> 
         terminal.wait_for("/ensemble NAME")
         terminal.type("Second question\n")
         terminal.wait_for(" tokens · ", times=2)
-        terminal.type("\x03/quit\n")
+        terminal.wait_for("> ", times=4)
+        terminal.type("\x03")  # empties the line
+        terminal.wait_for("> ", times=5)
+        terminal.type("/quit\n")
         assert terminal.wait() == 0
     conversations = {word for word in terminal.text.split() if word.startswith("conv_")}
     assert len(conversations) == 1

@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import llm
@@ -96,8 +97,9 @@ def list_models(url: str) -> list[str]:
         models = _request(url)
     except (OSError, ValueError, KeyError, TypeError):
         return list(known["models"]) if known else []
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({"url": url, "at": time.time(), "models": models}))
+    with suppress(OSError):  # a folder that cannot be written costs a request each time
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"url": url, "at": time.time(), "models": models}))
     return models
 
 

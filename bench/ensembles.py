@@ -78,6 +78,11 @@ def format_ensembles(ensembles: Sequence[BenchEnsemble]) -> str:
     return "\n".join([f'default = "{ensembles[0].name}"', *map(_format_tables, ensembles)])
 
 
+def format_no_hedges(server_url: str) -> str:
+    """Return the table of an ensembles file by which calls of a server are never sent twice."""
+    return f'[endpoints."{server_url}"]\nhedge = 0'
+
+
 def _format_tables(ensemble: BenchEnsemble) -> str:
     names = [f"{ensemble.name}-{number}" for number in range(1, ensemble.agents + 1)]
     combiner = f"{ensemble.name}-combine"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from bench.client import TimedRequest
-from bench.ensembles import BenchEnsemble, MockAnswer
+from bench.ensembles import BenchEnsemble, MockAnswer, format_no_hedges
 from bench.lab import Lab, Served, fetch
 from bench.load import percentile, send_evenly
 from bench.processes import BenchError
@@ -45,7 +45,7 @@ async def measure_tail(lab: Lab) -> list[Line]:
 
     One of the adaptive ones has no silent calls: its ratio shows the effect of other load.
     """
-    without = f'[endpoints."{lab.mock_url}"]\nhedge = 0'
+    without = format_no_hedges(lab.mock_url)
     ensembles = {
         "adaptive": _make_ensemble("adaptive", _SILENT),
         "sound": _make_ensemble("sound", ""),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from bench.collectors import read_export_counts, run_collectors
-from bench.ensembles import BenchEnsemble, MockAnswer
+from bench.ensembles import BenchEnsemble, MockAnswer, format_no_hedges
 from bench.lab import Lab, Served
 from bench.load import CpuShares, find_highest_shares, percentile, send_evenly
 from bench.processes import BenchError
@@ -37,7 +37,13 @@ async def measure_telemetry_cost(lab: Lab) -> list[Line]:
 
     In turns, the variation between two windows was larger than the cost of telemetry.
     """
-    ensemble = BenchEnsemble("streamed", lab.default_answer(), lab.default_answer())
+    # A hedge would add spans.
+    ensemble = BenchEnsemble(
+        "streamed",
+        lab.default_answer(),
+        lab.default_answer(),
+        tables=format_no_hedges(lab.mock_url),
+    )
     count = int(_WINDOWS * _seconds(lab) / _interval_s(lab, ensemble)) + lab.choose(_OPEN, 5)
     async with run_collectors(lab) as found:
         async with (

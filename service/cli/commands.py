@@ -1,4 +1,8 @@
-"""The commands that use the settings and the parts of the service."""
+"""The commands that use the settings and the parts of the service.
+
+Each start of a service imports this module, so the modules of the largest other commands are
+imported where they run.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +19,15 @@ from pathlib import Path
 
 import uvloop
 
-from service.app import agent_key, open_ensembles
+from service.app import open_ensembles
 from service.cli.administration.accounts import AccountTools, open_accounts
-from service.cli.administration.agents import run_agents
 from service.cli.administration.keys import run_keys
 from service.cli.administration.reports import run_audit, run_usage
 from service.cli.administration.users import run_users
 from service.cli.arguments import WORKER, parse_arguments
 from service.cli.banner import print_banner, print_first_admin_code
-from service.cli.evaluation.command import evaluate
-from service.cli.evaluation.plan import find_own_ensembles
 from service.cli.output import CommandOutput
-from service.cli.replay import run_export, run_replay
-from service.cli.warnings import collect_warnings, netloc_of
 from service.ensembles.catalog import Catalog, EnsemblesError
-from service.ensembles.shipped import find_ensembles_file
 from service.errors import RequestError, StorageUnavailable
 from service.limits.file import LimitsFile
 from service.limits.parsing import LimitsError
@@ -46,7 +44,6 @@ from service.settings import (
     load_settings,
     read_variables,
 )
-from service.store.connections.urls import parse_url
 from service.store.migrate import check, migrate
 from telemetry import TelemetryError, check_otel_variables, configure_logging
 
@@ -168,7 +165,28 @@ def _manage(run: AccountCommand, options: argparse.Namespace) -> int:
     return output.exit_code
 
 
+def _report_agents(options: argparse.Namespace) -> int:
+    from service.cli.administration.agents import run_agents
+
+    return _manage(run_agents, options)
+
+
+def _export(options: argparse.Namespace) -> int:
+    from service.cli.replay import run_export
+
+    return run_export(options)
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from service.cli.replay import run_replay
+
+    return run_replay(options)
+
+
 def _evaluate(options: argparse.Namespace) -> int:
+    from service.cli.evaluation.command import evaluate
+    from service.cli.evaluation.plan import find_own_ensembles
+
     own_file = find_own_ensembles(options, load_settings(ENV_FILE))
     settings, variables, catalog = load_configuration({"ensembles_file": own_file})
     configure_logging(level="warning", json=False)
@@ -190,25 +208,9 @@ def _mock(options: argparse.Namespace) -> int:
 
 
 def _check(_options: argparse.Namespace) -> int:
-    settings, variables, catalog = load_configuration({})
-    proxies = read_proxies({} if settings.use_llm_mock else variables)
-    database = parse_url(settings.database).display_name
-    print(f"{find_ensembles_file(settings)} is valid.\nThe database: {database}")
-    rules = LimitsFile(settings.limits_file).rules
-    if settings.limits_file.exists():
-        print(f"{settings.limits_file} is valid: {len(rules.rules)} rules")
-    for ensemble in catalog.ensembles.values():
-        mark = " (default)" if ensemble.name == catalog.default else ""
-        print(f"\n{ensemble.name}{mark}: {ensemble.strategy}")
-        for agent in ensemble.all_agents:
-            proxy = proxies.find_name(agent.base_url)
-            where = netloc_of(agent) + (f" through the proxy {proxy}" if proxy else "")
-            key = "key set" if agent_key(agent, settings, variables) else "no key"
-            who = "the mock" if settings.use_llm_mock else f"{where}, {key}"
-            print(f"  {agent.name}: {agent.model} ({who})")
-    for warning in collect_warnings(settings, variables, catalog, rules):
-        print(f"\nWarning: {warning}")
-    return 0
+    from service.cli.check import run_check
+
+    return run_check(*load_configuration({}))
 
 
 AccountCommand = Callable[[argparse.Namespace, AccountTools], Awaitable[CommandOutput]]
@@ -219,11 +221,11 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "users": partial(_manage, run_users),
     "keys": partial(_manage, run_keys),
     "usage": partial(_manage, run_usage),
-    "agents": partial(_manage, run_agents),
+    "agents": _report_agents,
     "audit": partial(_manage, run_audit),
     "evaluate": _evaluate,
-    "export": run_export,
-    "replay": run_replay,
+    "export": _export,
+    "replay": _replay,
     "mock": _mock,
     "check": _check,
     WORKER: _run_worker,

@@ -48,6 +48,11 @@ class Lifespan:
         """End it; its runs must have ended before (`Runs.drain`)."""
         await self._steps.aclose()
 
+    async def stop_now(self) -> None:
+        """Stop open runs at once, and end it."""
+        await self._worker.runs.drain(0)
+        await self.stop()
+
     async def __aenter__(self) -> Self:
         """Start the service in a command that serves nothing."""
         await self.start()
@@ -55,8 +60,7 @@ class Lifespan:
 
     async def __aexit__(self, *_: object) -> None:
         """Stop open runs at once, and the service."""
-        await self._worker.runs.drain(0)
-        await self.stop()
+        await self.stop_now()
 
     def install(self, app: Quart) -> None:
         """Start and end with the server of `app`."""

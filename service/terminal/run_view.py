@@ -15,15 +15,12 @@ class WatchedAgent:
     """One agent, and the writer of the answer; `state` is in words."""
 
     name: str
-    model: str = ""
     state: str = "waiting"
     note: str = ""
     text: str = ""
     tokens: int = 0
     cost_usd: float | None = None
     elapsed_ms: float | None = None
-    first_token_ms: float | None = None
-    started_at: float = field(default_factory=monotonic)
 
     @property
     def is_working(self) -> bool:
@@ -38,7 +35,6 @@ class WatchedRun:
     agents: dict[str, WatchedAgent] = field(default_factory=dict)
     run_id: str = ""
     conversation_id: str = ""
-    ensemble: str = ""
     phase: str = "asking"
     answer: list[str] = field(default_factory=list)
     outcome: RunEventFields | None = None
@@ -49,7 +45,7 @@ class WatchedRun:
         kind = event["type"]
         self.conversation_id = event.get("conversation_id", self.conversation_id)
         if kind == "run.started":
-            self.run_id, self.ensemble = event["run_id"], event["ensemble"]
+            self.run_id = event["run_id"]
             self.agents = {name: WatchedAgent(name) for name in event["agents"]}
         elif kind == "combine.started":
             self.phase = "combining"
@@ -93,7 +89,7 @@ class WatchedRun:
     def _apply_to_agent(self, kind: str, event: RunEventFields) -> None:
         agent = self._writer(event)
         if kind == "agent.started":
-            agent.state, agent.model, agent.started_at = "answering", event["model"], monotonic()
+            agent.state = "answering"
         elif kind == "agent.delta":
             agent.state = "answering"
             agent.text = (agent.text + event["message"])[-_SEEN_CHARS:]
@@ -115,4 +111,3 @@ class WatchedRun:
         agent.tokens = (event.get("usage") or {}).get("output_tokens", agent.tokens)
         agent.cost_usd = event.get("cost")
         agent.elapsed_ms = event.get("elapsed_ms")
-        agent.first_token_ms = event.get("first_token_ms")

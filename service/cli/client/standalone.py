@@ -65,4 +65,4 @@ async def _close(services: Services) -> None:
     logging.getLogger("service").setLevel(logging.ERROR)  # the end of the worker is expected
     # The user waits for the prompt: shorter than the end of a service.
     await asyncio.to_thread(services.telemetry.shutdown, _EXPORT_S)
-    await services.lifespan.__aexit__()
+    await services.lifespan.stop_now()

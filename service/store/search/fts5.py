@@ -27,13 +27,18 @@ from service.store.search.spans import Forms
 
 _INDEXES = ("run_stems", "run_words")
 _HAS_SECURE_DELETE = sqlite3.sqlite_version_info >= (3, 42)
-_MAX_ROWS_PER_CANDIDATE = 16  # rows of all owners for each row that is ranked
+_MAX_ROWS_PER_CANDIDATE = 16  # matches of all owners for each row that is ranked
 _MERGE_PAGES = 300  # in one transaction, which takes about 50 ms
 
 # FTS5 reads from the newest row backwards and stops at the limit.
 _SELECT_CANDIDATES = f"""
     SELECT rowid FROM {{index}} WHERE {{index}} MATCH :match
     ORDER BY rowid DESC LIMIT {MAX_RANKED + 1}
+"""
+_COUNT_MATCHES = """
+    SELECT count(*) FROM (
+        SELECT 1 FROM {index} WHERE {index} MATCH :match AND rowid >= :oldest LIMIT :most
+    )
 """
 _SELECT_RANKED = f"""
     SELECT rowid AS number, -bm25({{index}}, 0, {QUESTION_WEIGHT}, {ANSWER_WEIGHT}) AS score
@@ -56,10 +61,11 @@ class Fts5:
         if not numbers:
             return RankedRuns({}, 0, is_capped=False)
         newest = [*numbers[:MAX_RANKED]]
+        is_mixed = await _is_mixed_with_others(connection, request, newest)
         values = {
-            # bm25 counts the rows of every word, including the owner's. Omit the owner if only few
-            # rows of other owners can then be read in vain.
-            "match": _make_expression(request) if _is_dense(newest) else owned,
+            # bm25 counts the rows of every word, including the owner's: 25 ms for a million. Omit
+            # the owner if only few rows of other owners are then read in vain.
+            "match": owned if is_mixed else _make_expression(request),
             "oldest": newest[-1],
             "numbers": json.dumps(newest),
             "limit": limit,
@@ -120,8 +126,14 @@ def _make_expression(request: SearchRequest) -> str:
     return f"{{question answer}} : ({to_fts5(request.query)})"
 
 
-def _is_dense(newest: Sequence[int]) -> bool:
-    return newest[0] - newest[-1] < _MAX_ROWS_PER_CANDIDATE * len(newest)
+async def _is_mixed_with_others(
+    connection: AsyncConnection, request: SearchRequest, newest: Sequence[int]
+) -> bool:
+    """Return whether most matches since the oldest of the owner's `newest` are of other owners."""
+    most = _MAX_ROWS_PER_CANDIDATE * len(newest)
+    counted = _format_statement(_COUNT_MATCHES, request)
+    values = {"match": _make_expression(request), "oldest": newest[-1], "most": most}
+    return int(await connection.scalar(counted, values) or 0) == most
 
 
 def _encode_owner(owner: str) -> str:

@@ -255,6 +255,19 @@ async def test_only_the_newest_thousand_are_ranked_and_counted(
     assert last.items[-1].run.id == "run_0050"
 
 
+async def test_few_matches_among_many_of_another_owner_are_ranked(
+    parts: Parts, search: Search
+) -> None:
+    best, worst = ("Comets?", "Comets."), ("Tell me.", "Long ago many people saw comets.")
+    mine = [make_run(question, run_id=f"run_{question}") for question, _ in (best, worst)]
+    others = [make_run("Comets?", owner=OTHER_OWNER) for _ in range(50)]
+    openings = [mine[0], *others, mine[1]]
+    answers = [best[1], *["Comets."] * len(others), worst[1]]
+    endings = [make_run_end(run, answer=text) for run, text in zip(openings, answers, strict=True)]
+    await parts.journal.write(Batch(openings=openings, endings=endings))
+    assert await search_questions(search, "comets") == [best[0], worst[0]]
+
+
 @pytest.mark.parametrize("gap", [1_500, 5_000, 100_000, 1_000_000])
 async def test_old_runs_are_found_behind_many_newer_ones(
     parts: Parts, search: Search, gap: int

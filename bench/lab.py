@@ -35,6 +35,7 @@ class Served:
 
     process: Process
     address: Address
+    upstream: Process
 
     def build_question(self, ensemble: BenchEnsemble) -> Question:
         return Question(self.address, ensemble.request, ensemble.combiner.tokens, ensemble.run_s)
@@ -48,6 +49,7 @@ class Lab:
     quick: bool = False
     processes: list[Process] = field(default_factory=list)
     _mock: tuple[Process, Address] | None = None
+    _upstream: tuple[Process, Address] | None = None
     _floor: tuple[Process, Address] | None = None
 
     def choose(self, full: T, quick: T) -> T:
@@ -61,16 +63,28 @@ class Lab:
         )
 
     @property
-    def mock(self) -> Process:
-        assert self._mock is not None
-        return self._mock[0]
-
-    @property
     def mock_url(self) -> str:
         """The base URL of the mock."""
         assert self._mock is not None
-        host, port = self._mock[1]
-        return f"http://{host}:{port}/v1"
+        return _make_base_url(self._mock[1])
+
+    @property
+    def upstream_url(self) -> str:
+        """The base URL of the lean upstream."""
+        assert self._upstream is not None
+        return _make_base_url(self._upstream[1])
+
+    @property
+    def floor(self) -> Served:
+        """The bare server; its requests are those of `build_floor_question`."""
+        assert self._floor is not None
+        assert self._upstream is not None
+        return Served(*self._floor, self._upstream[0])
+
+    def build_floor_question(self, tokens: int = TOKENS, gap_ms: int = GAP_MS) -> Question:
+        """Return the request of one event for each of the `tokens`."""
+        run_s = tokens * gap_ms / 1000 * _FLOOR_SLACK
+        return Question(self.floor.address, build_get(f"/{tokens}/{gap_ms}"), tokens, run_s)
 
     @property
     def _settle_s(self) -> float:
@@ -78,10 +92,12 @@ class Lab:
         return self.choose(0.5, 0.1)
 
     async def start(self) -> None:
-        """Start the mock and the floor."""
+        """Start the mock, the upstream and the floor."""
         mock = self._start("mock", ["service", "mock", "--host", "127.0.0.1", "--port", "0"], {})
+        upstream = self._start("upstream", ["bench.upstream"], {})
         floor = self._start("floor", ["bench.floor"], {})
         self._mock = mock, await mock.wait_for_address()
+        self._upstream = upstream, await upstream.wait_for_address()
         self._floor = floor, await floor.wait_for_address()
 
     async def stop(self) -> None:
@@ -95,17 +111,22 @@ class Lab:
         ensembles: Sequence[BenchEnsemble],
         more: Mapping[str, str] | None = None,
         program: Sequence[str] = SERVICE,
+        *,
+        needs_mock: bool = False,
     ) -> AsyncIterator[Served]:
-        """Run a service with `ensembles` and the mock as upstream; `more` are its variables.
+        """Run a service with `ensembles` and the lean upstream; `more` are its variables.
 
-        Each service has its own SQLite file, unless `more` sets DATABASE_URL.
+        With `needs_mock` the mock is its upstream, with its faults and counters. Each service has
+        its own SQLite file, unless `more` sets DATABASE_URL.
         """
+        models = self._mock if needs_mock else self._upstream
+        assert models is not None
         number = len(self.processes)
         ensembles_file = self.folder / f"ensembles-{number}.toml"
         ensembles_file.write_text(format_ensembles(ensembles))
         variables = {
             "USE_LLM_MOCK": "false",
-            "LLM_BASE_URL": self.mock_url,
+            "LLM_BASE_URL": _make_base_url(models[1]),
             "LLM_KEY": "bench",
             "ENSEMBLES_FILE": str(ensembles_file),
             "DRAIN_S": "0",
@@ -114,7 +135,7 @@ class Lab:
         }
         process = self._start(f"service-{number}", program, variables)
         try:
-            yield Served(process, await process.wait_for_address())
+            yield Served(process, await process.wait_for_address(), models[0])
         finally:
             await process.stop()
 
@@ -126,18 +147,17 @@ class Lab:
 
     def create_load(self, served: Served, ensemble: BenchEnsemble) -> Load:
         """Return a load that asks `ensemble` of the service."""
-        return Load(served.build_question(ensemble), served.process, self.mock, self._settle_s)
+        return self._create_load(served, served.build_question(ensemble))
 
     def create_floor_load(self, tokens: int = TOKENS, gap_ms: int = GAP_MS) -> Load:
         """Return a load on the floor, with one event for each of the `tokens`."""
-        assert self._floor is not None
-        process, address = self._floor
-        run_s = tokens * gap_ms / 1000 * _FLOOR_SLACK
-        question = Question(address, build_get(f"/{tokens}/{gap_ms}"), tokens, run_s)
-        return Load(question, process, self.mock, self._settle_s)
+        return self._create_load(self.floor, self.build_floor_question(tokens, gap_ms))
+
+    def _create_load(self, served: Served, question: Question) -> Load:
+        return Load(question, served.process, served.upstream, self._settle_s)
 
     def start_meter(self, served: Served) -> Meter:
-        return Meter(served.process, self.mock)
+        return Meter(served.process, served.upstream)
 
     async def fetch_mock_stats(self) -> dict[str, Any]:
         """Return the mock's counts: requests, open_streams, closed_early."""
@@ -157,6 +177,11 @@ class Lab:
         process = Process(name, arguments, self.folder, variables)
         self.processes.append(process)
         return process
+
+
+def _make_base_url(address: Address) -> str:
+    host, port = address
+    return f"http://{host}:{port}/v1"
 
 
 async def fetch(address: Address, path: str) -> bytes:

@@ -8,10 +8,11 @@ from bench.lab import Lab
 from bench.rows.abandoned import measure_abandoned
 from bench.rows.access import measure_access
 from bench.rows.agents import measure_agents
+from bench.rows.back_to_back import measure_back_to_back
 from bench.rows.cut import measure_cut
-from bench.rows.latency import measure_latency
 from bench.rows.limits import measure_limits
 from bench.rows.memory import measure_memory
+from bench.rows.run import measure_burst, measure_run
 from bench.rows.saturation import measure_saturation
 from bench.rows.search import measure_search_postgresql, measure_search_sqlite
 from bench.rows.stall import measure_stall
@@ -23,14 +24,13 @@ from bench.rows.store import (
 )
 from bench.rows.tail import measure_tail
 from bench.rows.telemetry import measure_collector_effect, measure_telemetry_cost
-from bench.rows.throughput import measure_back_to_back, measure_throughput
 from bench.table import Line
 
 Row = Callable[[Lab], Awaitable[list[Line]]]
 
 ROWS: dict[str, Row] = {
-    "latency": measure_latency,
-    "throughput": measure_throughput,
+    "run": measure_run,
+    "burst": measure_burst,
     "back-to-back": measure_back_to_back,
     "memory": measure_memory,
     "abandoned": measure_abandoned,

@@ -23,7 +23,7 @@ async def measure_abandoned(lab: Lab) -> list[Line]:
     ensemble = BenchEnsemble("long", MockAnswer(5), answer)
     warm_up, count = lab.choose((600, 3000), (50, 50))
     grace = {"DETACH_GRACE_S": str(_GRACE_S)}
-    async with lab.run_service([ensemble], grace) as served:
+    async with lab.run_service([ensemble], grace, needs_mock=True) as served:
         await _abandon(served, ensemble, warm_up)
         before = served.process.read_rss_bytes()
         await _abandon(served, ensemble, count)

@@ -24,7 +24,7 @@ async def measure_cut(lab: Lab) -> list[Line]:
     }
     async with AsyncExitStack() as stack:
         services = {
-            name: await stack.enter_async_context(lab.run_service([ensemble]))
+            name: await stack.enter_async_context(lab.run_service([ensemble], needs_mock=True))
             for name, ensemble in ensembles.items()
         }
         count = lab.choose(2_000, 20)

@@ -25,7 +25,7 @@ async def measure_memory(lab: Lab) -> list[Line]:
     ensemble = BenchEnsemble("slow", slow, slow)
     count = min(lab.choose(2000, 50), _get_file_limit() // _FILES_PER_RUN)
     requests = [TimedRequest(ensemble.request) for _ in range(count)]
-    async with lab.run_service([quick, ensemble]) as served:
+    async with lab.run_service([quick, ensemble], needs_mock=True) as served:
         await lab.warm_up(served, quick)
         before = served.process.read_rss_bytes()
         try:

@@ -8,7 +8,6 @@ the responses need them.
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from service.runs.log import RunLog
 from service.runs.recovery.lease import Lease
 
 # Private, to use the same server as the service.
-from service.server.process import _serve
+from service.server.process import _serve, tune_garbage_collector
 from service.server.sockets import base_url, listen, raise_open_file_limit
 from service.settings import load_settings
 from service.store.records import AgentAnswer, KeyConflict, NewRun, RunEnd
@@ -100,8 +99,7 @@ def main() -> None:
     made = create_services()
     sock = listen("127.0.0.1", 0)
     print(f"Without a store at {base_url(sock)}", flush=True)
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 20)
+    tune_garbage_collector()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(made, sock, None, lambda: None))
 

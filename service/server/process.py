@@ -53,11 +53,19 @@ def serve(
     patch_http1()
     patch_http2()
     patch_websockets()
-    # Objects of the start-up are permanent: exclude them from collections, and collect less often.
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 20)
+    tune_garbage_collector()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(services, sock, parent, ready))
+
+
+def tune_garbage_collector() -> None:
+    """Exclude the objects of the start-up from collections, and collect less often.
+
+    An ended run leaves about ten objects in cycles, but 300 runs started at once allocate so much
+    that collections after every 10,000 objects took 8 % of the CPU; after 50,000 they take 4 %.
+    """
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 20)
 
 
 async def _serve(

@@ -14,7 +14,10 @@ from opentelemetry.trace import Span
 
 @dataclass(slots=True)
 class RequestInfo:
-    """The request a task belongs to; the service sets `route`, `run_id` and `conversation_id`."""
+    """The request a task belongs to; the service sets `route`, `run_id` and `conversation_id`.
+
+    `direct_bytes` counts the bytes of the response that pass no middleware.
+    """
 
     request_id: str
     trace_id: str  # 32 hex digits
@@ -23,6 +26,7 @@ class RequestInfo:
     route: str = ""  # the URL rule, never the path, since it becomes a label value
     run_id: str = ""
     conversation_id: str = ""
+    direct_bytes: int = 0
 
 
 request_var: ContextVar[RequestInfo | None] = ContextVar("telemetry_request", default=None)

@@ -20,6 +20,7 @@ from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.events import Closed, Event, RawData, Updated
 
 from service.errors import drop_tracebacks
+from service.server.body_writer import TransportRequested
 
 # Events or frames that one connection handles in one turn; each takes 20 to 50 microseconds.
 EVENTS_PER_TURN = 16
@@ -92,6 +93,9 @@ class _ServerConnection(TCPServer):
             await self.protocol.handle(RawData(data))
 
     async def protocol_send(self, event: Event) -> None:
+        if isinstance(event, TransportRequested):
+            event.transport = self.writer.transport
+            return
         if self._is_at_end and isinstance(event, Updated):
             return  # no further request can arrive, so there is no idle time
         await super().protocol_send(event)

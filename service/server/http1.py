@@ -23,14 +23,17 @@ from hypercorn.asyncio.worker_context import EventWrapper
 from hypercorn.events import Closed, RawData
 from hypercorn.events import Event as ConnectionEvent
 from hypercorn.protocol import h11 as http1
-from hypercorn.protocol.events import Body, Event
+from hypercorn.protocol.events import Body, EndBody, Event, Request, Response
 from hypercorn.protocol.h11 import H2ProtocolAssumedError, H11Protocol
 from hypercorn.protocol.http_stream import HTTPStream
 
+from service.api.middleware.direct_body import BODY_WRITER
 from service.errors import drop_tracebacks
+from service.server.body_writer import BodyWriter, TransportRequested
 from service.server.connections import EVENTS_PER_TURN, MAX_HEADERS, ServerContext
 
 _HEADERS_TOO_LARGE = 431
+_CHUNKED = b"\r\ntransfer-encoding: chunked\r\n"
 
 
 def patch_http1() -> None:
@@ -58,7 +61,7 @@ class _Http1(H11Protocol):
         self.can_read: _CanRead = _CanRead()
         self._body_left = 0  # of a request with Content-Length; at most one block too many
         size = self.config.h11_max_incomplete_size
-        self.connection = _RequestParser(h11.SERVER, max_incomplete_event_size=size)
+        self.connection = self._state = _Http1State(h11.SERVER, max_incomplete_event_size=size)
 
     async def handle(self, event: ConnectionEvent) -> None:
         with suppress(_ConnectionOverError):
@@ -84,6 +87,17 @@ class _Http1(H11Protocol):
                 raise
             start, end = end, 0
 
+    async def stream_send(self, event: Event) -> None:
+        await super().stream_send(event)
+        stream = self.stream
+        if not isinstance(stream, _HttpStream):
+            return
+        if isinstance(event, EndBody):
+            stream.body.close()
+        elif isinstance(event, Response) and self._state.sends_chunks:
+            await self.send(requested := TransportRequested())
+            stream.body.open(requested.transport)
+
     async def _check_protocol(self, event: h11.Request) -> None:
         if len(event.headers) > MAX_HEADERS:
             await self._send_error_response(_HEADERS_TOO_LARGE)
@@ -99,15 +113,31 @@ class _HttpStream(HTTPStream):
     context: ServerContext
     _parts = 0
 
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.body = BodyWriter()
+
     async def handle(self, event: Event) -> None:
         await super().handle(event)
-        if isinstance(event, Body):
+        if isinstance(event, Request) and event.method != "HEAD":
+            # The application's task starts in the next iteration of the event loop.
+            extensions: dict[str, Any] = self.scope["extensions"]
+            extensions[BODY_WRITER] = self.body.write
+        elif isinstance(event, Body):
             self._parts += 1
             if self._parts % EVENTS_PER_TURN == 0:
                 await self.context.turns.wait()
 
 
-class _RequestParser(h11.Connection):
+class _Http1State(h11.Connection):
+    sends_chunks = False  # in the body of the current response
+
+    def send(self, event: Any) -> Any:
+        data = super().send(event)
+        if isinstance(event, h11.Response):
+            self.sends_chunks = _CHUNKED in data.lower()
+        return data
+
     def next_event(self) -> Any:
         try:
             return super().next_event()

@@ -167,7 +167,7 @@ class ServerRequest:
                 semconv.ERROR_TYPE: error,
             }
             span.set_attributes({key: value for key, value in attributes.items() if value})
-            span.set_attribute(semconv.HTTP_RESPONSE_BYTES, self._bytes)
+            span.set_attribute(semconv.HTTP_RESPONSE_BYTES, self._bytes + info.direct_bytes)
             if error:
                 span.set_status(StatusCode.ERROR)
         span.end()
@@ -182,7 +182,7 @@ class ServerRequest:
             "path": path,
             "status": self._status,
             "duration_ms": round(duration_s * 1000, 1),
-            "bytes": self._bytes,
+            "bytes": self._bytes + self.info.direct_bytes,
         }
         if self._disconnected:
             extra["client_disconnected"] = True

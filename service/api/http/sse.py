@@ -107,9 +107,10 @@ async def _body(
             if events is Silence.KEEP_ALIVE:
                 yield form.keep_alive
                 continue
-            for block in encode(reader.seq - len(events), events):
+            for number, block in enumerate(encode(reader.seq - len(events), events)):
+                if number:
+                    await asyncio.sleep(0)  # a client that reads fast never makes the loop wait
                 yield block.encode()
-                await asyncio.sleep(0)  # a client that reads fast never makes the loop wait
 
 
 def _blocks(encode: Encode, seq: int, events: Sequence[Event]) -> Iterator[str]:

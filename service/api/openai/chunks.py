@@ -11,6 +11,7 @@ from typing import Any
 
 from service.api.http.degraded import degraded_fields
 from service.api.http.errors import openai_error
+from service.api.http.frames import encode_text
 from service.api.http.sse import Encode
 from service.api.runs.event_json import fields_of
 from service.domain import ToolCall, Usage
@@ -51,9 +52,9 @@ class Chunks:
     def encode_text(self, text: str) -> str:
         """Return the chunk of a piece of the answer's text.
 
-        Only the text goes through `json.dumps`: an answer has thousands of these chunks.
+        Only the text is encoded as JSON: an answer has thousands of these chunks.
         """
-        delta = f'{{"content": {json.dumps(text)}}}'
+        delta = f'{{"content": {encode_text(text)}}}'
         return f'{self._opening}{delta}, "finish_reason": null}}]{self._null_usage}}}'
 
     def encode_reasoning(self, text: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from service.api.http.degraded import degraded_fields
-from service.api.http.frames import encode_event
+from service.api.http.frames import encode_event, encode_text
 from service.api.http.sse import Encode
 from service.api.runs.report_json import report_json, usage_json
 from service.domain import AgentReport
@@ -43,6 +43,8 @@ from service.events.findings import (
 from service.events.seams import AgentContinued, AnswerContinued, Seam
 from service.runs.run import Run
 
+_DELTAS = (AnswerDelta, AgentDelta)
+
 
 def encoder(run: Run) -> Encode:
     """Return an encoder that writes an event of `run` as JSON text."""
@@ -50,11 +52,11 @@ def encoder(run: Run) -> Encode:
     opening = json.dumps(ids)[:-1]
 
     def encode(seq: int, event: Event) -> str:
-        if isinstance(event, AnswerDelta | AgentDelta):  # nearly all events
-            status = "Streaming" if isinstance(event, AnswerDelta) else "Thinking"
+        if isinstance(event, _DELTAS):  # nearly all events
+            status = "Streaming" if type(event) is AnswerDelta else "Thinking"
             rest = (
                 f'"status": "{status}", "source": "{event.agent}", "message": '
-                f'{json.dumps(event.text)}, "type": "{event.type}", "seq": {seq}}}'
+                f'{encode_text(event.text)}, "type": "{event.type}", "seq": {seq}}}'
             )
         else:
             rest = json.dumps(fields_of(seq, event))[1:]

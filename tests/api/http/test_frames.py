@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from service.api.http.frames import DONE, encode_event, encode_lines
+from service.api.http.frames import DONE, encode_event, encode_lines, encode_text
 from service.llm.sse_decoder import SSEDecoder
 
 
@@ -34,3 +36,12 @@ def test_an_event_without_name_and_id_is_a_data_line() -> None:
 )
 def test_any_text_remains_the_data_of_one_event(text: str, data: str) -> None:
     assert _parse(encode_lines(text)) == [data]
+
+
+def test_a_text_is_encoded_as_json_dumps_encodes_it_in_ascii() -> None:
+    texts = ["".join(map(chr, range(start, start + 4096))) for start in range(0, 0x110000, 4096)]
+    for text in (*texts, "\ud800", "\udc00\ud800", "\r\n", '"\\/', ""):
+        encoded = encode_text(text)
+        assert encoded == json.dumps(text)
+        assert encoded.isascii()
+        assert not set(encoded) & {"\r", "\n"}

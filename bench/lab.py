@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bench.client import Address, TimedRequest, perform
+from bench.databases import Databases
 from bench.ensembles import (
     GAP_MS,
     TOKENS,
@@ -48,9 +50,13 @@ class Lab:
     folder: Path
     quick: bool = False
     processes: list[Process] = field(default_factory=list)
+    databases: Databases = field(init=False)
     _mock: tuple[Process, Address] | None = None
     _upstream: tuple[Process, Address] | None = None
     _floor: tuple[Process, Address] | None = None
+
+    def __post_init__(self) -> None:
+        self.databases = Databases(self.folder)
 
     def choose(self, full: T, quick: T) -> T:
         """Return `full`, or `quick` in a quick run."""
@@ -102,8 +108,8 @@ class Lab:
 
     async def stop(self) -> None:
         """Stop all processes."""
-        for process in self.processes:
-            await process.stop()
+        await asyncio.gather(*(process.stop() for process in self.processes))
+        self.databases.close()
 
     @asynccontextmanager
     async def run_service(

@@ -70,11 +70,6 @@ class Process:
         """Return the CPU seconds used until now, including children."""
         return read_cpu_s(self.pid)
 
-    def read_threads_cpu_s(self) -> float:
-        """Return the CPU seconds of its running threads, without the first one."""
-        tasks = Path(f"/proc/{self.pid}/task").iterdir()
-        return sum(_read_thread_cpu_s(task) for task in tasks if task.name != str(self.pid))
-
     def read_rss_bytes(self) -> int:
         """Return the resident memory of the process itself."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
@@ -94,11 +89,6 @@ class Process:
     def read_log_tail(self, lines: int = 20) -> str:
         """Return the last lines of the log."""
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
-
-
-def _read_thread_cpu_s(task: Path) -> float:
-    fields = (task / "stat").read_text().rpartition(")")[2].split()
-    return sum(map(int, fields[11:13])) / _TICKS
 
 
 def read_machine_cpu_s() -> float:

@@ -37,6 +37,14 @@ def format_thousands(value: float) -> str:
     return f"{value / 1000:.1f} k"
 
 
+def format_count(value: int) -> str:
+    """Return a round number, such as `100`, `30 k` or `1 M`."""
+    for size, unit in ((1_000_000, " M"), (1_000, " k")):
+        if value >= size:
+            return f"{value / size:g}{unit}"
+    return str(value)
+
+
 def _format_target(line: Line) -> str:
     if line.met is None:
         return line.target

@@ -10,6 +10,7 @@ from bench.rows.access import measure_access
 from bench.rows.agents import measure_agents
 from bench.rows.back_to_back import measure_back_to_back
 from bench.rows.cut import measure_cut
+from bench.rows.growth import measure_growth_postgresql, measure_growth_sqlite
 from bench.rows.limits import measure_limits
 from bench.rows.memory import measure_memory
 from bench.rows.run import measure_burst, measure_run
@@ -43,6 +44,8 @@ ROWS: dict[str, Row] = {
     "store-first-token": measure_store_first_token,
     "search-sqlite": measure_search_sqlite,
     "search-postgresql": measure_search_postgresql,
+    "growth-sqlite": measure_growth_sqlite,
+    "growth-postgresql": measure_growth_postgresql,
     "limits": measure_limits,
     "tail": measure_tail,
     "cut": measure_cut,
@@ -50,3 +53,6 @@ ROWS: dict[str, Row] = {
     "collector": measure_collector_effect,
     "access": measure_access,
 }
+
+# Rows that create databases of a million runs first.
+SLOW_ROWS = frozenset(name for name in ROWS if name.startswith(("search-", "growth-")))

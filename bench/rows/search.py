@@ -12,13 +12,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from statistics import median
 
-import pytest
-
-from bench.corpus import MARKS, ONCE, OWNER, fill_postgresql, fill_sqlite, list_rare_words
+from bench.corpus import MARKS, ONCE, OWNER, list_rare_words
 from bench.lab import Lab
 from bench.load import percentile
-from bench.processes import BenchError, Process
-from bench.table import Line, format_thousands
+from bench.processes import Process
+from bench.table import Line, format_count
 from service.store.conversations import Conversations
 from service.store.database import Database
 from service.store.history import History
@@ -26,7 +24,6 @@ from service.store.journal.batch import Batch
 from service.store.journal.writer import JournalWriter
 from service.store.search.search import Search
 from tests._support.runs.store_records import make_run, make_run_end
-from tests._support.servers.databases import postgres_server
 
 _PAGE = 10
 _LEAST_MS = {"search": 50.0, "history page": 10.0}
@@ -50,28 +47,17 @@ Query = Callable[[], Awaitable[object]]
 
 async def measure_search_sqlite(lab: Lab) -> list[Line]:
     """Measure queries in SQLite files."""
-    urls = {
-        runs: await fill_sqlite(lab.folder / f"search-{runs}.db", runs)
-        for runs in _choose_sizes(lab)
-    }
-    return await _measure_lines(lab, "SQLite", urls)
+    return await _measure_lines(lab, "SQLite")
 
 
 async def measure_search_postgresql(lab: Lab) -> list[Line]:
     """Measure queries in PostgreSQL."""
-    try:
-        with postgres_server(fsync="on", full_page_writes="on", shared_buffers="128MB") as server:
-            urls = {runs: await fill_postgresql(server, runs) for runs in _choose_sizes(lab)}
-            return await _measure_lines(lab, "PostgreSQL", urls)
-    except pytest.skip.Exception as missing:
-        raise BenchError(str(missing)) from missing
+    return await _measure_lines(lab, "PostgreSQL")
 
 
-def _choose_sizes(lab: Lab) -> tuple[int, ...]:
-    return lab.choose((1_000, 10_000, 100_000), (100, 200, 400))
-
-
-async def _measure_lines(lab: Lab, name: str, urls: dict[int, str]) -> list[Line]:
+async def _measure_lines(lab: Lab, name: str) -> list[Line]:
+    sizes = lab.choose((1_000, 30_000, 1_000_000), (100, 200, 400))
+    urls = {runs: await lab.databases.get_corpus(name, runs) for runs in sizes}
     timed = await _time_queries(lab, urls)
     found = [line for what in timed[0].took_ms for line in _build_lines(what, name, timed)]
     return [*found, await _measure_commits(lab, name, urls[max(urls)])]
@@ -157,17 +143,17 @@ def _build_lines(what: str, name: str, timed: list[_TimedDatabase]) -> list[Line
     slowest = max(max(turn) for turn in most.took_ms[what])
     note = f"p50 {most.p50_ms(what):.1f} ms, slowest {slowest:.1f} ms"
     grown = ", ".join(
-        f"{p95:.1f} ms at {format_thousands(shelf.runs)}"
+        f"{p95:.1f} ms at {format_count(shelf.runs)}"
         for shelf, p95 in zip(timed, p95s, strict=True)
     )
-    title = f"{what}, {name}, {format_thousands(most.runs)} conversations"
+    title = f"{what}, {name}, {format_count(most.runs)} conversations"
     least = _LEAST_MS.get(what)
     if least is None:
         return [Line(title, f"p95 {p95s[-1]:.1f} ms", "", f"{note}; {grown}")]
     return [
         Line(title, f"p95 {p95s[-1]:.1f} ms", f"p95 ≤ {least:.0f} ms", note, p95s[-1] <= least),
         Line(
-            f"its growth from {format_thousands(timed[0].runs)}",
+            f"its growth from {format_count(timed[0].runs)}",
             f"{p95s[-1] / p95s[0]:.2f} ×",
             "no worse than the logarithm",
             f"p95 {grown}; p50 {timed[0].p50_ms(what):.1f} ms at first",

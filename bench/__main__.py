@@ -1,4 +1,4 @@
-"""Command line of the benchmark: `python -m bench [--quick] [row …]`."""
+"""Command line of the benchmark: `python -m bench [--quick] [row …]`, `python -m bench --guard`."""
 
 from __future__ import annotations
 
@@ -7,29 +7,38 @@ import asyncio
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import uvloop
 
+from bench.guard import run_guard
 from bench.lab import Lab
 from bench.processes import BenchError
-from bench.rows import ROWS
+from bench.rows import ROWS, SLOW_ROWS
 from bench.table import Line, describe_machine, format_markdown
 from service.server.sockets import raise_open_file_limit
 
-_ROW_S = 200.0
+_ROW_S, _SLOW_ROW_S = 200.0, 2_400.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the table and return 0, or 1 if a row could not be measured.
 
-    A missed target appears in the table and does not change the exit code.
+    A missed target appears in the table and does not change the exit code. With --guard return 1
+    if CPU per run has grown.
     """
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("rows", nargs="*", metavar="row", help=f"{', '.join(ROWS)}; default: all")
     parser.add_argument(
         "--quick", action="store_true", help="a short smoke test without meaningful figures"
+    )
+    parser.add_argument(
+        "--guard", action="store_true", help="only compare CPU per run with the recorded ratio"
+    )
+    parser.add_argument(
+        "--record", action="store_true", help="with --guard: record the ratio instead"
     )
     options = parser.parse_args(arguments)
     if unknown := set(options.rows) - set(ROWS):
@@ -41,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = [name for name in ROWS if name in options.rows or not options.rows]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
+            if options.guard:
+                return runner.run(_guard(quick=options.quick, is_recording=options.record))
             return runner.run(_measure(names, quick=options.quick))
         except (KeyboardInterrupt, asyncio.CancelledError):
             return 130
@@ -49,24 +60,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 1
 
 
-async def _measure(names: Sequence[str], *, quick: bool) -> int:
+@asynccontextmanager
+async def _open_lab(*, quick: bool) -> AsyncIterator[Lab]:
+    """Start a lab, and stop its processes at the end."""
     task = asyncio.current_task()
     assert task is not None
     # Handle SIGTERM like Ctrl-C, so that the processes are stopped.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    lines: list[Line] = []
-    faults: list[str] = []
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         lab = Lab(Path(folder), quick)
         try:
             await lab.start()
-            for name in names:
-                print(f"measuring {name} …", file=sys.stderr, flush=True)
-                row, reasons = await _measure_row(name, lab)
-                lines += row
-                faults += reasons
+            yield lab
         finally:
             await lab.stop()
+
+
+async def _guard(*, quick: bool, is_recording: bool) -> int:
+    async with _open_lab(quick=quick) as lab:
+        return await run_guard(lab, is_recording=is_recording)
+
+
+async def _measure(names: Sequence[str], *, quick: bool) -> int:
+    lines: list[Line] = []
+    faults: list[str] = []
+    async with _open_lab(quick=quick) as lab:
+        for name in names:
+            print(f"measuring {name} …", file=sys.stderr, flush=True)
+            row, reasons = await _measure_row(name, lab)
+            lines += row
+            faults += reasons
     print(f"{format_markdown(lines)}\n\n{describe_machine()}{' A smoke run.' if quick else ''}")
     for fault in faults:
         print(f"\nNot measured: {fault}", file=sys.stderr)
@@ -77,7 +100,7 @@ async def _measure_row(name: str, lab: Lab) -> tuple[list[Line], list[str]]:
     """Return the lines of a row, or the reasons why it could not be measured."""
     faults: list[str] = []
     try:
-        async with asyncio.timeout(_ROW_S):
+        async with asyncio.timeout(_SLOW_ROW_S if name in SLOW_ROWS else _ROW_S):
             return await ROWS[name](lab), faults
     except* (BenchError, OSError) as group:  # a timeout is an OSError
         reasons = {str(error) or "it took too long" for error in _flatten(group)}

@@ -2,16 +2,15 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 import httpx
 from opentelemetry.context import Context
-from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import SpanContext
 
 from telemetry import semconv
 from telemetry.context import RequestInfo, current_request
-from telemetry.http import upstream
 from telemetry.http.middleware import ASGIApp, Middleware
 from telemetry.metrics.endpoints import EndpointMetrics
 from telemetry.metrics.labels import LabelSets
@@ -32,6 +31,8 @@ from telemetry.spans.store import (
 )
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.resources import Resource
+
     from telemetry.otlp.logs import LogExport
 
 
@@ -44,10 +45,10 @@ class Telemetry:
     def __init__(self, config: TelemetryConfig) -> None:
         self._config = config
         self.metrics = Metrics(LabelSets())
-        resource = create_resource(config)
+        resource = cache(lambda: create_resource(config))
         self._tracing = Tracing(config, resource, self.metrics)
         with_logs = config.otlp_logs_enabled
-        self._logs = _create_log_export(resource, self.metrics) if with_logs else None
+        self._logs = _create_log_export(resource(), self.metrics) if with_logs else None
         exports = (self._tracing, self._logs)
         self._queues = [each.queue for each in exports if each and each.queue]
         store.initialize_series(self.metrics)
@@ -93,6 +94,9 @@ class Telemetry:
         """Trace the client's requests, if spans are exported."""
         provider = self._tracing.provider
         if provider is not None:
+            # Imported here: 70 ms of imports, needed only for spans.
+            from telemetry.http import upstream
+
             upstream.instrument(client, provider, self._config.traceparent_hosts)
 
     def start_workflow(
@@ -199,7 +203,7 @@ class Telemetry:
             queue.close()
 
 
-def _create_log_export(resource: Resource, metrics: Metrics) -> "LogExport":
+def _create_log_export(resource: "Resource", metrics: Metrics) -> "LogExport":
     # Imported here: 60 ms of imports, needed only for this export.
     from telemetry.otlp.logs import LogExport
 

@@ -17,6 +17,9 @@ ALL_SCOPES: frozenset[AccessScope] = frozenset({"run", "read", "write", "keys", 
 ANONYMOUS_OWNER = "anonymous"
 """The owner of all data while AUTH=off, and of the data from before accounts."""
 
+JWT_OWNER_PREFIX = "jwt:"
+"""Starts the owner and the name of callers that only a token identifies."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:

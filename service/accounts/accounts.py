@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from service.accounts.key_use import KeyUse
 from service.accounts.lookup import CachedLookup
 from service.accounts.resolver import Resolver, SessionResolver
-from service.accounts.signing_keys import open_key_source
-from service.accounts.tokens import Tokens, make_verifier
 from service.errors import StorageUnavailable
 from service.settings import Settings
 from service.store.accounts.changes import AccountChanges
 from service.store.accounts.credentials import CredentialRows
 from service.store.database import Database
 from telemetry import register_secret
+
+if TYPE_CHECKING:
+    from service.accounts.signing_keys import KeySource
+    from service.accounts.tokens import Tokens
 
 _POLL_S = 0.5  # a revocation takes effect within a second
 _FLUSH_S = 60.0
@@ -39,7 +42,7 @@ class Accounts:
         self._use = KeyUse(rows.write_last_uses)
         self._sessions = sessions
         self._number: int | None = None
-        self._source = open_key_source(settings)
+        self._source = _open_key_source(settings)
         self.resolver = self._make_resolver(settings, sessions) if settings.requires_auth else None
 
     def forget(self) -> None:
@@ -95,7 +98,19 @@ class Accounts:
             if secret:
                 register_secret(secret.get_secret_value())
         static = settings.api_key.get_secret_value() if settings.api_key else None
-        tokens = (
-            Tokens(make_verifier(settings), self._source, self._users) if self._source else None
-        )
+        tokens = self._make_tokens(settings, self._source) if self._source else None
         return Resolver(self._keys, self._use, static_key=static, tokens=tokens, sessions=sessions)
+
+    def _make_tokens(self, settings: Settings, source: KeySource) -> Tokens:
+        from service.accounts.tokens import Tokens, make_verifier
+
+        return Tokens(make_verifier(settings), source, self._users)
+
+
+def _open_key_source(settings: Settings) -> KeySource | None:
+    if not (settings.jwt_secret or settings.jwt_jwks):
+        return None
+    # Imported here: PyJWT and its cryptography take 60 ms, needed only for tokens.
+    from service.accounts.signing_keys import open_key_source
+
+    return open_key_source(settings)

@@ -9,9 +9,8 @@ from service.accounts.audit import Audit
 from service.accounts.keys import KeyAdministration
 from service.accounts.logins.login import Logins
 from service.accounts.logins.passwords import Passwords
-from service.accounts.logins.redis_attempts import RedisAttempts
 from service.accounts.logins.registration import Registration
-from service.accounts.logins.throttle import LoginThrottle
+from service.accounts.logins.throttle import AttemptCounts, LoginThrottle
 from service.accounts.logins.web_sessions import WebSessions
 from service.accounts.users import StopRuns, UserAdministration
 from service.errors import RequestError
@@ -77,8 +76,7 @@ def open_account_services(
 ) -> AccountServices:
     """Return the services on `database`. Raises ValueError for an invalid Redis URL."""
     users, passwords = UserStore(database), Passwords()
-    counts = RedisAttempts(settings.redis) if settings.redis else DatabaseAttempts(database)
-    throttle = LoginThrottle(counts)
+    throttle = LoginThrottle(_open_attempts(settings.redis, database))
     sessions = WebSessions(
         WebSessionStore(database),
         users,
@@ -96,6 +94,14 @@ def open_account_services(
         passwords=passwords,
         throttle=throttle,
     )
+
+
+def _open_attempts(redis_url: str | None, database: Database) -> AttemptCounts:
+    if not redis_url:
+        return DatabaseAttempts(database)
+    from service.accounts.logins.redis_attempts import RedisAttempts
+
+    return RedisAttempts(redis_url)
 
 
 def _no_account() -> RequestError:

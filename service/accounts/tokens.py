@@ -9,7 +9,7 @@ from dataclasses import replace
 from time import time
 
 from service.access.jwks import KeySet
-from service.access.principal import Principal, Role
+from service.access.principal import JWT_OWNER_PREFIX, Principal, Role
 from service.access.scopes import ROLES, limit_scopes
 from service.access.strict_jws import TokenError
 from service.access.tokens import (
@@ -25,7 +25,6 @@ from service.errors import RequestError
 from service.settings import Settings
 from service.store.accounts.credentials import ActiveUser
 
-OWNER_PREFIX = "jwt:"
 _USER_ID_PREFIX = "user_"
 _USER_ID = re.compile(_USER_ID_PREFIX + "[0-9a-f]{32}")
 _MAX_VERIFIED = 10_000
@@ -71,7 +70,7 @@ class Tokens:
                 return _make_user_principal(user, claims)
         if _USER_ID.fullmatch(claims.subject):  # else a deleted user would have a second life
             raise RequestError("unauthorized", "The user of the token does not exist.")
-        owner = OWNER_PREFIX + claims.subject
+        owner = JWT_OWNER_PREFIX + claims.subject
         return _make_principal(owner, owner, claims.role or "user", claims)
 
     async def _verify(self, token: str) -> TokenClaims:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from service.limits.counters import Counter, CounterState, Outcome, to_counter
 from service.limits.defaults import DefaultLimit
-from service.limits.memory import MemoryCounters
-from service.limits.redis import RedisCounters
-from service.limits.redis_link import RedisLink, RedisUnavailable
 from service.limits.rules import DEFAULT, OWN, AppliedRule, Kind, Rules
 from service.limits.use import Use
+from service.redis.unavailable import RedisUnavailable
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.limits.memory import MemoryCounters
+    from service.limits.redis import RedisCounters
 
 COUNTED: Final[tuple[Kind, ...]] = ("requests", "streams")
 """The kinds that are decided here; tokens and money are reserved with a run."""
@@ -50,8 +53,14 @@ class Limiter:
         self._rules = rules
         self._default = default
         self._redis = redis
-        self._memory = MemoryCounters()
         self._processes = processes
+
+    @cached_property
+    def _memory(self) -> MemoryCounters:
+        """The counters of this process; imported for the first limited request, in 20 ms."""
+        from service.limits.memory import MemoryCounters
+
+        return MemoryCounters()
 
     @property
     def rules(self) -> Rules:
@@ -149,5 +158,12 @@ class Limiter:
 
 def open_limiter(settings: Settings, rules: Callable[[], Rules]) -> Limiter:
     """Return the limiter of one process; its counters are in Redis if the settings name one."""
-    redis = RedisCounters(RedisLink(settings.redis)) if settings.redis else None
+    redis = _open_redis_counters(settings.redis) if settings.redis else None
     return Limiter(rules, DefaultLimit(settings), redis, settings.workers)
+
+
+def _open_redis_counters(url: str) -> RedisCounters:
+    from service.limits.redis import RedisCounters
+    from service.limits.redis_link import RedisLink
+
+    return RedisCounters(RedisLink(url))

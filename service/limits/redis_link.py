@@ -19,6 +19,7 @@ from typing import Any, Final
 from redis.exceptions import NoScriptError
 
 from service.redis.client import FAILURES, open_redis
+from service.redis.unavailable import RedisUnavailable
 
 _log = logging.getLogger(__name__)
 
@@ -27,10 +28,6 @@ Argument = str | int | float
 _MAX_BATCH: Final = 500
 _MAX_CONNECTIONS: Final = 4
 _PARTS: Final = 10  # of the time-out
-
-
-class RedisUnavailable(Exception):
-    """Redis cannot be asked at present."""
 
 
 @dataclass(slots=True)

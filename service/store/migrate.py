@@ -8,8 +8,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -77,6 +75,8 @@ async def _migrate_on(engine: AsyncEngine, down_to: str | None) -> list[str]:
         before = await read_applied_revision(connection)
         if before is not None and before not in list_revisions():
             raise StorageUnavailable(str(describe_mismatch(before)), reason="schema")
+        if before == (down_to or list_revisions()[-1]):
+            return []
         await connection.run_sync(_run_alembic, down_to)
         after = await read_applied_revision(connection)
     known = list_revisions()
@@ -91,6 +91,10 @@ async def _lock_migrations(connection: AsyncConnection) -> None:
 
 
 def _run_alembic(connection: Connection, down_to: str | None) -> None:
+    # Imported here: most starts find a database of this version, and save 50 ms of imports.
+    from alembic import command
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
     config.attributes["connection"] = connection

@@ -7,6 +7,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+LOOP_FACTOR = 2
+"""Times a limit, for timers of libraries that also count the delay of the event loop."""
+
 _STEP_S = 0.05
 _LONGEST_FACTOR = 5
 

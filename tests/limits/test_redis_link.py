@@ -12,8 +12,9 @@ from redis.asyncio import Redis as Client
 
 from service.limits.counters import to_counter
 from service.limits.redis import RedisCounters
-from service.limits.redis_link import RedisLink, RedisUnavailable
+from service.limits.redis_link import RedisLink
 from service.limits.rules import AppliedRule
+from service.redis.unavailable import RedisUnavailable
 from tests._support.patience import PATIENCE_S
 from tests._support.servers.databases import Redis, redis_server
 

@@ -12,15 +12,15 @@ import secrets
 import unicodedata
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import TypeVar
-
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from service.access.names import make_name_key
 from service.accounts.logins.common_passwords import COMMON_PASSWORDS
 from service.errors import RequestError
+
+if TYPE_CHECKING:
+    from argon2 import PasswordHasher
 
 MIN_BYTES = 8
 MAX_BYTES = 1_024
@@ -33,7 +33,8 @@ _REPLACEMENT = "\ufffd"  # the parser of bodies puts it in the place of a lone s
 # OWASP's second choice of equal strength: 19 MiB, 2 passes. 64 MiB would let a few requests
 # without credentials occupy both cores.
 # Source: https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html
-_HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
+_PASSES: Final = 2
+_MEMORY_KIB: Final = 19_456
 
 T = TypeVar("T")
 
@@ -74,12 +75,21 @@ class Passwords:
     `hash_count` is the number of hashes computed, also by verifications.
     """
 
-    def __init__(self, hasher: PasswordHasher = _HASHER) -> None:
+    def __init__(self, hasher: PasswordHasher | None = None) -> None:
         self.hash_count = 0
-        self._hasher = hasher
+        self._given = hasher
         self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="argon2")
         self._waiting = 0
-        self._decoy = _make_decoy(hasher)
+
+    @cached_property
+    def _hasher(self) -> PasswordHasher:
+        from argon2 import PasswordHasher  # imported for the first password
+
+        return self._given or PasswordHasher(_PASSES, _MEMORY_KIB, parallelism=1)
+
+    @cached_property
+    def _decoy(self) -> str:
+        return _make_decoy(self._hasher)
 
     async def hash(self, password: str) -> str:
         """Return the argon2id hash of a normalized password, with its parameters and salt."""
@@ -116,6 +126,8 @@ class Passwords:
             self._waiting -= 1
 
     def _verify(self, hashed: str | None, password: str) -> bool:
+        from argon2.exceptions import InvalidHashError, VerificationError
+
         try:
             self._hasher.verify(hashed or self._decoy, password)
         except (VerificationError, InvalidHashError):

@@ -7,8 +7,7 @@ caller sees is its own, whatever its label.
 
 from __future__ import annotations
 
-from service.access.principal import Principal
-from service.accounts.tokens import OWNER_PREFIX
+from service.access.principal import JWT_OWNER_PREFIX, Principal
 from service.api.history.owned import conversation_not_found
 from service.errors import RequestError
 
@@ -45,5 +44,5 @@ def select_labels(principal: Principal, user_id: str) -> list[str | None] | None
 
 
 def _is_own(principal: Principal, user_id: str) -> bool:
-    own = {principal.owner, principal.user, principal.owner.removeprefix(OWNER_PREFIX)}
+    own = {principal.owner, principal.user, principal.owner.removeprefix(JWT_OWNER_PREFIX)}
     return chooses_labels(principal) or user_id in own

@@ -15,7 +15,6 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, Protocol
 
 from service.ensembles.model_families import Encoding, family_of
-from service.llm.tokens.cache import RedisCounts
 
 if TYPE_CHECKING:
     from telemetry import AgentOperation, Telemetry
@@ -100,6 +99,8 @@ def open_counter(redis_url: str | None, telemetry: Telemetry) -> TokenCounter:
     """
     if not redis_url:
         return TokenCounter()
+    from service.llm.tokens.cache import RedisCounts
+
     return TokenCounter(RedisCounts(redis_url, telemetry))
 
 

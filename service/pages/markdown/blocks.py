@@ -16,8 +16,6 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
-from service.pages.markdown.rendering import render_fragment, render_plain
-
 MAX_BLOCK_CHARS: Final = 6_000
 COLOURED_CHARS: Final = 100_000  # of one text: a browser needs an element for each coloured word
 # Of one text; the rest is shown as written. Each may become an element: a table of a megabyte had
@@ -80,6 +78,9 @@ class MarkdownBlocks:
         return self._render(source, self._references)
 
     def _render(self, source: str, references: dict[str, Any]) -> str:
+        # Imported here: Markdown and colours take 50 ms, needed only for a page with an answer.
+        from service.pages.markdown.rendering import render_fragment, render_plain
+
         if not self._is_formatted:
             return render_plain(source)
         return render_fragment(source, references, is_coloured=self._taken < COLOURED_CHARS)

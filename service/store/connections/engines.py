@@ -12,20 +12,15 @@ from functools import partial
 from typing import Any, Literal
 from weakref import WeakSet
 
-import asyncpg  # type: ignore[import-untyped]  # has no type hints
 from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from service.store.connections.opened_file import OpenedFile
-from service.store.connections.row_security import GuardedConnection
 from service.store.connections.sqlite import connect
 from service.store.connections.urls import Address, Dialect
+from service.store.waiting import LOOP_FACTOR
 
 _READERS = 4
-_POSTGRES_WRITERS = 3
-_CONNECT_TIMEOUT_S = 10.0
-_LOOP_FACTOR = 2  # times the time limit, for timers that also count the delay of the event loop
-_IDLE_FACTOR = 3  # times the time limit; much less than the time until a worker counts as stale
 _BUSY_SHARE = 0.75  # of the time limit, so that "locked" is reported before "too slow"
 
 Purpose = Literal["reading", "writing"]
@@ -63,10 +58,9 @@ def open_engines(address: Address, timeout_s: float, *, may_create: bool = False
     """
     if address.dialect == "sqlite":
         return _open_sqlite(address, timeout_s, may_create)
-    return _open_postgresql(address, timeout_s)
+    from service.store.connections.postgresql import open_pools
 
-
-# --- SQLite ---
+    return Engines("postgresql", *open_pools(address.dsn, timeout_s, _READERS))
 
 
 def _open_sqlite(address: Address, timeout_s: float, may_create: bool) -> Engines:
@@ -78,7 +72,7 @@ def _open_sqlite(address: Address, timeout_s: float, may_create: bool) -> Engine
         "isolation_level": None,
     }
     options: dict[str, Any] = {
-        "pool_timeout": timeout_s * _LOOP_FACTOR,
+        "pool_timeout": timeout_s * LOOP_FACTOR,
         "max_overflow": 0,
         "hide_parameters": True,  # errors are logged with the statement, without user data
     }
@@ -125,43 +119,3 @@ def _begin_immediate(connection: Connection) -> None:
 
 def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN")
-
-
-# --- PostgreSQL ---
-
-
-def _open_postgresql(address: Address, timeout_s: float) -> Engines:
-    connections: WeakSet[Any] = WeakSet()
-
-    async def connect(**options: Any) -> Any:
-        connection = await asyncpg.connect(
-            dsn=address.dsn,
-            connection_class=GuardedConnection,
-            timeout=min(timeout_s, _CONNECT_TIMEOUT_S),
-            command_timeout=timeout_s * _LOOP_FACTOR,
-            server_settings={
-                "application_name": "llm-sse-service",
-                # Release the locks of a process that is suspended during a transaction.
-                "idle_in_transaction_session_timeout": str(int(timeout_s * _IDLE_FACTOR * 1000)),
-            },
-            **options,
-        )
-        connections.add(connection)
-        return connection
-
-    url = "postgresql+asyncpg://"
-    options: dict[str, Any] = {
-        "pool_timeout": timeout_s * _LOOP_FACTOR,
-        "max_overflow": 0,
-        "hide_parameters": True,
-        "connect_args": {"async_creator_fn": connect},
-    }
-    writing = create_async_engine(url, pool_size=_POSTGRES_WRITERS, **options)
-    reading = create_async_engine(
-        url,
-        pool_size=_READERS,
-        # As in SQLite, a reader sees one snapshot and cannot write.
-        execution_options={"isolation_level": "REPEATABLE READ", "postgresql_readonly": True},
-        **options,
-    )
-    return Engines("postgresql", writing, reading, connections)

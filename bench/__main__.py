@@ -16,10 +16,11 @@ import uvloop
 from bench.guard import run_guard
 from bench.lab import Lab
 from bench.processes import BenchError
-from bench.rows import ROWS, SLOW_ROWS
+from bench.rows import GROUPS, ON_REQUEST, ROWS, SLOW_ROWS
 from bench.table import Line, describe_machine, format_markdown
 from service.server.sockets import raise_open_file_limit
 
+_NAMES = ", ".join([*ROWS, *GROUPS])
 _ROW_S, _SLOW_ROW_S = 200.0, 2_400.0
 
 
@@ -30,7 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if CPU per run has grown.
     """
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("rows", nargs="*", metavar="row", help=f"{', '.join(ROWS)}; default: all")
+    parser.add_argument(
+        "rows",
+        nargs="*",
+        metavar="row",
+        help=f"{_NAMES}; default: all except {', '.join(ON_REQUEST)}",
+    )
     parser.add_argument(
         "--quick", action="store_true", help="a short smoke test without meaningful figures"
     )
@@ -41,13 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--record", action="store_true", help="with --guard: record the ratio instead"
     )
     options = parser.parse_args(arguments)
-    if unknown := set(options.rows) - set(ROWS):
+    asked = {row for name in options.rows for row in GROUPS.get(name, (name,))}
+    if unknown := asked - set(ROWS):
         parser.error(f"no such row: {', '.join(sorted(unknown))}")
     if not Path("/proc/self/stat").exists():
         print("The bench reads /proc, so it needs Linux.", file=sys.stderr)
         return 2
     raise_open_file_limit()
-    names = [name for name in ROWS if name in options.rows or not options.rows]
+    names = [name for name in ROWS if name in (asked or set(ROWS) - ON_REQUEST)]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             if options.guard:

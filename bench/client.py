@@ -17,7 +17,18 @@ from bench.processes import BenchError
 Address = tuple[str, int]
 
 _RUN_S = 90.0
-_MESSAGE = re.compile(rb'"message": ?"((?:[^"\\]|\\.)*)"')
+
+
+@dataclass(frozen=True, slots=True)
+class TokenFormat:
+    """The events of an API with tokens: what they contain, and a pattern of their text."""
+
+    marker: bytes
+    text: re.Pattern[bytes]
+
+
+PROCESS = TokenFormat(b'"answer.delta"', re.compile(rb'"message": ?"((?:[^"\\]|\\.)*)"'))
+CHAT = TokenFormat(b'"content"', re.compile(rb'"content": ?"((?:[^"\\]|\\.)*)"'))
 
 
 @dataclass(slots=True)
@@ -36,8 +47,11 @@ class Tally:
 class TimedRequest(asyncio.Protocol):
     """One request and its response; times in `perf_counter` seconds, 0 if it did not happen."""
 
-    def __init__(self, request: bytes, tally: Tally | None = None) -> None:
+    def __init__(
+        self, request: bytes, tally: Tally | None = None, form: TokenFormat = PROCESS
+    ) -> None:
         self.tally = tally
+        self._form = form
         self.sent = self.replied = self.first_token = self.last_token = self.ended = 0.0
         self.tokens = 0
         self.last_event = b""
@@ -72,8 +86,8 @@ class TimedRequest(asyncio.Protocol):
         self._rest = data[end:]
         tokens = 0
         for event in data[:end].split(b"\n\n"):
-            if b'"answer.delta"' in event:
-                tokens += _count_words(event)
+            if self._form.marker in event:
+                tokens += _count_words(event, self._form.text)
             elif b'"final"' in event:
                 self.last_event = event
                 self.ended = now
@@ -140,6 +154,6 @@ async def perform(address: Address, request: TimedRequest, expected_tokens: int)
     return request
 
 
-def _count_words(event: bytes) -> int:
-    message = _MESSAGE.search(event)
-    return len(message[1].split()) if message else 0
+def _count_words(event: bytes, pattern: re.Pattern[bytes]) -> int:
+    text = pattern.search(event)
+    return len(text[1].split()) if text else 0

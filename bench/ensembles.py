@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 TOKENS = 200
@@ -61,11 +61,16 @@ class BenchEnsemble:
         """The bytes of the HTTP request that asks this ensemble."""
         question = "Explain gravity like I am 5"
         body = {"message": question, "message_id": "bench", "ensemble": self.name}
-        content = json.dumps(body).encode()
-        return (
-            b"POST /api/process HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
-            b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(content), content)
-        )
+        return build_post("/api/process", body)
+
+
+def build_post(path: str, body: Mapping[str, object], **headers: str) -> bytes:
+    """Return the bytes of a POST request with a JSON body."""
+    content = json.dumps(body).encode()
+    listed = {"Host": "bench", "Content-Type": "application/json", "Connection": "close", **headers}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in listed.items())
+    head = f"POST {path} HTTP/1.1\r\n{lines}Content-Length: {len(content)}\r\n\r\n"
+    return head.encode() + content
 
 
 def build_get(path: str) -> bytes:

@@ -21,7 +21,7 @@ from bench.ensembles import (
     format_ensembles,
 )
 from bench.load import Load, Meter, Question, send_evenly
-from bench.processes import Process
+from bench.processes import Measured, Process
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ _FLOOR_SLACK = 1.15
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A service under test."""
+    """A service under test, and the model server that it calls."""
 
     process: Process
     address: Address
@@ -84,8 +84,7 @@ class Lab:
     def floor(self) -> Served:
         """The bare server; its requests are those of `build_floor_question`."""
         assert self._floor is not None
-        assert self._upstream is not None
-        return Served(*self._floor, self._upstream[0])
+        return Served(*self._floor, self.upstream)
 
     def build_floor_question(self, tokens: int = TOKENS, gap_ms: int = GAP_MS) -> Question:
         """Return the request of one event for each of the `tokens`."""
@@ -151,16 +150,24 @@ class Lab:
             served.build_question(ensemble), count=self.choose(20, 2), interval_s=0.01
         )
 
+    @property
+    def upstream(self) -> Process:
+        """The lean upstream."""
+        assert self._upstream is not None
+        return self._upstream[0]
+
     def create_load(self, served: Served, ensemble: BenchEnsemble) -> Load:
         """Return a load that asks `ensemble` of the service."""
-        return self._create_load(served, served.build_question(ensemble))
+        return self.create_load_of(served.process, served.upstream, served.build_question(ensemble))
 
     def create_floor_load(self, tokens: int = TOKENS, gap_ms: int = GAP_MS) -> Load:
         """Return a load on the floor, with one event for each of the `tokens`."""
-        return self._create_load(self.floor, self.build_floor_question(tokens, gap_ms))
+        question = self.build_floor_question(tokens, gap_ms)
+        return self.create_load_of(self.floor.process, self.upstream, question)
 
-    def _create_load(self, served: Served, question: Question) -> Load:
-        return Load(question, served.process, served.upstream, self._settle_s)
+    def create_load_of(self, server: Measured, upstream: Measured, question: Question) -> Load:
+        """Return a load that repeats a request to any server."""
+        return Load(question, server, upstream, self._settle_s)
 
     def start_meter(self, served: Served) -> Meter:
         return Meter(served.process, served.upstream)
@@ -169,6 +176,18 @@ class Lab:
         """Return the mock's counts: requests, open_streams, closed_early."""
         assert self._mock is not None
         return await fetch_json(self._mock[1], "/stats")
+
+    @asynccontextmanager
+    async def run_program(
+        self, name: str, program: Sequence[str], variables: Mapping[str, str]
+    ) -> AsyncIterator[Served]:
+        """Run another server that prints its address and calls the lean upstream."""
+        process = Process(name, (), self.folder, variables, program)
+        self.processes.append(process)
+        try:
+            yield Served(process, await process.wait_for_address(), self.upstream)
+        finally:
+            await process.stop()
 
     @asynccontextmanager
     async def run_otlp_sink(self) -> AsyncIterator[Address]:

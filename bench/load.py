@@ -10,8 +10,8 @@ from time import perf_counter
 from types import TracebackType
 from typing import Self
 
-from bench.client import Address, Tally, TimedRequest, perform
-from bench.processes import BenchError, Process, read_cpu_s, read_machine_cpu_s
+from bench.client import PROCESS, Address, Tally, TimedRequest, TokenFormat, perform
+from bench.processes import BenchError, Measured, read_cpu_s, read_machine_cpu_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,7 @@ class Question:
     request: bytes
     tokens: int
     run_s: float
+    form: TokenFormat = PROCESS
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def find_highest_shares(many: Sequence[CpuShares]) -> CpuShares:
 class Meter:
     """CPU time of the server, the mock and the load generator since the construction."""
 
-    def __init__(self, server: Process, mock: Process) -> None:
+    def __init__(self, server: Measured, mock: Measured) -> None:
         self._pids = (server.pid, mock.pid)
         self._started = perf_counter()
         self._before = self._read_cpu_s()
@@ -99,7 +100,9 @@ class Load:
     The exit of the block waits for the open streams, so that they do not affect later measurements.
     """
 
-    def __init__(self, question: Question, server: Process, mock: Process, settle_s: float) -> None:
+    def __init__(
+        self, question: Question, server: Measured, mock: Measured, settle_s: float
+    ) -> None:
         self._question = question
         self._settle_s = settle_s
         self._server = server
@@ -165,7 +168,7 @@ class Load:
         await asyncio.sleep(delay_s)
         question = self._question
         while not self._is_ending:
-            request = TimedRequest(question.request, self._tally)
+            request = TimedRequest(question.request, self._tally, question.form)
             self._open.add(request)
             try:
                 await perform(question.address, request, question.tokens)
@@ -176,7 +179,7 @@ class Load:
 async def send_evenly(question: Question, *, count: int, interval_s: float) -> list[TimedRequest]:
     """Send `count` requests at an even rate, independent of the responses; return all."""
     started = perf_counter()
-    requests = [TimedRequest(question.request) for _ in range(count)]
+    requests = [TimedRequest(question.request, form=question.form) for _ in range(count)]
     async with asyncio.TaskGroup() as group:
         for number, request in enumerate(requests):
             await asyncio.sleep(max(0.0, started + number * interval_s - perf_counter()))

@@ -25,32 +25,52 @@ class BenchError(Exception):
     """A measurement failed; the message states the reason."""
 
 
-class Process:
-    """One Python process that writes its output to a log file in `folder`.
+class Measured:
+    """A running process, measured through /proc."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+
+    def read_cpu_s(self) -> float:
+        """Return the CPU seconds used until now, including children."""
+        return read_cpu_s(self.pid)
+
+    def read_rss_bytes(self) -> int:
+        """Return the resident memory of the process itself."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+class Process(Measured):
+    """One process that writes its output to a log file in `folder`.
+
+    `arguments` are those of `python -m`, unless `program` names another program.
 
     Its environment contains only PATH, LANG and `variables`, and its working directory is `folder`,
     so that a developer's `.env` does not affect the measurement.
     """
 
     def __init__(
-        self, name: str, arguments: Sequence[str], folder: Path, variables: Mapping[str, str]
+        self,
+        name: str,
+        arguments: Sequence[str],
+        folder: Path,
+        variables: Mapping[str, str],
+        program: Sequence[str] = (sys.executable, "-m"),
     ) -> None:
         self.name = name
         self._log = folder / f"{name}.log"
         inherited = {key: os.environ[key] for key in ("PATH", "LANG") if key in os.environ}
         with self._log.open("wb") as log:
             self._popen = subprocess.Popen(
-                [sys.executable, "-m", *arguments],
+                [*program, *arguments],
                 cwd=folder,
                 env={**inherited, "PYTHONPATH": str(ROOT), **variables},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-
-    @property
-    def pid(self) -> int:
-        return self._popen.pid
+        super().__init__(self._popen.pid)
 
     async def wait_for_address(self) -> tuple[str, int]:
         """Wait until the process prints its address; return host and port. Raises BenchError."""
@@ -65,15 +85,6 @@ class Process:
                 )
             await asyncio.sleep(0.05)
         raise BenchError(f"The {self.name} did not start within {_START_S:g} s.")
-
-    def read_cpu_s(self) -> float:
-        """Return the CPU seconds used until now, including children."""
-        return read_cpu_s(self.pid)
-
-    def read_rss_bytes(self) -> int:
-        """Return the resident memory of the process itself."""
-        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
 
     async def stop(self) -> None:
         """Stop the process with SIGTERM, after a timeout with SIGKILL."""

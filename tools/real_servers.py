@@ -57,14 +57,15 @@ def main(command: str) -> int:
         print(__doc__, file=sys.stderr)
         return 2
     failed = [
-        name for name, status in (("PyPI", _install_venv()), ("npm", _install_npm())) if status
+        name for name, status in (("PyPI", install_venv()), ("npm", _install_npm())) if status
     ]
     if failed:
         print(f"Not installed, servers from {' and '.join(failed)}.", file=sys.stderr)
     return 1 if failed else 0
 
 
-def _install_venv() -> int:
+def install_venv() -> int:
+    """Install the servers from PyPI where they are not installed; return the exit status."""
     os.chdir(ROOT)  # the lock of pip is named relative to it
     stamp = get_folder() / ".venv-installed"
     if stamp.exists():

@@ -13,6 +13,7 @@ from bench.rows.cut import measure_cut
 from bench.rows.growth import measure_growth_postgresql, measure_growth_sqlite
 from bench.rows.limits import measure_limits
 from bench.rows.memory import measure_memory
+from bench.rows.peers import measure_litellm, measure_original
 from bench.rows.run import measure_burst, measure_run
 from bench.rows.saturation import measure_saturation
 from bench.rows.search import measure_search_postgresql, measure_search_sqlite
@@ -25,6 +26,7 @@ from bench.rows.store import (
 )
 from bench.rows.tail import measure_tail
 from bench.rows.telemetry import measure_collector_effect, measure_telemetry_cost
+from bench.rows.workers import measure_workers
 from bench.table import Line
 
 Row = Callable[[Lab], Awaitable[list[Line]]]
@@ -32,6 +34,9 @@ Row = Callable[[Lab], Awaitable[list[Line]]]
 ROWS: dict[str, Row] = {
     "run": measure_run,
     "burst": measure_burst,
+    "original": measure_original,
+    "litellm": measure_litellm,
+    "workers": measure_workers,
     "back-to-back": measure_back_to_back,
     "memory": measure_memory,
     "abandoned": measure_abandoned,
@@ -54,5 +59,10 @@ ROWS: dict[str, Row] = {
     "access": measure_access,
 }
 
-# Rows that create databases of a million runs first.
-SLOW_ROWS = frozenset(name for name in ROWS if name.startswith(("search-", "growth-")))
+# Names for several rows, and the rows that are measured only when they are named.
+GROUPS = {"peers": ("original", "litellm")}
+ON_REQUEST = frozenset({"litellm"})
+# Rows that take more than three minutes, most of it for databases of a million runs.
+SLOW_ROWS = frozenset(
+    {"workers", *(name for name in ROWS if name.startswith(("search-", "growth-")))}
+)

@@ -19,7 +19,6 @@ from service.api.chat.open_sockets import OpenSockets
 from service.api.dependencies import ApiDependencies
 from service.api.lifespan import Lifespan
 from service.api.limits.open_streams import OpenStreams
-from service.api.middleware.direct_body import DirectBody
 from service.api.middleware.forwarded import ForwardedClient
 from service.api.middleware.lingering_close import LingeringClose
 from service.api.middleware.origins import Origins
@@ -202,8 +201,7 @@ def create_app(
 
 def _wrap(app: App, settings: Settings, telemetry: Telemetry) -> App:
     """Return `app` behind the middleware that every request passes, the last one first."""
-    app = SendTimeout(DirectBody(OpenStreams(app)), settings.send_timeout_s)
-    app = telemetry.middleware(app)
+    app = telemetry.middleware(SendTimeout(OpenStreams(app), settings.send_timeout_s))
     return LingeringClose(ForwardedClient(app, TrustedProxies(settings.trusted_proxies)))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,9 +16,9 @@ from hypercorn import protocol
 from hypercorn.asyncio import run, serve
 from hypercorn.config import Config
 from hypercorn.protocol import h11
-from quart import Quart, Response
+from quart import Quart, Response, request
 
-from service.api.middleware.direct_body import BODY_WRITER, DirectBody
+from service.api.middleware.direct_body import BODY_WRITER, Write, find_body_writer
 from service.api.middleware.lingering_close import LingeringClose
 from service.api.middleware.send_timeout import SendTimeout
 from service.server.connections import patch_connections
@@ -48,7 +48,10 @@ class Streaming:
         @app.get("/<path>")
         async def stream(path: str) -> Response:
             parts = {"long": [LARGE] * 100, "endless": [LARGE] * 1_000}.get(path, PARTS)
-            response = Response(self._send(path, parts), content_type="text/event-stream")
+            response = Response(
+                self._send(path, parts, find_body_writer(request.scope)),
+                content_type="text/event-stream",
+            )
             response.timeout = None
             if path == "sized":
                 response.content_length = len(BODY)
@@ -56,10 +59,11 @@ class Streaming:
 
         return app
 
-    async def _send(self, path: str, parts: Sequence[bytes]) -> AsyncIterator[bytes]:
+    async def _send(self, path: str, parts: Sequence[bytes], write: Write) -> AsyncIterator[bytes]:
         try:
             for part in parts:
-                yield part
+                if not write(part):
+                    yield part
                 await asyncio.sleep(0)
         finally:
             self.ended.append(path)
@@ -79,7 +83,7 @@ class Streaming:
 
         return watched
 
-    def _noting(self, write: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
+    def _noting(self, write: Write) -> Write:
         def noted(part: bytes) -> bool:
             taken = write(part)
             if taken:
@@ -119,7 +123,7 @@ async def port(
     config.graceful_timeout = 1
     config.accesslog = config.errorlog = None
     stop = asyncio.Event()
-    inner = captured.telemetry.middleware(SendTimeout(DirectBody(app.create()), 1.0))
+    inner = captured.telemetry.middleware(SendTimeout(app.create(), 1.0))
     wrapped = app.watch(LingeringClose(inner))
     server = asyncio.create_task(serve(wrapped, config, shutdown_trigger=stop.wait))
     yield number

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -14,8 +15,9 @@ from quart import Response, has_request_context, request
 from service.api.http.degraded import HEADER
 from service.api.http.pieces import json_in_pieces
 from service.api.limits.headers import list_token_headers
+from service.api.middleware.direct_body import Write, find_body_writer
 from service.events import Event
-from service.runs.log import Silence
+from service.runs.log import Reader, Silence
 from service.runs.projections.summary import summarize
 from service.runs.run import Run
 from service.runs.runs import Runs
@@ -57,7 +59,7 @@ def stream_all(
 ) -> Response:
     """Return the same response of events that are encoded together, as they are found."""
     response = Response(
-        _body(runs, run, encode, after, form),
+        _body(runs.reading(run, after), find_body_writer(request.scope), encode, form),
         headers={**HEADERS, **run_headers(run), **_degraded_header(run)},
         content_type=form.content_type,
     )
@@ -97,9 +99,10 @@ def _degraded_header(run: Run | StoredRun) -> dict[str, str]:
 
 
 async def _body(
-    runs: Runs, run: Run, encode: EncodeAll, after: int, form: StreamFormat
+    reading: AbstractContextManager[Reader], write: Write, encode: EncodeAll, form: StreamFormat
 ) -> AsyncGenerator[bytes, None]:
-    with runs.reading(run, after) as reader:
+    """Write the events to the connection, and yield those that it does not take at once."""
+    with reading as reader:
         while True:
             events = await reader.take()
             if events is Silence.END:
@@ -110,7 +113,9 @@ async def _body(
             for number, block in enumerate(encode(reader.seq - len(events), events)):
                 if number:
                     await asyncio.sleep(0)  # a client that reads fast never makes the loop wait
-                yield block.encode()
+                part = block.encode()
+                if not write(part):
+                    yield part
 
 
 def _blocks(encode: Encode, seq: int, events: Sequence[Event]) -> Iterator[str]:

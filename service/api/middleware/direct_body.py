@@ -1,4 +1,4 @@
-"""Direct writes: parts of a streamed body that the connection takes at once. ASGI middleware.
+"""Direct writes: parts of a streamed body that the connection takes at once. ASGI extension.
 
 A stream sends thousands of small parts, and the layers between the application and the connection
 need only the first and the last message. Without this module each part took 10 microseconds in
@@ -10,31 +10,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from service.api.middleware.send_timeout import App, Receive, Send
 from telemetry import current_request
 
 # The name of the ASGI extension: a function that writes a part of the body to the connection. It
 # returns False where the part must be sent as a message, also because the client is slow.
 BODY_WRITER: Final = "service.body_writer"
 
+Write = Callable[[bytes], bool]
 
-class DirectBody:
-    """Wraps an ASGI app: parts that the server's body writer takes are not sent as messages."""
 
-    def __init__(self, app: App) -> None:
-        self._app = app
+def find_body_writer(scope: Any) -> Write:
+    """Return the body writer of the current request, which counts the bytes for its telemetry."""
+    write: Write | None = scope.get("extensions", {}).get(BODY_WRITER)
+    info = current_request()
+    if write is None or info is None:
+        return _refuse
 
-    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        write: Callable[[bytes], bool] | None = scope.get("extensions", {}).get(BODY_WRITER)
-        if write is None:
-            await self._app(scope, receive, send)
-            return
-        info = current_request()
+    def write_counted(part: bytes) -> bool:
+        is_written = write(part)
+        if is_written:
+            info.direct_bytes += len(part)
+        return is_written
 
-        async def write_or_send(message: Any) -> None:
-            if not (message.get("more_body") and write(body := message["body"])):
-                await send(message)
-            elif info:
-                info.direct_bytes += len(body)
+    return write_counted
 
-        await self._app(scope, receive, write_or_send)
+
+def _refuse(_part: bytes) -> bool:
+    return False

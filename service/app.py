@@ -105,15 +105,14 @@ def create_app(
     if transport is None and settings.use_llm_mock:
         transport = MockTransport()
     transport = transport or ProxyingTransport(read_proxies(variables))
-    http = httpx.AsyncClient(transport=transport)
-    telemetry.instrument(http)
+    transport = telemetry.trace_requests(transport)
     pace, limit = CoalescingWindow(), settings.max_response_bytes
     tokens = open_counter(settings.redis, telemetry)
     store = store or open_store(settings, telemetry)
     audit = Audit(store.audit)
     is_mock = settings.use_llm_mock
     paces = AgentPaces()
-    client = LLMClient(http, pace, limit, key_needed=not is_mock, endpoints=endpoints)
+    client = LLMClient(transport, pace, limit, key_needed=not is_mock, endpoints=endpoints)
     budgets = RunBudgets(
         rules=lambda: limits.rules,
         budgets=store.budgets,
@@ -178,7 +177,7 @@ def create_app(
         ),
         settles=(audit.close, accounts.close, services.close),
         closes=(
-            http.aclose,
+            transport.aclose,
             tokens.close,
             limiter.close,
             partial(asyncio.to_thread, telemetry.shutdown),

@@ -90,14 +90,16 @@ class Telemetry:
         """Return `app` with request ids, server spans, HTTP metrics and access lines."""
         return Middleware(app, self._recorder, trust_traceparent=self._config.trust_traceparent)
 
-    def instrument(self, client: httpx.AsyncClient) -> None:
-        """Trace the client's requests, if spans are exported."""
-        provider = self._tracing.provider
-        if provider is not None:
-            # Imported here: 70 ms of imports, needed only for spans.
-            from telemetry.http import upstream
+    def trace_requests(self, transport: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
+        """Return a transport that traces its requests; `transport` itself if none is exported."""
+        tracing = self._tracing
+        if tracing.provider is None:
+            return transport
+        # Imported here: 70 ms of imports, needed only for spans.
+        from telemetry.http import upstream
 
-            upstream.instrument(client, provider, self._config.traceparent_hosts)
+        hosts = self._config.traceparent_hosts
+        return upstream.trace_requests(transport, tracing.provider, tracing.tracer, hosts)
 
     def start_workflow(
         self,

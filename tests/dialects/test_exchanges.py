@@ -7,7 +7,6 @@ import random
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
-import httpx
 import pytest
 
 from service.coalescing import CoalescingWindow
@@ -115,5 +114,5 @@ async def test_the_client_reads_each_response_from_a_socket(
 
 @asynccontextmanager
 async def client() -> AsyncIterator[LLMClient]:
-    async with httpx.AsyncClient(transport=UpstreamTransport()) as http:
-        yield LLMClient(http, CoalescingWindow(), key_needed=False)
+    async with UpstreamTransport() as transport:
+        yield LLMClient(transport, CoalescingWindow(), key_needed=False)

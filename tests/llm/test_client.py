@@ -725,9 +725,9 @@ async def test_a_connection_is_reused_after_the_end_marker() -> None:
     server = _CountingServer()
     async with (
         raw_server(server.handle) as url,
-        httpx.AsyncClient(transport=_open_transport()) as http,
+        _open_transport() as transport,
     ):
-        client = LLMClient(http, CoalescingWindow(), key_needed=False)
+        client = LLMClient(transport, CoalescingWindow(), key_needed=False)
         for _ in range(5):
             received = Received()
             await client.chat(

@@ -57,8 +57,8 @@ async def a_run(telemetry: Telemetry, parent: RequestInfo | None, outcome: str) 
         parent=parent,
     )
     ends = ("answered", "failed", "cancelled", "skipped")
-    async with httpx.AsyncClient(transport=httpx.MockTransport(upstream)) as http:
-        telemetry.instrument(http)
+    traced = telemetry.trace_requests(httpx.MockTransport(upstream))
+    async with httpx.AsyncClient(transport=traced) as http:
         for end, path in zip(ends, ("200", "500", "429", "refuse"), strict=True):
             agent = workflow.start_agent("llm-1", "gpt-4o-mini")
             chat = agent.start_chat(

@@ -159,8 +159,8 @@ async def call_model(
 ) -> Received:
     """Call a model with the real client and return the result."""
     received = received or Received()
-    async with httpx.AsyncClient(transport=transport, timeout=None) as http:
-        client = LLMClient(http, coalescing or CoalescingWindow(), key_needed=key_needed)
+    async with transport:
+        client = LLMClient(transport, coalescing or CoalescingWindow(), key_needed=key_needed)
         await client.chat(call, received.reply, received.on_text, an_operation(), 1)
     return received
 

@@ -206,8 +206,8 @@ async def service(
     catalog = catalog or a_catalog(an_ensemble_file(agents, combiner, **ensemble))
     recording, pace = Recording(server), CoalescingWindow()
     telemetry = telemetry or Telemetry(TelemetryConfig())
-    async with httpx.AsyncClient(transport=recording, timeout=None) as http:
-        client, tokens = LLMClient(http, pace, key_needed=False), TokenCounter()
+    async with recording:
+        client, tokens = LLMClient(recording, pace, key_needed=False), TokenCounter()
         memory = Memory(far_from.memory.tables) if far_from else Memory()
         memory = beside.memory if beside else memory
         tools = RunDependencies(

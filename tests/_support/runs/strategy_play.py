@@ -91,8 +91,8 @@ async def play(
     catalog = a_catalog(f"{text}\n{tables}")
     outcome = outcome or Outcome(server=Recording(server))
     telemetry = telemetry or Telemetry(TelemetryConfig())
-    async with httpx.AsyncClient(transport=outcome.server, timeout=None) as http:
-        new_client = LLMClient(http, CoalescingWindow(), key_needed=False)
+    async with outcome.server:
+        new_client = LLMClient(outcome.server, CoalescingWindow(), key_needed=False)
         if client:
             new_client.learned, new_client.endpoints = client.learned, client.endpoints
         new_client.endpoints.configure(catalog)

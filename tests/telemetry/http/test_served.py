@@ -137,8 +137,8 @@ async def test_errors_of_the_framework_carry_the_ids_too(
 async def test_one_trace_spans_the_caller_the_wire_and_the_server(
     captured: Capture, address: str
 ) -> None:
-    async with httpx.AsyncClient(transport=AiohttpTransport()) as client:
-        captured.telemetry.instrument(client)
+    traced = captured.telemetry.trace_requests(AiohttpTransport())
+    async with httpx.AsyncClient(transport=traced) as client:
         run = start(captured.telemetry)
         chat = chat_of(run)
         with chat.activate():

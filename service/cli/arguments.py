@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
 
 from service.cli.administration.account_arguments import add_keys_options, add_users_options
 from service.cli.administration.report_arguments import (
@@ -18,7 +17,6 @@ from service.cli.parser import CommandParser, program_name
 from service.cli.replay_arguments import add_export_options, add_replay_options
 from service.version import VERSION
 
-WORKER: Final = "worker"  # started by `serve --workers`, not by users
 _MODEL_OPTIONS = """\
 A model's name may have options after a question mark, such as
 mock?tokens=200&gap_ms=5&fault=reset, which set the length, the pace and the
@@ -32,8 +30,6 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 
     Invalid ones exit with 2.
     """
-    if list(arguments[:1]) == [WORKER]:
-        return _build_worker_parser().parse_args(arguments[1:])
     program = program_name()
     parser = CommandParser(
         prog=program,
@@ -104,14 +100,6 @@ def _add_mock_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_no_options(_parser: argparse.ArgumentParser) -> None:
     pass
-
-
-def _build_worker_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=WORKER)
-    parser.add_argument("sock", type=int)
-    parser.add_argument("parent", type=int)
-    parser.set_defaults(command=WORKER)
-    return parser
 
 
 # The commands for users, each with its summary and a function that adds its options.

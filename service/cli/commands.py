@@ -10,12 +10,12 @@ import argparse
 import asyncio
 import logging
 import os
-import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from socket import socket
 
 import uvloop
 
@@ -24,7 +24,7 @@ from service.cli.administration.accounts import AccountTools, open_accounts
 from service.cli.administration.keys import run_keys
 from service.cli.administration.reports import run_audit, run_usage
 from service.cli.administration.users import run_users
-from service.cli.arguments import WORKER, parse_arguments
+from service.cli.arguments import parse_arguments
 from service.cli.banner import print_banner, print_first_admin_code
 from service.cli.output import CommandOutput
 from service.ensembles.catalog import Catalog, EnsemblesError
@@ -105,17 +105,21 @@ def _serve(options: argparse.Namespace) -> int:
     print_first_admin_code(settings, base_url(sock))
     print_banner(settings, variables, catalog, sock)
     if settings.workers > 1:
-        return Supervisor(sock, settings.workers, settings.drain_s).run()
+        work = partial(_serve_as_worker, sock)
+        return Supervisor(work, settings.workers, settings.drain_s).run()
     serve(settings, variables, sock)
     return 0
 
 
-def _run_worker(options: argparse.Namespace) -> int:
-    settings, variables, _ = load_configuration({})
+def _serve_as_worker(sock: socket, parent: int) -> None:
+    """Serve with the present configuration, which may have changed since the supervisor started."""
+    try:
+        settings, variables, _ = load_configuration({})
+    except FAULTS as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
     configure_logging(level=settings.log_level, json=settings.json_logs)
-    with socket.socket(fileno=options.sock) as sock:
-        serve(settings, variables, sock, parent=options.parent)
-    return 0
+    serve(settings, variables, sock, parent=parent)
 
 
 def prepare_database(settings: Settings) -> None:
@@ -228,5 +232,4 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "replay": _replay,
     "mock": _mock,
     "check": _check,
-    WORKER: _run_worker,
 }

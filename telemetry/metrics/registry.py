@@ -1,13 +1,14 @@
 """The prometheus-client instruments and the /metrics page.
 
 Creates the families that `semconv` declares; knows nothing of spans except an exemplar's trace id.
-With PROMETHEUS_MULTIPROC_DIR set before the first import, every worker writes to files in that
-directory and any worker's page shows the sum. Each start of the service needs an empty directory:
-files of an earlier start would be added to the sum.
+After `share_metrics`, every worker writes to files in one directory and any worker's page shows the
+sum. Each start of the service needs an empty directory: files of an earlier start would be added to
+the sum.
 
 Source: https://prometheus.github.io/client_python/multiprocess/
 """
 
+import importlib
 import os
 from collections.abc import Iterable, Iterator
 from itertools import product
@@ -86,7 +87,8 @@ class _WithoutCreatedSamples(Collector):
 class Metrics:
     """All instruments of one process, on their own registry.
 
-    Raises RuntimeError when PROMETHEUS_MULTIPROC_DIR was set after prometheus_client was imported.
+    Raises RuntimeError when PROMETHEUS_MULTIPROC_DIR was set without `share_metrics`, after
+    prometheus_client was imported.
     """
 
     def __init__(self, labels: LabelSets) -> None:
@@ -210,6 +212,16 @@ class Metrics:
             multiprocess_mode=spec.multiprocess_mode,
         )
         return MetricFamily(metric, spec.labels, self.labels)
+
+
+def share_metrics(folder: str) -> None:
+    """Write the metrics of this process and of its later forks to files in `folder`.
+
+    To be called before `Metrics` is created: prometheus-client chooses when it is imported, and a
+    worker is a fork of a process that has imported it.
+    """
+    os.environ[_WORKERS_DIR] = folder
+    importlib.reload(values)
 
 
 def forget_worker(pid: int) -> None:

@@ -107,8 +107,7 @@ class Process:
 def fork(folder: Path, *arguments: str, **settings: str) -> Process:
     """Start the same process as `run` does, quicker: a fork of one that has imported the service.
 
-    Workers of `--workers` are fresh interpreters all the same, and on a system without
-    `pidfd_open` (macOS) or with a library to preload so is this process.
+    On a system without `pidfd_open` (macOS) or with a library to preload it is a new interpreter.
     """
     if not hasattr(os, "pidfd_open") or "LD_PRELOAD" in settings:
         return run(folder, *arguments, **settings)

@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 from tests._support.clients.api import Api, assert_whole, client_of, events_of, until
 from tests._support.clients.worker_clients import wait_for_two_workers
 from tests._support.servers.processes import is_alive, wait_for_exit
 from tests._support.servers.services import Start
 
+_SIZE = re.compile(r"^(\w+): +(\d+) kB$", re.MULTILINE)
+
 
 async def metric(api: Api, series: str) -> float:
     page = (await api.http.get("/metrics")).text
     return sum(float(line.split()[-1]) for line in page.splitlines() if line.startswith(series))
+
+
+def count_threads(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/task"))
+
+
+def read_sizes_kb(pid: int) -> dict[str, int]:
+    found = _SIZE.findall(Path(f"/proc/{pid}/smaps_rollup").read_text())
+    return {name: int(size) for name, size in found}
 
 
 async def test_a_killed_worker_is_replaced_and_a_drain_ends_all_workers(start: Start) -> None:
@@ -91,6 +104,17 @@ async def test_workers_drain_and_exit_when_their_supervisor_is_killed(start: Sta
         return not any(is_alive(pid) for pid in workers)
 
     await until(ended)
+
+
+async def test_workers_share_the_memory_of_the_imports(start: Start) -> None:
+    """Each was a new interpreter with 80 MB of its own."""
+    service = start("--workers", "2")
+    first, second = await wait_for_two_workers(service)
+    assert count_threads(service.pid) == 1, "a fork would lose a thread"
+    for pid in (first, second):
+        sizes = read_sizes_kb(pid)
+        own_kb = sizes["Private_Dirty"] + sizes["Private_Clean"]
+        assert own_kb < sizes["Rss"] / 2
 
 
 async def test_ctrl_c_to_the_process_group_drains_once(start: Start) -> None:

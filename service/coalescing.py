@@ -1,49 +1,77 @@
-"""Load-adaptive coalescing: under load, a short wait lets many tokens share one wake-up.
+"""Load-adaptive coalescing: a busy process reads and writes in frames, many tokens at once.
 
 To read or write a single token costs a system call, a wake-up of the event loop and a pass
-through several layers. An idle process does that for the lowest latency. A busy process does it
-once per `window_s`, which leaves CPU time for more runs, as network cards do with interrupts
-(interrupt moderation). The first token and the final event never wait.
+through several layers. An idle process does that for the lowest latency. A busy process reads its
+model servers once per frame, which a reader cannot see, and leaves CPU time for more runs, as
+network cards do with interrupts (interrupt moderation). One timer serves all streams, so that the
+tokens of all models that arrive in a frame are stored and sent together. The first token never
+waits, and the end of an answer at most one frame.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from typing import Protocol
 
-WINDOW_S = 0.008
+FRAME_S = 0.008
 LONG_WINDOW_S = 0.100
-READER_WINDOW_S = 0.004
-IDLE_CPU_SHARE = 0.10  # of one core; below it nothing is delayed
-BUSY_CPU_SHARE = 0.40  # of one core; from here the full window applies
+ACTIVE_CPU_SHARE = 0.10  # of one core; below it nothing is delayed
+IDLE_CPU_SHARE = 0.05  # frames end here: they reduce the share, and must not end themselves
 SAMPLE_INTERVAL_S = 0.25
 
 
-class CoalescingWindow:
-    """The seconds for which readers and writers may wait for more data: 0 without load.
+class FrameSource(Protocol):
+    """A stream that is read at the end of each frame."""
 
-    `window_s` applies to upstream text that a client is reading, `long_window_s` to text that no
-    client sees yet, `reader_window_s` to readers of a log, whose events were coalesced already.
+    def on_frame(self) -> None: ...
+
+
+class CoalescingWindow:
+    """The frames of this process. `is_active`: it is busy, so that reading may wait for frames.
+
+    Every second frame is a `full` one: data that need not be read before is read then, for all
+    streams together, so that the processor's caches hold the code and one write stores it all.
     """
 
     def __init__(self) -> None:
-        self.window_s = 0.0
-        self.long_window_s = 0.0
-        self.reader_window_s = 0.0
+        self.is_active = False
+        self.is_full = False
+        self._sources: dict[FrameSource, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def long_window_s(self) -> float:
+        """The seconds for which data that no client sees yet may wait for more."""
+        return LONG_WINDOW_S if self.is_active else 0.0
+
+    def add(self, source: FrameSource) -> None:
+        """Call `source.on_frame()` at the end of each frame until it is discarded."""
+        self._sources[source] = None
+        if self._timer is None:
+            self._set_timer()
+
+    def discard(self, source: FrameSource) -> None:
+        """Do not call `source` any more."""
+        self._sources.pop(source, None)
+
+    def _set_timer(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(FRAME_S, self._end_frame)
+
+    def _end_frame(self) -> None:
+        self._timer = None
+        self.is_full = not self.is_full
+        for source in tuple(self._sources):
+            source.on_frame()
+        if self._sources:
+            self._set_timer()
 
     async def adapt(self) -> None:
-        """Adjust the windows to the CPU usage of this process until cancelled."""
+        """Observe the CPU usage of this process until cancelled."""
         share = 0.0
         while True:
             cpu, wall = time.process_time(), time.monotonic()
             await asyncio.sleep(SAMPLE_INTERVAL_S)
             used = (time.process_time() - cpu) / (time.monotonic() - wall)
             share = (share + used) / 2
-            load = compute_load(share)
-            self.window_s, self.long_window_s = load * WINDOW_S, load * LONG_WINDOW_S
-            self.reader_window_s = load * READER_WINDOW_S
-
-
-def compute_load(cpu_share: float) -> float:
-    """Return the load, 0 to 1, of a process that uses `cpu_share` of one core."""
-    return min(1.0, max(0.0, (cpu_share - IDLE_CPU_SHARE) / (BUSY_CPU_SHARE - IDLE_CPU_SHARE)))
+            self.is_active = share > (IDLE_CPU_SHARE if self.is_active else ACTIVE_CPU_SHARE)

@@ -1,4 +1,4 @@
-"""Coalescing windows grow with the CPU usage of the process, and are 0 when it is idle."""
+"""Frames apply while the process is busy, and their sources are called together."""
 
 from __future__ import annotations
 
@@ -9,33 +9,19 @@ import pytest
 
 from service import coalescing
 from service.coalescing import (
-    BUSY_CPU_SHARE,
+    ACTIVE_CPU_SHARE,
+    FRAME_S,
     IDLE_CPU_SHARE,
     LONG_WINDOW_S,
-    READER_WINDOW_S,
-    WINDOW_S,
     CoalescingWindow,
-    compute_load,
 )
-from tests._support.llm.scripted import until
+from tests._support.llm.scripted import now, skipping, until
 from tests._support.patience import PATIENCE_S
-
-
-def test_an_idle_process_delays_nothing() -> None:
-    assert (compute_load(0), compute_load(IDLE_CPU_SHARE)) == (0, 0)
-
-
-def test_a_busy_process_uses_the_full_window() -> None:
-    assert (compute_load(BUSY_CPU_SHARE), compute_load(3.0)) == (1, 1)
-
-
-def test_between_idle_and_busy_the_window_grows_linearly() -> None:
-    assert compute_load((IDLE_CPU_SHARE + BUSY_CPU_SHARE) / 2) == pytest.approx(0.5)
 
 
 def test_a_new_window_delays_nothing() -> None:
     window = CoalescingWindow()
-    assert (window.window_s, window.long_window_s, window.reader_window_s) == (0, 0, 0)
+    assert (window.is_active, window.long_window_s) == (False, 0)
 
 
 class Clocks:
@@ -55,17 +41,59 @@ class Clocks:
         return self._wall_s
 
 
-async def test_windows_follow_the_cpu_usage_of_the_process(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_frames_follow_the_cpu_usage_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     clocks, window = Clocks(), CoalescingWindow()
     monkeypatch.setattr(coalescing, "time", clocks)
     monkeypatch.setattr(coalescing, "SAMPLE_INTERVAL_S", 0.001)
     adapting = asyncio.create_task(window.adapt())
-    await until(lambda: window.window_s == WINDOW_S, PATIENCE_S)
-    assert (window.long_window_s, window.reader_window_s) == (LONG_WINDOW_S, READER_WINDOW_S)
+    await until(lambda: window.long_window_s == LONG_WINDOW_S, PATIENCE_S)
+    clocks.share = (IDLE_CPU_SHARE + ACTIVE_CPU_SHARE) / 2  # frames have reduced it
+    await asyncio.sleep(0.05)
+    assert window.long_window_s == LONG_WINDOW_S
     clocks.share = 0.0
-    await until(lambda: window.window_s == 0, PATIENCE_S)
+    await until(lambda: window.long_window_s == 0, PATIENCE_S)
+    clocks.share = (IDLE_CPU_SHARE + ACTIVE_CPU_SHARE) / 2
+    await asyncio.sleep(0.05)
+    assert window.long_window_s == 0
     adapting.cancel()
     with suppress(asyncio.CancelledError):
         await adapting
+
+
+class Source:
+    """Notes the times of frames, and whether they were full."""
+
+    def __init__(self, window: CoalescingWindow) -> None:
+        self._window = window
+        self.frames: list[tuple[float, bool]] = []
+
+    def on_frame(self) -> None:
+        self.frames.append((round(now(), 6), self._window.is_full))
+
+
+@skipping
+async def test_all_sources_are_called_at_the_end_of_each_frame() -> None:
+    window = CoalescingWindow()
+    first, second = Source(window), Source(window)
+    window.add(first)
+    await asyncio.sleep(FRAME_S * 0.5)
+    window.add(second)
+    await asyncio.sleep(FRAME_S * 2)
+    assert first.frames == second.frames == [(FRAME_S, True), (FRAME_S * 2, False)]
+    window.discard(first)
+    await asyncio.sleep(FRAME_S)
+    window.discard(second)
+    await asyncio.sleep(FRAME_S * 5)
+    assert (len(first.frames), len(second.frames)) == (2, 3)
+
+
+@skipping
+async def test_frames_continue_for_a_source_that_is_added_later() -> None:
+    window = CoalescingWindow()
+    for _ in range(2):
+        source = Source(window)
+        window.add(source)
+        await asyncio.sleep(FRAME_S * 1.5)
+        window.discard(source)
+        assert len(source.frames) == 1
+        await asyncio.sleep(FRAME_S * 3)

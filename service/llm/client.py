@@ -139,7 +139,7 @@ class LLMClient:
                 output_tokens=usage.output_tokens if usage else None,
                 cached_tokens=usage.cached_tokens if usage else None,
                 reasoning_tokens=usage.reasoning_tokens if usage else None,
-                chunks=len(reply.content.parts),
+                chunks=reply.token_chunks,
             )
 
     async def _call_model(

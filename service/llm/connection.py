@@ -16,7 +16,10 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage
 from aiohttp.http_exceptions import HttpProcessingError
 
+from service.coalescing import CoalescingWindow
 from service.errors import BadStream
+from service.llm.body_reader import BodyReader
+from service.llm.gathering import GatheredReading
 
 # Of all header sections of one response, interim responses included.
 MAX_HEAD_BYTES: Final = 262_144
@@ -39,6 +42,24 @@ class UpstreamConnection(ResponseHandler):
         self._received_bytes = 0
         self._backlog = b""  # received, not parsed
         self._is_scheduled = False
+        self._gathering: GatheredReading | None = None
+
+    def gather(self, window: CoalescingWindow, *, is_watched: bool) -> None:
+        """Read this connection in frames until its stream is slow or the body ends."""
+        if self._gathering is None and self.transport is not None and self._may_read():
+            self._gathering = GatheredReading(
+                self.transport,
+                window,
+                is_watched=is_watched,
+                deliver=self._parse_gathered,
+                may_read=self._may_read,
+                stop=self._stop_gathering,
+            )
+
+    @property
+    def is_gathering(self) -> bool:
+        """Whether the connection is read in frames."""
+        return self._gathering is not None
 
     def set_response_params(self, **params: Any) -> None:
         """Prepare for the response to a new request."""
@@ -54,11 +75,18 @@ class UpstreamConnection(ResponseHandler):
         """Take the head of a response; interim responses are dropped."""
         message, body = data
         if message.code >= 200 or message.code == 101:
+            BodyReader.adopt(body)
             self._body = body
             super().feed_data(data, size)
 
     def data_received(self, data: bytes) -> None:
         """Parse `data`: all of it if it is short, else a slice in each turn of the event loop."""
+        if self._gathering is not None and data:
+            self._gathering.take(data)
+        else:
+            self._take(data)
+
+    def _take(self, data: bytes) -> None:
         is_resumed = not (data or self._backlog)
         if is_resumed or self._parser is None or self._upgraded:  # aiohttp limits what it retains
             super().data_received(data)
@@ -95,9 +123,32 @@ class UpstreamConnection(ResponseHandler):
         elif self._received_bytes - self._body.total_bytes > MAX_FRAMING_BYTES:
             self._end(BadStream("The model's response has too many bytes around its body."))
 
+    def _may_read(self) -> bool:
+        return not (self._reading_paused or self._backlog or self._upgraded)
+
+    def _parse_gathered(self, data: bytes) -> None:
+        self._take(data)
+        if self._body is None or self._body.is_eof():
+            self._stop_gathering()
+
+    def _stop_gathering(self) -> None:
+        """Read as data arrives again."""
+        if self._gathering is None:
+            return
+        rest, self._gathering = self._gathering.end(), None
+        if rest:
+            self._take(rest)
+        if self._may_read():
+            self._resume_transport_reading()
+
+    def _resume_transport_reading(self) -> None:
+        if self._gathering is None:
+            super()._resume_transport_reading()
+
     def _end(self, error: BadStream) -> None:
         """Close the connection; a response that is not complete fails with `error`."""
         self._backlog = b""
+        self._drop_gathered()
         self.abort()  # before: it forgets the exception
         self.set_exception(error)
 
@@ -112,6 +163,9 @@ class UpstreamConnection(ResponseHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Parse the rest that arrived before the connection was lost."""
+        if self._gathering is not None:
+            rest, self._gathering = self._gathering.end(), None
+            self._backlog += rest
         if self._backlog and self._parser is not None:
             data, self._backlog = self._backlog, b""
             super().data_received(data)
@@ -121,8 +175,14 @@ class UpstreamConnection(ResponseHandler):
     def close(self) -> None:
         """Close the connection without waiting for a server that does not read the request."""
         self._backlog = b""
+        self._drop_gathered()
         self._buffer.clear()  # a head that no caller awaits: its body refers to this
         if self.transport is not None and self.transport.get_write_buffer_size():
             self.abort()
         else:
             super().close()
+
+    def _drop_gathered(self) -> None:
+        if self._gathering is not None:
+            self._gathering.end()
+            self._gathering = None

@@ -7,12 +7,12 @@ Source: https://platform.openai.com/docs/api-reference/chat-streaming
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from service.domain import ToolCall, Usage
-from service.errors import BadStream, UpstreamBroken, UpstreamError
+from service.errors import UpstreamBroken, UpstreamError
 from service.llm.decoding.chunk import Choice, Delta, ReplyChunk
 from service.llm.decoding.chunk_json import (
     LARGE_BYTES,
@@ -25,11 +25,11 @@ from service.llm.decoding.chunk_json import (
 )
 from service.llm.decoding.content import Added, Content
 from service.llm.decoding.finish import CUT_OFF, read_finish_reason
+from service.llm.decoding.plain_chunks import PlainChunks
 from service.llm.decoding.reasoning import read_content, read_reasoning
 from service.llm.decoding.think_tags import ThinkTags, ThinkTagSplitter
 from service.llm.decoding.usage import read_usage
 from service.llm.failures import make_document_error, make_stream_error
-from service.llm.surrogates import replace_lone_surrogates
 from service.messages import join_tool_calls
 
 
@@ -42,7 +42,7 @@ class Reply:
     """
 
     content: Content = field(default_factory=Content)
-    was_sent: bool = False  # whether the call was sent; one that waited for a limit is not
+    was_sent: bool = False  # one that waits for a limit is not sent
     token_chunks: int = 0  # chunks with a token of the answer or of reasoning
     finish_reason: str = ""
     failure: UpstreamError | None = None  # that the reason for the end states
@@ -50,6 +50,7 @@ class Reply:
     response_model: str = ""
     done: bool = False
     has_message: bool = False  # a complete one, which needs no reason for its end
+    plain: PlainChunks = field(default_factory=PlainChunks)
     _usage: Usage | None = None
     _document: tuple[int, Any] = (0, None)  # the last one without choices, and the tokens before
     _is_continued: bool = False  # output followed the reason for the end
@@ -85,13 +86,21 @@ class Reply:
             return None
         return self._usage
 
-    def take(self, chunks: Iterable[bytes], model: str) -> Added:
+    def take(self, chunks: Sequence[bytes], model: str) -> Added:
         """Add the data of stream events, or an answer that is not streamed; return the difference.
 
         Stops at the first error: BadStream for damaged JSON, content that is no text and a too
         long answer, another UpstreamError for an error object. After the end they are ignored.
         """
         return self._collect(self._take_all, chunks, model)
+
+    def take_plain(self, events: Sequence[bytes]) -> Added | None:
+        """Add the text of stream events, each a line; None if one is not like an earlier one."""
+        text = self.plain.read(events)
+        if text is None or not self.content.append_plain(text):
+            return None
+        self.token_chunks += len(events)
+        return Added(text, (), True, None)
 
     def finish(self, model: str) -> Added:
         """Add the rest that waited for the end of the response.
@@ -101,7 +110,7 @@ class Reply:
         return self._collect(self._finish, (), model)
 
     def _collect(
-        self, add: Callable[[Iterable[bytes], str], None], chunks: Iterable[bytes], model: str
+        self, add: Callable[[Sequence[bytes], str], None], chunks: Sequence[bytes], model: str
     ) -> Added:
         """Return what `add` adds."""
         content, tokens = self.content, self.token_chunks
@@ -121,7 +130,7 @@ class Reply:
             content.is_recalled and parts > 0,
         )
 
-    def _take_all(self, chunks: Iterable[bytes], model: str) -> None:
+    def _take_all(self, chunks: Sequence[bytes], model: str) -> None:
         for data in chunks:
             try:
                 self._take_data(data, model)
@@ -139,24 +148,19 @@ class Reply:
             chunk = decode(data)
         except (ValueError, RecursionError):
             self.done = is_end_marker(data)
-            for chunk in () if self.done else self._decode_other(data, model):
+            for chunk in () if self.done else decode_other(data, model):
                 self._take_chunk(chunk, model)
             return
         tokens = self.token_chunks
         if tokens and not self.finish_reason and (text := chunk.get_plain_text()):
             self.token_chunks += 1
             self.content.add_text(text, model)
+            self.plain.learn(data, text)
             return
         self._take_chunk(chunk, model)
         is_unusual = self.token_chunks == tokens and not self.finish_reason
         if (is_unusual or chunk.is_document) and len(data) <= LARGE_BYTES:
             self._take_unusual(data, model)
-
-    def _decode_other(self, data: bytes, model: str) -> Sequence[ReplyChunk]:
-        try:
-            return decode_other(data)
-        except ValueError as error:
-            raise BadStream(f"{model} sent data that is not a chat completion.") from error
 
     def _take_unusual(self, data: bytes, model: str) -> None:
         """Take reasoning under other names, and errors in another form than OpenAI's."""
@@ -180,15 +184,9 @@ class Reply:
         if chunk.choices:
             self._take_choice(chunk.choices[0], model)
             if not self.response_id:
-                self._take_identity(chunk)
+                self.response_id, self.response_model = chunk.read_identity()
         if chunk.error:
             raise make_stream_error(chunk.error, model)
-
-    def _take_identity(self, chunk: ReplyChunk) -> None:
-        names = (
-            str(each) if isinstance(each, str | int) else "" for each in (chunk.id, chunk.model)
-        )
-        self.response_id, self.response_model = map(replace_lone_surrogates, names)
 
     def _take_usage(self, value: Any) -> None:
         usage = read_usage(value)
@@ -234,7 +232,7 @@ class Reply:
         if calls:
             self.content.add_calls(delta.tool_calls, delta.function_call, model)
 
-    def _finish(self, _chunks: Iterable[bytes], model: str) -> None:
+    def _finish(self, _chunks: Sequence[bytes], model: str) -> None:
         is_complete, is_cut_off = self.has_ended or self.has_message, self.finish_reason in CUT_OFF
         self.content.finish(model, is_cut_off=is_cut_off, is_complete=is_complete)
         if self.failure:

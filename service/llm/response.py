@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 import httpx
 
-from service.coalescing import CoalescingWindow
+from service.coalescing import FRAME_S, CoalescingWindow
 from service.domain import ReasoningPiece, ToolCall
 from service.errors import BadStream
 from service.llm.decoding.body_format import FirstBytes, get_data
@@ -19,7 +19,7 @@ from service.llm.failures import make_status_error
 from service.llm.protocol import Call
 from service.llm.reply import Reply
 from service.llm.resilience import Deadlines
-from service.llm.sse_decoder import ServerEvent
+from service.llm.sse_decoder import ServerEvent, SSEDecoder
 from service.llm.transport import TRANSPORT_ERRORS, ResponseBody, get_body
 from telemetry import ChatOperation
 
@@ -27,13 +27,21 @@ from telemetry import ChatOperation
 Piece = str | ToolCall | ReasoningPiece
 OnPiece = Callable[[Piece], Awaitable[None]]
 
+
+class _Done:
+    def __await__(self) -> Generator[None]:
+        yield from ()
+
+
+DONE: Awaitable[None] = _Done()
+"""The result of an `OnPiece` with nothing to wait for; unlike a coroutine, it costs nothing."""
+
 _MAX_ERROR_BYTES = 65_536
 _ERROR_WAIT_S = 2.0  # for the body of an error; the status alone is an error too
 _MAX_STREAM_BYTES = 268_435_456
 _TRAILER_WAIT_S = 0.5  # after the reason for the end, for usage and the end marker
 _END_OF_BODY_WAIT_S = 0.05  # after the end marker
 _BATCH_EVENTS = 128  # decoded before the event loop may do something else; 1 ms for unusual JSON
-_SLOW = 1.25  # windows per token; if tokens are further apart, none arrives while waiting
 
 
 @dataclass(slots=True)
@@ -68,21 +76,25 @@ class ResponseReader:
             )
         decoder = FirstBytes(_MAX_STREAM_BYTES, self.max_bytes)
         try:
-            await self._read_blocks(blocks, _BlockDecoder(coding, decoder), _TokenWait(body, self))
+            await self._read_blocks(blocks, _BlockDecoder(coding, decoder), _Frames(body, self))
         except TRANSPORT_ERRORS:
             if not self.reply.has_ended:
                 raise
         await self._pass_on(self.reply.finish(self.call.model))
 
     async def _read_blocks(
-        self, blocks: AsyncIterator[bytes], decoder: _BlockDecoder, token_wait: _TokenWait
+        self, blocks: AsyncIterator[bytes], decoder: _BlockDecoder, frames: _Frames
     ) -> None:
         async for block in blocks:
-            events = await self._take_block(block, decoder)
-            if self.reply.has_ended:
-                await self._read_trailer(blocks, decoder)
-                return
-            await token_wait.wait(events)
+            if (added := self._take_plain(block, decoder)) is not None:  # nearly always
+                await self._pass_on(added)
+            else:
+                await self._take_block(block, decoder)
+                if self.reply.has_ended:
+                    await self._read_trailer(blocks, decoder)
+                    return
+            if frames.may_wait:
+                await frames.wait()
         rest = decoder.finish()
         with suppress(BadStream):  # a truncated last event: incomplete, not invalid
             await self._take(rest)
@@ -111,37 +123,43 @@ class ResponseReader:
                 if self.reply.token_chunks > tokens:
                     ends_at = min(limit, loop.time() + _TRAILER_WAIT_S)
 
-    async def _take_block(self, block: bytes, decoder: _BlockDecoder) -> int:
-        """Add the events that `block` completes; return their number."""
-        if decoder.is_plain:  # nearly always
-            return await self._take_in_batches(decoder.feed(block))
-        count = 0
-        for piece in decoder.decompress(block):
-            count += await self._take_in_batches(decoder.feed(piece))
-            await asyncio.sleep(0)  # one block can become a thousand
-        return count
+    def _take_plain(self, block: bytes, decoder: _BlockDecoder) -> Added | None:
+        """Add the events of `block` if each is like an earlier one but for its text."""
+        stream = decoder.stream if self.reply.plain.is_known else None
+        events = stream.split(block) if stream else None
+        added = self.reply.take_plain(events) if events else None
+        if stream and added is not None:
+            stream.skip(block)
+        return added
 
-    async def _take_in_batches(self, events: Sequence[ServerEvent]) -> int:
-        """Add events, with a pause after every so many; return their number."""
+    async def _take_block(self, block: bytes, decoder: _BlockDecoder) -> None:
+        """Add the events that `block` completes."""
+        if not decoder.is_plain:
+            for piece in decoder.decompress(block):
+                await self._take_in_batches(decoder.feed(piece))
+                await asyncio.sleep(0)  # one block can become a thousand
+            return
+        await self._take_in_batches(decoder.feed(block))
+
+    async def _take_in_batches(self, events: Sequence[ServerEvent]) -> None:
+        """Add events, with a pause after every so many."""
         if len(events) <= _BATCH_EVENTS:  # nearly always
             await self._take(events)
-        else:
-            for start in range(0, len(events), _BATCH_EVENTS):
-                await self._take(events[start : start + _BATCH_EVENTS])
-                await asyncio.sleep(0)
-        return len(events)
+            return
+        for start in range(0, len(events), _BATCH_EVENTS):
+            await self._take(events[start : start + _BATCH_EVENTS])
+            await asyncio.sleep(0)
 
     async def _take(self, events: Sequence[ServerEvent]) -> None:
         """Add events that arrived together."""
         data = [get_data(event) if event.event else event.data for event in events]
-        added = self.reply.take(data, self.call.model)
-        if added.has_tokens:
-            self.deadlines.progress()
-            self.span.record_first_chunk()
-        await self._pass_on(added)
+        await self._pass_on(self.reply.take(data, self.call.model))
 
     async def _pass_on(self, added: Added) -> None:
         """Pass on what was added, the text of several chunks as one piece."""
+        if added.has_tokens:
+            self.deadlines.progress()
+            self.span.record_first_chunk()
         if added.reasoning or added.recalls:
             await self.on_piece(ReasoningPiece(added.reasoning, added.recalls))
         if added.text:
@@ -168,6 +186,11 @@ class _BlockDecoder:
         """Yield the pieces of the body in `block`."""
         return self._coding.decode(block)
 
+    @property
+    def stream(self) -> SSEDecoder | None:
+        """The decoder of an event stream that is not compressed; None for other bodies."""
+        return self._decoder.stream if self._coding.is_plain else None
+
     def feed(self, piece: bytes) -> list[ServerEvent]:
         """Return the events that a piece of the body completes."""
         return self._decoder.feed(piece)
@@ -177,44 +200,35 @@ class _BlockDecoder:
         return [*self._decoder.feed(self._coding.finish()), *self._decoder.finish()]
 
 
-class _TokenWait:
-    """Waits for more tokens before the next read, while there is load (service/coalescing.py).
+class _Frames:
+    """Lets a fast stream be read in frames while there is load (service/coalescing.py).
 
-    A watched stream waits briefly, and not before its first token. Others have no reader before
-    they are complete: they wait longer, but not after the end of the body.
+    Not before its first text, and not while its tokens are further apart than frames.
     """
 
     def __init__(self, body: ResponseBody | httpx.AsyncByteStream, reader: ResponseReader) -> None:
-        self._coalescing = reader.coalescing
+        self._window = reader.coalescing
         self._body = body if isinstance(body, ResponseBody) else None
         self._reply = reader.reply
-        self._watched = reader.call.watched
+        self._is_watched = reader.call.watched
         self._loop = asyncio.get_running_loop()
         self._last = self._loop.time()
-        self._body_end: asyncio.Future[None] | None = None
-        if self._body and not self._watched:
-            self._body_end = self._loop.create_future()
-            self._body.on_end(self._end)
 
-    async def wait(self, events: int) -> None:
-        """Wait one window, if the `events` since the last call suggest that it brings more."""
-        coalescing = self._coalescing
-        window_s = coalescing.window_s if self._watched else coalescing.long_window_s
-        has_text = bool(self._reply.content.parts)
-        if not (window_s and has_text) or (self._body and self._body.has_rest):
-            return
+    @property
+    def may_wait(self) -> bool:
+        """Whether there is load, and the stream is not read in frames already."""
+        return self._window.is_active and not (self._body and self._body.is_gathering)
+
+    async def wait(self) -> None:
+        """Read in frames from now on, or wait for one, if that may bring several tokens."""
         now, last = self._loop.time(), self._last
         self._last = now
-        if now - last >= _SLOW * window_s * events:
+        if now - last >= FRAME_S or not self._reply.content.parts:
             return
-        if self._watched:
-            await asyncio.sleep(window_s)
-        elif self._body_end:
-            await asyncio.wait([self._body_end], timeout=window_s)
-
-    def _end(self) -> None:
-        if self._body_end and not self._body_end.done():
-            self._body_end.set_result(None)
+        if self._body:
+            self._body.gather(self._window, is_watched=self._is_watched)
+        elif self._is_watched:
+            await asyncio.sleep(FRAME_S)
 
 
 async def _read_error_body(blocks: AsyncIterator[bytes], coding: ContentDecoder) -> bytes:

@@ -49,9 +49,7 @@ class SSEDecoder:
 
         Raises BadStream when an event or the whole stream is larger than its limit.
         """
-        self._total_bytes += len(block)
-        if self._total_bytes > self._max_total_bytes:
-            raise BadStream(f"The model's stream is longer than {self._max_total_bytes} bytes.")
+        self.skip(block)
         events: list[ServerEvent] = []
         # 0.7 µs per event instead of 2.0: nearly every block is complete one-line events with LF.
         if self._between_events and len(block) <= self._max_event_bytes and _CR not in block:
@@ -62,6 +60,21 @@ class SSEDecoder:
         if block:
             self._take_block(block, events)
         return events
+
+    def split(self, block: bytes) -> list[bytes]:
+        """Return the events of a block that has nothing but complete ones, without decoding them.
+
+        Returns none for another block. The caller then passes the block to `skip` or `feed`.
+        """
+        if self._between_events and block.endswith(b"\n\n") and _CR not in block:
+            return block[:-2].split(b"\n\n")
+        return []
+
+    def skip(self, block: bytes) -> None:
+        """Count a block that was decoded elsewhere. Raises BadStream as `feed` does."""
+        self._total_bytes += len(block)
+        if self._total_bytes > self._max_total_bytes:
+            raise BadStream(f"The model's stream is longer than {self._max_total_bytes} bytes.")
 
     def finish(self) -> list[ServerEvent]:
         """Return the event at the end of the stream that lacks its closing blank line.

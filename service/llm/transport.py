@@ -14,6 +14,7 @@ import httpx
 from aiohttp.client_proto import ResponseHandler
 from httpx_aiohttp.transport import AiohttpResponseStream, map_aiohttp_exceptions
 
+from service.coalescing import CoalescingWindow
 from service.llm.connection import UpstreamConnection
 
 # The errors of a connection; httpx-aiohttp does not translate all of aiohttp's errors.
@@ -22,8 +23,9 @@ TRANSPORT_ERRORS = (httpx.TransportError, aiohttp.ClientError, OSError)
 _IDLE_CONNECTION_S = 30.0
 # aiohttp stops to read at twice as much, and at a sixteenth as many chunks, 2 ms of work.
 _READ_BUFFER_BYTES = 32_768
-# At most this much is decoded together.
+# At most this much is decoded together, complete events if it has any.
 _SLICE_BYTES = 4_096
+_EVENT_END = b"\n\n"
 _MAX_WORK_S = 0.001
 _SMALL_BYTES = 1_024  # such blocks are all that was received, so the next read waits
 # Of a request; a longer one written at once would be encrypted and copied at once.
@@ -42,8 +44,11 @@ class ResponseBody:
     cost more than reading it.
     """
 
-    def __init__(self, content: aiohttp.StreamReader) -> None:
+    def __init__(
+        self, content: aiohttp.StreamReader, connection: UpstreamConnection | None = None
+    ) -> None:
         self._content = content
+        self._connection = connection  # None if the body was complete with its head
         self._block = b""
         self._position = 0  # in `_block`
         self._returned_at = 0.0  # of a block that is not small
@@ -68,7 +73,9 @@ class ResponseBody:
         """Return the next slice of a block that was too long."""
         if not self._block:
             return b""
-        start, self._position = self._position, self._position + _SLICE_BYTES
+        start, limit = self._position, self._position + _SLICE_BYTES
+        end = self._block.rfind(_EVENT_END, start, limit)
+        self._position = limit if end < 0 else end + len(_EVENT_END)
         data = self._block[start : self._position]
         if self._position >= len(self._block):
             self._block = b""
@@ -86,9 +93,15 @@ class ResponseBody:
         """Whether the next block has been read."""
         return bool(self._block)
 
-    def on_end(self, callback: Callable[[], None]) -> None:
-        """Call `callback` once the complete body has arrived, read or not."""
-        self._content.on_eof(callback)
+    def gather(self, window: CoalescingWindow, *, is_watched: bool) -> None:
+        """Read the connection in frames from now on (service/llm/gathering.py)."""
+        if self._connection is not None and not self._content.is_eof():
+            self._connection.gather(window, is_watched=is_watched)
+
+    @property
+    def is_gathering(self) -> bool:
+        """Whether the connection is read in frames."""
+        return self._connection is not None and self._connection.is_gathering
 
 
 def get_body(response: httpx.Response) -> ResponseBody | httpx.AsyncByteStream:
@@ -138,11 +151,13 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
         except Exception:
             with map_aiohttp_exceptions():
                 raise
+        connection = response.connection.protocol if response.connection else None
+        assert connection is None or isinstance(connection, UpstreamConnection)  # noqa: S101
         return httpx.Response(
             response.status,
             headers=response.raw_headers,
             stream=AiohttpResponseStream(response),
-            extensions={_BODY: ResponseBody(response.content)},
+            extensions={_BODY: ResponseBody(response.content, connection)},
             request=request,
         )
 

@@ -11,7 +11,6 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum, auto
 
-from service.coalescing import CoalescingWindow
 from service.events import Event
 from service.runs.recovery.lease import Lease
 
@@ -48,16 +47,16 @@ class RunLog:
         if self._clock is not None:
             self._times_s.append(self._clock() - self.started_at)
         self.last_seq = len(self._events) if seq is None else seq
-        self.wake_readers(at_once=event.final)
+        self.wake_readers()
 
     def list_times_s(self) -> array[float]:
         """Return the seconds from the start to each event, and at the end those until now."""
         return self._times_s + array("f", [self._clock() - self.started_at if self._clock else 0])
 
-    def wake_readers(self, *, at_once: bool = True) -> None:
+    def wake_readers(self) -> None:
         """Let readers look for events."""
         for reader in self._readers:
-            reader.wake(at_once=at_once)
+            reader.wake()
 
     def release_readers(self) -> None:
         """Let readers end although the run continues, in another process."""
@@ -85,15 +84,15 @@ class RunLog:
 
     def after(self, seq: int) -> Sequence[Event]:
         """Return the events that follow event number `seq`; 0 returns all."""
-        if self.interrupted_at is not None and self.interrupted_at < seq < self.last_seq:
-            return self._events[-1:]
-        return self._events[seq:]
+        at = self.interrupted_at
+        return (
+            self._events[-1:] if at is not None and at < seq < self.last_seq else self._events[seq:]
+        )
 
     def after_in_sequence(self, seq: int) -> Sequence[Event]:
         """Return the events that follow event number `seq`, only up to the gap."""
-        if self.interrupted_at is not None and seq < self.interrupted_at:
-            return self._events[seq:-1]
-        return self.after(seq)
+        at = self.interrupted_at
+        return self._events[seq:-1] if at is not None and seq < at else self.after(seq)
 
     def numbered(self) -> Iterator[tuple[int, Event]]:
         """Yield all events with their numbers."""
@@ -130,7 +129,6 @@ class Reader:
         self,
         log: RunLog,
         after: int,
-        pace: CoalescingWindow,
         keep_alive_s: float,
         flush: Callable[[], None] = lambda: None,
         lease: Lease | None = None,
@@ -138,14 +136,12 @@ class Reader:
         self.seq = after
         self.delivered = after
         self._log = log
-        self._pace = pace
         self._keep_alive_s = keep_alive_s
         self._flush = flush
         self._lease = lease
         self._loop = asyncio.get_running_loop()
         self._last = self._loop.time() - 1  # when `take` last returned
         self._waiter: asyncio.Future[Silence | None] | None = None
-        self._waking: asyncio.TimerHandle | None = None
         self._keep_alive = self._loop.call_later(keep_alive_s, self._on_keep_alive)
         log.join(self)
 
@@ -177,29 +173,15 @@ class Reader:
     def close(self) -> None:
         self._log.leave(self)
         self._keep_alive.cancel()
-        if self._waking:
-            self._waking.cancel()
 
-    def wake(self, *, at_once: bool) -> None:
-        """Let `take` return: now, or when the reader's window since its last return is over."""
-        if self._waiter is None or self._waiter.done():
-            return
-        due = self._last + self._pace.reader_window_s
-        if at_once or due <= self._loop.time():
-            self._release()
-        elif self._waking is None:
-            self._waking = self._loop.call_at(due, self._release)
-
-    def _release(self, silence: Silence | None = None) -> None:
-        if self._waking:
-            self._waking.cancel()
-            self._waking = None
+    def wake(self, silence: Silence | None = None) -> None:
+        """Let `take` return: once for all events that are appended before it continues."""
         if self._waiter and not self._waiter.done():
             self._waiter.set_result(silence)
 
     def _on_keep_alive(self) -> None:
         due = self._last + self._keep_alive_s
         if due <= self._loop.time():
-            self._release(Silence.KEEP_ALIVE)
+            self.wake(Silence.KEEP_ALIVE)
             due = self._loop.time() + self._keep_alive_s
         self._keep_alive = self._loop.call_at(due, self._on_keep_alive)

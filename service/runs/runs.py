@@ -123,7 +123,7 @@ class Runs:
         """Attach a reader that is not counted as a client's stream, as `reading` does."""
         keep_alive_s, flush = self._limits.keep_alive_s, self.journal.flush_to_spool
         lease = self._lease if isinstance(run, LiveRun) else None
-        reader = Reader(run.log, after, self._dependencies.pace, keep_alive_s, flush, lease)
+        reader = Reader(run.log, after, keep_alive_s, flush, lease)
         run.attach()
         self._read.add(run)
         try:

@@ -22,18 +22,19 @@ def make_answer_output(request: RunRequest, kit: Kit, emit: Emit, agent: str) ->
     """Return a function that emits each piece of the answer that `agent` writes."""
     has_reasoning = request.options.reasoning != "none"
 
-    async def forward(piece: Piece) -> None:
+    async def forward_reasoning(piece: ReasoningPiece) -> None:
+        if piece.recalls:
+            await emit(AnswerReset(agent))
+        if has_reasoning and piece.text:
+            await emit(AnswerReasoning(agent, piece.text))
+
+    def forward(piece: Piece) -> Awaitable[None]:
         if isinstance(piece, ReasoningPiece):
-            if piece.recalls:
-                await emit(AnswerReset(agent))
-            if has_reasoning and piece.text:
-                await emit(AnswerReasoning(agent, piece.text))
-            return
+            return forward_reasoning(piece)
         kit.workflow.record_first_output()
         if isinstance(piece, ToolCall):
-            await emit(AnswerToolCall(agent, piece))
-        else:
-            await emit(AnswerDelta(agent, piece))
+            return emit(AnswerToolCall(agent, piece))
+        return emit(AnswerDelta(agent, piece))
 
     return forward
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, replace
 
 from service.domain import Answer, Message, MissingAgent, RunRequest, ToolCall
 from service.ensembles.catalog import Agent
 from service.errors import RunError, UpstreamError
 from service.events import AgentFailed, CombineStarted
-from service.llm.response import OnPiece, Piece
+from service.llm.response import DONE, OnPiece, Piece
 from service.strategies.base import AgentResult, Emit, Kit, advise_retry
 from service.strategies.calls.agent_call import AgentCall
 from service.strategies.fanout import choose_best
@@ -88,9 +88,8 @@ def _make_marked_output(request: RunRequest, draft: Draft, output: OnPiece) -> M
 def _drop_tool_calls(output: OnPiece) -> OnPiece:
     """Return an output without tool calls, which the request does not want."""
 
-    async def forward(piece: Piece) -> None:
-        if not isinstance(piece, ToolCall):
-            await output(piece)
+    def forward(piece: Piece) -> Awaitable[None]:
+        return DONE if isinstance(piece, ToolCall) else output(piece)
 
     return forward
 

@@ -80,11 +80,13 @@ def test_an_answer_means_the_same_wherever_its_bytes_are_split(exchange: Exchang
 
 
 @pytest.mark.parametrize("exchange", EXCHANGES, ids=IDS)
-@pytest.mark.parametrize("largest", [MAX_BYTES, 600, 40])
+@pytest.mark.parametrize(
+    ("largest", "is_busy"), [(MAX_BYTES, False), (600, False), (600, True), (40, True)]
+)
 async def test_the_client_reads_each_response_from_a_socket(
-    exchange: Exchange, largest: int
+    exchange: Exchange, largest: int, is_busy: bool
 ) -> None:
-    """The blocks have random sizes up to `largest` bytes."""
+    """The blocks have random sizes up to `largest` bytes; a busy client reads them in frames."""
     chance = random.Random(exchange.id)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -101,7 +103,7 @@ async def test_the_client_reads_each_response_from_a_socket(
         writer.close()
 
     reply, received, error = Reply.for_model("auto", exchange.model), Received(), None
-    async with raw_server(serve) as url, client() as llm:
+    async with raw_server(serve) as url, client(is_busy=is_busy) as llm:
         call = a_call(exchange.model, base_url=url, key=None)
         try:
             await llm.chat(call, reply, received.on_text, an_operation(), 1)
@@ -113,6 +115,8 @@ async def test_the_client_reads_each_response_from_a_socket(
 
 
 @asynccontextmanager
-async def client() -> AsyncIterator[LLMClient]:
+async def client(*, is_busy: bool) -> AsyncIterator[LLMClient]:
+    window = CoalescingWindow()
+    window.is_active = is_busy
     async with UpstreamTransport() as transport:
-        yield LLMClient(transport, CoalescingWindow(), key_needed=False)
+        yield LLMClient(transport, window, key_needed=False)

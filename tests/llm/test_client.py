@@ -576,29 +576,6 @@ async def test_a_stream_over_a_socket_is_read() -> None:
     assert len((await _call_over_a_socket(tokens=5, gap_ms=5)).pieces) > 1
 
 
-async def test_under_load_an_unwatched_answer_is_coalesced_until_its_end_at_most() -> None:
-    coalescing = CoalescingWindow()
-    coalescing.window_s, coalescing.long_window_s = 0.001, 3600.0
-    async with _serve_mock(MockLLM()) as url:
-        call = a_call(model(tokens=20, gap_ms=5), base_url=url, watched=False)
-        received = await call_model(_open_transport(), call, coalescing=coalescing)
-    assert len(received.pieces) < 20
-    assert received.reply.done
-
-
-async def test_under_load_a_watched_answer_is_coalesced_for_one_window() -> None:
-    coalescing = CoalescingWindow()
-    coalescing.window_s, coalescing.long_window_s = 0.05, 3600.0
-    async with _serve_mock(MockLLM()) as url:
-        received = await call_model(
-            _open_transport(),
-            a_call(model(tokens=40, gap_ms=5), base_url=url),
-            coalescing=coalescing,
-        )
-    assert 1 < len(received.pieces) < 40
-    assert len(received.pieces[0].split()) == 1  # the first token did not wait
-
-
 async def test_characters_split_across_network_blocks_are_joined() -> None:
     assert (await _call_over_a_socket(fault="split_utf8")).text == MULTIBYTE_TEXT
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 
 import pytest
 
-from service.coalescing import CoalescingWindow
 from service.domain import Usage
 from service.events import AnswerDelta, Event, RunFailed, RunFinished
 from service.runs.log import Reader, RunLog, Silence
@@ -21,10 +19,8 @@ def _text(text: str) -> AnswerDelta:
     return AnswerDelta("a", text)
 
 
-def _reader(log: RunLog, after: int = 0, window_s: float = 0.0) -> Reader:
-    pace = CoalescingWindow()
-    pace.reader_window_s = window_s
-    return Reader(log, after, pace, KEEP_ALIVE_S)
+def _reader(log: RunLog, after: int = 0) -> Reader:
+    return Reader(log, after, KEEP_ALIVE_S)
 
 
 # --- the log ---
@@ -48,7 +44,7 @@ def test_nothing_follows_a_final_event(final: Event) -> None:
 async def test_a_reader_flushes_new_events_to_the_spool_before_it_returns_them() -> None:
     log = RunLog()
     flushed: list[int] = []
-    reader = Reader(log, 0, CoalescingWindow(), KEEP_ALIVE_S, lambda: flushed.append(len(log)))
+    reader = Reader(log, 0, KEEP_ALIVE_S, lambda: flushed.append(len(log)))
     log.append(_text("a"))
     log.append(_text("b"))
     assert flushed == []
@@ -186,60 +182,15 @@ async def test_events_delay_the_next_keep_alive() -> None:
     assert now() == pytest.approx(100 + KEEP_ALIVE_S)
 
 
-# --- windows ---
+# --- bursts ---
 
 
-async def _taking_again() -> tuple[RunLog, Reader, asyncio.Task[Sequence[Event] | Silence]]:
-    """Return a log and its reader, which has a window of 0.5 s, took an event and waits."""
+async def test_events_that_are_appended_together_are_taken_together() -> None:
     log = RunLog()
-    reader = _reader(log, window_s=0.5)
-    log.append(_text("a"))
-    await reader.take()
-    return log, reader, asyncio.create_task(reader.take())
-
-
-async def test_a_first_event_is_not_delayed_by_a_window() -> None:
-    log = RunLog()
-    reader = _reader(log, window_s=0.5)
+    reader = _reader(log)
     taking = asyncio.create_task(reader.take())
     await asyncio.sleep(0)
-    log.append(_text("a"))
-    await taking
-    assert now() == 0
-
-
-async def test_events_soon_after_a_take_are_gathered_for_a_window() -> None:
-    log, _, taking = await _taking_again()
-    for text in "bcd":
-        await asyncio.sleep(0.1)
+    for text in "abc":
         log.append(_text(text))
-    assert await taking == [_text("b"), _text("c"), _text("d")]
-    assert now() == 0.5
-
-
-async def test_an_event_after_the_window_is_not_delayed() -> None:
-    log, _, taking = await _taking_again()
-    await asyncio.sleep(2)
-    log.append(_text("b"))
-    await taking
-    assert now() == 2
-
-
-async def test_closing_a_reader_ends_its_window() -> None:
-    log, reader, taking = await _taking_again()
-    await asyncio.sleep(0.1)
-    log.append(_text("b"))
-    reader.close()
-    await asyncio.sleep(1)
-    assert not taking.done()
-    taking.cancel()
-
-
-async def test_a_final_event_never_waits_for_a_window() -> None:
-    log, _, taking = await _taking_again()
-    await asyncio.sleep(0.1)
-    log.append(_text("b"))
-    await asyncio.sleep(0.1)
-    log.append(END)
-    assert await taking == [_text("b"), END]
-    assert now() == 0.2
+    assert await taking == [_text("a"), _text("b"), _text("c")]
+    assert now() == 0

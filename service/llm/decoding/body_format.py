@@ -105,6 +105,14 @@ class FirstBytes:
         """
         if self._decoder:
             return self._decoder.feed(block)
+        return self._feed_start(block)
+
+    @property
+    def stream(self) -> SSEDecoder | None:
+        """The decoder of an event stream; None for another format, and before it is known."""
+        return self._decoder if isinstance(self._decoder, SSEDecoder) else None
+
+    def _feed_start(self, block: bytes) -> list[ServerEvent]:
         self._start += block
         start = self._start.removeprefix(_BOM).lstrip(_BLANK)
         if not start or _BOM.startswith(self._start):

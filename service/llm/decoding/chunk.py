@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from service.llm.surrogates import replace_lone_surrogates
+
 
 class Delta(msgspec.Struct, gc=False):
     """A message or a piece of one. Values are as the server sent them, of any type."""
@@ -67,6 +69,11 @@ class ReplyChunk(msgspec.Struct, gc=False):
     def is_document(self) -> bool:
         """Whether the chunk is a complete answer."""
         return bool(self.choices and self.choices[0].message)
+
+    def read_identity(self) -> tuple[str, str]:
+        """Return the id and the model's name, each "" if it is none."""
+        names = [str(each) if isinstance(each, str | int) else "" for each in (self.id, self.model)]
+        return replace_lone_surrogates(names[0]), replace_lone_surrogates(names[1])
 
     def get_plain_text(self) -> str:
         """Return the text of a chunk that has nothing but text, as nearly every one; else ""."""

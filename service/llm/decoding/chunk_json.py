@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from service.errors import BadStream
 from service.llm.decoding.chunk import Choice, Delta, ReplyChunk
 from service.llm.decoding.reasoning import is_reasoning_name
 
@@ -25,11 +26,18 @@ def decode_large_chunk(data: bytes) -> ReplyChunk:
     return _decode_many_values(data) if _has_many_values(data) else decode_chunk(data)
 
 
-def decode_other(data: bytes) -> Sequence[ReplyChunk]:
-    """Return the chunks in any other data; none in words, such as `ping`.
+def decode_other(data: bytes, model: str) -> Sequence[ReplyChunk]:
+    """Return the chunks in any other data of `model`; none in words, such as `ping`.
 
-    Raises ValueError for damaged JSON.
+    Raises BadStream for damaged JSON.
     """
+    try:
+        return _decode_other(data)
+    except ValueError as error:
+        raise BadStream(f"{model} sent data that is not a chat completion.") from error
+
+
+def _decode_other(data: bytes) -> Sequence[ReplyChunk]:
     if data.lstrip()[:1] not in (b"{", b"["):
         return ()
     if len(data) > LARGE_BYTES and (_has_many_values(data) or _has_many_surrogates(data)):

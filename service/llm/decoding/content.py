@@ -64,6 +64,22 @@ class Content:
         else:
             self._add_split(self._tags.split(text, self.parts), model)
 
+    def append_plain(self, text: str) -> bool:
+        """Add text without half characters if nothing in it can be a tag; return whether it did."""
+        chars = self._chars + len(text)
+        if (
+            "<" in text
+            or "[" in text
+            or "\0" in text
+            or self._joiner.pending
+            or not self._tags.is_plain
+            or chars > MAX_ANSWER_CHARS
+        ):
+            return False
+        self.parts.append(text)
+        self._chars = chars
+        return True
+
     def add_reasoning(self, text: str) -> None:
         """Add reasoning that the server sent in a field of its own, so not as tagged text."""
         self._tags.skip()

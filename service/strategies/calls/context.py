@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from service.events import AgentRetrying
 from service.llm.endpoints.pace import AgentPace
 from service.llm.protocol import Call
 from service.llm.requests.plan import RequestPlan
-from service.llm.response import OnPiece, Piece
+from service.llm.response import DONE, OnPiece, Piece
 from service.strategies.base import Emit, Kit
 from service.strategies.calls.bill import Bill
 from service.strategies.calls.continued_text import ContinuedText
@@ -134,14 +134,13 @@ class CallContext:
         """Record the moment of the end."""
         self.ended_at = self._loop.time()
 
-    async def forward(self, piece: Piece) -> None:
+    def forward(self, piece: Piece) -> Awaitable[None]:
         """Pass a piece of the answer on to its reader, if there is one."""
         if self.first_token_at is None and not isinstance(piece, ReasoningPiece):
             self.first_token_at = self._loop.time()
         if self.continued:
-            await self._pass_on(self.continued.take(piece))
-        elif self.on_piece is not None:
-            await self.on_piece(piece)
+            return self._pass_on(self.continued.take(piece))
+        return DONE if self.on_piece is None else self.on_piece(piece)
 
     async def finish_text(self) -> None:
         """Pass on the rest of a continuation at the end of the answer."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 from typing import Literal, NamedTuple
 
 from service.errors import UpstreamError
 from service.events import AgentHedged
 from service.llm.protocol import Call
-from service.llm.response import Piece
+from service.llm.response import DONE, Piece
 from service.strategies.calls.attempt import ModelAttempt
 from service.strategies.calls.context import CallContext
 
@@ -130,13 +131,12 @@ class HedgedCall:
         await self._context.emit(AgentHedged(name, model, round(waited_s * 1000, 1)))
         await attempt.send(self._number, self._forward)
 
-    async def _forward(self, attempt: ModelAttempt, piece: Piece) -> None:
+    def _forward(self, attempt: ModelAttempt, piece: Piece) -> Awaitable[None]:
         """Pass a piece on if its request was the first to respond, and end the others."""
         if self._winner is None:
             self._winner = attempt
             self._end_others(attempt)
-        if self._winner is attempt:
-            await self._context.forward(piece)
+        return self._context.forward(piece) if self._winner is attempt else DONE
 
     def _end_others(self, winner: ModelAttempt) -> None:
         for hedge in self._hedges:

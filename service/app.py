@@ -24,8 +24,8 @@ from service.api.middleware.lingering_close import LingeringClose
 from service.api.middleware.origins import Origins
 from service.api.middleware.send_timeout import App, SendTimeout
 from service.coalescing import CoalescingWindow
-from service.ensembles.catalog import Agent, AgentDefaults, Catalog
-from service.ensembles.keys import find_key
+from service.ensembles.catalog import AgentDefaults, Catalog
+from service.ensembles.keys import make_key_finder
 from service.ensembles.shipped import find_ensembles_file
 from service.ensembles.watcher import EnsemblesFile
 from service.limits.file import LimitsFile
@@ -51,7 +51,6 @@ from service.version import VERSION
 from telemetry import (
     Telemetry,
     TelemetryConfig,
-    register_secret,
     should_capture_content,
     should_export_logs,
     should_export_traces,
@@ -127,7 +126,7 @@ def create_app(
         RunDependencies(
             catalog=lambda: ensembles.catalog,
             client=client,
-            keys=lambda agent: agent_key(agent, settings, variables),
+            keys=make_key_finder(settings, variables),
             budget=RetryBudget(),
             telemetry=telemetry,
             pace=pace,
@@ -213,14 +212,6 @@ def open_ensembles(settings: Settings) -> EnsemblesFile:
     )
     checks = {name: strategy.check for name, strategy in STRATEGIES.items()}
     return EnsemblesFile(find_ensembles_file(settings), defaults, checks)
-
-
-def agent_key(agent: Agent, settings: Settings, variables: Mapping[str, str]) -> str | None:
-    """Return the key to send to an agent's server, and redact it in logs from now on."""
-    key = find_key(agent, settings, variables)
-    if key:
-        register_secret(key)
-    return key
 
 
 def _telemetry_config(settings: Settings, variables: Mapping[str, str]) -> TelemetryConfig:

@@ -112,6 +112,8 @@ class RunRequest:
 
     def without_parameter(self, name: str) -> RunRequest:
         """Return the same request without one of its parameters for models."""
+        if name not in self.options.parameters:
+            return self
         parameters = {key: each for key, each in self.options.parameters.items() if key != name}
         return replace(self, options=replace(self.options, parameters=parameters))
 

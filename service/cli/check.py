@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from service.app import agent_key
 from service.cli.warnings import collect_warnings, netloc_of
 from service.ensembles.catalog import Catalog
+from service.ensembles.keys import agent_key
 from service.ensembles.shipped import find_ensembles_file
 from service.limits.file import LimitsFile
 from service.llm.proxies import read_proxies

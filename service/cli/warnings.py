@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from service.access.addresses import is_loopback
-from service.app import agent_key
 from service.ensembles.catalog import Agent, Catalog
+from service.ensembles.keys import agent_key
 from service.limits.rules import Rules
 from service.settings import Settings
 

@@ -6,14 +6,38 @@ GROQ_API_KEY, are often set for all programs of a user.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from service.base_url import host_of, is_local
 from service.ensembles.agents import Agent
 from service.settings import GROQ_URL, OPENAI_URL, Settings
+from telemetry import register_secret
 
 # For servers of the local network, most of which need no key and accept any.
 NO_KEY = "none"
+
+
+def make_key_finder(
+    settings: Settings, variables: Mapping[str, str]
+) -> Callable[[Agent], str | None]:
+    """Return a function that finds the key of an agent; those of a process do not change."""
+    found: dict[tuple[str | None, str], str | None] = {}
+
+    def find(agent: Agent) -> str | None:
+        server = agent.key_env, agent.base_url
+        if server not in found:
+            found[server] = agent_key(agent, settings, variables)
+        return found[server]
+
+    return find
+
+
+def agent_key(agent: Agent, settings: Settings, variables: Mapping[str, str]) -> str | None:
+    """Return the key to send to an agent's server, and redact it in logs from now on."""
+    key = find_key(agent, settings, variables)
+    if key:
+        register_secret(key)
+    return key
 
 
 def find_key(agent: Agent, settings: Settings, variables: Mapping[str, str]) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 Encoding = Literal["o200k", "cl100k"]
@@ -99,6 +100,7 @@ _FAMILIES: Mapping[str, ModelFamily] = {
 }
 
 
+@lru_cache(maxsize=1_024)
 def family_of(model: str) -> ModelFamily:
     """Return the family of `model`: "openai/gpt-4o-mini" is a gpt-4o."""
     name = model.lower().rpartition("/")[2].removeprefix("ft:")

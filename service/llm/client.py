@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from base64 import b64encode
 from dataclasses import replace
-from functools import lru_cache
-from urllib.parse import urlsplit
 
 import httpx
 
-from service.base_url import chat_endpoint
 from service.coalescing import CoalescingWindow
 from service.errors import (
     ContentFiltered,
@@ -28,23 +24,16 @@ from service.llm.endpoints.admission import AdmittedCall
 from service.llm.endpoints.endpoints import Endpoints
 from service.llm.protocol import Call
 from service.llm.reply import Reply
+from service.llm.requests.head import find_endpoint, find_server, make_headers
 from service.llm.requests.learned import LearnedTraits
 from service.llm.resilience import Deadlines
 from service.llm.response import OnPiece, ResponseReader
 from service.llm.surrogates import replace_lone_surrogates
 from service.llm.transport import TRANSPORT_ERRORS
-from service.version import VERSION
 from telemetry import AgentOperation, ChatOperation, redact, redact_value
 
 _MAX_MESSAGE_CHARS = 500
 _NOTICEABLE_WAIT_S = 0.05  # for a limit of the endpoint; shorter ones are only in the metrics
-
-_HEADERS = {
-    "Content-Type": "application/json",
-    "Accept": "text/event-stream, application/json",
-    "Accept-Encoding": "identity",
-    "User-Agent": f"llm-sse-service/{VERSION}",
-}
 
 
 class LLMClient:
@@ -101,12 +90,12 @@ class LLMClient:
         attempt: int,
     ) -> None:
         call = admission.call
-        server = urlsplit(call.base_url)
+        server_address, server_port = find_server(call.base_url)
         span = operation.start_chat(
             model=call.model,
             provider=call.provider,
-            server_address=server.hostname or "",
-            server_port=server.port or (443 if server.scheme == "https" else 80),
+            server_address=server_address,
+            server_port=server_port,
             stream=call.stream,
             attempt=attempt,
             is_hedge=call.is_hedge,
@@ -186,8 +175,8 @@ class LLMClient:
             # `content` adds no headers: the transport adds those that depend on the body.
             request = httpx.Request(
                 "POST",
-                _endpoint(call.base_url),
-                headers=_make_headers(call.key, call.key_header),
+                find_endpoint(call.base_url),
+                headers=make_headers(call.key, call.key_header),
                 stream=httpx.ByteStream(call.body()),
             )
             with span.activate():
@@ -216,26 +205,6 @@ def _make_empty_error(call: Call, reply: Reply) -> UpstreamEmpty:
     if reply.finish_reason == "content_filter":
         return ContentFiltered(f"{call.model} sent no text: a content filter removed it.")
     return UpstreamEmpty(f"{call.model} answered without any text.")
-
-
-@lru_cache(maxsize=64)
-def _endpoint(base_url: str) -> httpx.URL:
-    return httpx.URL(chat_endpoint(base_url))
-
-
-@lru_cache(maxsize=256)
-def _make_headers(key: str | None, key_header: str) -> httpx.Headers:
-    """Return the headers of every request with this key; httpx copies them.
-
-    Basic authentication encodes the key, as name:password. Raises ValueError for other characters
-    than ASCII.
-    """
-    if not key:
-        return httpx.Headers(_HEADERS)
-    name, _, scheme = key_header.partition(": ")
-    is_basic = scheme.lower() == "basic" and ":" in key
-    value = b64encode(key.encode()).decode() if is_basic else key
-    return httpx.Headers({**_HEADERS, name: f"{scheme} {value}" if scheme else value})
 
 
 def _redact_and_shorten(error: UpstreamError, key: str | None) -> None:

@@ -71,4 +71,6 @@ class Call:
     @property
     def left_out(self) -> tuple[str, ...]:
         """The wanted parameters that the request leaves out because its server refuses them."""
+        if not self.rules.left_out:
+            return ()
         return self.rules.list_left_out(self.fields)

@@ -38,6 +38,8 @@ class AgentResult(Protocol):
     @property
     def text(self) -> str: ...
     @property
+    def finish_reason(self) -> str: ...
+    @property
     def tool_calls(self) -> Sequence[ToolCall]: ...
     def report(self) -> AgentReport: ...
 
@@ -58,6 +60,11 @@ class ReusedAnswer:
     def text(self) -> str:
         """The complete answer."""
         return self._report.text
+
+    @property
+    def finish_reason(self) -> str:
+        """The reason for the end of the answer."""
+        return self._report.finish_reason
 
     @property
     def tool_calls(self) -> Sequence[ToolCall]:
@@ -139,8 +146,8 @@ class Kit:
     @property
     def over_cost(self) -> bool:
         """Whether the run has reached the cost limit of its ensemble."""
-        cap, cost = self.ensemble.max_cost_usd, self.cost
-        return cap is not None and cost is not None and cost >= cap
+        cap = self.ensemble.max_cost_usd
+        return cap is not None and (self.cost or 0.0) >= cap
 
     def check_cost(self) -> None:
         """Raise RunError when the run has reached its cost limit."""

@@ -63,7 +63,7 @@ async def race(request: RunRequest, kit: Kit, emit: Emit) -> Answer:
         answered_by=name,
         usage=kit.usage,
         cost=kit.cost,
-        finish_reason=winner.report().finish_reason,
+        finish_reason=winner.finish_reason,
         missing=tuple(MissingAgent(each.agent.name, _code(each)) for each in failed),
         is_substitute=winner.stepped_down,
     )

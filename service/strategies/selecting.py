@@ -24,6 +24,6 @@ async def send_answer(
         answered_by=name,
         usage=kit.usage,
         cost=kit.cost,
-        finish_reason=chosen.report().finish_reason,
+        finish_reason=chosen.finish_reason,
         missing=tuple(missing),
     )

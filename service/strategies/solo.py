@@ -45,7 +45,7 @@ async def solo(request: RunRequest, kit: Kit, emit: Emit) -> Answer:
         answered_by=agent.name,
         usage=kit.usage,
         cost=kit.cost,
-        finish_reason=call.report().finish_reason,
+        finish_reason=call.finish_reason,
         is_substitute=call.stepped_down,
     )
 

@@ -71,7 +71,7 @@ async def write_answer(request: RunRequest, kit: Kit, emit: Emit, draft: Draft) 
         answered_by=author.agent.name,
         usage=kit.usage,
         cost=kit.cost,
-        finish_reason=author.report().finish_reason,
+        finish_reason=author.finish_reason,
         missing=draft.missing,
         is_substitute=call.stepped_down or author is not call,
         combiner=replace(report, text=marked.text) if marked and author is call else report,
@@ -131,7 +131,7 @@ def format_answer(answer: AgentResult) -> str:
 def _describe_cut(result: AgentResult) -> str:
     """Return why the text of an agent is not its complete answer; empty for a complete one."""
     if result.answered:
-        return _CUTS.get(result.report().finish_reason, "")
+        return _CUTS.get(result.finish_reason, "")
     if result.error:
         return "cut off before it was complete: its model server failed"
     return "cut off before it was complete"

@@ -65,9 +65,8 @@ class TimedSpan:
         self._recorder = recorder
         self._started = perf_counter()
         self._ended = False
-        self._span = recorder.tracer.start_span(
-            name, context=parent, kind=kind, attributes=drop_empty(attributes)
-        )
+        known = drop_empty(attributes) if recorder.is_exporting else None
+        self._span = recorder.tracer.start_span(name, context=parent, kind=kind, attributes=known)
         is_new = self._span is not get_current_span(parent)
         self._context = set_span_in_context(self._span, parent) if is_new else parent
         self._exemplar = recorder.metrics.exemplar(self.span_context)

@@ -22,6 +22,6 @@ def install(app: Quart) -> None:
         if response.status_code == 204:  # there is no body to describe
             for name in ("Content-Type", "Content-Length"):
                 response.headers.pop(name, None)
-        if "Content-Length" in request.headers and "Transfer-Encoding" in request.headers:
+        if "Transfer-Encoding" in request.headers and "Content-Length" in request.headers:
             response.headers["Connection"] = "close"
         return response

@@ -99,6 +99,11 @@ class AgentCall:
         return self._context.text
 
     @property
+    def finish_reason(self) -> str:
+        """The reason for the end of the current attempt, "" while it is not known."""
+        return self._bill.reply.finish_reason
+
+    @property
     def tool_calls(self) -> Sequence[ToolCall]:
         """The calls of the client's tools in the current attempt so far."""
         return join_tool_calls(self._bill.reply.calls)
@@ -156,8 +161,6 @@ class AgentCall:
         models = iter((self.agent.model, *self.agent.fallbacks))
         model = next(models)
         while True:
-            context.plan.start_model()
-            self._bill.start_call(model)
             try:
                 await try_model(context, model)
                 return
@@ -173,6 +176,8 @@ class AgentCall:
                     if fallback is None:
                         raise
                     model = fallback
+            context.plan.start_model()
+            self._bill.start_call(model)
 
     async def _choose_fallback(self, error: UpstreamError, models: Iterator[str]) -> str | None:
         """Return the model to call after one that failed with `error`, if there is any."""

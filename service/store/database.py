@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from sqlalchemy import Executable, Row, UpdateBase
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import StorageUnavailable
-from service.store.connections.engines import Purpose, open_engines
+from service.store.connections.engines import open_engines
+from service.store.connections.execution import (
+    SteadyWork,
+    TransactionCall,
+    TransactionExecutor,
+    Work,
+)
 from service.store.connections.failures import (
     DRIVER_ERRORS,
     FailureLog,
@@ -20,30 +25,17 @@ from service.store.connections.failures import (
     make_unavailable,
     translate_error,
 )
-from service.store.connections.row_security import set_access
 from service.store.connections.sqlite import truncate_log
+from service.store.connections.transaction import Transaction
 from service.store.connections.urls import Dialect, parse_url
-from service.store.revisions import describe_mismatch, read_applied_revision
 from service.store.scope import Access
-from service.store.waiting import WaitingCaller, wait_within
+from service.store.waiting import wait_within
 from telemetry import StoreOperation, Telemetry, TelemetryConfig, Workflow
 from telemetry.spans.store import StoreOperationName
 
 _HEAVY_READERS = 2  # half of the connections for reading
 
 T = TypeVar("T")
-Work = Callable[[AsyncConnection], Awaitable[T]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Transaction(Generic[T]):
-    """The work of one transaction, and the caller that waits for it."""
-
-    purpose: Purpose
-    work: Work[T]
-    access: Access
-    caller: WaitingCaller = field(default_factory=WaitingCaller)
-
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +55,7 @@ class Database:
         self._engines = open_engines(parse_url(url), timeout_s)
         self._timeout_s = timeout_s
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._is_schema_current = False
+        self._executor = TransactionExecutor(self._engines)
         self._failures = FailureLog()
         self._heavy = asyncio.Semaphore(_HEAVY_READERS)
 
@@ -83,7 +75,7 @@ class Database:
         Raises StorageUnavailable.
         """
         with self.operation(operation):
-            return await self._run(_Transaction("reading", work, access))
+            return await self._run(TransactionCall("reading", work, access))
 
     async def read_heavy(
         self, work: Work[T], operation: StoreOperationName, access: Access = None
@@ -97,13 +89,13 @@ class Database:
 
         async def wait_and_run() -> T:
             async with self._heavy:
-                return await self._run_with_retry(transaction)
+                return await self._run_with_retry(call)
 
-        transaction = _Transaction("reading", work, access)
+        call = TransactionCall("reading", work, access)
         with self.operation(operation):
             task = self._start(wait_and_run())
             try:
-                return await self._wait(task, transaction)
+                return await self._wait(task, call)
             finally:
                 task.cancel()
 
@@ -116,7 +108,20 @@ class Database:
         time limit passed during the commit itself.
         """
         with self.operation(operation):
-            return await self._run(_Transaction("writing", work, access))
+            return await self._run(TransactionCall("writing", work, access))
+
+    async def transact(
+        self,
+        work: Callable[[Transaction], T],
+        operation: StoreOperationName = "maintain",
+        access: Access = None,
+    ) -> T:
+        """Return the result of `work` after its changes were committed, as `write` does.
+
+        `work` waits for nothing but its statements: on SQLite it is done in another thread.
+        """
+        with self.operation(operation):
+            return await self._run(TransactionCall("writing", SteadyWork(work), access))
 
     async def fetch_all(
         self,
@@ -160,9 +165,9 @@ class Database:
                 task.cancel()
         await self._engines.close(self._timeout_s)
 
-    async def _run(self, transaction: _Transaction[T]) -> T:
-        task = self._start(self._run_with_retry(transaction))
-        return await self._wait(task, transaction)
+    async def _run(self, call: TransactionCall[T]) -> T:
+        task = self._start(self._run_with_retry(call))
+        return await self._wait(task, call)
 
     def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         # In a task: a cancelled caller would leave asyncpg's connection in the middle of a command.
@@ -171,11 +176,11 @@ class Database:
         task.add_done_callback(self._on_done)
         return task
 
-    async def _wait(self, task: asyncio.Task[T], transaction: _Transaction[T]) -> T:
+    async def _wait(self, task: asyncio.Task[T], call: TransactionCall[T]) -> T:
         if not await wait_within(task, self._timeout_s):
-            transaction.caller.is_refused = True
+            call.caller.is_refused = True
             refusal = make_unavailable("slow")
-            self._failures.report(transaction.purpose, refusal)
+            self._failures.report(call.purpose, refusal)
             raise refusal
         return task.result()
 
@@ -186,15 +191,15 @@ class Database:
         if error is not None:
             _log.debug("a transaction failed", exc_info=error)
 
-    async def _run_with_retry(self, transaction: _Transaction[T]) -> T:
-        purpose = transaction.purpose
+    async def _run_with_retry(self, call: TransactionCall[T]) -> T:
+        purpose = call.purpose
         try:
             try:
-                result = await self._execute(transaction)
+                result = await self._executor.execute(call)
             except DRIVER_ERRORS as error:
                 if not is_retryable(error):
                     raise
-                result = await self._execute(transaction)
+                result = await self._executor.execute(call)
         except DRIVER_ERRORS as error:
             refusal = translate_error(error)
             if refusal is None:
@@ -204,44 +209,6 @@ class Database:
         self._failures.report(purpose, None)
         return result
 
-    async def _execute(self, transaction: _Transaction[T]) -> T:
-        engine, caller = self._engines.of(transaction.purpose), transaction.caller
-        self._check(caller)
-        connection = await engine.connect()
-        try:
-            self._check(caller)
-            await set_access(connection, transaction.access)
-            await connection.begin()
-            await self._check_schema(connection)
-            result = await transaction.work(connection)
-            self._check(caller)
-            await connection.commit()
-            if transaction.purpose == "writing" and self._engines.file:
-                self._engines.file.note_written()
-        except (OSError, asyncio.CancelledError):
-            # Interrupted within a command: the connection's next reply would belong to this one.
-            await connection.invalidate()
-            raise
-        finally:
-            await connection.close()
-        return result
-
     def find_file_fault(self) -> StorageUnavailable | None:
         """Return the error for a SQLite file that is not the opened one any more."""
-        return self._engines.file.find_fault() if self._engines.file else None
-
-    def _check(self, caller: WaitingCaller) -> None:
-        """Raise StorageUnavailable if the caller was refused or the file is another one."""
-        if caller.is_refused:
-            raise make_unavailable("slow")
-        if fault := self.find_file_fault():
-            raise fault
-
-    async def _check_schema(self, connection: AsyncConnection) -> None:
-        """Raise StorageUnavailable unless the schema is this version's; checked until it is."""
-        if self._is_schema_current:
-            return
-        sentence = describe_mismatch(await read_applied_revision(connection))
-        if sentence is not None:
-            raise StorageUnavailable(sentence, reason="schema")
-        self._is_schema_current = True
+        return self._executor.find_file_fault()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import StorageUnavailable
+from service.store.connections.transaction import SqlAlchemyTransaction
 from service.store.conversations import Conversations
 from service.store.database import Database
 from service.store.journal.batch import Batch
@@ -106,8 +108,11 @@ async def test_a_question_whose_commit_is_in_doubt_can_be_withdrawn(
     database = Database(ready_url, timeout_s=0.5)
     journal, run, go_on = JournalWriter(database), make_run(), asyncio.Event()
 
+    def write(connection: Connection) -> None:
+        journal._write(Batch([run]), SqlAlchemyTransaction(connection))
+
     async def hang(connection: AsyncConnection) -> None:
-        await journal._write(Batch([run]), connection)
+        await connection.run_sync(write)
         await go_on.wait()
 
     with pytest.raises(StorageUnavailable):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import date
+from functools import reduce
 from typing import Final
 
 from service.pages.usage.period import UsagePeriod
@@ -130,8 +131,4 @@ def _count_tokens(sums: UsageSums) -> int:
 
 
 def _add(all_sums: Iterable[UsageSums]) -> UsageSums:
-    total = UsageSums()
-    for sums in all_sums:
-        for field in fields(UsageSums):
-            setattr(total, field.name, getattr(total, field.name) + getattr(sums, field.name))
-    return total
+    return reduce(UsageSums.plus, all_sums, UsageSums())

@@ -14,7 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.store.accounts.tables import revisions
 from service.store.audit.entries import AuditEntry
 from service.store.audit.log import append
-from service.store.database import Database, T, Work
+from service.store.connections.execution import T, Work
+from service.store.database import Database
 from service.store.scope import Access
 
 _IS_ACCOUNTS = revisions.c.name == "accounts"

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection
 
 from service.store.budgets import statements as sql
 from service.store.budgets.access import LedgerAccess
@@ -18,6 +18,7 @@ from service.store.budgets.records import (
     BudgetUnit,
     Interruption,
 )
+from service.store.connections.transaction import SqlAlchemyTransaction, Transaction
 from service.store.database import Database
 from service.store.scope import ALL_OWNERS
 
@@ -41,13 +42,14 @@ class Budgets:
         Raises KeyError when the run has no reservation: another process has ended the run.
         """
         work = partial(self._extend, run_id, demands, more)
-        return await self._database.write(work, "reserve", ALL_OWNERS)
+        return await self._database.transact(work, "reserve", ALL_OWNERS)
 
     async def read(self, states: Sequence[BudgetState]) -> list[BudgetState]:
         """Return `states` with what is spent and reserved now. Reserves nothing."""
 
-        async def work(connection: AsyncConnection) -> list[BudgetState]:
-            found = await self._access.read_balances(connection, [each.key for each in states])
+        def work(connection: Connection) -> list[BudgetState]:
+            transaction = SqlAlchemyTransaction(connection)
+            found = self._access.read_balances(transaction, [each.key for each in states])
             return [
                 replace(each, spent=balance.spent, reserved=balance.reserved)
                 if (balance := found.get(each.key))
@@ -55,31 +57,33 @@ class Budgets:
                 for each in states
             ]
 
-        return await self._database.read(work) if states else []
+        if not states:
+            return []
+        return await self._database.read(lambda connection: connection.run_sync(work))
 
     async def tidy(self, now: datetime) -> None:
         """Delete the budgets of periods long past, and settle reservations of deleted runs."""
-        await self._database.write(partial(self._tidy, now), access=ALL_OWNERS)
+        await self._database.transact(partial(self._tidy, now), access=ALL_OWNERS)
 
-    async def _extend(
+    def _extend(
         self,
         run_id: str,
         demands: Sequence[BudgetDemand],
         more: Mapping[BudgetUnit, int],
-        connection: AsyncConnection,
+        transaction: Transaction,
     ) -> BudgetShortage | None:
-        ledger = await self._access.load(connection, [run_id])
+        ledger = self._access.load(transaction, [run_id])
         shortage = ledger.extend(run_id, demands, more)
         if shortage is None:
-            await self._access.store(connection, ledger)
-            await self._access.store_amounts(connection, ledger.held[run_id])
+            self._access.store(transaction, ledger)
+            self._access.store_amounts(transaction, ledger.held[run_id])
         return shortage
 
-    async def _tidy(self, now: datetime, connection: AsyncConnection) -> None:
-        orphans = await connection.scalars(sql.ORPHANS, {"before": now - _ORPHANED_AFTER})
-        if run_ids := list(orphans):
-            ledger = await self._access.load(connection, run_ids)
+    def _tidy(self, now: datetime, transaction: Transaction) -> None:
+        orphans = transaction.fetch_all(sql.ORPHANS, {"before": now - _ORPHANED_AFTER})
+        if run_ids := [row.run_id for row in orphans]:
+            ledger = self._access.load(transaction, run_ids)
             for run_id in run_ids:
                 ledger.settle(run_id, {}, Interruption(is_complete=False))
-            await self._access.store(connection, ledger)
-        await connection.execute(sql.DELETE_PAST, {"before": now - RETENTION})
+            self._access.store(transaction, ledger)
+        transaction.execute_many(sql.DELETE_PAST, [{"before": now - RETENTION}])

@@ -13,7 +13,8 @@ from service.errors import StorageUnavailable
 from telemetry import UnavailableReason
 
 # The errors that using a connection can raise: of SQLAlchemy and the driver, or of the network.
-DRIVER_ERRORS = (SQLAlchemyError, OSError)
+# Those of sqlite3 are raised by `Database.transact`, which does not use SQLAlchemy.
+DRIVER_ERRORS = (SQLAlchemyError, sqlite3.Error, OSError)
 
 _MESSAGES: Mapping[UnavailableReason, str] = {
     "locked": "The database is locked by another program.",
@@ -89,11 +90,12 @@ def _find_reason(error: BaseException) -> UnavailableReason | None:
         return "slow"
     if isinstance(error, OSError):
         return "down"
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    code = getattr(cause, "sqlite_errorcode", None)
+    if code is not None:
+        return _SQLITE.get(code & 0xFF) or _find_sqlite_reason(str(cause))
     if not isinstance(error, DBAPIError):
         return None
-    code = getattr(error.orig, "sqlite_errorcode", None)
-    if code is not None:
-        return _SQLITE.get(code & 0xFF) or _find_sqlite_reason(str(error.orig))
     state = _get_sqlstate(error)
     prefixes = [known for known in _POSTGRESQL if state.startswith(known)]
     if prefixes:

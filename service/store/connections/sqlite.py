@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import aiosqlite
@@ -23,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 _CHECKPOINT_WAIT_MS = 200
 _INTERRUPT_EVERY_S = 0.05
 
+T = TypeVar("T")
 _ThreadJob = Callable[[sqlite3.Connection], None]
 
 
@@ -114,6 +115,12 @@ class SqliteConnection(aiosqlite.Connection):
                 jobs.is_abandoned = True
                 self._interrupt(jobs)
             raise
+
+    async def call(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Return the result of `work`, which is done in the connection's thread."""
+        results: list[T] = []
+        await self.run_job(lambda connection: results.append(work(connection)))
+        return results[0]
 
     def _interrupt(self, jobs: _Jobs) -> None:
         """Stop the query of `jobs`, repeatedly: SQLite ignores this before the query starts."""

@@ -11,12 +11,10 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Executable, Row
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from service.store.budgets.access import LedgerAccess
 from service.store.budgets.ledger import Ledger
 from service.store.budgets.units import measure_spent
+from service.store.connections.transaction import Transaction
 from service.store.database import Database
 from service.store.journal import statements as sql
 from service.store.journal.batch import Batch, LateEvents, RunRow, Written
@@ -38,7 +36,7 @@ from service.store.usage.sums import EndedRun, UsageWriter
 from telemetry import StoreOperation, Workflow
 from telemetry.spans.store import StoreOperationName
 
-KnownRuns = Mapping[str, Row[*tuple[Any, ...]]]  # by run id
+KnownRuns = Mapping[str, Any]  # rows by run id
 
 
 class JournalWriter:
@@ -64,55 +62,55 @@ class JournalWriter:
         Raises StorageUnavailable when the database cannot be written now. Any other database
         error is raised as it is: this batch can never be committed, and the caller may split it.
         """
-        return await self._database.write(partial(self._write, batch), "commit", ALL_OWNERS)
+        return await self._database.transact(partial(self._write, batch), "commit", ALL_OWNERS)
 
     async def add_late(self, late: LateEvents) -> bool:
         """Add events of an earlier attempt to the gap of an ended run; return whether they fit.
 
         They fit when they follow the last event before the gap. Raises StorageUnavailable.
         """
-        return await self._database.write(partial(self._add_late, late), "commit", ALL_OWNERS)
+        return await self._database.transact(partial(self._add_late, late), "commit", ALL_OWNERS)
 
-    async def _write(self, batch: Batch, connection: AsyncConnection) -> Written:
+    def _write(self, batch: Batch, transaction: Transaction) -> Written:
         new = Admission()
-        await self._lock(connection, batch.openings)
+        self._lock(transaction, batch.openings)
         demands = [each for opening in batch.openings for each in opening.demands]
-        ledger = await self._ledgers.load(connection, batch.reserving_run_ids, demands)
+        ledger = self._ledgers.load(transaction, batch.reserving_run_ids, demands)
         if batch.openings:
-            claims = await _load_claims(connection, batch.openings)
+            claims = _load_claims(transaction, batch.openings)
             new = admit(batch.openings, claims, ledger)
-            await self._open(connection, new.admitted)
-        fenced, ended = await self._add(connection, batch, ledger)
+            self._open(transaction, new.admitted)
+        fenced, ended = self._add(transaction, batch, ledger)
         if batch.dropped:
-            await _drop(connection, batch.dropped, ledger)
-        await self._ledgers.store(connection, ledger)
-        await self._usage.add(connection, ended)
+            _drop(transaction, batch.dropped, ledger)
+        self._ledgers.store(transaction, ledger)
+        self._usage.add(transaction, ended)
         return Written(new.conflicts, fenced, new.budgets)
 
-    async def _lock(self, connection: AsyncConnection, openings: Iterable[NewRun]) -> None:
+    def _lock(self, transaction: Transaction, openings: Iterable[NewRun]) -> None:
         # On SQLite the transaction itself is the lock.
-        if connection.dialect.name == "postgresql":
+        if self._database.dialect == "postgresql":
             keys = {_lock_number(one.ask.owner, one.key.key) for one in openings if one.key}
             numbers = [self._lock_number, *sorted(keys)]
-            await connection.execute(sql.LOCK, {"numbers": numbers})
+            transaction.fetch_all(sql.LOCK, {"numbers": numbers})
 
-    async def _open(self, connection: AsyncConnection, openings: Sequence[NewRun]) -> None:
+    def _open(self, transaction: Transaction, openings: Sequence[NewRun]) -> None:
         inserts = self._inserts
         conversations = sorted(map(encode_conversation, openings), key=_owner_and_id)
-        await _execute_many(connection, inserts.conversation, conversations)
-        await _execute_many(connection, inserts.config, encode_configs(openings))
-        await _execute_many(connection, inserts.run, [encode_run(opening) for opening in openings])
-        await _execute_many(
-            connection, inserts.message, [row for one in openings for row in encode_messages(one)]
+        transaction.execute_many(inserts.conversation, conversations)
+        transaction.execute_many(inserts.config, encode_configs(openings))
+        transaction.execute_many(inserts.run, [encode_run(opening) for opening in openings])
+        transaction.execute_many(
+            inserts.message, [row for one in openings for row in encode_messages(one)]
         )
         retries = [encode_supersession(opening) for opening in openings if opening.retry_of]
-        await _execute_many(connection, sql.SUPERSEDE, retries)
-        await _execute_many(
-            connection, inserts.key, [encode_key(one, one.key) for one in openings if one.key]
+        transaction.execute_many(sql.SUPERSEDE, retries)
+        transaction.execute_many(
+            inserts.key, [encode_key(one, one.key) for one in openings if one.key]
         )
 
-    async def _add(
-        self, connection: AsyncConnection, batch: Batch, ledger: Ledger
+    def _add(
+        self, transaction: Transaction, batch: Batch, ledger: Ledger
     ) -> tuple[frozenset[str], Sequence[EndedRun]]:
         """Write the rows of running runs.
 
@@ -121,51 +119,44 @@ class JournalWriter:
         run_ids = sorted({row.run_id for row in batch.rows})
         if not run_ids:
             return frozenset(), ()
-        found = await connection.execute(sql.ATTEMPTS, {"ids": run_ids})
+        found = transaction.fetch_all(sql.ATTEMPTS, {"ids": run_ids})
         runs: KnownRuns = {row.id: row for row in found}
         part = Batch.of_rows([row for row in batch.rows if _is_current(row, runs)])
         segments = [encode_segment(each) for each in part.segments]
-        await _execute_many(connection, self._inserts.segment, segments)
+        transaction.execute_many(self._inserts.segment, segments)
         answers = [encode_agent_answer(each) for each in part.answers]
-        await _execute_many(connection, self._inserts.answer, answers)
-        await _end(connection, part, runs)
+        transaction.execute_many(self._inserts.answer, answers)
+        _end(transaction, part, runs)
         fenced = frozenset(row.run_id for row in batch.rows if _is_fenced(row, runs))
         settle_all(batch.endings, fenced, ledger)
         ended = {each.run_id: _make_ended_run(each, runs[each.run_id]) for each in part.endings}
         return fenced, [*ended.values()]
 
-    async def _add_late(self, late: LateEvents, connection: AsyncConnection) -> bool:
+    def _add_late(self, late: LateEvents, transaction: Transaction) -> bool:
         values = encode_late_events(late)
-        if await connection.scalar(sql.GAP, values) is None:
+        if not transaction.fetch_all(sql.GAP, values):
             return False
-        await _execute_many(connection, self._inserts.segment, [encode_segment(late.segment)])
+        transaction.execute_many(self._inserts.segment, [encode_segment(late.segment)])
         answers = [encode_agent_answer(each) for each in late.answers]
-        await _execute_many(connection, self._inserts.answer, answers)
-        await connection.execute(sql.ADD_LATE, values)
+        transaction.execute_many(self._inserts.answer, answers)
+        transaction.execute_many(sql.ADD_LATE, [values])
         return True
-
-
-async def _execute_many(
-    connection: AsyncConnection, statement: Executable, rows: Sequence[Values]
-) -> None:
-    if rows:
-        await connection.execute(statement, rows)
 
 
 # --- new runs ---
 
 
-async def _load_claims(connection: AsyncConnection, openings: Sequence[NewRun]) -> Claims:
+def _load_claims(transaction: Transaction, openings: Sequence[NewRun]) -> Claims:
     """Return the existing claims on the keys and retried runs; locked until the commit."""
     claims = Claims()
     keys = sorted({(one.ask.owner, one.key.key) for one in openings if one.key})
     if keys:
-        for row in await connection.execute(sql.KNOWN_KEYS, {"keys": keys}):
+        for row in transaction.fetch_all(sql.KNOWN_KEYS, {"keys": keys}):
             known = KnownKey(row.fingerprint, row.run_id, row.expires_at)
             claims.keys[row.owner, row.key] = known
     retried = sorted({one.retry_of for one in openings if one.retry_of})
     if retried:
-        for row in await connection.execute(sql.RETRIED, {"ids": retried}):
+        for row in transaction.fetch_all(sql.RETRIED, {"ids": retried}):
             claims.successors[row.id] = row.superseded_by
     return claims
 
@@ -193,7 +184,7 @@ def _is_fenced(row: RunRow, runs: KnownRuns) -> bool:
     return run is not None and bool(run.attempt > row.attempt)
 
 
-def _make_ended_run(ending: RunEnd, run: Row[Any]) -> EndedRun:
+def _make_ended_run(ending: RunEnd, run: Any) -> EndedRun:
     return EndedRun(run.owner, run.key_id, run.ensemble, ending.ended_at, ending.shares)
 
 
@@ -204,10 +195,10 @@ def settle_all(endings: Iterable[RunEnd], fenced: Container[str], ledger: Ledger
             ledger.settle(each.run_id, measure_spent(each.usage, each.cost_usd), each.interruption)
 
 
-async def _end(connection: AsyncConnection, batch: Batch, runs: KnownRuns) -> None:
+def _end(transaction: Transaction, batch: Batch, runs: KnownRuns) -> None:
     rows = [encode_run_end(each) for each in batch.endings]
-    await _execute_many(connection, sql.END_RUN, rows)
-    await _execute_many(connection, sql.DELETE_SIGNALS, rows)
+    transaction.execute_many(sql.END_RUN, rows)
+    transaction.execute_many(sql.DELETE_SIGNALS, rows)
     touched = [
         {
             "of_owner": runs[each.run_id].owner,
@@ -217,15 +208,15 @@ async def _end(connection: AsyncConnection, batch: Batch, runs: KnownRuns) -> No
         for each in batch.endings
     ]
     touched.sort(key=lambda row: (row["of_owner"], row["conversation"]))
-    await _execute_many(connection, sql.TOUCH_CONVERSATION, touched)
+    transaction.execute_many(sql.TOUCH_CONVERSATION, touched)
 
 
-async def _drop(connection: AsyncConnection, run_ids: Sequence[str], ledger: Ledger) -> None:
+def _drop(transaction: Transaction, run_ids: Sequence[str], ledger: Ledger) -> None:
     """Delete runs and the conversations they created; reinstate the runs that they retried.
 
     No model was called for them: what they have reserved is released.
     """
-    found = (await connection.execute(sql.DROPPED, {"ids": sorted(run_ids)})).all()
+    found = transaction.fetch_all(sql.DROPPED, {"ids": sorted(run_ids)})
     rows = [
         {
             "run": row.id,
@@ -238,8 +229,8 @@ async def _drop(connection: AsyncConnection, run_ids: Sequence[str], ledger: Led
     retries = [
         {"run": row.retry_of, "of_owner": row.owner, "by": row.id} for row in found if row.retry_of
     ]
-    await _execute_many(connection, sql.REINSTATE, retries)
-    await _execute_many(connection, sql.DROP_RUN, rows)
-    await _execute_many(connection, sql.DROP_CONVERSATION, rows)
+    transaction.execute_many(sql.REINSTATE, retries)
+    transaction.execute_many(sql.DROP_RUN, rows)
+    transaction.execute_many(sql.DROP_CONVERSATION, rows)
     for run_id in run_ids:
         ledger.settle(run_id, {})

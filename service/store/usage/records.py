@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import add
+from typing import NamedTuple
 
 from service.domain import Usage
 from service.store.budgets.units import NANO_PER_USD
@@ -23,8 +25,7 @@ class UsageShare:
     is_wasted: bool = False
 
 
-@dataclass(slots=True)
-class UsageSums:
+class UsageSums(NamedTuple):
     """Sums of shares. Costs are in billionths of a US dollar.
 
     `runs` counts runs, `calls` agents of runs, `unpriced` those whose model has no price.
@@ -40,18 +41,26 @@ class UsageSums:
     wasted_nano: int = 0
     unpriced: int = 0
 
-    def add(self, share: UsageShare) -> None:
-        """Add the share of one agent, or with agent "" of the run itself."""
+    @staticmethod
+    def of_share(share: UsageShare) -> UsageSums:
+        """Return the sums of one share, of an agent or with agent "" of the run itself."""
         cost = round((share.cost_usd or 0.0) * NANO_PER_USD)
-        self.runs += not share.agent
-        self.calls += bool(share.agent)
-        self.input_tokens += share.usage.input_tokens
-        self.output_tokens += share.usage.output_tokens
-        self.cached_tokens += share.usage.cached_tokens
-        self.reasoning_tokens += share.usage.reasoning_tokens
-        self.cost_nano += cost
-        self.wasted_nano += cost if share.is_wasted else 0
-        self.unpriced += bool(share.agent) and share.cost_usd is None
+        is_agent = bool(share.agent)
+        return UsageSums(
+            runs=int(not is_agent),
+            calls=int(is_agent),
+            input_tokens=share.usage.input_tokens,
+            output_tokens=share.usage.output_tokens,
+            cached_tokens=share.usage.cached_tokens,
+            reasoning_tokens=share.usage.reasoning_tokens,
+            cost_nano=cost,
+            wasted_nano=cost if share.is_wasted else 0,
+            unpriced=int(is_agent and share.cost_usd is None),
+        )
+
+    def plus(self, other: UsageSums) -> UsageSums:
+        """Return the sums of both."""
+        return UsageSums(*map(add, self, other))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
 from typing import Any, Literal, get_args
@@ -113,9 +113,8 @@ def _between(level: str, first: str, last: str) -> ColumnElement[bool]:
 
 
 def _make_group(row: tuple[Any, ...], dimensions: int) -> UsageGroup:
-    sums = (int(value or 0) for value in row[dimensions:])
-    names = (field.name for field in fields(UsageSums))
-    return UsageGroup(row[:dimensions], UsageSums(**dict(zip(names, sums, strict=True))))
+    sums = UsageSums(*(int(value or 0) for value in row[dimensions:]))
+    return UsageGroup(row[:dimensions], sums)
 
 
 async def _fold(today: date, connection: AsyncConnection) -> None:

@@ -97,9 +97,9 @@ def _sum_up(runs: Sequence[_Ended], query: UsageQuery) -> dict[tuple[str, ...], 
                     "ensemble": run.ensemble,
                 }  # fmt: skip
                 key = tuple(values[name] for name in query.by)
-                groups.setdefault(key, UsageSums()).add(share)
+                groups[key] = groups.get(key, UsageSums()).plus(UsageSums.of_share(share))
     if {"agent", "model"} & set(query.by):
-        groups = {key: replace(each, runs=each.calls) for key, each in groups.items()}
+        groups = {key: each._replace(runs=each.calls) for key, each in groups.items()}
     return {key: each for key, each in groups.items() if each != UsageSums()}
 
 

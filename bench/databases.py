@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,6 +19,7 @@ class Databases:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._stack = ExitStack()
+        self._filling = asyncio.Lock()
         self._postgres: Postgres | None = None
         self._corpora: dict[tuple[str, int], str] = {}
 
@@ -44,9 +46,10 @@ class Databases:
 
     async def get_corpus(self, name: str, runs: int) -> str:
         """Return the URL of a database of `runs` runs; `name` is SQLite or PostgreSQL."""
-        if (name, runs) not in self._corpora:
-            self._corpora[name, runs] = await self._fill(name, runs)
-        return self._corpora[name, runs]
+        async with self._filling:
+            if (name, runs) not in self._corpora:
+                self._corpora[name, runs] = await self._fill(name, runs)
+            return self._corpora[name, runs]
 
     async def _fill(self, name: str, runs: int) -> str:
         if name == "SQLite":

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
@@ -19,7 +18,7 @@ from bench.ensembles import BenchEnsemble
 from bench.lab import Lab, Served
 from bench.rows.run import make_ensembles
 
-RECORD = Path(__file__).with_name("guard.json")
+RECORD = Path(__file__).with_name("guard.json")  # in the repository
 
 _MARGIN = 1.25
 _COUNT, _INTERVAL_S = 25, 0.04
@@ -27,31 +26,30 @@ _TURNS, _MAX_TURNS = 3, 5
 _LAST_TURN_STARTS_S = 48.0  # a turn takes eight seconds; the guard at most a minute
 
 
-async def run_guard(lab: Lab, *, is_recording: bool) -> int:
-    """Measure, print and return 0, or 1 if a ratio is 25 % above the recorded one.
+def read_record(file: Path) -> dict[str, float]:
+    """Return the recorded ratios by the name of the ensemble; empty without a file."""
+    recorded: dict[str, float] = json.loads(file.read_text()) if file.exists() else {}
+    return recorded
 
-    With `is_recording` store the ratios as those to compare with, and return 0.
-    """
-    started = perf_counter()
-    recorded = json.loads(RECORD.read_text()) if RECORD.exists() else {}
-    ratios = await _measure(lab, {} if is_recording else recorded, started)
-    if is_recording:
-        rounded = {name: round(ratio, 2) for name, ratio in ratios.items()}
-        RECORD.write_text(json.dumps(rounded, indent=2) + "\n")
-        print(f"Recorded in {RECORD.name}: {rounded}")
-        return 0
-    if missing := ratios.keys() - recorded.keys():
-        print(f"No recorded ratio: {', '.join(sorted(missing))}; --record stores it.")
-        return 1
+
+def write_record(file: Path, ratios: Mapping[str, float]) -> None:
+    """Store the ratios as those to compare with, and print them."""
+    rounded = {name: round(ratio, 2) for name, ratio in ratios.items()}
+    file.write_text(json.dumps(rounded, indent=2) + "\n")
+    print(f"Recorded in {file.name}: {rounded}")
+
+
+def compare(ratios: Mapping[str, float], recorded: Mapping[str, float]) -> int:
+    """Print the comparison and return 0, or 1 if a ratio is 25 % above the recorded one."""
     for name, ratio in ratios.items():
-        limit = recorded[name] * _MARGIN
+        limit = recorded.get(name, 0.0) * _MARGIN
         print(f"CPU per run, agents {name}: {ratio:.2f} times the floor's; limit {limit:.2f}")
-    print(f"{perf_counter() - started:.0f} s", file=sys.stderr)
     return int(_is_above(ratios, recorded))
 
 
-async def _measure(lab: Lab, recorded: Mapping[str, float], started: float) -> dict[str, float]:
+async def measure_ratios(lab: Lab, recorded: Mapping[str, float]) -> dict[str, float]:
     """Return the ratio of each ensemble's lowest CPU per run to the floor's lowest."""
+    started = perf_counter()
     ensembles = make_ensembles(lab)
     lowest_ms: dict[str, float] = {}
     async with lab.run_service(ensembles) as served:

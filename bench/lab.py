@@ -22,6 +22,7 @@ from bench.ensembles import (
 )
 from bench.load import Load, Meter, Question, send_evenly
 from bench.processes import Measured, Process
+from tests._support.servers.fork_server import end_fork_server
 
 T = TypeVar("T")
 
@@ -109,6 +110,7 @@ class Lab:
         """Stop all processes."""
         await asyncio.gather(*(process.stop() for process in self.processes))
         self.databases.close()
+        end_fork_server()
 
     @asynccontextmanager
     async def run_service(
@@ -182,7 +184,7 @@ class Lab:
         self, name: str, program: Sequence[str], variables: Mapping[str, str]
     ) -> AsyncIterator[Served]:
         """Run another server that prints its address and calls the lean upstream."""
-        process = Process(name, (), self.folder, variables, program)
+        process = Process.start(name, (), self.folder, variables, program)
         self.processes.append(process)
         try:
             yield Served(process, await process.wait_for_address(), self.upstream)
@@ -199,7 +201,10 @@ class Lab:
             await process.stop()
 
     def _start(self, name: str, arguments: Sequence[str], variables: dict[str, str]) -> Process:
-        process = Process(name, arguments, self.folder, variables)
+        if self.quick and arguments[0] == "service":
+            process = Process.fork_service(name, arguments[1:], self.folder, variables)
+        else:
+            process = Process.start(name, arguments, self.folder, variables)
         self.processes.append(process)
         return process
 

@@ -13,6 +13,8 @@ from typing import Self
 from bench.client import PROCESS, Address, Tally, TimedRequest, TokenFormat, perform
 from bench.processes import BenchError, Measured, read_cpu_s, read_machine_cpu_s
 
+_LONGEST_WINDOW_S = 20.0
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -136,13 +138,15 @@ class Load:
         await self._wait(self._question.run_s + self._settle_s)
 
     async def measure(self, seconds: float) -> Window:
-        """Measure the next `seconds`."""
+        """Measure the next `seconds`, or longer until a token arrives."""
         self._set_tally(Tally())
         tally = self._tally
         assert tally is not None
         meter = Meter(self._server, self._mock)
         started = perf_counter()
         await self._wait(seconds)
+        while not tally.tokens and perf_counter() - started < _LONGEST_WINDOW_S:
+            await self._wait(seconds)
         used_s, busy, elapsed_s = (
             meter.server_cpu_s(),
             meter.read_shares(),

@@ -62,6 +62,8 @@ ROWS: dict[str, Row] = {
 # Names for several rows, and the rows that are measured only when they are named.
 GROUPS = {"peers": ("original", "litellm")}
 ON_REQUEST = frozenset({"litellm"})
+# Rows that use the mock, whose counters are those of all its clients: never two at once.
+MOCK_ROWS = frozenset({"memory", "abandoned", "tail", "cut"})
 # Rows that take more than three minutes, most of it for databases of a million runs.
 SLOW_ROWS = frozenset(
     {"workers", *(name for name in ROWS if name.startswith(("search-", "growth-")))}

@@ -28,7 +28,7 @@ async def measure_access(lab: Lab) -> list[Line]:
     issuer, database = Issuer(), f"sqlite:///{lab.folder}/access.db"
     (lab.folder / "jwks.json").write_text(json.dumps(issuer.jwks))
     access = {
-        "AUTH": "required", "DATABASE_URL": database, "JWT_JWKS": "jwks.json",
+        "AUTH": "required", "DATABASE_URL": database, "JWT_JWKS": str(lab.folder / "jwks.json"),
         "JWT_ISSUER": ISSUER, "JWT_AUDIENCE": AUDIENCE,
     }  # fmt: skip
     async with AsyncExitStack() as stack:

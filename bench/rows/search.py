@@ -202,7 +202,9 @@ async def _measure_commits(lab: Lab, name: str, url: str) -> Line:
 @asynccontextmanager
 async def _searching(lab: Lab, url: str) -> AsyncIterator[None]:
     """Search continuously in another process."""
-    process = Process(f"searcher-{len(lab.processes)}", ["bench.searcher", url], lab.folder, {})
+    process = Process.start(
+        f"searcher-{len(lab.processes)}", ["bench.searcher", url], lab.folder, {}
+    )
     lab.processes.append(process)
     try:
         async with asyncio.timeout(_START_TIMEOUT_S):

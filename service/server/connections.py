@@ -13,6 +13,7 @@ Without this module Hypercorn
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from hypercorn.asyncio import run
 from hypercorn.asyncio.tcp_server import MAX_RECV, TCPServer
@@ -21,6 +22,7 @@ from hypercorn.events import Closed, Event, RawData, Updated
 
 from service.errors import drop_tracebacks
 from service.server.body_writer import TransportRequested
+from service.server.idle_timer import IdleTimer, Termination
 
 # Events or frames that one connection handles in one turn; each takes 20 to 50 microseconds.
 EVENTS_PER_TURN = 16
@@ -61,11 +63,17 @@ class ServerContext(WorkerContext):
     def __init__(self, max_requests: int | None) -> None:
         super().__init__(max_requests)
         self.turns = Turns()
+        self.terminated = self.termination = Termination()
 
 
 class _ServerConnection(TCPServer):
     context: ServerContext
     _is_at_end = False
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        idle_s = self.config.keep_alive_timeout
+        self.idle_task = IdleTimer(self.context.termination, idle_s, self.writer.close)
 
     async def run(self) -> None:
         try:

@@ -8,6 +8,7 @@ Without this module Hypercorn
   not affected;
 - accepts any number of header lines within the 64 KB that it reads at once, and handles all chunks
   of a body that have arrived at once, even if each has one byte;
+- never closes an HTTP/2 connection on which no request arrives;
 - never releases a connection that is lost while a second request waits behind a streamed response;
 - leaves the error of a malformed request in a reference cycle.
 """
@@ -20,7 +21,7 @@ from typing import Any
 import h11
 from hypercorn import protocol
 from hypercorn.asyncio.worker_context import EventWrapper
-from hypercorn.events import Closed, RawData
+from hypercorn.events import Closed, RawData, Updated
 from hypercorn.events import Event as ConnectionEvent
 from hypercorn.protocol import h11 as http1
 from hypercorn.protocol.events import Body, EndBody, Event, Request, Response
@@ -84,6 +85,7 @@ class _Http1(H11Protocol):
                 await super().handle(RawData(data[start:end]))
             except H2ProtocolAssumedError as error:
                 error.data += data[end:]
+                await self.send(Updated(idle=True))  # the preface of HTTP/2 was taken for a request
                 raise
             start, end = end, 0
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,20 +11,15 @@ from typing import Any
 import httpx
 import pytest
 from httpx_aiohttp import AiohttpTransport
-from hypercorn import protocol
-from hypercorn.asyncio import run, serve
-from hypercorn.config import Config
-from hypercorn.protocol import h11
 from quart import Quart, Response, request
 
 from service.api.middleware.direct_body import BODY_WRITER, Write, find_body_writer
 from service.api.middleware.lingering_close import LingeringClose
 from service.api.middleware.send_timeout import SendTimeout
-from service.server.connections import patch_connections
-from service.server.http1 import patch_http1
 from tests._support.clients.api import answered, connected, exchange, head, take_response, until
 from tests._support.clients.stalled_reader import connect_without_reading
 from tests._support.patience import PATIENCE_S
+from tests._support.servers.served_app import serving
 from tests._support.telemetry.capture import Capture, capturing
 
 PARTS = [b"a", b"b" * 15, b"c" * 16, b"d" * 4096, b"", b"\r\n0\r\n\r\n", b"e" * 70_000, b"f"]
@@ -104,31 +98,10 @@ def captured() -> Capture:
 
 
 @pytest.fixture
-async def port(
-    app: Streaming, captured: Capture, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[int]:
-    for module, name in (
-        (run, "WorkerContext"),
-        (run, "TCPServer"),
-        (protocol, "H11Protocol"),
-        (h11, "HTTPStream"),
-    ):
-        monkeypatch.setattr(module, name, getattr(module, name))  # restored after the test
-    patch_connections()
-    patch_http1()
-    listener = socket.create_server(("127.0.0.1", 0))
-    number = listener.getsockname()[1]
-    config = Config()
-    config.bind = [f"fd://{listener.detach()}"]
-    config.graceful_timeout = 1
-    config.accesslog = config.errorlog = None
-    stop = asyncio.Event()
+async def port(app: Streaming, captured: Capture) -> AsyncIterator[int]:
     inner = captured.telemetry.middleware(SendTimeout(app.create(), 1.0))
-    wrapped = app.watch(LingeringClose(inner))
-    server = asyncio.create_task(serve(wrapped, config, shutdown_trigger=stop.wait))
-    yield number
-    stop.set()
-    await server
+    async with serving(app.watch(LingeringClose(inner))) as served:
+        yield served.port
 
 
 def _request(path: str, *lines: str, method: str = "GET") -> bytes:

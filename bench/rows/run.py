@@ -36,7 +36,7 @@ async def measure_run(lab: Lab) -> list[Line]:
     ensembles = make_ensembles(lab)
     answer = ensembles[0].agent
     plan = Plan(
-        lab.choose(4, 1), lab.choose(200, 6), 1 / lab.choose(_ARRIVE_PER_S, 100),
+        lab.choose(4, 1), lab.choose(200, 6), lab.choose(1 / _ARRIVE_PER_S, 0.01),
         answer.tokens, answer.gap_ms,
     )  # fmt: skip
     async with lab.run_service(ensembles) as served:
@@ -44,7 +44,7 @@ async def measure_run(lab: Lab) -> list[Line]:
             await lab.warm_up(served, ensemble)
         floor, *series = await run_in_turns(lab, served, ensembles, plan)
     return [
-        _floor_line(floor, f"{plan.count} streams, 25 started per second"),
+        _floor_line(floor, f"{plan.count} streams, {1 / plan.interval_s:.0f} started per second"),
         *(
             _cpu_line(each, floor, f"agents {each.name}, {_OPEN} open", *_CPU[each.name])
             for each in series

@@ -21,7 +21,7 @@ from bench.table import Line, describe_machine, format_markdown
 from service.server.sockets import raise_open_file_limit
 
 _NAMES = ", ".join([*ROWS, *GROUPS])
-_ROW_S, _SLOW_ROW_S = 200.0, 2_400.0
+_ROW_S, _SLOW_ROW_S = 300.0, 2_400.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -174,11 +174,6 @@ class Lab:
     def start_meter(self, served: Served) -> Meter:
         return Meter(served.process, served.upstream)
 
-    async def fetch_mock_stats(self) -> dict[str, Any]:
-        """Return the mock's counts: requests, open_streams, closed_early."""
-        assert self._mock is not None
-        return await fetch_json(self._mock[1], "/stats")
-
     @asynccontextmanager
     async def run_program(
         self, name: str, program: Sequence[str], variables: Mapping[str, str]

@@ -11,14 +11,17 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from tests._support.servers.fork_server import ForkedProcess, fork_server
+from tests._support.servers.processes import children
 
 ROOT = Path(__file__).resolve().parents[1]
 
 _URL = re.compile(r"http://(127\.0\.0\.1):(\d+)[/\s]")
+_SIZE = re.compile(r"^(Rss|Pss): +(\d+) kB$", re.MULTILINE)
 _START_S = 30.0
 _STOP_S = 12.0
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -26,6 +29,14 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 class BenchError(Exception):
     """A measurement failed; the message states the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes of some processes: resident, and proportional (a page divided by its processes)."""
+
+    rss: int
+    pss: int
 
 
 class Measured:
@@ -42,6 +53,13 @@ class Measured:
         """Return the resident memory of the process itself."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def read_memory(self) -> Memory:
+        """Return the memory of the process and its children together."""
+        pids = [self.pid, *children(self.pid)]
+        sizes = [_SIZE.findall(Path(f"/proc/{pid}/smaps_rollup").read_text()) for pid in pids]
+        rss, pss = (sum(int(dict(each)[name]) for each in sizes) for name in ("Rss", "Pss"))
+        return Memory(rss * 1024, pss * 1024)
 
 
 class Process(Measured):

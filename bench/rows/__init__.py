@@ -18,6 +18,7 @@ from bench.rows.run import measure_burst, measure_run
 from bench.rows.saturation import measure_saturation
 from bench.rows.search import measure_search_postgresql, measure_search_sqlite
 from bench.rows.stall import measure_stall
+from bench.rows.start import measure_start
 from bench.rows.store import (
     measure_store,
     measure_store_cost,
@@ -38,6 +39,7 @@ ROWS: dict[str, Row] = {
     "litellm": measure_litellm,
     "workers": measure_workers,
     "back-to-back": measure_back_to_back,
+    "start": measure_start,
     "memory": measure_memory,
     "abandoned": measure_abandoned,
     "stall": measure_stall,
@@ -63,7 +65,7 @@ ROWS: dict[str, Row] = {
 GROUPS = {"peers": ("original", "litellm")}
 ON_REQUEST = frozenset({"litellm"})
 # Rows that use the mock, whose counters are those of all its clients: never two at once.
-MOCK_ROWS = frozenset({"memory", "abandoned", "tail", "cut"})
+MOCK_ROWS = frozenset({"abandoned", "tail", "cut"})
 # Rows that take more than three minutes, most of it for databases of a million runs.
 SLOW_ROWS = frozenset(
     {"workers", *(name for name in ROWS if name.startswith(("search-", "growth-")))}

@@ -40,6 +40,11 @@ def replace_unstorable(text: str) -> str:
     return _SURROGATE.sub("\ufffd", text.replace("\0", "\ufffd"))
 
 
+def clean_text(value: str | None) -> str | None:
+    """Return text that both databases accept, or None."""
+    return None if value is None else replace_unstorable(value)
+
+
 class CleanText(TypeDecorator[str]):
     """Text without characters that a database refuses, in rows and in the values of queries."""
 
@@ -47,4 +52,4 @@ class CleanText(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, _dialect: Dialect) -> str | None:
-        return None if value is None else replace_unstorable(value)
+        return clean_text(value)

@@ -83,6 +83,8 @@ class RecordedPiece(NamedTuple):
     content: str | ToolCall
 
 
+_REPORTING = {AgentFinished, AgentFailed, AgentSkipped, RunFinished, RunFailed}
+
 _encode = msgspec.json.Encoder().encode
 _decoder = msgspec.json.Decoder(Recording)
 
@@ -184,7 +186,8 @@ def _unpack_ms(data: bytes) -> list[int]:
 
 
 def _list_reports(events: Iterable[Event]) -> Iterator[AgentReport]:
-    for event in events:
+    # By type first: isinstance of a msgspec.Struct takes 0.1 µs, and a run has hundreds of events.
+    for event in [each for each in events if type(each) in _REPORTING]:
         if isinstance(event, AgentFinished | AgentFailed | AgentSkipped):
             yield event.report
         elif isinstance(event, RunFinished):

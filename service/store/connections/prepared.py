@@ -11,10 +11,12 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Dialect, Insert, Select, UpdateBase
 from sqlalchemy.sql.compiler import ExpandedState, SQLCompiler
+
+from service.store.column_types import CleanText, clean_text
 
 Values = Mapping[str, Any]
 Convert = Callable[[Any], Any]
@@ -25,8 +27,7 @@ _BLOCKS = (16, 4, 1)
 _OF_ROW = re.compile(r"(?P<name>.+)_m(?P<row>\d+)")  # SQLAlchemy's name for a value of one row
 
 
-@dataclass(frozen=True, slots=True)
-class _Slot:
+class _Slot(NamedTuple):
     """A parameter in the text: the value `name` of the source with this number."""
 
     source: int
@@ -46,10 +47,8 @@ class PreparedStatement:
         """Return the parameters in the order of the text."""
         every = [*sources, self.constants]
         return [
-            every[slot.source][slot.name]
-            if slot.convert is None
-            else slot.convert(every[slot.source][slot.name])
-            for slot in self.slots
+            convert(every[source][name]) if convert else every[source][name]
+            for source, name, convert in self.slots
         ]
 
 
@@ -177,6 +176,8 @@ class PreparedStatements:
         bind = compiled.binds.get(name)
         if bind is None:  # an item of a list
             return state.processors.get(name)
+        if isinstance(bind.type, CleanText):  # most values; its processor is three calls deep
+            return clean_text
         return bind.type.dialect_impl(self._dialect).bind_processor(self._dialect)
 
 

@@ -37,8 +37,9 @@ class BodyReader(StreamReader):
         """Add data that has arrived; stop reading above the limits."""
         if not data:
             return False
-        self._size += len(data)
-        self.total_bytes += len(data)
+        size = len(data)
+        self._size += size
+        self.total_bytes += size
         self._buffer.append(data)
         waiter = self._waiter
         if waiter is not None:

@@ -94,13 +94,13 @@ class Reply:
         """
         return self._collect(self._take_all, chunks, model)
 
-    def take_plain(self, events: Sequence[bytes]) -> Added | None:
-        """Add the text of stream events, each a line; None if one is not like an earlier one."""
-        text = self.plain.read(events)
-        if text is None or not self.content.append_plain(text):
+    def take_plain(self, block: bytes) -> tuple[Added, int] | None:
+        """Add the events at the start of `block` that are PlainChunks; return their bytes too."""
+        found = self.plain.read(block)
+        if found is None or not self.content.append_plain(found.text):
             return None
-        self.token_chunks += len(events)
-        return Added(text, (), True, None)
+        self.token_chunks += found.chunks
+        return Added(found.text, (), True, None), found.size
 
     def finish(self, model: str) -> Added:
         """Add the rest that waited for the end of the response.

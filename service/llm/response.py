@@ -86,10 +86,9 @@ class ResponseReader:
         self, blocks: AsyncIterator[bytes], decoder: _BlockDecoder, frames: _Frames
     ) -> None:
         async for block in blocks:
-            if (added := self._take_plain(block, decoder)) is not None:  # nearly always
-                await self._pass_on(added)
-            else:
-                await self._take_block(block, decoder)
+            size = await self._take_plain(block, decoder)
+            if size < len(block):
+                await self._take_block(block[size:], decoder)
                 if self.reply.has_ended:
                     await self._read_trailer(blocks, decoder)
                     return
@@ -123,14 +122,18 @@ class ResponseReader:
                 if self.reply.token_chunks > tokens:
                     ends_at = min(limit, loop.time() + _TRAILER_WAIT_S)
 
-    def _take_plain(self, block: bytes, decoder: _BlockDecoder) -> Added | None:
-        """Add the events of `block` if each is like an earlier one but for its text."""
+    async def _take_plain(self, block: bytes, decoder: _BlockDecoder) -> int:
+        """Add the events at the start of `block` that are PlainChunks; return their bytes."""
         stream = decoder.stream if self.reply.plain.is_known else None
-        events = stream.split(block) if stream else None
-        added = self.reply.take_plain(events) if events else None
-        if stream and added is not None:
-            stream.skip(block)
-        return added
+        if stream is None or not stream.is_between_events:
+            return 0
+        taken = self.reply.take_plain(block)
+        if taken is None:
+            return 0
+        added, size = taken
+        stream.skip(size)
+        await self._pass_on(added)
+        return size
 
     async def _take_block(self, block: bytes, decoder: _BlockDecoder) -> None:
         """Add the events that `block` completes."""

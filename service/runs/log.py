@@ -33,6 +33,9 @@ class RunLog:
         self.started_at = clock() if clock else 0.0
         self._times_s = array("f")  # 4 bytes for each event
         self.last_seq = len(self._events) if last_seq is None else last_seq
+        self.finished = bool(events) and events[-1].final
+        # The number of the last event before the gap; None without one.
+        self.interrupted_at = self._find_gap()
         self._is_released = False
         self._readers: set[Reader] = set()
 
@@ -47,6 +50,8 @@ class RunLog:
         if self._clock is not None:
             self._times_s.append(self._clock() - self.started_at)
         self.last_seq = len(self._events) if seq is None else seq
+        if event.final:
+            self.finished, self.interrupted_at = True, self._find_gap()
         self.wake_readers()
 
     def list_times_s(self) -> array[float]:
@@ -72,13 +77,7 @@ class RunLog:
         """Return whether a reader behind event number `seq` receives no more events here."""
         return self._is_released or (self.finished and not self.after(seq))
 
-    @property
-    def finished(self) -> bool:
-        return bool(self._events) and self._events[-1].final
-
-    @property
-    def interrupted_at(self) -> int | None:
-        """The number of the last event before the gap; None without one."""
+    def _find_gap(self) -> int | None:
         before = len(self._events) - 1
         return before if self.last_seq > before + 1 else None
 
@@ -92,7 +91,9 @@ class RunLog:
     def after_in_sequence(self, seq: int) -> Sequence[Event]:
         """Return the events that follow event number `seq`, only up to the gap."""
         at = self.interrupted_at
-        return self._events[seq:-1] if at is not None and seq < at else self.after(seq)
+        if at is None:
+            return self._events[seq:]
+        return self._events[seq:-1] if seq < at else self.after(seq)
 
     def numbered(self) -> Iterator[tuple[int, Event]]:
         """Yield all events with their numbers."""

@@ -41,6 +41,7 @@ PENDING_TAGS: Final[Mapping[tuple[bool, bool], Sequence[str]]] = {
     (True, True): (*CLOSING_TAGS, *_BLOCK_TAGS),
 }
 LONGEST: Final = max(map(len, [*TAGS, *TAGS.values()]))
+_FIRST_CHARS: Final = frozenset(tag[0] for tag in [*TAGS, *TAGS.values(), *CLOSING_TAGS])
 
 
 def find_tag(text: str, tags: Sequence[str]) -> tuple[int, str]:
@@ -57,5 +58,7 @@ def _compile(tags: tuple[str, ...]) -> re.Pattern[str]:
 def count_pending(text: str, tags: Sequence[str]) -> int:
     """Return the number of characters at the end of `text` that may be the start of a tag."""
     end = text[-LONGEST:].lower()
+    if _FIRST_CHARS.isdisjoint(end):  # nearly always
+        return 0
     lengths = range(min(len(end), max(map(len, tags), default=1) - 1), 0, -1)
     return next((n for n in lengths if any(tag.startswith(end[-n:]) for tag in tags)), 0)

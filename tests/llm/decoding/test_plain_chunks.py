@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.llm.decoding.chunk_json import decode_chunk
-from service.llm.decoding.plain_chunks import PlainChunks
+from service.llm.decoding.plain_chunks import FoundText, PlainChunks
 
 SHAPES = [
     '{"id":"c","choices":[{"index":0,"delta":{"content":%s},"finish_reason":null}]}',
@@ -22,6 +22,10 @@ def _event(shape: str, text: str, *, is_ascii: bool = False) -> bytes:
     return b"data: " + (shape % json.dumps(text, ensure_ascii=is_ascii)).encode(
         "utf-8", "surrogatepass"
     )
+
+
+def _block(*events: bytes) -> bytes:
+    return b"".join(event + b"\n\n" for event in events)
 
 
 def _known(shape: str, text: str = "known") -> PlainChunks:
@@ -38,26 +42,29 @@ def test_a_text_is_that_of_the_json_or_unknown(
 ) -> None:
     plain = _known(shape)
     events = [_event(shape, text, is_ascii=is_ascii) for text in texts]
-    assert plain.read(events) in (None, "".join(texts))
-    if all(text.isprintable() for text in texts):
-        assert plain.read(events) == "".join(texts)
+    block = _block(*events)
+    found = plain.read(block)
+    assert found in (None, FoundText("".join(texts), len(texts), len(block)))
+    assert found or not all(text.isprintable() for text in texts)
 
 
 @given(middle=st.binary(min_size=1, max_size=12) | st.text('"\\{}:,u0ab\n').map(str.encode))
 def test_bytes_that_are_no_json_string_are_never_a_text(middle: bytes) -> None:
     before, after = SHAPES[0].split("%s")
     data = before.encode() + b'"' + middle + b'"' + after.encode()
-    text = _known(SHAPES[0]).read([b"data: " + data])
-    if text is not None:
+    found = _known(SHAPES[0]).read(_block(b"data: " + data))
+    if found is not None:
         # The lenient decoder also reads control characters, which strict JSON refuses.
         value = json.loads(data.decode(), strict=False)
-        assert text == value["choices"][0]["delta"]["content"]
+        assert found.text == value["choices"][0]["delta"]["content"]
 
 
 def test_quotes_and_escapes_in_a_text_are_decoded() -> None:
     texts = ['a "b"\n', "\\", "é\u2028"]
     plain = _known(SHAPES[1])
-    assert plain.read([_event(SHAPES[1], text) for text in texts]) == "".join(texts)
+    found = plain.read(_block(*(_event(SHAPES[1], text) for text in texts)))
+    assert found is not None
+    assert found.text == "".join(texts)
 
 
 @pytest.mark.parametrize(
@@ -79,8 +86,16 @@ def test_quotes_and_escapes_in_a_text_are_decoded() -> None:
 )
 def test_an_event_with_any_other_difference_is_not_recognized(event: bytes) -> None:
     plain, known = _event(SHAPES[0], "x"), _known(SHAPES[0])
-    for events in ([event], [plain, event], [event, plain]):
-        assert known.read(events) is None
+    assert known.read(_block(event)) is None
+    assert known.read(_block(event, plain)) is None
+    assert known.read(_block(plain, event, plain)) is None
+    assert known.read(_block(plain, event)) in (None, FoundText("x", 1, len(_block(plain))))
+
+
+@pytest.mark.parametrize("rest", [b"data: [DONE]\n\n", b"data: {", b": ping\n\n", b"\n"])
+def test_events_before_another_one_are_recognized(rest: bytes) -> None:
+    plain = _block(_event(SHAPES[0], "x"), _event(SHAPES[0], "y"))
+    assert _known(SHAPES[0]).read(plain + rest) == FoundText("xy", 2, len(plain))
 
 
 @pytest.mark.parametrize(
@@ -104,4 +119,4 @@ def test_a_server_with_other_bytes_in_each_chunk_is_given_up() -> None:
         data = b'{"choices":[{"delta":{"content":"x"}}],"obfuscation":"%d"}' % number
         assert decode_chunk(data).get_plain_text() == "x"
         plain.learn(data, "x")
-    assert plain.read([b"data: " + data]) is None
+    assert plain.read(_block(b"data: " + data)) is None

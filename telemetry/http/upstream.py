@@ -22,7 +22,15 @@ from opentelemetry.semconv.attributes import (
     server_attributes,
     url_attributes,
 )
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, TracerProvider
+from opentelemetry.trace import (
+    Span,
+    SpanKind,
+    Status,
+    StatusCode,
+    Tracer,
+    TracerProvider,
+    set_span_in_context,
+)
 from opentelemetry.util.http import redact_url, sanitize_method
 
 _TRACE_HEADERS = frozenset({b"traceparent", b"tracestate", b"baggage"})
@@ -78,19 +86,23 @@ class TracedTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send the request below the current span."""
         target = _describe(request.method, str(request.url))
-        with self._tracer.start_as_current_span(
+        span = self._tracer.start_span(
             target.span_name, kind=SpanKind.CLIENT, attributes=target.attributes
-        ) as span:
-            if self._hosts and not self._hosts.isdisjoint(target.names):
-                inject(request.headers)
-            try:
-                response = await self._transport.handle_async_request(request)
-            except Exception as error:
-                span.set_attribute(error_attributes.ERROR_TYPE, type(error).__qualname__)
-                raise
+        )
+        if not self._hosts.isdisjoint(target.names):
+            inject(request.headers, set_span_in_context(span))
+        try:
+            response = await self._transport.handle_async_request(request)
             if span.is_recording():
                 _record_response(span, response)
             return response
+        except Exception as error:
+            span.set_attribute(error_attributes.ERROR_TYPE, type(error).__qualname__)
+            span.record_exception(error)
+            span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
+            raise
+        finally:
+            span.end()
 
     async def aclose(self) -> None:
         """Close the wrapped transport."""

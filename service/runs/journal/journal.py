@@ -29,6 +29,7 @@ from telemetry import JournalMetrics, Workflow
 _log = logging.getLogger(__name__)
 
 COMMIT_EVERY_S = 0.25
+_EARLY_S = 0.05  # a commit for another reason may take the place of the periodic one
 _ANSWER_WINDOW_S = 0.03  # the answers of agents that finish within it share a commit
 _RETRY_S = 0.5
 _END_S = 2.0  # the longest delay of a final event by its commit
@@ -92,8 +93,7 @@ class Journal:
         self.pending.queue(pending)
         if self._full_commit_at == math.inf:
             self._full_commit_at = asyncio.get_running_loop().time() + COMMIT_EVERY_S
-            if not self.failing:
-                self._timer.set(self._full_commit_at)
+            self._commit_within(COMMIT_EVERY_S)
 
     def flush_to_spool(self) -> None:
         """Write all new events to the spool. Called before a client receives any of them."""
@@ -178,7 +178,7 @@ class Journal:
 
     async def _commit(self) -> None:
         now = asyncio.get_running_loop().time
-        with_all_events = self.failing is not None or now() >= self._full_commit_at
+        with_all_events = bool(self.failing) or now() >= self._full_commit_at - _EARLY_S
         since = min(now(), self._full_commit_at - COMMIT_EVERY_S)
         batch = self._take_batch(with_all_events=with_all_events)
         self._metrics.set_pending(batch.event_count, now() - since)

@@ -57,6 +57,18 @@ async def test_events_of_all_runs_are_committed_together_every_250_ms() -> None:
         assert len(moments) >= 5
 
 
+async def test_questions_that_arrive_often_take_the_events_of_all_runs_along() -> None:
+    async with service(TEXT_FOR_5_S, combiner=None, **LONG) as it:
+        for _ in range(50):
+            await it.start()
+            await asyncio.sleep(0.04)
+        batches, moments = it.memory.batches[10:], it.memory.committed_at[10:]
+        assert all(batch.openings for batch in batches)  # no commit but those of questions
+        full = [at for batch, at in zip(batches, moments, strict=True) if len(batch.segments) > 1]
+        assert all(0.2 <= after - before <= 0.25 for before, after in pairwise(full))
+        assert len(full) >= 5
+
+
 async def test_the_commit_of_a_question_or_an_end_has_only_rows_of_its_run() -> None:
     async with service(TEXT_FOR_5_S, combiner=None, **LONG) as it:
         run = await it.start()

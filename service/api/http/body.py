@@ -90,7 +90,9 @@ Tokens = Annotated[int, Field(ge=1, le=1_000_000), BeforeValidator(_integral)]
 class Body(BaseModel):
     """A request body: strict types, no unknown fields."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, defer_build=True
+    )
 
     @property
     def media_bytes(self) -> int:

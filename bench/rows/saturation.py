@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from bench.ensembles import GAP_MS, BenchEnsemble
+from bench.ensembles import BenchEnsemble
 from bench.lab import Lab, Served
-from bench.load import Load, Window
+from bench.load import HELD_GAP_S, Load, Window
 from bench.table import Line, format_thousands
 
 _STEPS = (25, 50, 75, 100, 150, 200, 250, 300, 400)
-_LIMIT_S = 2 * GAP_MS / 1000
 _GO = 0.7
 _TRIES, _OTHERS = 5, 0.3
 
 
 async def measure_saturation(lab: Lab) -> list[Line]:
-    """Increase the parallel runs until the p95 of the token gaps is twice their pace."""
+    """Increase the parallel runs until the p95 of the token gaps is beyond `HELD_GAP_S`."""
     answer = lab.default_answer()
     ensembles = [
         BenchEnsemble("streamed", answer, answer),
@@ -58,7 +57,7 @@ async def _climb(lab: Lab, load: Load) -> tuple[_Step, _Step]:
     for count in lab.choose(_STEPS, (5,)):
         await load.raise_to(count)
         window = await _best(lab, load)
-        if window.gap_s(0.95) > _LIMIT_S:
+        if window.gap_s(0.95) > HELD_GAP_S:
             return held, (count, window)
         held = count, window
     return held, None
@@ -73,7 +72,7 @@ async def _best(lab: Lab, load: Load) -> Window:
     while len(windows) < lab.choose(_TRIES, 1):
         windows.append(await load.measure(lab.choose(2.5, 0.3)))
         quiet = windows[-1].busy.others < _OTHERS
-        if windows[-1].gap_s(0.95) <= _LIMIT_S or (quiet and len(windows) > 1):
+        if windows[-1].gap_s(0.95) <= HELD_GAP_S or (quiet and len(windows) > 1):
             break
     return min(windows, key=lambda each: each.gap_s(0.95))
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from bench.ensembles import GAP_MS, BenchEnsemble
+from bench.ensembles import BenchEnsemble
 from bench.lab import SERVICE, Lab, Served
-from bench.load import Window
+from bench.load import HELD_GAP_S, Window
 from bench.rows.run import make_ensembles
 from bench.table import Line, format_thousands
 
 _WORKERS = (1, 2, 4)
-_LIMIT_S = 2 * GAP_MS / 1000
 _LINEAR = 0.9
 _FIRST, _GROWTH = 50, 1.5  # open runs of the first step, for each worker
 _HALVINGS = 3  # of the last step, so that it is exact within a tenth
@@ -32,7 +31,7 @@ class _Peak:
 
 
 async def measure_workers(lab: Lab) -> list[Line]:
-    """Raise the open runs until the p95 of the token gaps is twice their pace."""
+    """Raise the open runs until the p95 of the token gaps is beyond `HELD_GAP_S`."""
     ensemble = make_ensembles(lab)[0]
     peaks: dict[int, _Peak] = {}
     for workers in lab.choose(_WORKERS, (2,)):
@@ -61,7 +60,7 @@ async def _try(
 ) -> tuple[_Peak, int]:
     """Return the new highest load that held the pace, and `streams` if it did not, else 0."""
     window = await _measure(lab, served, ensemble, streams)
-    return (_Peak(streams, window), 0) if window.gap_s(0.95) <= _LIMIT_S else (low, streams)
+    return (_Peak(streams, window), 0) if window.gap_s(0.95) <= HELD_GAP_S else (low, streams)
 
 
 async def _measure(lab: Lab, served: Served, ensemble: BenchEnsemble, streams: int) -> Window:
@@ -70,7 +69,7 @@ async def _measure(lab: Lab, served: Served, ensemble: BenchEnsemble, streams: i
         await load.raise_to(streams)
         for _ in range(lab.choose(_TRIES, 1)):
             window = await load.measure(lab.choose(2.5, 0.3))
-            if window.gap_s(0.95) <= _LIMIT_S or window.busy.others < _OTHERS:
+            if window.gap_s(0.95) <= HELD_GAP_S or window.busy.others < _OTHERS:
                 break
     return window
 
@@ -86,7 +85,7 @@ def _line(lab: Lab, workers: int, peak: _Peak, peaks: dict[int, _Peak]) -> Line:
         note += f"; no verdict: {workers} workers, the upstream and the load share {cores} cores"
     has_target = workers > 1 and has_cores and not lab.quick
     return Line(
-        f"answer tokens per second, {workers} workers, p95 of the gaps ≤ {_LIMIT_S * 1000:g} ms",
+        f"answer tokens per second, {workers} workers, p95 of the gaps ≤ {HELD_GAP_S * 1000:g} ms",
         f"{format_thousands(peak.tokens_per_s)}, {ratio:.2f} × one worker's, per worker",
         f"≥ {_LINEAR} ×" if has_target else "",
         f"{peak.streams} runs open; {note}",

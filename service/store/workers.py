@@ -26,6 +26,15 @@ from service.store.usage.report import UsageStore
 
 _RUNS_PER_TRANSACTION = 200  # the journal waits for this transaction
 
+# Executed several times per second: built each time, they took a hundredth of a core.
+_SIGNALS = sa.select(signals).where(signals.c.worker_id == sa.bindparam("worker"))
+_BEATS = sa.select(workers.c.id, workers.c.beat, workers.c.lease_s, workers.c.seen_at)
+_UNREGISTERED = (
+    sa.select(runs.c.worker_id)
+    .where(runs.c.state == "running", runs.c.worker_id.not_in(sa.select(workers.c.id)))
+    .distinct()
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Signal:
@@ -68,8 +77,7 @@ class Workers:
 
     async def take_signals(self, worker_id: str) -> list[Signal]:
         """Return the signals for the worker's runs, and delete those that request a stop."""
-        of_worker = signals.c.worker_id == worker_id
-        found = await self._fetch_all(sa.select(signals).where(of_worker))
+        found = await self._fetch_all(_SIGNALS.params(worker=worker_id))
         stopped = [row.run_id for row in found if row.stop]
         if stopped:
             await self._execute(sa.delete(signals).where(signals.c.run_id.in_(stopped)))
@@ -96,17 +104,11 @@ class Workers:
 
         A worker that is not registered is returned while it has running runs.
         """
-        known = sa.select(workers.c.id, workers.c.beat, workers.c.lease_s, workers.c.seen_at)
-        unknown = (
-            sa.select(runs.c.worker_id)
-            .where(runs.c.state == "running", runs.c.worker_id.not_in(sa.select(workers.c.id)))
-            .distinct()
-        )
         beats = [
             WorkerBeat(row.id, row.beat, row.lease_s, row.seen_at)
-            for row in await self._fetch_all(known)
+            for row in await self._fetch_all(_BEATS)
         ]
-        beats += [WorkerBeat(row[0], None) for row in await self._fetch_all(unknown)]
+        beats += [WorkerBeat(row[0], None) for row in await self._fetch_all(_UNREGISTERED)]
         return sorted((b for b in beats if b.worker_id != except_for), key=lambda b: b.worker_id)
 
     async def take_over(self, stale: WorkerBeat, by: str) -> bool:

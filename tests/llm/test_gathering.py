@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 import uvloop
@@ -24,6 +26,7 @@ from tests._support.llm.scripted import (
     chunk,
     raw_server,
 )
+from tests._support.servers.certificates import make_certificate
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 LAST = b"0\r\n\r\n"
@@ -52,14 +55,14 @@ async def _send_answer(writer: asyncio.StreamWriter) -> None:
 
 
 @asynccontextmanager
-async def _server(send: Serve) -> AsyncIterator[str]:
+async def _server(send: Serve, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(HEAD)
         await send(writer)
         await reader.read()
 
-    async with raw_server(serve) as url:
+    async with raw_server(serve, tls) as url:
         yield url
 
 
@@ -81,10 +84,14 @@ class BusyWindow(CoalescingWindow):
 
 
 async def _call(
-    send: Serve, *, watched: bool = True, window: BusyWindow | None = None
+    send: Serve,
+    *,
+    watched: bool = True,
+    window: BusyWindow | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> tuple[Received, BusyWindow]:
     window, received = window or BusyWindow(), Received()
-    async with _server(send) as url:
+    async with _server(send, tls) as url:
         call = a_call(base_url=url, watched=watched)
         await call_model(UpstreamTransport(), call, received=received, coalescing=window)
     assert window.is_empty
@@ -125,6 +132,24 @@ def test_a_stream_that_no_client_sees_is_read_in_fewer_pieces(run: Run) -> None:
         watched, _ = await _call(_send_answer)
         unwatched, _ = await _call(_send_answer, watched=False)
         assert len(unwatched.pieces) < len(watched.pieces)
+
+    run(work())
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_an_encrypted_stream_is_read_in_frames(
+    run: Run, watched: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = make_certificate(tmp_path, "localhost")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate)
+
+    async def work() -> None:
+        received, window = await _call(_send_answer, watched=watched, tls=tls)
+        assert (received.text, received.reply.done) == (TEXT, True)
+        assert window.held
+        assert len(received.pieces) < TOKENS / 2
 
     run(work())
 

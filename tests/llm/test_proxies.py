@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import ssl
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,7 +15,7 @@ from service.llm.proxies import ProxyingTransport, read_proxies
 from service.settings import SettingsError
 from tests._support.llm.forward_proxy import forward_proxy
 from tests._support.llm.scripted import DONE, Received, a_call, call_model, chunk
-from tests._support.missing import miss
+from tests._support.servers.certificates import make_certificate
 
 PROXY, OTHER = "http://proxy.test:3128", "http://other.test:3128"
 
@@ -140,22 +138,10 @@ async def test_an_http_server_is_called_through_its_proxy() -> None:
     assert proxy.requests == ["POST http://models.test:99/v1/chat/completions HTTP/1.1"]
 
 
-@pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    """Return a file with the key and the self-signed certificate of models.test."""
-    file = tmp_path / "models.pem"
-    openssl = shutil.which("openssl") or miss("openssl is not installed")
-    options = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
-    name = ["-subj", "/CN=models.test", "-addext", "subjectAltName=DNS:models.test"]
-    files = ["-keyout", str(tmp_path / "key"), "-out", str(tmp_path / "certificate")]
-    subprocess.run([openssl, *options.split(), *name, *files], check=True, capture_output=True)
-    file.write_text("".join((tmp_path / each).read_text() for each in ("key", "certificate")))
-    return file
-
-
 async def test_an_https_server_is_called_through_a_tunnel(
-    certificate: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    certificate = make_certificate(tmp_path, "models.test")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import selectors
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import Context
@@ -335,17 +336,22 @@ async def until(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
 @asynccontextmanager
 async def raw_server(
     handle: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[str]:
-    """Serve each connection with `handle` on a local port; yields the base URL."""
+    """Serve each connection with `handle` on a local port; yields the base URL.
+
+    With `tls` the host is `localhost`.
+    """
     writers: list[asyncio.StreamWriter] = []
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers.append(writer)
         await handle(reader, writer)
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
     try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        origin = "https://localhost" if tls else "http://127.0.0.1"
+        yield f"{origin}:{server.sockets[0].getsockname()[1]}/v1"
     finally:
         server.close()
         for writer in writers:

@@ -13,11 +13,11 @@ from typing import Self
 from bench.client import PROCESS, Address, Tally, TimedRequest, TokenFormat, perform
 from bench.ensembles import GAP_MS
 from bench.processes import BenchError, Measured, read_cpu_s, read_machine_cpu_s
-from service.coalescing import FRAME_S
+from service.coalescing import FRAME_S, FULL_EVERY
 
 # The longest p95 of the gaps between tokens with which a stream holds its pace: twice the pace, and
 # the frame in which a busy service handles tokens together.
-HELD_GAP_S = 2 * GAP_MS / 1000 + 2 * FRAME_S
+HELD_GAP_S = 2 * GAP_MS / 1000 + FULL_EVERY[0][1] * FRAME_S
 _LONGEST_WINDOW_S = 20.0
 
 

@@ -15,6 +15,9 @@ import time
 from typing import Protocol
 
 FRAME_S = 0.008
+# The frames from one full frame to the next, by the CPU share from which they apply: 16 ms, which
+# is less than a frame of a screen, and up to 32 ms for a process that would be late otherwise.
+FULL_EVERY = ((0.5, 4), (0.25, 3), (0.0, 2))
 LONG_WINDOW_S = 0.100
 ACTIVE_CPU_SHARE = 0.10  # of one core; below it nothing is delayed
 IDLE_CPU_SHARE = 0.05  # frames end here: they reduce the share, and must not end themselves
@@ -30,13 +33,15 @@ class FrameSource(Protocol):
 class CoalescingWindow:
     """The frames of this process. `is_active`: it is busy, so that reading may wait for frames.
 
-    Every second frame is a `full` one: data that need not be read before is read then, for all
-    streams together, so that the processor's caches hold the code and one write stores it all.
+    Every second to fourth frame is a `full` one: data that need not be read before is read then,
+    for all streams together, so that the processor's caches hold the code and one write stores all.
     """
 
     def __init__(self) -> None:
         self.is_active = False
         self.is_full = False
+        self._full_every = FULL_EVERY[-1][1]
+        self._frames = 0  # since the last full one
         self._sources: dict[FrameSource, None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -60,7 +65,10 @@ class CoalescingWindow:
 
     def _end_frame(self) -> None:
         self._timer = None
-        self.is_full = not self.is_full
+        self._frames += 1
+        self.is_full = self._frames >= self._full_every
+        if self.is_full:
+            self._frames = 0
         for source in tuple(self._sources):
             source.on_frame()
         if self._sources:
@@ -75,3 +83,4 @@ class CoalescingWindow:
             used = (time.process_time() - cpu) / (time.monotonic() - wall)
             share = (share + used) / 2
             self.is_active = share > (IDLE_CPU_SHARE if self.is_active else ACTIVE_CPU_SHARE)
+            self._full_every = next(frames for least, frames in FULL_EVERY if share >= least)

@@ -13,6 +13,7 @@ from service.coalescing import (
     FRAME_S,
     IDLE_CPU_SHARE,
     LONG_WINDOW_S,
+    SAMPLE_INTERVAL_S,
     CoalescingWindow,
 )
 from tests._support.llm.scripted import now, skipping, until
@@ -79,12 +80,31 @@ async def test_all_sources_are_called_at_the_end_of_each_frame() -> None:
     await asyncio.sleep(FRAME_S * 0.5)
     window.add(second)
     await asyncio.sleep(FRAME_S * 2)
-    assert first.frames == second.frames == [(FRAME_S, True), (FRAME_S * 2, False)]
+    assert first.frames == second.frames == [(FRAME_S, False), (FRAME_S * 2, True)]
     window.discard(first)
     await asyncio.sleep(FRAME_S)
     window.discard(second)
     await asyncio.sleep(FRAME_S * 5)
     assert (len(first.frames), len(second.frames)) == (2, 3)
+
+
+@skipping
+async def test_a_busier_process_has_fewer_full_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    clocks, window = Clocks(), CoalescingWindow()
+    monkeypatch.setattr(coalescing, "time", clocks)
+    source = Source(window)
+    window.add(source)
+    adapting = asyncio.create_task(window.adapt())
+    for share, full_every in ((0.12, 2), (0.3, 3), (0.9, 4)):
+        clocks.share = share
+        await asyncio.sleep(20 * SAMPLE_INTERVAL_S)
+        source.frames.clear()
+        await asyncio.sleep(FRAME_S * 12)
+        assert [is_full for _, is_full in source.frames].count(True) == 12 // full_every
+    adapting.cancel()
+    window.discard(source)
+    with suppress(asyncio.CancelledError):
+        await adapting
 
 
 @skipping

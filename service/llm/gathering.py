@@ -3,7 +3,7 @@
 A connection whose tokens arrive faster than frames is not read when a packet arrives, but at the
 end of each frame (service/coalescing.py): the kernel collects the packets. The bytes are parsed
 at once when they seem to end the answer or when no more follow; else those of a stream that a
-client reads after every second frame, and those of others, which no client sees, after twelve.
+client reads in the next full frame, and those of others, which no client sees, after twelve.
 """
 
 from __future__ import annotations

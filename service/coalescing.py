@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from operator import attrgetter
 from typing import Protocol
 
 FRAME_S = 0.008
@@ -25,9 +26,17 @@ SAMPLE_INTERVAL_S = 0.25
 
 
 class FrameSource(Protocol):
-    """A stream that is read at the end of each frame."""
+    """A stream that is read at the end of each frame.
+
+    One without a reader, such as that of an agent for whose end a combiner waits, is read first.
+    """
+
+    is_watched: bool
 
     def on_frame(self) -> None: ...
+
+
+_is_watched = attrgetter("is_watched")
 
 
 class CoalescingWindow:
@@ -69,7 +78,7 @@ class CoalescingWindow:
         self.is_full = self._frames >= self._full_every
         if self.is_full:
             self._frames = 0
-        for source in tuple(self._sources):
+        for source in sorted(self._sources, key=_is_watched):
             source.on_frame()
         if self._sources:
             self._set_timer()

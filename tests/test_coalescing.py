@@ -62,14 +62,23 @@ async def test_frames_follow_the_cpu_usage_of_the_process(monkeypatch: pytest.Mo
 
 
 class Source:
-    """Notes the times of frames, and whether they were full."""
+    """Notes the times of frames and whether they were full, and itself in `order`."""
 
-    def __init__(self, window: CoalescingWindow) -> None:
+    def __init__(
+        self,
+        window: CoalescingWindow,
+        order: list[Source] | None = None,
+        *,
+        is_watched: bool = True,
+    ) -> None:
         self._window = window
+        self._order = order if order is not None else []
+        self.is_watched = is_watched
         self.frames: list[tuple[float, bool]] = []
 
     def on_frame(self) -> None:
         self.frames.append((round(now(), 6), self._window.is_full))
+        self._order.append(self)
 
 
 @skipping
@@ -105,6 +114,18 @@ async def test_a_busier_process_has_fewer_full_frames(monkeypatch: pytest.Monkey
     window.discard(source)
     with suppress(asyncio.CancelledError):
         await adapting
+
+
+@skipping
+async def test_streams_for_which_a_combiner_waits_are_read_first() -> None:
+    window, order = CoalescingWindow(), list[Source]()
+    sources = [Source(window, order, is_watched=watched) for watched in (True, False, True, False)]
+    for source in sources:
+        window.add(source)
+    await asyncio.sleep(FRAME_S * 1.5)
+    for source in sources:
+        window.discard(source)
+    assert [each.is_watched for each in order] == [False, False, True, True]
 
 
 @skipping

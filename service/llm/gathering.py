@@ -31,7 +31,7 @@ class GatheredReading:
     """
 
     __slots__ = ("_deliver", "_fd", "_frames", "_gathered", "_has_arrived", "_may_read",
-                 "_most_frames", "_quiet", "_stop", "_transport", "_window")  # fmt: skip
+                 "_most_frames", "_quiet", "_stop", "_transport", "_window", "is_watched")  # fmt: skip
 
     def __init__(
         self,
@@ -43,6 +43,7 @@ class GatheredReading:
         may_read: Callable[[], bool],
         stop: Callable[[], None],
     ) -> None:
+        self.is_watched = is_watched
         self._transport = transport
         self._window = window
         self._deliver = deliver

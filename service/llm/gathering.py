@@ -30,8 +30,20 @@ class GatheredReading:
     enough data.
     """
 
-    __slots__ = ("_deliver", "_fd", "_frames", "_gathered", "_has_arrived", "_may_read",
-                 "_most_frames", "_quiet", "_stop", "_transport", "_window", "is_watched")  # fmt: skip
+    __slots__ = (
+        "_deliver",
+        "_fd",
+        "_frames",
+        "_gathered",
+        "_has_arrived",
+        "_may_read",
+        "_most_frames",
+        "_quiet",
+        "_stop",
+        "_transport",
+        "_window",
+        "is_watched",
+    )
 
     def __init__(
         self,

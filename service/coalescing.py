@@ -21,6 +21,7 @@ FRAME_S = 0.008
 FULL_EVERY = ((0.5, 4), (0.25, 3), (0.0, 2))
 LONG_WINDOW_S = 0.100
 ACTIVE_CPU_SHARE = 0.10  # of one core; below it nothing is delayed
+BUSY_CPU_SHARE = 0.40  # from here the long window has its full length
 IDLE_CPU_SHARE = 0.05  # frames end here: they reduce the share, and must not end themselves
 SAMPLE_INTERVAL_S = 0.25
 
@@ -49,6 +50,7 @@ class CoalescingWindow:
     def __init__(self) -> None:
         self.is_active = False
         self.is_full = False
+        self._share = 0.0  # of one core
         self._full_every = FULL_EVERY[-1][1]
         self._frames = 0  # since the last full one
         self._sources: dict[FrameSource, None] = {}
@@ -57,7 +59,7 @@ class CoalescingWindow:
     @property
     def long_window_s(self) -> float:
         """The seconds for which data that no client sees yet may wait for more."""
-        return LONG_WINDOW_S if self.is_active else 0.0
+        return LONG_WINDOW_S * min(1.0, self._share / BUSY_CPU_SHARE) if self.is_active else 0.0
 
     def add(self, source: FrameSource) -> None:
         """Call `source.on_frame()` at the end of each frame until it is discarded."""
@@ -85,11 +87,10 @@ class CoalescingWindow:
 
     async def adapt(self) -> None:
         """Observe the CPU usage of this process until cancelled."""
-        share = 0.0
         while True:
             cpu, wall = time.process_time(), time.monotonic()
             await asyncio.sleep(SAMPLE_INTERVAL_S)
             used = (time.process_time() - cpu) / (time.monotonic() - wall)
-            share = (share + used) / 2
+            share = self._share = (self._share + used) / 2
             self.is_active = share > (IDLE_CPU_SHARE if self.is_active else ACTIVE_CPU_SHARE)
             self._full_every = next(frames for least, frames in FULL_EVERY if share >= least)

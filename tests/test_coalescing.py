@@ -49,8 +49,9 @@ async def test_frames_follow_the_cpu_usage_of_the_process(monkeypatch: pytest.Mo
     adapting = asyncio.create_task(window.adapt())
     await until(lambda: window.long_window_s == LONG_WINDOW_S, PATIENCE_S)
     clocks.share = (IDLE_CPU_SHARE + ACTIVE_CPU_SHARE) / 2  # frames have reduced it
+    await until(lambda: window.long_window_s < LONG_WINDOW_S / 4, PATIENCE_S)
     await asyncio.sleep(0.05)
-    assert window.long_window_s == LONG_WINDOW_S
+    assert window.long_window_s > 0
     clocks.share = 0.0
     await until(lambda: window.long_window_s == 0, PATIENCE_S)
     clocks.share = (IDLE_CPU_SHARE + ACTIVE_CPU_SHARE) / 2

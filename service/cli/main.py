@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _import_commands() -> Callable[[Sequence[str]], int]:
     if _COMMANDS not in sys.modules:
-        # What is imported stays: a fifth of the start was the search for garbage in it.
+        # Imported objects are permanent: to search them for garbage took a fifth of the start.
         gc.disable()
         import_module(_COMMANDS)
         gc.freeze()

@@ -78,8 +78,9 @@ class TransactionExecutor:
 
     async def _work(self, connection: AsyncConnection, call: TransactionCall[T]) -> T:
         if isinstance(call.work, SteadyWork) and self._engines.dialect == "sqlite":
-            await self._check_schema(connection)
-            await connection.rollback()
+            if not self._is_schema_current:
+                await self._check_schema(connection)
+                await connection.rollback()  # the thread begins a transaction of its own
             return await self._transact(connection, call.work, call.caller)
         await connection.begin()
         await self._check_schema(connection)

@@ -135,11 +135,15 @@ class UpstreamConnection(ResponseHandler):
         """Read as data arrives again."""
         if self._gathering is None:
             return
-        rest, self._gathering = self._gathering.end(), None
-        if rest:
+        if rest := self._end_gathering():
             self._take(rest)
         if self._may_read():
             self._resume_transport_reading()
+
+    def _end_gathering(self) -> bytes:
+        """End reading in frames, if it is; return the bytes that were not parsed."""
+        gathering, self._gathering = self._gathering, None
+        return gathering.end() if gathering else b""
 
     def _resume_transport_reading(self) -> None:
         if self._gathering is None:
@@ -148,7 +152,7 @@ class UpstreamConnection(ResponseHandler):
     def _end(self, error: BadStream) -> None:
         """Close the connection; a response that is not complete fails with `error`."""
         self._backlog = b""
-        self._drop_gathered()
+        self._end_gathering()
         self.abort()  # before: it forgets the exception
         self.set_exception(error)
 
@@ -163,9 +167,7 @@ class UpstreamConnection(ResponseHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Parse the rest that arrived before the connection was lost."""
-        if self._gathering is not None:
-            rest, self._gathering = self._gathering.end(), None
-            self._backlog += rest
+        self._backlog += self._end_gathering()
         if self._backlog and self._parser is not None:
             data, self._backlog = self._backlog, b""
             super().data_received(data)
@@ -175,14 +177,9 @@ class UpstreamConnection(ResponseHandler):
     def close(self) -> None:
         """Close the connection without waiting for a server that does not read the request."""
         self._backlog = b""
-        self._drop_gathered()
+        self._end_gathering()
         self._buffer.clear()  # a head that no caller awaits: its body refers to this
         if self.transport is not None and self.transport.get_write_buffer_size():
             self.abort()
         else:
             super().close()
-
-    def _drop_gathered(self) -> None:
-        if self._gathering is not None:
-            self._gathering.end()
-            self._gathering = None

@@ -134,7 +134,7 @@ class GatheredReading:
         if not self._has_arrived:
             self._note_quiet()
         self._has_arrived = False
-        if not self._transport.is_closing():
+        if self._may_read() and not self._transport.is_closing():
             self._transport.resume_reading()
 
 
